@@ -1,0 +1,86 @@
+"""The only ``ray.init``, and the check that the cluster holds what a plan needs."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator, Mapping
+
+from hnlm_ray.config import ClusterConfig
+from hnlm_ray.errors import ResourceError
+
+__all__ = ["connect", "connected", "local_cpus", "require"]
+
+_LEAST_LOCAL_CPUS = 6
+"""An engine, Ray Data's small stages, a checkpoint filter and a train worker need slots, not cores."""
+
+
+def local_cpus(config: ClusterConfig) -> int:
+    """Logical CPUs that a new local Ray is started with."""
+    return config.num_cpus or max(_LEAST_LOCAL_CPUS, os.cpu_count() or 1)
+
+
+def connect(config: ClusterConfig) -> None:
+    """Join the configured cluster, the cluster of the job this runs in, or start a local Ray.
+
+    No runtime environment is passed: inside a job, Ray refuses one that repeats a key of the job's own.
+
+    Raises:
+        ResourceError: the address does not answer.
+    """
+    import ray
+
+    if ray.is_initialized():
+        return
+    # Ray reads these when it starts: one summary line per stage is ours, not a bar per operator.
+    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    address = config.address or os.environ.get("RAY_ADDRESS")
+    options = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    try:
+        if address:
+            ray.init(address=address, **options)
+        else:
+            ray.init(
+                num_cpus=local_cpus(config),
+                object_store_memory=int(config.object_store_gib * 2**30),
+                include_dashboard=False,
+                **options,
+            )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        where = address or "a local Ray"
+        raise ResourceError(f"cannot reach {where} ({error})", "start it, or set cluster.address=null") from error
+
+
+@contextlib.contextmanager
+def connected(config: ClusterConfig) -> Iterator[None]:
+    """:func:`connect`, and leave again what this call joined or started."""
+    import ray
+
+    was_connected = ray.is_initialized()
+    connect(config)
+    try:
+        yield
+    finally:
+        if not was_connected:
+            ray.shutdown()
+
+
+def require(needs: Mapping[str, float], purpose: str) -> None:
+    """Check that the cluster has the resources at all, so that a plan fails now and not by waiting forever.
+
+    Args:
+        needs: resource name to amount, for example ``{"CPU": 4, "GPU": 2}``.
+        purpose: what they are for, named in the error.
+
+    Raises:
+        ResourceError: the cluster has less of one.
+    """
+    import ray
+
+    have = ray.cluster_resources()
+    short = {name: amount for name, amount in needs.items() if have.get(name, 0.0) < amount}
+    if short:
+        lacks = ", ".join(f"{amount:g} {name} (there are {have.get(name, 0.0):g})" for name, amount in short.items())
+        raise ResourceError(f"{purpose} needs {lacks}", "use a larger cluster, cluster.num_cpus, or fewer replicas")

@@ -1,0 +1,384 @@
+"""The one configuration tree: defaults here, a YAML overlay, then ``key.path=value`` from the command line.
+
+Every section is frozen and refuses unknown keys, naming the nearest valid one. A string under a field is its help.
+"""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from hnlm_ray.errors import ConfigError
+
+__all__ = [
+    "ClusterConfig",
+    "ColumnsConfig",
+    "Config",
+    "DataConfig",
+    "DemoWorldConfig",
+    "EmbedConfig",
+    "EvaluateConfig",
+    "GroundConfig",
+    "HttpConfig",
+    "LLMConfig",
+    "NegativesConfig",
+    "ProfilesConfig",
+    "ServeConfig",
+    "SplitConfig",
+    "TrainConfig",
+    "VariantConfig",
+    "load_config",
+]
+
+Fraction = typing.Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = typing.Annotated[int, Field(ge=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+
+class ColumnsConfig(_Section):
+    """Column names of a plain Parquet or CSV data set. ``null``: the data has no such column."""
+
+    user: str = "user_id"
+    item: str = "item_id"
+    rating: str | None = "rating"
+    timestamp: str | None = "timestamp"
+    review: str | None = "review"
+    split: str | None = "split"
+    """Read only when ``data.split.strategy`` is ``column``."""
+    title: str = "title"
+    brand: str | None = "brand"
+    categories: str | None = "categories"
+    description: str | None = "description"
+
+
+class SplitConfig(_Section):
+    """How interactions are divided into train, valid and test."""
+
+    strategy: Literal["random", "leave_last_two", "global_time", "column"] = "random"
+    """``random``: per user, 8:1:1 by default. ``leave_last_two``: last is test, the one before is valid.
+    ``global_time``: two moments cut all users alike. ``column``: the data says."""
+    valid: Fraction = 0.1
+    test: Fraction = 0.1
+
+    @model_validator(mode="after")
+    def _leaves_train(self) -> SplitConfig:
+        if self.valid + self.test >= 1.0:
+            raise ValueError(f"valid + test is {self.valid + self.test:g}, which leaves nothing to train on")
+        return self
+
+
+class DemoWorldConfig(_Section):
+    """Size and seed of the generated catalogue."""
+
+    users: Positive = 1000
+    items: Positive = 400
+    interactions: Positive = 20_000
+    seed: int = 0
+
+
+class DataConfig(_Section):
+    """Where raw data is, how it is read, filtered and split."""
+
+    format: Literal["demo", "amazon2018", "amazon2023", "yelp", "movielens", "recbole", "table"] = "demo"
+    path: str | None = None
+    """Folder, local or ``s3://`` / ``gs://``. Not used by the generated ``demo`` data."""
+    interactions: str | None = None
+    """File or pattern inside ``path``; by default the format's usual names are looked for."""
+    items: str | None = None
+    columns: ColumnsConfig = ColumnsConfig()
+    min_rating: float | None = None
+    """Keep interactions rated at least this; unrated ones are kept."""
+    date_from: date | None = None
+    date_to: date | None = None
+    """Date window, both ends included, in UTC."""
+    k_core: int = Field(default=0, ge=0)
+    """Drop users and items with fewer interactions, until none is left to drop."""
+    max_history: Positive | None = None
+    """Keep each user's latest so many interactions."""
+    max_bad_rows: Fraction = 0.001
+    """Share of malformed lines above which reading stops."""
+    split: SplitConfig = SplitConfig()
+    demo: DemoWorldConfig = DemoWorldConfig()
+
+    @model_validator(mode="after")
+    def _path_given(self) -> DataConfig:
+        if self.format != "demo" and self.path is None:
+            raise ValueError(f"format {self.format!r} needs data.path, the folder that holds the files")
+        return self
+
+
+class HttpConfig(_Section):
+    """An OpenAI-compatible endpoint, for ``llm.engine=http``."""
+
+    url: str = "http://127.0.0.1:8000/v1"
+    api_key_env: str | None = None
+    """Name of the environment variable that holds the key; the key itself never stands in a file."""
+    concurrency: Positive = 16
+    timeout_s: float = Field(default=120.0, gt=0)
+
+
+class LLMConfig(_Section):
+    """The language model that writes profiles and negatives."""
+
+    engine: Literal["vllm", "http", "scripted"] = "vllm"
+    """``scripted`` answers without any model and is for tests."""
+    model: str = "demo"
+    """Hugging Face name or folder; ``demo`` is the small model that comes with the package."""
+    replicas: Positive = 1
+    tensor_parallel: Positive = 1
+    accelerator: Literal["cpu", "gpu"] = "cpu"
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    batch_size: Positive = 64
+    max_model_len: Positive = 2048
+    engine_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Further vLLM engine arguments, passed as they are."""
+    temperature: float = Field(default=0.0, ge=0.0)
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    retries: int = Field(default=1, ge=0)
+    """Further passes over rows whose answer was rejected, at a higher temperature."""
+    max_reject_rate: Fraction = 0.05
+    """Share of rows without a usable answer above which a stage fails."""
+    cpu_kv_cache_gib: Positive = 1
+    http: HttpConfig = HttpConfig()
+
+    @model_validator(mode="after")
+    def _no_remote_code(self) -> LLMConfig:
+        if self.engine_kwargs.get("trust_remote_code"):
+            raise ValueError("engine_kwargs.trust_remote_code would run code from the model's folder and is refused")
+        return self
+
+
+class EmbedConfig(_Section):
+    """The model that turns text into vectors."""
+
+    model: str = "demo"
+    """Hugging Face name or folder of any model that vLLM pools; ``demo`` comes with the package."""
+    replicas: Positive = 1
+    batch_size: Positive = 64
+    max_model_len: Positive = 256
+    engine_kwargs: dict[str, Any] = Field(default_factory=dict)
+
+
+class ProfilesConfig(_Section):
+    """What goes into a profile prompt, and how long the answer may be."""
+
+    max_history: Positive = 20
+    """Interactions shown of one user: the latest of the train split."""
+    max_feedback: int = Field(default=3, ge=0)
+    """Reviews shown of one item, from the train split."""
+    max_description_chars: Positive = 600
+    max_review_chars: Positive = 200
+    max_profile_chars: Positive = 200
+    """Characters of an item's profile shown in a user's prompt."""
+    max_output_tokens: Positive = 192
+
+
+class NegativesConfig(_Section):
+    """Which (user, item) pairs get a written negative, and how."""
+
+    policy: Literal["all", "per_user", "budget"] = "per_user"
+    per_user: Positive = 3
+    budget: Positive = 10_000
+    """Pairs in total, drawn evenly over the train pairs."""
+    max_output_tokens: Positive = 96
+    max_profile_chars: Positive = 400
+
+
+class GroundConfig(_Section):
+    """How the name that the model wrote is matched to the catalogue."""
+
+    fuzzy: Fraction = 0.85
+    """Least string similarity of the fuzzy step."""
+    vector: Fraction = 0.6
+    """Least cosine of the text-vector step."""
+
+
+class VariantConfig(_Section):
+    """One way to train; every variant is trained, evaluated and compared."""
+
+    backbone: Literal["mf", "lightgcn"] = "lightgcn"
+    dim: Positive = 64
+    layers: Positive = 3
+    sampler: Literal["uniform"] = "uniform"
+    semantic: bool = False
+    """Use the language model's hard negatives."""
+    alpha: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of the aligned semantic vector in the mixed negative (paper, joint objective)."""
+    contrastive_weight: float = Field(default=0.0, ge=0.0)
+    contrastive_temperature: float = Field(default=0.2, gt=0.0)
+    epochs: Positive = 100
+    batch_size: Positive = 2048
+    learning_rate: float = Field(default=1e-3, gt=0.0)
+    l2: float = Field(default=1e-4, ge=0.0)
+    patience: Positive = 10
+    """Validations without a better NDCG@20 before training stops."""
+    validate_every: Positive = 5
+    """Epochs between validations."""
+
+    @model_validator(mode="after")
+    def _semantic_options(self) -> VariantConfig:
+        if not self.semantic and (self.alpha > 0.0 or self.contrastive_weight > 0.0):
+            raise ValueError("alpha and contrastive_weight have no effect without semantic: true")
+        return self
+
+
+class TrainConfig(_Section):
+    """The CF models to train."""
+
+    workers: Positive = 1
+    """Ray Train workers; users are divided over them."""
+    accelerator: Literal["cpu", "gpu"] = "cpu"
+    seeds: tuple[int, ...] = (0,)
+    max_failures: int = Field(default=1, ge=0)
+    """Restarts from the last checkpoint after a lost worker."""
+    variants: dict[str, VariantConfig] = Field(
+        default_factory=lambda: {
+            "uniform": VariantConfig(),
+            "hnlm": VariantConfig(semantic=True, alpha=0.1, contrastive_weight=0.001),
+        }
+    )
+
+
+class EvaluateConfig(_Section):
+    """Full ranking on held-out interactions."""
+
+    cutoffs: tuple[Positive, ...] = (10, 20)
+    user_block: Positive = 1024
+    """Users ranked at once; bounds memory to ``user_block * items`` scores."""
+
+
+class ServeConfig(_Section):
+    """The recommendation service."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=1, le=65535)
+    variant: str = "hnlm"
+    """Which of ``train.variants`` becomes the bundle."""
+    replicas: Positive = 1
+    max_k: Positive = 1000
+    max_ongoing_requests: Positive = 64
+    max_queued_requests: Positive = 256
+
+
+class ClusterConfig(_Section):
+    """The Ray cluster to run on."""
+
+    address: str | None = None
+    """``null``: a new local Ray (or the cluster of the job it runs in); ``auto`` or an address: that cluster."""
+    num_cpus: Positive | None = None
+    """Logical CPUs of a new local Ray; by default the machine's, and at least 4."""
+    object_store_gib: float = Field(default=1.0, gt=0)
+
+
+class Config(_Section):
+    """Everything a run depends on."""
+
+    run: str = "runs/demo"
+    """The run folder: a path or ``s3://``."""
+    seed: int = 0
+    data: DataConfig = DataConfig()
+    llm: LLMConfig = LLMConfig()
+    embed: EmbedConfig = EmbedConfig()
+    profiles: ProfilesConfig = ProfilesConfig()
+    negatives: NegativesConfig = NegativesConfig()
+    ground: GroundConfig = GroundConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    serve: ServeConfig = ServeConfig()
+    cluster: ClusterConfig = ClusterConfig()
+
+    @model_validator(mode="after")
+    def _served_variant_exists(self) -> Config:
+        if self.serve.variant not in self.train.variants:
+            known = ", ".join(sorted(self.train.variants))
+            raise ValueError(f"serve.variant is {self.serve.variant!r}, train.variants has {known}")
+        return self
+
+
+def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
+    """Read a configuration: defaults, then the YAML file, then the overrides.
+
+    Args:
+        path: a YAML file, or None for the defaults.
+        overrides: ``key.path=value`` with the value in YAML, for example ``train.seeds=[0,1]``.
+
+    Raises:
+        ConfigError: with every problem found, each with its path.
+    """
+    tree: dict[str, Any] = {} if path is None else _read_yaml(Path(path))
+    for override in overrides:
+        _apply(tree, override)
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        source = "the configuration" if path is None else str(path)
+        problems = " | ".join(_explain(tree, detail) for detail in error.errors())
+        raise ConfigError(f"{source}: {problems}", "mend it or see `hnlm run --help`") from error
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"there is no configuration file {path}", "see configs/ for those that exist") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read ({error})", "give a readable YAML file") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}", "mend that line") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} holds a {type(tree).__name__}, expected sections", "see configs/demo.yaml")
+    return tree
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"override {override!r} is not key.path=value", "write for example train.workers=2")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"the value in {override!r} is not YAML", "quote it") from error
+    *parents, leaf = key.split(".")
+    node = tree
+    for part in parents:
+        node = node.setdefault(part, {})
+        if not isinstance(node, dict):
+            raise ConfigError(f"override {override!r}: {part!r} is a value, not a section", "give the section's keys")
+    node[leaf] = value
+
+
+def _explain(tree: Mapping[str, Any], detail: Any) -> str:
+    path = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(detail["loc"][-1]), _keys_beside(detail["loc"]), n=1)
+        hint = f", did you mean {near[0]!r}?" if near else f", there are {', '.join(_keys_beside(detail['loc']))}"
+        return f"unknown key {path!r}{hint}"
+    message = detail["msg"].removeprefix("Value error, ")
+    given = detail["input"]
+    shown = f" (got {given!r})" if not isinstance(given, dict | BaseModel) else ""
+    return f"{path}: {message}{shown}" if path else f"{message}{shown}"
+
+
+def _keys_beside(location: Sequence[Any]) -> list[str]:
+    section: Any = Config
+    for part in location[:-1]:
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            field = section.model_fields.get(str(part))
+            section = field.annotation if field else None
+        else:  # a dict of sections, such as train.variants: the key is free, the value has a type
+            section = typing.get_args(section)[-1] if section else None
+    if isinstance(section, type) and issubclass(section, BaseModel):
+        return list(section.model_fields)
+    return []

@@ -1,0 +1,190 @@
+"""The contracts: the schema of every table that one stage writes and another reads.
+
+Users and items are numbered from 0 inside a run; their own ids stand once, in ``users`` and ``items``. A reader calls
+:func:`conform` on what it read and a writer on what it is about to write, so that a wrong column fails at the boundary
+with the artefact and the column named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from hnlm_ray.errors import DataError
+
+__all__ = [
+    "FALSE_NEGATIVES",
+    "GROUNDED",
+    "HISTORY",
+    "INTERACTIONS",
+    "ITEMS",
+    "ITEM_PROFILES",
+    "ITEM_VECTORS",
+    "METRICS",
+    "NEGATIVES",
+    "SPLITS",
+    "TABLES",
+    "TRUTH",
+    "USERS",
+    "USER_METRICS",
+    "USER_PROFILES",
+    "conform",
+    "pair_id",
+]
+
+SPLITS = ("train", "valid", "test")
+
+
+def _table(**columns: pa.DataType) -> pa.Schema:
+    return pa.schema([pa.field(name, kind, nullable=True) for name, kind in columns.items()])
+
+
+USERS = _table(user=pa.int32(), user_id=pa.string())
+"""One row per user, sorted by ``user`` (0-based, dense)."""
+
+ITEMS = _table(
+    item=pa.int32(),
+    item_id=pa.string(),
+    title=pa.string(),
+    brand=pa.string(),
+    categories=pa.list_(pa.string()),  # from the widest to the narrowest
+    description=pa.string(),
+)
+"""One row per item, sorted by ``item`` (0-based, dense). Text is never null: absent text is ``""`` or ``[]``."""
+
+INTERACTIONS = _table(
+    user=pa.int32(),
+    item=pa.int32(),
+    rating=pa.float32(),  # null where the data has none
+    timestamp=pa.int64(),  # seconds since 1970; null where the data has none
+    review=pa.string(),  # "" where the data has none
+    split=pa.string(),  # one of SPLITS
+)
+"""One row per distinct (user, item), sorted by user, then by time (or by the order of the raw data)."""
+
+TRUTH = _table(user=pa.int32(), item=pa.int32(), probability=pa.float32())
+"""Generated worlds only: the probability that the user likes the item. No stage but ``evaluate`` may read it."""
+
+_ANSWER = {
+    "status": pa.string(),  # ok | invalid | truncated | failed
+    "reason": pa.string(),  # why the status is not ok; "" when it is
+    "attempts": pa.int32(),
+    "prompt_tokens": pa.int32(),
+    "output_tokens": pa.int32(),
+}
+
+ITEM_PROFILES = _table(item=pa.int32(), summary=pa.string(), reasoning=pa.string(), **_ANSWER)
+"""One row per item, whatever the model answered; text is ``""`` unless ``status`` is ``ok``."""
+
+USER_PROFILES = _table(user=pa.int32(), summary=pa.string(), reasoning=pa.string(), **_ANSWER)
+"""One row per user with a train interaction, whatever the model answered."""
+
+NEGATIVES = _table(
+    pair=pa.int64(), user=pa.int32(), item=pa.int32(), answer=pa.string(), reasoning=pa.string(), **_ANSWER
+)
+"""One row per chosen (user, item) pair: the name of the hard negative as the model wrote it ("" for none)."""
+
+ITEM_VECTORS = pa.schema([pa.field("item", pa.int32()), pa.field("vector", pa.list_(pa.float16()))])
+"""Text vector of each item: unit length, the same dimension in every row."""
+
+GROUNDED = _table(
+    pair=pa.int64(),
+    user=pa.int32(),
+    item=pa.int32(),
+    answer=pa.string(),
+    status=pa.string(),  # matched | interacted | out_of_catalogue | none
+    step=pa.string(),  # exact | fuzzy | vector | ""
+    similarity=pa.float32(),  # in [0, 1], of the step that decided; null when none did
+    negative=pa.int32(),  # the catalogue item; null unless status is matched or interacted
+)
+"""One row per row of ``negatives``: the answer matched to the catalogue."""
+
+HISTORY = _table(
+    epoch=pa.int32(),
+    seconds=pa.float64(),  # since the start of training, evaluation excluded
+    loss=pa.float64(),  # mean over the pairs of the epoch, all terms
+    ranking_loss=pa.float64(),
+    contrastive_loss=pa.float64(),
+    valid_ndcg=pa.float64(),  # NDCG@20; null in epochs without a validation
+    valid_recall=pa.float64(),
+)
+"""Learning curve of one fit, one row per epoch."""
+
+METRICS = _table(
+    variant=pa.string(),
+    seed=pa.int32(),
+    split=pa.string(),  # valid | test
+    metric=pa.string(),  # recall, ndcg, precision, hit_rate, mrr, map, coverage
+    k=pa.int32(),
+    value=pa.float64(),
+)
+"""One row per fit, split, metric and cut-off, averaged over the users with at least one held-out item."""
+
+USER_METRICS = _table(
+    variant=pa.string(),
+    seed=pa.int32(),
+    user=pa.int32(),
+    recall=pa.float64(),
+    ndcg=pa.float64(),
+)
+"""Test Recall and NDCG of each user at the selection cut-off."""
+
+FALSE_NEGATIVES = _table(sampler=pa.string(), rate=pa.float64(), pairs=pa.int64())
+"""Generated worlds only: the exact expected share of a sampler's negatives that the user would like."""
+
+TABLES: dict[str, pa.Schema] = {
+    "users": USERS,
+    "items": ITEMS,
+    "interactions": INTERACTIONS,
+    "truth": TRUTH,
+    "item_profiles": ITEM_PROFILES,
+    "user_profiles": USER_PROFILES,
+    "negatives": NEGATIVES,
+    "item_vectors": ITEM_VECTORS,
+    "grounded": GROUNDED,
+    "history": HISTORY,
+    "metrics": METRICS,
+    "user_metrics": USER_METRICS,
+    "false_negatives": FALSE_NEGATIVES,
+}
+"""Every table by the name under which a stage commits it."""
+
+
+def pair_id(user: int, item: int, n_items: int) -> int:
+    """The number of a (user, item) pair: ``user * n_items + item``. Works on arrays of int64 too."""
+    return user * n_items + item
+
+
+def conform(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
+    """Select and cast the columns of ``schema``, in its order.
+
+    Args:
+        table: any table; columns that the schema does not name are left out.
+        schema: one of the schemas of this module.
+        where: the artefact, named in the error.
+
+    Raises:
+        DataError: a column is missing, or cannot be cast without loss.
+    """
+    missing = [name for name in schema.names if name not in table.column_names]
+    if missing:
+        raise DataError(
+            f"{where} lacks the column {_listed(missing)}, it has {_listed(table.column_names)}",
+            "write it with the schema of hnlm_ray.tables",
+        )
+    columns = []
+    for field in schema:
+        try:
+            columns.append(table.column(field.name).cast(field.type))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            found = table.schema.field(field.name).type
+            raise DataError(
+                f"{where}: column {field.name!r} is {found}, expected {field.type} ({error})",
+                "write it with the schema of hnlm_ray.tables",
+            ) from error
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(repr(name) for name in names)
