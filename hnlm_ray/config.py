@@ -81,7 +81,7 @@ class DemoWorldConfig(_Section):
     """Size and seed of the generated catalogue."""
 
     users: Positive = 1000
-    items: Positive = 400
+    items: Positive = 480
     interactions: Positive = 20_000
     seed: int = 0
 
@@ -176,9 +176,9 @@ class ProfilesConfig(_Section):
     """Interactions shown of one user: the latest of the train split."""
     max_feedback: int = Field(default=3, ge=0)
     """Reviews shown of one item, from the train split."""
-    max_description_chars: Positive = 600
-    max_review_chars: Positive = 200
-    max_profile_chars: Positive = 200
+    max_description_chars: int = Field(default=600, ge=0)
+    max_review_chars: int = Field(default=200, ge=0)
+    max_profile_chars: int = Field(default=200, ge=0)
     """Characters of an item's profile shown in a user's prompt."""
     max_output_tokens: Positive = 192
 

@@ -1,0 +1,21 @@
+"""Weights that come with the package, trained by the project from text that it generates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["resolve"]
+
+_FOLDER = Path(__file__).parent
+_SHIPPED = {("generate", "demo"): "demo_llm", ("embed", "demo"): "demo_llm"}
+
+
+def resolve(model: str, task: str = "generate") -> str:
+    """The folder of a shipped model, or the name unchanged.
+
+    Args:
+        model: ``demo``, or a Hugging Face name or folder.
+        task: ``generate`` or ``embed``.
+    """
+    shipped = _SHIPPED.get((task, model))
+    return str(_FOLDER / shipped) if shipped else model

@@ -1,0 +1,40 @@
+"""Text of users as data inside a prompt: quoted, bounded, and free of what a chat template could take for its own."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["clip", "neutral", "quoted"]
+
+_ANGLES = str.maketrans({"<": "‹", ">": "›"})
+_BRACKETED = re.compile(r"\[(/?(?:INST|SYS|SYSTEM|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS))\]", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+
+
+def neutral(text: str) -> str:
+    """The text without control characters and without the forms of special tokens.
+
+    Chat templates mark roles with ``<|...|>``, ``<s>``, ``<start_of_turn>`` or ``[INST]``. Angle brackets become
+    ``‹›`` and the known square ones ``()``, so no tokenizer reads a role out of a review.
+    """
+    return _BRACKETED.sub(r"(\1)", _CONTROL.sub(" ", text).translate(_ANGLES)).strip()
+
+
+def clip(text: str, limit: int) -> str:
+    """At most ``limit`` characters, cut between words; a cut text ends in ``…``."""
+    if len(text) <= limit:
+        return text
+    if limit == 0:
+        return ""
+    head = text[: limit - 1]
+    boundary = head.rfind(" ")
+    return (head[:boundary] if boundary > limit // 2 else head).rstrip(" ,;:.-") + "…"
+
+
+def quoted(fields: Mapping[str, Any]) -> str:
+    """One line of compact JSON; fields that are empty or None are left out."""
+    shown = {name: value for name, value in fields.items() if value not in ("", None, [], {})}
+    return json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
