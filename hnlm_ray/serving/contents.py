@@ -1,0 +1,108 @@
+"""What a recommender knows: vectors, names, what each user has met, and what is popular."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from hnlm_ray.errors import BundleError
+from hnlm_ray.tables import ITEMS, USERS, conform
+
+__all__ = ["Contents"]
+
+_ACTION = "build the bundle from the outputs of one run"
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The parts of a bundle, checked against each other when they are put together.
+
+    Attributes:
+        user_vectors: (U, d) float32, finite.
+        item_vectors: (I, d) float32, finite.
+        seen_offsets: (U + 1,) int64; the items of user ``u`` stand at ``seen_offsets[u]:seen_offsets[u + 1]``.
+        seen_items: (nnz,) int32: train and valid interactions, each user's ascending and distinct.
+        popularity: (I,) int64: interactions of each item; what an unknown user gets is ordered by it.
+        users: U rows of :data:`hnlm_ray.tables.USERS`, in the order of ``user``.
+        items: I rows of :data:`hnlm_ray.tables.ITEMS`, in the order of ``item``.
+
+    Raises:
+        BundleError: two parts do not belong together, or a value cannot be served.
+        DataError: a table lacks a column.
+    """
+
+    user_vectors: npt.NDArray[np.float32]
+    item_vectors: npt.NDArray[np.float32]
+    seen_offsets: npt.NDArray[np.int64]
+    seen_items: npt.NDArray[np.int32]
+    popularity: npt.NDArray[np.int64]
+    users: pa.Table
+    items: pa.Table
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "users", conform(self.users, USERS, "users of the bundle"))
+        object.__setattr__(self, "items", conform(self.items, ITEMS, "items of the bundle"))
+        self._check_dtypes()
+        self._check_sizes()
+        self._check_seen()
+
+    @property
+    def n_users(self) -> int:
+        """Users that can be named in a request."""
+        return int(self.users.num_rows)
+
+    @property
+    def n_items(self) -> int:
+        """Items that can be recommended."""
+        return int(self.items.num_rows)
+
+    def _check_dtypes(self) -> None:
+        expected = {
+            "user_vectors": np.float32,
+            "item_vectors": np.float32,
+            "seen_offsets": np.int64,
+            "seen_items": np.int32,
+            "popularity": np.int64,
+        }
+        for name, dtype in expected.items():
+            found = getattr(self, name).dtype
+            if found != dtype:
+                raise BundleError(f"{name} is {found}, expected {np.dtype(dtype)}", _ACTION)
+        for name in ("user_vectors", "item_vectors"):
+            if not np.isfinite(getattr(self, name)).all():
+                raise BundleError(f"{name} holds values that are not finite", "train again with a lower learning rate")
+
+    def _check_sizes(self) -> None:
+        if self.n_items == 0:
+            raise BundleError("the bundle has no items", _ACTION)
+        dim = self.item_vectors.shape[-1]
+        expected = {
+            "user_vectors": (self.n_users, dim),
+            "item_vectors": (self.n_items, dim),
+            "seen_offsets": (self.n_users + 1,),
+            "popularity": (self.n_items,),
+        }
+        for name, shape in expected.items():
+            found = getattr(self, name).shape
+            if found != shape:
+                raise BundleError(f"{name} has shape {found}, expected {shape}", _ACTION)
+        for name, table, length in (("user", self.users, self.n_users), ("item", self.items, self.n_items)):
+            if not np.array_equal(table.column(name).to_numpy(), np.arange(length)):
+                raise BundleError(f"{name}s are not numbered 0 to {length - 1} in order", _ACTION)
+
+    def _check_seen(self) -> None:
+        lengths = np.diff(self.seen_offsets)
+        if self.seen_offsets[0] != 0 or self.seen_offsets[-1] != len(self.seen_items) or (lengths < 0).any():
+            raise BundleError(f"seen_offsets do not divide the {len(self.seen_items)} seen items", _ACTION)
+        if not len(self.seen_items):
+            return
+        if self.seen_items.min() < 0 or self.seen_items.max() >= self.n_items:
+            raise BundleError(f"seen_items holds an item outside 0 to {self.n_items - 1}", _ACTION)
+        rising = np.diff(self.seen_items) > 0
+        starts = self.seen_offsets[1:-1]
+        rising[starts[(starts > 0) & (starts < len(self.seen_items))] - 1] = True  # where the next user begins
+        if not rising.all():
+            raise BundleError("seen_items of a user are not ascending and distinct", _ACTION)

@@ -1,0 +1,115 @@
+"""Start and stop the service on the Ray that this process is connected to."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+import time
+
+from hnlm_ray.config import ServeConfig
+from hnlm_ray.errors import BundleError, ResourceError
+from hnlm_ray.serving.app import build
+from hnlm_ray.serving.bundle import load_bundle
+from hnlm_ray.serving.types import ServiceArgs
+
+__all__ = ["start", "stop"]
+
+APPLICATION = "hnlm"
+
+_HEALTH_TIMEOUT_S = 60.0
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104
+
+
+def start(bundle_path: str, config: ServeConfig) -> str:
+    """Serve a bundle and wait until it answers.
+
+    The HTTP proxy runs on the head node alone and listens on ``config.host``, which is this machine's own address by
+    default: whoever can reach it may ask it.
+
+    Args:
+        bundle_path: the folder, on a place that every replica's node can read.
+        config: where and how.
+
+    Returns:
+        The address, for example ``http://127.0.0.1:8000``.
+
+    Raises:
+        BundleError: the bundle is missing or damaged.
+        ResourceError: the port is in use, Serve runs already on this cluster, or the service did not come up.
+    """
+    from ray import serve
+
+    bundle = bundle_path if "://" in bundle_path else os.path.abspath(bundle_path)
+    version = load_bundle(bundle).info.version  # here, where the sentence reaches the user
+    if serve.status().proxies:
+        raise ResourceError("Ray Serve runs already on this cluster", "stop it, or deploy with deploy/serve.yaml")
+    _require_free(config.host, config.port)
+    application = build(ServiceArgs.of(bundle, config).model_dump())
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    serve.start(
+        proxy_location="HeadOnly",
+        http_options={"host": config.host, "port": config.port},
+        logging_config={"enable_access_log": False},
+    )
+    url = _url(config)
+    try:
+        serve.run(application, name=APPLICATION, route_prefix="/")
+        _wait_until_healthy(url, version)
+    except BaseException as error:
+        serve.shutdown()
+        if isinstance(error, RuntimeError | TimeoutError):
+            reason = str(error).strip().splitlines()[-1]
+            raise ResourceError(f"the service did not start ({reason})", "see `ray logs` for serve") from error
+        raise
+    return url
+
+
+def stop() -> None:
+    """Stop the service and everything else that Ray Serve runs on this cluster; nothing happens where none runs."""
+    from ray import serve
+
+    serve.shutdown()
+
+
+def _url(config: ServeConfig) -> str:
+    host = _ANYWHERE.get(config.host, config.host)
+    return f"http://[{host}]:{config.port}" if ":" in host else f"http://{host}:{config.port}"
+
+
+def _require_free(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # Lets a port pass whose last connections are still closing, and refuses one that is listened on.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise ResourceError(f"port {port} on {host} is in use", "give another serve.port") from error
+            raise ResourceError(
+                f"cannot listen on {host}:{port} ({error.strerror or error})", "give another serve.host or serve.port"
+            ) from error
+
+
+def _wait_until_healthy(url: str, version: str) -> None:
+    import httpx
+
+    deadline = time.monotonic() + _HEALTH_TIMEOUT_S
+    last = "no answer"
+    with httpx.Client(base_url=url, timeout=5.0, trust_env=False) as client:
+        while time.monotonic() < deadline:
+            try:
+                answer = client.get("/health")
+            except httpx.TransportError as error:
+                last = str(error)
+            else:
+                if answer.status_code == httpx.codes.OK:
+                    found = answer.json()["bundle_version"]
+                    if found != version:
+                        raise BundleError(f"the service answers from bundle {found}, expected {version}", "start again")
+                    return
+                last = f"status {answer.status_code}"
+            time.sleep(0.1)
+    raise TimeoutError(f"{url}/health: {last} after {_HEALTH_TIMEOUT_S:.0f} s")
