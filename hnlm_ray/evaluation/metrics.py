@@ -29,10 +29,24 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from hnlm_ray.data.interactions import Interactions
 
-__all__ = ["METRICS", "average_precision", "coverage", "hit_rate", "mrr", "ndcg", "precision", "recall"]
+__all__ = [
+    "METRICS",
+    "SELECTION_CUTOFF",
+    "average_precision",
+    "coverage",
+    "hit_rate",
+    "mrr",
+    "ndcg",
+    "precision",
+    "recall",
+]
 
 Ranking = npt.NDArray[np.int32]
 Values = npt.NDArray[np.float64]
+
+
+SELECTION_CUTOFF = 20
+"""Models are chosen on validation NDCG at this cut-off, whatever else is reported."""
 
 
 def recall(top: Ranking, relevant: Interactions, k: int) -> Values:

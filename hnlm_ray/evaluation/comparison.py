@@ -1,0 +1,123 @@
+"""Metrics of every variant beside the baseline: means over seeds, relative differences, confidence intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hnlm_ray.evaluation.significance import Interval, paired_bootstrap
+
+__all__ = ["Cell", "Difference", "VariantResult", "compare", "differences"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One metric of one variant.
+
+    Attributes:
+        mean: over seeds.
+        sd: sample standard deviation over seeds; None for a single seed.
+        relative: difference to the baseline as a share of the baseline; None without one.
+    """
+
+    mean: float
+    sd: float | None
+    relative: float | None
+
+
+@dataclass(frozen=True)
+class VariantResult:
+    """One variant on the test split.
+
+    Attributes:
+        name: of the variant.
+        seeds: number of fits; 0 for a ranker that is not trained.
+        valid_ndcg: validation NDCG at the selection cut-off, mean over seeds.
+        cells: by metric and cut-off.
+    """
+
+    name: str
+    seeds: int
+    valid_ndcg: float
+    cells: dict[tuple[str, int], Cell]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A variant against the baseline in one metric.
+
+    Attributes:
+        variant: its name.
+        metric: ``recall`` or ``ndcg``, at the selection cut-off.
+        baseline_mean: mean of the baseline over users and seeds.
+        interval: of the difference, bootstrapped over users.
+    """
+
+    variant: str
+    metric: str
+    baseline_mean: float
+    interval: Interval
+
+    @property
+    def verdict(self) -> str:
+        """What the interval says, in words."""
+        if not self.interval.excludes_zero:
+            return "no clear difference"
+        return "better" if self.interval.mean > 0.0 else "worse"
+
+
+def compare(metrics: pa.Table, baseline: str | None, selection_cutoff: int) -> list[VariantResult]:
+    """One result per variant, in the order of the table.
+
+    Args:
+        metrics: table ``metrics``.
+        baseline: the variant that others are compared with; None, or one that the table lacks, for no comparison.
+        selection_cutoff: cut-off of the validation NDCG.
+    """
+    keys = ["variant", "split", "metric", "k"]
+    spread = pc.VarianceOptions(ddof=1)
+    grouped = metrics.group_by(keys).aggregate([("value", "mean"), ("value", "stddev", spread), ("seed", "count")])
+    means = {tuple(row[key] for key in keys): row for row in grouped.to_pylist()}
+    results = []
+    for variant in dict.fromkeys(metrics["variant"].to_pylist()):
+        rows = {key[2:]: row for key, row in means.items() if key[:2] == (variant, "test")}
+        cells = {key: _cell(row, means.get((baseline, "test", *key))) for key, row in rows.items()}
+        selected = means.get((variant, "valid", "ndcg", selection_cutoff))
+        valid = selected["value_mean"] if selected else math.nan
+        seeds = max((row["seed_count"] for row in rows.values()), default=0)
+        results.append(VariantResult(variant, seeds, valid, cells))
+    return results
+
+
+def _cell(row: dict[str, float], base: dict[str, float] | None) -> Cell:
+    sd = row["value_stddev"] if row["seed_count"] > 1 else None
+    reference = base["value_mean"] if base is not None and base["variant"] != row["variant"] else None
+    return Cell(row["value_mean"], sd, row["value_mean"] / reference - 1.0 if reference else None)
+
+
+def differences(user_metrics: pa.Table, baseline: str, seed: int) -> list[Difference]:
+    """Every other variant against the baseline, user by user, each user's value averaged over seeds.
+
+    Args:
+        user_metrics: table ``user_metrics``; every variant has the same users.
+        baseline: a variant of the table; without it the result is empty.
+        seed: of the whole run.
+    """
+    names: Sequence[str] = list(dict.fromkeys(user_metrics["variant"].to_pylist()))
+    if baseline not in names:
+        return []
+    averaged = user_metrics.group_by(["variant", "user"]).aggregate([("recall", "mean"), ("ndcg", "mean")])
+    averaged = averaged.sort_by("user")
+    of = {name: averaged.filter(pc.equal(averaged["variant"], name)) for name in names}
+    found = []
+    for name in names:
+        for metric in ("ndcg", "recall"):
+            base, values = (of[which][f"{metric}_mean"].to_numpy() for which in (baseline, name))
+            interval = paired_bootstrap(values, base, seed) if name != baseline else None
+            if interval is not None:
+                found.append(Difference(name, metric, float(base.mean()), interval))
+    return found

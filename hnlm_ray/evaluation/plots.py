@@ -1,0 +1,124 @@
+"""Figures of the report as inline SVG that takes its colours and font from the page.
+
+Matplotlib draws with marker colours, which are then replaced by CSS variables, so that one figure serves the light and
+the dark page. No text of users or models goes into a figure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import StringIO
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["SERIES_COLOURS", "Curve", "horizontal_bars", "learning_curves"]
+
+SERIES_COLOURS = 6
+"""The page defines ``--series-0`` (the baseline) to ``--series-5``."""
+
+_INK, _MUTED, _GRID = "#00aa01", "#00aa02", "#00aa03"
+_VARIABLES = {
+    _INK: "var(--ink)",
+    _MUTED: "var(--muted)",
+    _GRID: "var(--line)",
+    **{f"#00bb0{index}": f"var(--series-{index})" for index in range(SERIES_COLOURS)},
+}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a chart.
+
+    Attributes:
+        series: number of the variant; colours repeat after :data:`SERIES_COLOURS`, with another dash.
+        x: positions.
+        y: values, as many.
+    """
+
+    series: int
+    x: Sequence[float]
+    y: Sequence[float]
+
+
+def learning_curves(curves: Sequence[Curve], x_label: str, y_label: str, description: str) -> str:
+    """A line chart as an ``<svg>`` element, about 340 by 230 points.
+
+    Args:
+        curves: the lines.
+        x_label: name of the horizontal axis.
+        y_label: name of the vertical axis.
+        description: read out instead of the picture.
+    """
+    figure, axes = _figure(4.7, 3.1)
+    for curve in curves:
+        dash = ("-", "--", ":")[curve.series // SERIES_COLOURS % 3]
+        marker = "o" if len(curve.x) == 1 else ""
+        axes.plot(curve.x, curve.y, color=_series(curve.series), linestyle=dash, linewidth=1.8, marker=marker)
+    axes.set_xlabel(x_label, color=_MUTED)
+    axes.set_title(y_label, color=_INK, loc="left", fontsize=10, fontweight="bold")
+    axes.grid(axis="y", color=_GRID, linewidth=0.7)
+    axes.margins(x=0.01)
+    return _svg(figure, f"{x_label} {y_label}", description)
+
+
+def horizontal_bars(names: Sequence[str], shares: Sequence[float], highlight: str, description: str) -> str:
+    """A bar chart of shares in [0, 1], widest first, as an ``<svg>`` element.
+
+    Args:
+        names: one per bar, shown as they are.
+        shares: the lengths.
+        highlight: the bar in the accent colour.
+        description: read out instead of the picture.
+    """
+    order = sorted(range(len(names)), key=lambda index: shares[index])
+    figure, axes = _figure(5.4, 0.5 + 0.42 * len(names))
+    labels = [names[index] for index in order]
+    widths = [shares[index] for index in order]
+    colours = [_series(1) if label == highlight else _series(0) for label in labels]
+    bars = axes.barh(labels, widths, color=colours, height=0.62)
+    axes.bar_label(bars, labels=[f"{width:.1%}" for width in widths], padding=5, color=_INK, fontsize=9.5)
+    axes.set_xlim(0, 1.18 * max([*widths, 1e-6]))
+    axes.xaxis.set_visible(False)
+    axes.spines["bottom"].set_visible(False)
+    axes.tick_params(axis="y", labelcolor=_INK, labelsize=9.5, length=0)
+    return _svg(figure, "bars", description)
+
+
+def _series(index: int) -> str:
+    return f"#00bb0{index % SERIES_COLOURS}"
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(_GRID)
+    axes.tick_params(colors=_MUTED, labelsize=8.5, length=0)
+    return figure, axes
+
+
+def _svg(figure: Figure, salt: str, description: str) -> str:
+    """The figure without prologue, size and date: the same input gives the same bytes."""
+    import matplotlib as mpl
+    from markupsafe import escape
+
+    # Text stays text and so takes the page's font; the salt keeps the ids of two figures apart.
+    buffer = StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'\s(width|height)="[\d.]+pt"', "", text, count=2)
+    text = re.sub(r"font-family:[^;\"]*;?", "", text)
+    for colour, variable in _VARIABLES.items():
+        text = text.replace(colour, variable)
+    return text.replace("<svg", f'<svg role="img" aria-label="{escape(description)}"', 1).strip()
