@@ -8,10 +8,15 @@ with the artefact and the column named.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 
 from hnlm_ray.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 __all__ = [
     "FALSE_NEGATIVES",
@@ -32,6 +37,8 @@ __all__ = [
     "conform",
     "pair_id",
 ]
+
+_Ids = TypeVar("_Ids", int, "npt.NDArray[np.int64]")
 
 SPLITS = ("train", "valid", "test")
 
@@ -151,7 +158,7 @@ TABLES: dict[str, pa.Schema] = {
 """Every table by the name under which a stage commits it."""
 
 
-def pair_id(user: int, item: int, n_items: int) -> int:
+def pair_id(user: _Ids, item: _Ids, n_items: int) -> _Ids:
     """The number of a (user, item) pair: ``user * n_items + item``. Works on arrays of int64 too."""
     return user * n_items + item
 

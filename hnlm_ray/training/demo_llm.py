@@ -1,7 +1,7 @@
 """Train the demo language model: a small Llama with its own tokenizer, from generated text alone.
 
-The loss counts only the answer's tokens (teacher forcing, cross-entropy). A batch holds one task, so the constant system
-text is computed once per batch and its keys and values are shared by every row.
+The loss counts only the answer's tokens (teacher forcing, cross-entropy). A batch holds one task, so the constant
+system text is computed once per batch and its keys and values are shared by every row.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def build_tokenizer(texts: Iterator[str], recipe: Recipe) -> PreTrainedTokenizer
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=len(tokenizer),
+        vocab_size=recipe.vocabulary,
         special_tokens=[_PAD, _END, *_ROLES],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
@@ -86,7 +86,7 @@ def encode(tokenizer: PreTrainedTokenizerFast, example: Example) -> _Encoded:
     )
     user = tokenizer.convert_tokens_to_ids("<|user|>")
     start = prompt.index(user)
-    answer = tokenizer.encode(example.answer, add_special_tokens=False) + [tokenizer.eos_token_id]
+    answer = [*tokenizer.encode(example.answer, add_special_tokens=False), tokenizer.eos_token_id]
     return _Encoded(example.task, prompt[:start], prompt[start:], answer)
 
 
@@ -95,6 +95,7 @@ def train(
     examples: Iterator[Example],
     recipe: Recipe,
     folder: Path,
+    *,
     say: Callable[[str], None],
     save_every: int = 200,
 ) -> LlamaForCausalLM:
@@ -114,12 +115,13 @@ def train(
     others = [weight for weight in model.parameters() if weight.ndim == 1]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98), fused=True)
-    started, tokens, losses = time.monotonic(), 0, {}
+    losses: dict[str, float] = {}
+    started, tokens = time.monotonic(), 0
     for step, batch in enumerate(itertools.islice(_batches(tokenizer, examples, recipe), recipe.steps)):
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * _schedule(step, recipe)
         loss = _loss(model, batch, tokenizer.pad_token_id)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()

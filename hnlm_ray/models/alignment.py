@@ -1,0 +1,41 @@
+"""From the space of text vectors into the space of collaborative embeddings."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from hnlm_ray import seeds
+
+__all__ = ["Alignment"]
+
+HIDDEN_DIM = 256
+
+
+class Alignment(nn.Module):
+    """Two linear layers with a ReLU between and none after, so that every coordinate can take either sign."""
+
+    def __init__(self, in_dim: int, out_dim: int, seed: int, hidden_dim: int = HIDDEN_DIM) -> None:
+        """Start from values derived from ``seed``, so that every worker starts alike.
+
+        Args:
+            in_dim: length of a text vector.
+            out_dim: dimension of the collaborative embeddings.
+            seed: of the fit.
+            hidden_dim: width between the layers.
+        """
+        super().__init__()
+        self.first = nn.Linear(in_dim, hidden_dim)
+        self.second = nn.Linear(hidden_dim, out_dim)
+        generator = torch.Generator().manual_seed(seeds.derive(seed, "init", "alignment"))
+        with torch.no_grad():
+            for layer in (self.first, self.second):
+                layer.weight.normal_(std=math.sqrt(2.0 / layer.in_features), generator=generator)
+                layer.bias.zero_()
+
+    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+        """(B, in_dim) float32 to (B, out_dim) float32."""
+        aligned: torch.Tensor = self.second(torch.relu(self.first(vectors)))
+        return aligned

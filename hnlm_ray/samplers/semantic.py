@@ -1,0 +1,109 @@
+"""Vectors of the language model's hard negatives, found by (user, item) pair.
+
+A pair whose answer did not match the catalogue has no vector. It is never given a stand-in: :meth:`PairVectors.lookup`
+says -1 and the training loop leaves such a pair to the plain sampler.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hnlm_ray.errors import DataError
+from hnlm_ray.tables import pair_id
+
+__all__ = ["PairVectors"]
+
+
+@dataclass(frozen=True)
+class PairVectors:
+    """A vector for some pairs; pairs may share one.
+
+    Attributes:
+        pairs: (P,) int64, sorted and distinct; ``user * n_items + item``.
+        rows: (P,) int32, the row of ``vectors`` that belongs to the pair.
+        vectors: (V, D) float16 or float32.
+        n_items: size of the catalogue, which the pair numbers depend on.
+    """
+
+    pairs: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int32]
+    vectors: npt.NDArray[np.floating]
+    n_items: int
+
+    def __post_init__(self) -> None:
+        if self.vectors.ndim != 2 or len(self.pairs) != len(self.rows):
+            raise DataError(
+                f"pair vectors have {len(self.pairs)} pairs, {len(self.rows)} rows, vectors {self.vectors.shape}",
+                "give one row per pair and a matrix of vectors",
+            )
+        if len(self.pairs) and not (np.diff(self.pairs) > 0).all():
+            raise DataError("pair vectors are not sorted or name a pair twice", "write each pair once")
+        if len(self.rows) and (self.rows.min() < 0 or self.rows.max() >= len(self.vectors)):
+            raise DataError(
+                f"pair vectors point at row {self.rows.max()} of {len(self.vectors)}", "write them from one table"
+            )
+        if not np.isfinite(self.vectors).all():
+            raise DataError("pair vectors hold values that are not finite", "compute the vectors again")
+
+    @classmethod
+    def from_tables(cls, grounded: pa.Table, item_vectors: pa.Table, n_items: int) -> PairVectors:
+        """Give each matched pair the text vector of the catalogue item it was matched to.
+
+        Args:
+            grounded: table ``grounded``; only rows with status ``matched`` count.
+            item_vectors: table ``item_vectors``.
+            n_items: size of the catalogue.
+
+        Raises:
+            DataError: a matched item has no vector, vectors differ in length, or a pair stands twice.
+        """
+        matched = grounded.filter(pc.equal(grounded.column("status"), "matched"))
+        users = matched.column("user").to_numpy().astype(np.int64)
+        pairs = pair_id(users, matched.column("item").to_numpy().astype(np.int64), n_items)
+        order = np.argsort(pairs, kind="stable")
+        row_of_item = np.full(n_items, -1, dtype=np.int32)
+        row_of_item[item_vectors.column("item").to_numpy()] = np.arange(item_vectors.num_rows, dtype=np.int32)
+        negatives = matched.column("negative").to_numpy()
+        rows = row_of_item[negatives.astype(np.int64)]
+        if (rows < 0).any():
+            raise DataError(
+                f"table item_vectors has no vector of item {negatives[rows < 0][0]}, which table grounded names",
+                "run the stages vectors and ground on the same catalogue",
+            )
+        return cls(pairs[order], rows[order], _matrix(item_vectors), n_items)
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return int(self.vectors.shape[1])
+
+    def lookup(self, pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+        """Rows of ``vectors``, -1 for a pair without one; same shape as ``pairs``."""
+        if not len(self.pairs):
+            return np.full(pairs.shape, -1, dtype=np.int32)
+        places = np.minimum(np.searchsorted(self.pairs, pairs), len(self.pairs) - 1)
+        return np.where(self.pairs[places] == pairs, self.rows[places], np.int32(-1))
+
+    def slice_users(self, first: int, last: int) -> PairVectors:
+        """The pairs of users ``first`` to ``last - 1``, with only the vectors they use; numbers stay global."""
+        start, stop = np.searchsorted(self.pairs, np.array([first, last], dtype=np.int64) * self.n_items)
+        used, rows = np.unique(self.rows[start:stop], return_inverse=True)
+        return PairVectors(self.pairs[start:stop], rows.astype(np.int32), self.vectors[used], self.n_items)
+
+
+def _matrix(item_vectors: pa.Table) -> npt.NDArray[np.float16]:
+    """The column ``vector`` as a matrix (V, D)."""
+    column = item_vectors.column("vector").combine_chunks()
+    lengths = np.unique(pc.list_value_length(column).to_numpy(zero_copy_only=False))
+    if len(lengths) != 1:
+        raise DataError(
+            f"table item_vectors holds vectors of the lengths {lengths.tolist()}, expected one length",
+            "run the stage vectors again",
+        )
+    matrix: npt.NDArray[np.float16] = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, int(lengths[0]))
+    return matrix

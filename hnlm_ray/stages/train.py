@@ -1,0 +1,203 @@
+"""Ray Train around :func:`hnlm_ray.training.fit.fit`: workers, checkpoints, restarts."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from hnlm_ray.cluster import connected, require
+from hnlm_ray.config import TrainConfig, VariantConfig
+from hnlm_ray.errors import ConfigError, HnlmError, StageError
+from hnlm_ray.stage import StageContext, StageSummary
+from hnlm_ray.store import Artifact
+from hnlm_ray.tables import HISTORY
+
+if TYPE_CHECKING:
+    from hnlm_ray.data.interactions import Interactions
+    from hnlm_ray.samplers.semantic import PairVectors
+    from hnlm_ray.training.loop import TrainingLoop
+    from hnlm_ray.training.progress import Progress
+
+__all__ = ["MODEL", "run"]
+
+MODEL = "model.safetensors"
+"""Tensors ``user_vectors`` (users, d) and ``item_vectors`` (items, d), float32, of the best epoch."""
+
+_STATE = "_ray_train"
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What a worker gets: where to read, not what was read."""
+
+    prepare: Artifact
+    ground: Artifact | None
+    vectors: Artifact | None
+    variant: VariantConfig
+    seed: int
+    use_gpu: bool
+
+
+def run(context: StageContext, *, variant: str, seed: int) -> StageSummary:
+    """Train one variant with one seed and write its vectors and its learning curve.
+
+    A run whose driver died continues from its last checkpoint, which lies in the artefact's folder.
+
+    Args:
+        context: inputs ``prepare`` and, for a semantic variant, ``ground`` and ``vectors``.
+        variant: a key of ``train.variants``.
+        seed: of the fit.
+
+    Raises:
+        ConfigError: there is no such variant.
+        ResourceError: the cluster is too small for the workers.
+        StageError: a worker was lost more often than ``train.max_failures``.
+    """
+    options = context.config.train
+    if variant not in options.variants:
+        raise ConfigError(f"train.variants has no {variant!r}, it has {sorted(options.variants)}", "add it")
+    chosen = options.variants[variant]
+    inputs = context.inputs
+    task = _Task(
+        prepare=inputs["prepare"],
+        ground=inputs["ground"] if chosen.semantic else None,
+        vectors=inputs["vectors"] if chosen.semantic else None,
+        variant=chosen,
+        seed=seed,
+        use_gpu=options.accelerator == "gpu",
+    )
+    context.say(f"{variant}, seed {seed}: {options.workers} worker(s)")
+    with connected(context.config.cluster):
+        progress, counts = _train(task, options, context.output)
+    _write_history(progress, context.output)
+    context.output.filesystem.delete_dir(f"{context.output.path}/{_STATE}")
+    return StageSummary(
+        rows={"history": len(progress.history)},
+        counts={
+            **counts,
+            "best_epoch": progress.best_epoch,
+            "epochs": progress.epoch,
+            "seconds": progress.seconds,
+            "valid_ndcg": progress.best_ndcg,
+        },
+    )
+
+
+def _train(task: _Task, options: TrainConfig, output: Artifact) -> tuple[Progress, dict[str, int]]:
+    """Run Ray Train to its end and write the model."""
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    needs = {"CPU": 1.0, "GPU": 1.0} if task.use_gpu else {"CPU": 1.0}
+    require({name: amount * options.workers for name, amount in needs.items()}, f"train.workers={options.workers}")
+    trainer = TorchTrainer(
+        _work,
+        train_loop_config={"task": task},
+        torch_config=TorchConfig(backend="nccl" if task.use_gpu else "gloo"),
+        scaling_config=ScalingConfig(num_workers=options.workers, use_gpu=task.use_gpu, resources_per_worker=needs),
+        run_config=RunConfig(
+            # The same name and place let a new driver continue where a lost one stopped.
+            name="fit",
+            storage_path=f"{output.path}/{_STATE}",
+            storage_filesystem=output.filesystem,
+            failure_config=FailureConfig(max_failures=options.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=1),
+        ),
+    )
+    result = _fit_or_explain(trainer, options.max_failures)
+    with result.checkpoint.as_directory() as folder:
+        return _write_model(Path(folder), output), result.return_value
+
+
+def _fit_or_explain(trainer: Any, max_failures: int) -> Any:
+    """``trainer.fit()``, with a sentence where the user can do something about the failure."""
+    from ray.train.v2.api.exceptions import TrainingFailedError
+
+    try:
+        return trainer.fit()
+    except TrainingFailedError as error:
+        causes = list(getattr(error, "worker_failures", {}).values())
+        for cause in causes:
+            reason = getattr(cause, "_original_exception", cause)
+            if isinstance(reason, HnlmError):
+                raise reason from error
+        if not causes:
+            raise
+        raise StageError(
+            f"training failed more than {max_failures} time(s), at last with: {str(causes[0]).strip()}",
+            "run again to continue from the last checkpoint, or raise train.max_failures",
+        ) from error
+
+
+def _work(config: dict[str, Any]) -> dict[str, int]:
+    """The body of one Ray Train worker."""
+    import ray.train
+    import torch
+
+    from hnlm_ray.training.fit import fit
+
+    task: _Task = config["task"]
+    # Ray gives a worker as many threads as it has CPUs, of which a local Ray has more than the machine.
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // ray.train.get_context().get_local_world_size()))
+    train, valid = _splits(task.prepare)
+    checkpoint = ray.train.get_checkpoint()
+    arguments: dict[str, Any] = {
+        "vectors": _pair_vectors(task, train.n_items),
+        "device": ray.train.torch.get_device() if task.use_gpu else "cpu",
+        "on_validation": _report,
+    }
+    if checkpoint is None:
+        return fit(train, valid, task.variant, task.seed, **arguments).counts
+    with checkpoint.as_directory() as folder:
+        return fit(train, valid, task.variant, task.seed, resume_from=Path(folder), **arguments).counts
+
+
+def _report(loop: TrainingLoop) -> None:
+    """Hand this worker's part of a checkpoint to Ray Train."""
+    import ray.train
+
+    from hnlm_ray.training import checkpoint
+
+    progress = loop.progress
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint.save(loop, Path(folder))
+        metrics = {"epoch": progress.epoch, "valid_ndcg": progress.history[-1].valid_ndcg}
+        ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
+
+
+def _splits(prepare: Artifact) -> tuple[Interactions, Interactions]:
+    """Train and valid, without reviews or other text."""
+    from hnlm_ray.data.interactions import Interactions
+
+    n_users, n_items = prepare.read("users", ["user"]).num_rows, prepare.read("items", ["item"]).num_rows
+    table = prepare.read("interactions", ["user", "item", "split"])
+    train, valid = (Interactions.from_table(table, n_users, n_items, splits=(name,)) for name in ("train", "valid"))
+    return train, valid
+
+
+def _pair_vectors(task: _Task, n_items: int) -> PairVectors | None:
+    from hnlm_ray.samplers.semantic import PairVectors
+
+    if task.ground is None or task.vectors is None:
+        return None
+    return PairVectors.from_tables(task.ground.read("grounded"), task.vectors.read("item_vectors"), n_items)
+
+
+def _write_model(checkpoint_folder: Path, output: Artifact) -> Progress:
+    from safetensors.torch import save
+
+    from hnlm_ray.training.checkpoint import best_vectors
+
+    users, items, progress = best_vectors(checkpoint_folder)
+    output.write_bytes(MODEL, save({"user_vectors": users, "item_vectors": items}))
+    return progress
+
+
+def _write_history(progress: Progress, output: Artifact) -> None:
+    rows = [vars(record) for record in progress.history]
+    output.write("history", pa.Table.from_pylist(rows, schema=HISTORY))

@@ -1,0 +1,137 @@
+"""Checkpoints that any number of workers can read back.
+
+::
+
+    users-<first>-<last>.safetensors    rows of users first..last-1: embedding, Adam moments, best final vectors
+    shared.safetensors                  items and alignment with their Adam moments, best item vectors;
+                                        metadata: the progress as JSON
+
+Each worker writes its users, worker 0 also what all hold alike. A worker that restores takes the rows of its own users
+from whichever files have them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from hnlm_ray.errors import StoreError
+from hnlm_ray.training.collectives import rank
+from hnlm_ray.training.progress import Progress
+
+if TYPE_CHECKING:
+    from hnlm_ray.training.loop import TrainingLoop
+
+__all__ = ["best_vectors", "restore", "save"]
+
+SHARED = "shared.safetensors"
+_BEST = "best_vectors"
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+_STEP = "step"
+
+
+def save(loop: TrainingLoop, folder: Path) -> None:
+    """Write this worker's part of a checkpoint into an existing folder."""
+    users, shared = _split(_state(loop))
+    users[_BEST], shared[_BEST] = loop.best
+    first, last = loop.shard.first_user, loop.shard.last_user
+    _write(users, folder / f"users-{first:012d}-{last:012d}.safetensors", {})
+    if rank() == 0:
+        _write(shared, folder / SHARED, _metadata(loop))
+
+
+def restore(loop: TrainingLoop, folder: Path) -> None:
+    """Continue from a checkpoint of the same fit; the number of workers may differ.
+
+    Raises:
+        StoreError: a file is missing or damaged, or shapes differ from the model's.
+    """
+    shared, metadata = _read_shared(folder)
+    users = _read_users(folder, loop.shard.first_user, loop.shard.last_user)
+    loop.best = users.pop(_BEST).to(loop.best[0].device), shared.pop(_BEST).to(loop.best[1].device)
+    saved = {**shared, **users}
+    # The step is one number for all parameters, but Adam keeps it with each.
+    step = saved.pop(_STEP)
+    for name, parameter in loop.model.named_parameters():
+        if name not in saved or saved[name].shape != parameter.shape:
+            raise StoreError(f"the checkpoint {folder} belongs to another model ({name})", "delete it")
+        moments = {moment: saved[f"{name}.{moment}"].to(parameter.device) for moment in _MOMENTS}
+        loop.optimizer.state[parameter] = {_STEP: step.clone().to(parameter.device), **moments}
+        with torch.no_grad():
+            parameter.copy_(saved[name])
+    loop.progress = Progress.from_json(metadata["progress"])
+
+
+def best_vectors(folder: Path) -> tuple[torch.Tensor, torch.Tensor, Progress]:
+    """The best epoch of a checkpoint: final vectors of users (U, d) and of items (I, d), and the progress.
+
+    Raises:
+        StoreError: a file is missing or damaged.
+    """
+    shared, metadata = _read_shared(folder)
+    progress = Progress.from_json(metadata["progress"])
+    users = _read_users(folder, 0, int(metadata["n_users"]), names={_BEST})
+    return users[_BEST], shared[_BEST], progress
+
+
+def _state(loop: TrainingLoop) -> dict[str, torch.Tensor]:
+    """Parameters and Adam's state by name."""
+    tensors: dict[str, torch.Tensor] = {}
+    for name, parameter in loop.model.named_parameters():
+        state = loop.optimizer.state[parameter]
+        tensors |= {name: parameter.detach(), _STEP: state[_STEP]}
+        tensors |= {f"{name}.{moment}": state[moment] for moment in _MOMENTS}
+    return tensors
+
+
+def _split(tensors: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Rows of users, and what all workers hold alike."""
+    of_users = {name for name in tensors if name == "users" or name.startswith("users.")}
+    return {name: tensors[name] for name in of_users}, {
+        name: tensor for name, tensor in tensors.items() if name not in of_users
+    }
+
+
+def _metadata(loop: TrainingLoop) -> dict[str, str]:
+    return {"progress": loop.progress.to_json(), "n_users": str(loop.shard.n_users)}
+
+
+def _write(tensors: Mapping[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
+    save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, path, metadata=metadata)
+
+
+def _read_shared(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    with _store_errors(folder), safe_open(folder / SHARED, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+
+
+def _read_users(folder: Path, first: int, last: int, names: set[str] | None = None) -> dict[str, torch.Tensor]:
+    """Rows ``first`` to ``last - 1`` of every user tensor, or of those named."""
+    pieces: dict[str, list[torch.Tensor]] = {}
+    for path in sorted(folder.glob("users-*.safetensors")):
+        start, stop = (int(part) for part in path.stem.split("-")[1:])
+        low, high = max(first, start) - start, min(last, stop) - start
+        if low >= high:
+            # No row of this file, but a worker without users still needs the names and dimensions.
+            low, high = 0, 0
+        with _store_errors(folder), safe_open(path, framework="pt") as file:
+            for name in file.keys() if names is None else names:
+                pieces.setdefault(name, []).append(file.get_slice(name)[low:high])
+    users = {name: torch.cat(parts) for name, parts in pieces.items()}
+    if not users or any(len(tensor) != last - first for tensor in users.values()):
+        raise StoreError(f"the checkpoint {folder} lacks rows of users {first} to {last - 1}", "delete it")
+    return users
+
+
+@contextlib.contextmanager
+def _store_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise StoreError(f"the checkpoint {folder} cannot be read ({error})", "delete it") from error

@@ -1,0 +1,108 @@
+"""Train one variant with one seed: the whole of CF training in one call, with or without Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from hnlm_ray.config import VariantConfig
+from hnlm_ray.errors import DataError
+from hnlm_ray.samplers.semantic import PairVectors
+from hnlm_ray.training import checkpoint
+from hnlm_ray.training.collectives import rank, world_size
+from hnlm_ray.training.loop import TrainingLoop
+from hnlm_ray.training.progress import Progress
+from hnlm_ray.training.shard import Shard
+
+if TYPE_CHECKING:
+    from hnlm_ray.data.interactions import Interactions
+
+__all__ = ["FitResult", "fit"]
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A trained recommender: the score of a user and an item is the inner product of their vectors.
+
+    Attributes:
+        first_user: the number of the user of row 0; 0 with one worker.
+        user_vectors: (U_r, d) float32, this worker's users, at the best epoch.
+        item_vectors: (I, d) float32, at the best epoch.
+        progress: history, best epoch, seconds.
+        counts: over all workers: ``pairs``, ``pairs_with_vector``, ``pairs_without_negative``, ``parameters``.
+    """
+
+    first_user: int
+    user_vectors: npt.NDArray[np.float32]
+    item_vectors: npt.NDArray[np.float32]
+    progress: Progress
+    counts: dict[str, int]
+
+
+def fit(
+    train: Interactions,
+    valid: Interactions,
+    variant: VariantConfig,
+    seed: int,
+    *,
+    vectors: PairVectors | None = None,
+    device: str | torch.device = "cpu",
+    resume_from: Path | None = None,
+    on_validation: Callable[[TrainingLoop], None] | None = None,
+) -> FitResult:
+    """Train until validation NDCG@20 stops improving, and keep the best epoch.
+
+    In a ``torch.distributed`` process group, each worker calls this with the same arguments and trains the users of
+    its block; otherwise it trains everyone. The result is the same up to the order of float sums.
+
+    Args:
+        train: all train interactions.
+        valid: the validation interactions of the same users and items; never trained on.
+        variant: what to train.
+        seed: of the fit.
+        vectors: hard negatives by pair; needed when the variant is semantic, ignored when it is not.
+        device: where the parameters are.
+        resume_from: a folder written by :func:`hnlm_ray.training.checkpoint.save`, by any number of workers.
+        on_validation: called after each validation, on every worker, for example to write a checkpoint.
+
+    Raises:
+        DataError: nothing to train on, no validation item, or a semantic variant without vectors.
+        StoreError: ``resume_from`` is damaged or belongs to another fit.
+    """
+    _check(train, valid, variant, vectors)
+    shard = Shard.cut(train, valid, rank(), world_size())
+    used_vectors = vectors if variant.semantic else None
+    loop = TrainingLoop(shard, variant, seed, used_vectors, torch.device(device))
+    if resume_from is not None:
+        checkpoint.restore(loop, resume_from)
+    while not loop.is_finished:
+        loop.run_epoch()
+        if loop.is_validation_due:
+            loop.run_validation()
+            if on_validation is not None:
+                on_validation(loop)
+    users, items = (table.cpu().numpy() for table in loop.best)
+    return FitResult(shard.first_user, users, items, loop.progress, loop.counts())
+
+
+def _check(train: Interactions, valid: Interactions, variant: VariantConfig, vectors: PairVectors | None) -> None:
+    if not len(train.items):
+        raise DataError("the train split is empty", "give more interactions or a smaller held-out share")
+    if (train.n_users, train.n_items) != (valid.n_users, valid.n_items):
+        raise DataError(
+            f"train has {train.n_users} users and {train.n_items} items, valid {valid.n_users} and {valid.n_items}",
+            "number users and items once for all splits",
+        )
+    if variant.semantic and vectors is None:
+        raise DataError("the variant is semantic, but there are no vectors of hard negatives", "run the stage ground")
+    if vectors is not None and vectors.n_items != train.n_items:
+        raise DataError(
+            f"the pair vectors count {vectors.n_items} items, the train split {train.n_items}",
+            "make both from the same catalogue",
+        )

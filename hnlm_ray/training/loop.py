@@ -1,0 +1,99 @@
+"""The epoch loop of one fit on one worker."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from hnlm_ray.config import VariantConfig
+from hnlm_ray.samplers.semantic import PairVectors
+from hnlm_ray.samplers.uniform import UniformSampler
+from hnlm_ray.training.batches import BatchStream
+from hnlm_ray.training.collectives import sum_over_workers
+from hnlm_ray.training.model import RecommenderModel
+from hnlm_ray.training.progress import EpochRecord, Progress
+from hnlm_ray.training.shard import Shard
+from hnlm_ray.training.validation import validate
+
+__all__ = ["TrainingLoop"]
+
+
+class TrainingLoop:
+    """Everything that changes while one variant is trained with one seed.
+
+    Attributes:
+        shard: this worker's users.
+        model: its parameters.
+        optimizer: Adam over them.
+        progress: how far it is.
+        best: final vectors (U_r, d) and (I, d) of the best epoch, starting with those of the untrained model.
+        stream: the batches.
+    """
+
+    def __init__(
+        self,
+        shard: Shard,
+        variant: VariantConfig,
+        seed: int,
+        vectors: PairVectors | None,
+        device: torch.device,
+    ) -> None:
+        self._variant = variant
+        self._device = device
+        self.shard = shard
+        own_vectors = vectors.slice_users(shard.first_user, shard.last_user) if vectors is not None else None
+        sampler = UniformSampler(shard.train, seed, shard.first_user)
+        self.stream = BatchStream(shard, sampler, own_vectors, seed, variant.batch_size)
+        self.model = RecommenderModel(shard, variant, seed, own_vectors, device)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=variant.learning_rate, fused=True)
+        self.progress = Progress()
+        self.best = self.model.final_vectors()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all epochs are done or validation has stopped improving."""
+        return self.progress.epoch >= self._variant.epochs or self.progress.stale >= self._variant.patience
+
+    @property
+    def is_validation_due(self) -> bool:
+        """Whether the last epoch is one to validate after; the very last always is."""
+        epoch = self.progress.epoch
+        return epoch % self._variant.validate_every == 0 or epoch == self._variant.epochs
+
+    def run_epoch(self) -> None:
+        """Train on every pair once and add a record to the history."""
+        started = time.monotonic()
+        epoch = self.progress.epoch + 1
+        sums = torch.zeros(3, dtype=torch.float64, device=self._device)
+        for batch in self.stream.epoch(epoch):
+            self.optimizer.zero_grad(set_to_none=True)
+            loss = self.model.loss(batch)
+            loss.total.backward()  # type: ignore[no-untyped-call]
+            self.model.share_gradients()
+            self.optimizer.step()
+            parts = torch.stack([loss.total.detach(), loss.ranking, loss.contrastive])
+            sums += parts.double() * batch.global_size
+        means = (sum_over_workers(sums) / self.shard.n_pairs).tolist()
+        self.progress.epoch = epoch
+        self.progress.seconds += time.monotonic() - started
+        self.progress.history.append(EpochRecord(epoch, self.progress.seconds, *means))
+
+    def run_validation(self) -> None:
+        """Rank the validation items and keep the vectors if they are the best so far."""
+        vectors = self.model.final_vectors()
+        if self.progress.record_validation(*validate(*vectors, self.shard)):
+            self.best = vectors
+
+    def counts(self) -> dict[str, int]:
+        """Sizes over all workers; every worker must call it."""
+        stream, model = self.stream, self.model
+        own = torch.tensor([stream.pairs_with_vector, stream.pairs_without_negative, model.users.numel()])
+        with_vector, without_negative, user_parameters = sum_over_workers(own.to(self._device)).tolist()
+        shared = sum(weight.numel() for weight in model.parameters()) - model.users.numel()
+        return {
+            "pairs": self.shard.n_pairs,
+            "pairs_with_vector": with_vector,
+            "pairs_without_negative": without_negative,
+            "parameters": user_parameters + shared,
+        }

@@ -1,0 +1,63 @@
+"""The block of users that one worker owns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from hnlm_ray.data.interactions import Interactions
+
+__all__ = ["Shard", "user_ranges"]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One worker's users with their interactions; users are numbered from 0 inside the block.
+
+    Attributes:
+        first_user: the number of the block's first user among all.
+        first_pair: the number of the block's first train pair among all, which are ordered by user.
+        n_pairs: train pairs of all blocks together.
+        n_users: users of all blocks together.
+        train: the block's train interactions.
+        valid: the block's validation interactions.
+        item_degrees: (n_items,) int64, train interactions of each item in all blocks.
+    """
+
+    first_user: int
+    first_pair: int
+    n_pairs: int
+    n_users: int
+    train: Interactions
+    valid: Interactions
+    item_degrees: npt.NDArray[np.int64]
+
+    @property
+    def last_user(self) -> int:
+        """The number of the first user after the block."""
+        return self.first_user + self.train.n_users
+
+    @classmethod
+    def cut(cls, train: Interactions, valid: Interactions, rank: int, world_size: int) -> Shard:
+        """The block of worker ``rank`` of ``world_size``."""
+        first, last = user_ranges(train, world_size)[rank]
+        return cls(
+            first_user=first,
+            first_pair=int(train.offsets[first]),
+            n_pairs=len(train.items),
+            n_users=train.n_users,
+            train=train.slice_users(first, last),
+            valid=valid.slice_users(first, last),
+            item_degrees=np.bincount(train.items, minlength=train.n_items),
+        )
+
+
+def user_ranges(train: Interactions, world_size: int) -> list[tuple[int, int]]:
+    """Contiguous ranges ``(first, last)`` of users with about as many train pairs each; some may be empty."""
+    targets = np.arange(1, world_size) * len(train.items) / world_size
+    cuts = np.searchsorted(train.offsets, targets).tolist()
+    return list(zip([0, *cuts], [*cuts, train.n_users], strict=True))
