@@ -139,13 +139,19 @@ class LLMConfig(_Section):
     accelerator: Literal["cpu", "gpu"] = "cpu"
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     batch_size: Positive = 64
+    """Rows that are made durable together, and the batch of the engine."""
     max_model_len: Positive = 2048
+    """Tokens of a prompt and its answer together."""
+    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Options of the model's chat template, for example ``{enable_thinking: false}``."""
     engine_kwargs: dict[str, Any] = Field(default_factory=dict)
     """Further vLLM engine arguments, passed as they are."""
     temperature: float = Field(default=0.0, ge=0.0)
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     retries: int = Field(default=1, ge=0)
     """Further passes over rows whose answer was rejected, at a higher temperature."""
+    retry_temperature: float = Field(default=0.7, gt=0.0)
+    """Least temperature of those passes."""
     max_reject_rate: Fraction = 0.05
     """Share of rows without a usable answer above which a stage fails."""
     cpu_kv_cache_gib: Positive = 1
@@ -163,10 +169,26 @@ class EmbedConfig(_Section):
 
     model: str = "demo"
     """Hugging Face name or folder of any model that vLLM pools; ``demo`` comes with the package."""
+    engine: Literal["vllm", "scripted"] = "vllm"
+    """``scripted`` hashes words without any model and is for tests."""
+    pooling: Literal["auto", "mean", "last", "cls"] = "auto"
+    """``auto``: as the model's own folder says; the mean of the tokens for a language model that says nothing."""
     replicas: Positive = 1
+    accelerator: Literal["cpu", "gpu"] = "cpu"
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "float32"
     batch_size: Positive = 64
+    """Texts that are made durable together, and the batch of the engine."""
     max_model_len: Positive = 256
+    """Tokens of a text; what is longer is cut."""
+    cpu_kv_cache_gib: Positive = 1
     engine_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Further vLLM engine arguments, passed as they are."""
+
+    @model_validator(mode="after")
+    def _no_remote_code(self) -> EmbedConfig:
+        if self.engine_kwargs.get("trust_remote_code"):
+            raise ValueError("engine_kwargs.trust_remote_code would run code from the model's folder and is refused")
+        return self
 
 
 class ProfilesConfig(_Section):
@@ -181,6 +203,7 @@ class ProfilesConfig(_Section):
     max_profile_chars: int = Field(default=200, ge=0)
     """Characters of an item's profile shown in a user's prompt."""
     max_output_tokens: Positive = 192
+    temperature: float = Field(default=0.0, ge=0.0)
 
 
 class NegativesConfig(_Section):
@@ -191,7 +214,9 @@ class NegativesConfig(_Section):
     budget: Positive = 10_000
     """Pairs in total, drawn evenly over the train pairs."""
     max_output_tokens: Positive = 96
-    max_profile_chars: Positive = 400
+    max_profile_chars: int = Field(default=400, ge=0)
+    temperature: float = Field(default=0.8, ge=0.0)
+    """Above 0, so that pairs of one user do not all get the same name."""
 
 
 class GroundConfig(_Section):

@@ -20,7 +20,7 @@ def main() -> None:
     texts = (part for row in examples(4) for part in (row.prompt.system, row.prompt.user, row.answer))
     tokenizer = build_tokenizer(texts, recipe)
     print(f"tokenizer of {len(tokenizer)} entries after {time.monotonic() - started:.0f} s", flush=True)
-    train(tokenizer, examples(10_000), recipe, folder, lambda line: print(line, flush=True))
+    train(tokenizer, examples(10_000), recipe, folder, say=lambda line: print(line, flush=True))
     print(f"saved {folder} after {(time.monotonic() - started) / 60:.1f} minutes")
 
 

@@ -1,0 +1,274 @@
+"""``hnlm``: the command line."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from hnlm_ray import __version__
+from hnlm_ray.config import Config, load_config
+from hnlm_ray.errors import BundleError, ConfigError, HnlmError
+
+__all__ = ["app", "job", "main"]
+
+USER_ERROR, INTERRUPTED = 2, 130
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="""Collaborative filtering sharpened by hard negatives that a language model writes.
+
+Every command takes [bold]--config FILE[/] (YAML over the defaults) and any number of [bold]key.path=value[/].
+""",
+    epilog="""Try it: [cyan]hnlm demo[/]. Your own data: [cyan]hnlm validate -c configs/table.yaml data.path=FOLDER[/],
+then [cyan]hnlm estimate ...[/], then [cyan]hnlm run ...[/] with the same arguments.""",
+)
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="YAML file over the defaults; see configs/.", show_default=False)
+]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Options, for example train.workers=2.")
+]
+
+
+@app.command()
+def run(
+    overrides: Overrides = None,
+    config: ConfigOption = None,
+    stage: Annotated[list[str] | None, typer.Option(help="Run only stages of this kind; may be repeated.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+) -> None:
+    """Run the pipeline: every stage that is not complete yet.
+
+    Example: [cyan]hnlm run -c configs/table.yaml data.path=my/folder run=runs/mine train.workers=2[/]
+    """
+    from hnlm_ray import console
+    from hnlm_ray.pipeline import plan
+
+    options = load_config(config, overrides or [])
+    if dry_run:
+        console.print_status(plan(options), f"Plan of {options.run}")
+        return
+    _run(options, tuple(stage or ()))
+
+
+@app.command()
+def validate(overrides: Overrides = None, config: ConfigOption = None) -> None:
+    """Check configuration, data and models, and print every problem at once."""
+    from hnlm_ray import console
+    from hnlm_ray.validation import problems
+
+    found = problems(load_config(config, overrides or []))
+    for sentence in found:
+        console.errors.print(f"[red]✗[/] {sentence}", markup=True)
+    if found:
+        raise typer.Exit(USER_ERROR)
+    console.output.print("[green]✓[/] nothing stands in the way of a run")
+
+
+@app.command()
+def estimate(
+    overrides: Overrides = None,
+    config: ConfigOption = None,
+    tokens_per_second: Annotated[
+        float, typer.Option(min=1.0, help="Output tokens per second of one engine; 2,600 for the demo model on 2 cores.")
+    ] = 2000.0,
+) -> None:
+    """Print prompts, tokens and engine-hours of every language model stage before anything is spent.
+
+    Only the prepare stage is run, if it is not complete.
+    """
+    from hnlm_ray import console
+    from hnlm_ray.llm.estimate import estimate as estimated
+    from hnlm_ray.pipeline import plan
+
+    options = load_config(config, overrides or [])
+    _run(options, ("prepare",))
+    prepared = plan(options)["prepare"].artifact
+    console.print_estimate(estimated(options, prepared, tokens_per_second), tokens_per_second)
+
+
+@app.command()
+def status(overrides: Overrides = None, config: ConfigOption = None) -> None:
+    """Show the stages of a run: state, rows, rejected rows, tokens, seconds."""
+    from hnlm_ray import console
+    from hnlm_ray.pipeline import plan
+
+    options = load_config(config, overrides or [])
+    console.print_status(plan(options), f"Run {options.run}")
+
+
+@app.command()
+def doctor(overrides: Overrides = None, config: ConfigOption = None) -> None:
+    """Check the machine, the packages, the engines and the security settings."""
+    from hnlm_ray import console
+    from hnlm_ray.doctor import examine
+
+    marks = {"ok": "[green]✓[/]", "warn": "[yellow]![/]", "fail": "[red]✗[/]"}
+    findings = examine(load_config(config, overrides or []))
+    for finding in findings:
+        console.output.print(f"{marks[finding.verdict]} [bold]{finding.subject}[/] {finding.sentence}")
+    if any(finding.verdict == "fail" for finding in findings):
+        raise typer.Exit(USER_ERROR)
+
+
+@app.command()
+def serve(overrides: Overrides = None, config: ConfigOption = None) -> None:
+    """Serve recommendations over HTTP from the run's bundle, until interrupted."""
+    from hnlm_ray import console
+    from hnlm_ray.cluster import connected
+    from hnlm_ray.serving import control
+
+    options = load_config(config, overrides or [])
+    bundle = _bundle(options)
+    with connected(options.cluster):
+        url = control.start(bundle, options.serve)
+        console.output.print(f"serving {bundle}\n{url}/docs describes the API; Ctrl-C stops")
+        try:
+            control.wait()
+        finally:
+            control.stop()
+
+
+@app.command()
+def recommend(
+    user: Annotated[str, typer.Argument(help="The user's id in the raw data.")],
+    overrides: Overrides = None,
+    config: ConfigOption = None,
+    k: Annotated[int, typer.Option(min=1, help="How many items.")] = 10,
+) -> None:
+    """Print recommendations for one user, without a server."""
+    from hnlm_ray import console
+    from hnlm_ray.serving.recommender import Recommender
+
+    options = load_config(config, overrides or [])
+    console.print_recommendation(Recommender.load(_bundle(options)).recommend(user, k=k))
+
+
+@app.command()
+def report(
+    overrides: Overrides = None,
+    config: ConfigOption = None,
+    to: Annotated[Path, typer.Option(help="Where to write the page.")] = Path("report.html"),
+) -> None:
+    """Write the report of a finished run as one self-contained HTML file."""
+    from hnlm_ray import console
+
+    options = load_config(config, overrides or [])
+    _write_report(options, to)
+    console.output.print(f"wrote {to}")
+
+
+@app.command()
+def demo(overrides: Overrides = None, config: ConfigOption = Path("configs/demo.yaml")) -> None:
+    """Run everything on generated data, serve it, ask for recommendations, write report.html, stop."""
+    from hnlm_ray import console, showcase
+    from hnlm_ray.cluster import connected
+    from hnlm_ray.pipeline import plan
+    from hnlm_ray.serving import control
+
+    options = load_config(config, overrides or [])
+    with connected(options.cluster):
+        _run(options, ())
+        url = control.start(_bundle(options), options.serve)
+        try:
+            showcase.show(plan(options), url, options)
+        finally:
+            control.stop()
+    _write_report(options, Path("report.html"))
+    console.output.print("\n[bold]report.html[/] tells the whole story; `hnlm serve -c configs/demo.yaml` serves again")
+
+
+def main() -> None:
+    """Entry point: errors of a user become one sentence and exit code 2."""
+    with _sentences():
+        app()
+
+
+def job(stages: tuple[str, ...] | None = None) -> NoReturn:
+    """Entry point of the scripts in ``jobs/``: ``--config FILE key.path=value ...``.
+
+    Args:
+        stages: the kinds of stages to run; None for all.
+    """
+    command = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+    @command.command(help=f"Run {', '.join(stages) if stages else 'the whole pipeline'} on the Ray cluster of this job.")
+    def _job(overrides: Overrides = None, config: ConfigOption = None) -> None:
+        _run(load_config(config, overrides or []), stages or ())
+
+    with _sentences():
+        command()
+    sys.exit(0)
+
+
+@contextlib.contextmanager
+def _sentences() -> Iterator[None]:
+    try:
+        yield
+    except HnlmError as error:
+        from hnlm_ray import console
+
+        console.errors.print(f"hnlm: {error}", markup=False, style="red")
+        sys.exit(USER_ERROR)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nhnlm: interrupted; the same command goes on from here\n")
+        sys.exit(INTERRUPTED)
+
+
+def _run(options: Config, stages: tuple[str, ...]) -> None:
+    from hnlm_ray import console
+    from hnlm_ray.cluster import connected
+    from hnlm_ray.pipeline import execute, plan
+
+    planned = plan(options)
+    wanted = [stage for stage in planned.pending() if not stages or stage.kind in stages]
+    if not wanted:
+        execute(options, planned, stages, console.listener())
+        return
+    with connected(options.cluster):
+        execute(options, planned, stages, console.listener())
+
+
+def _bundle(options: Config) -> str:
+    from hnlm_ray.pipeline import plan
+
+    artifact = plan(options)["bundle"].artifact
+    if not artifact.is_complete:
+        raise BundleError(f"{options.run} has no bundle for this configuration", "run `hnlm run` with it first")
+    return artifact.path if "://" not in options.run else f"{options.run.split('://')[0]}://{artifact.path}"
+
+
+def _write_report(options: Config, to: Path) -> None:
+    from hnlm_ray.pipeline import plan
+
+    artifact = plan(options)["report"].artifact
+    if not artifact.is_complete:
+        raise ConfigError(f"{options.run} has no report for this configuration", "run `hnlm run` with it first")
+    temporary = to.with_name(f".{to.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(artifact.read_bytes("report.html"))
+        temporary.replace(to)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise ConfigError(f"cannot write {to} ({error.strerror})", "give a place that can be written with --to") from error
+
+
+@app.callback(invoke_without_command=True)
+def _options(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        typer.echo(f"hnlm {__version__}")
+        raise typer.Exit
+
+
+if __name__ == "__main__":
+    main()

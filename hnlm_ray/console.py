@@ -1,0 +1,78 @@
+"""What a run prints: one line as a stage starts, one as it ends, tables for people."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from hnlm_ray.pipeline import PlannedStage, Progress, Run
+
+__all__ = ["errors", "listener", "output", "print_status", "summary_line"]
+
+output = Console(highlight=False, soft_wrap=True)
+"""Results."""
+
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+"""Progress and problems, so that results can be piped."""
+
+_HEADLINES = (
+    "users", "items", "interactions", "ok", "invalid", "truncated", "failed", "matched", "interacted",
+    "out_of_catalogue", "none", "prompt_tokens", "output_tokens", "best_epoch", "valid_ndcg", "pairs_with_vector",
+)  # fmt: skip
+"""Counts worth a place on the summary line, in this order."""
+
+
+def listener() -> Progress:
+    """Progress as lines of text, the same on a terminal and in a job's log."""
+    return Progress(
+        started=lambda stage: errors.print(f"[bold]▸ {stage.name}[/]"),
+        skipped=lambda stage: errors.print(f"[dim]✓ {stage.name}: already complete ({stage.artifact.fingerprint})[/]"),
+        finished=lambda stage: errors.print(f"[green]✓[/] {escape(summary_line(stage.name, stage.artifact.manifest()))}"),
+        say=lambda line: errors.print(f"[dim]    {escape(line)}[/]"),
+    )
+
+
+def summary_line(name: str, manifest: Mapping[str, Any]) -> str:
+    """One line for a finished stage: rows, headline counts, seconds, rows per second."""
+    rows = ", ".join(f"{count:,} {table}" for table, count in manifest["rows"].items())
+    counts = manifest["counts"]
+    shown = [f"{key} {_number(counts[key])}" for key in _HEADLINES if counts.get(key)]
+    return f"{name}: {rows} in {manifest['seconds']:.1f} s" + (f" · {', '.join(shown)}" if shown else "")
+
+
+def print_status(run: Run, title: str) -> None:
+    """A table of stages: state, rows, rejected rows, tokens, seconds, when."""
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    for column in ("stage", "state"):
+        table.add_column(column)
+    for column in ("rows", "rejects", "tokens", "seconds"):
+        table.add_column(column, justify="right")
+    table.add_column("committed")
+    for stage in run.stages:
+        table.add_row(*_status_row(stage))
+    output.print(table)
+
+
+def _status_row(stage: PlannedStage) -> tuple[str, ...]:
+    if not stage.artifact.is_complete:
+        begun = stage.artifact.filesystem.get_file_info(stage.artifact.path).type.name == "Directory"
+        return stage.name, "[yellow]interrupted[/]" if begun else "[dim]pending[/]", "", "", "", "", ""
+    manifest = stage.artifact.manifest()
+    counts = manifest["counts"]
+    rejects = sum(int(counts.get(key, 0)) for key in ("invalid", "truncated", "failed"))
+    tokens = int(counts.get("prompt_tokens", 0) + counts.get("output_tokens", 0))
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(manifest["committed"]))
+    rows = ", ".join(f"{count:,} {table}" for table, count in manifest["rows"].items())
+    return (
+        stage.name, "[green]complete[/]", rows, f"{rejects:,}" if "ok" in counts else "",
+        f"{tokens:,}" if tokens else "", f"{manifest['seconds']:.1f}", when,
+    )  # fmt: skip
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"

@@ -1,0 +1,97 @@
+"""What the result of a stage depends on: the part of its fingerprint that is not its inputs.
+
+Options that change where or how fast a stage runs are left out on purpose: a run may go on with more replicas or other
+batch sizes without writing anything again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pyarrow.fs as pafs
+
+from hnlm_ray import assets
+from hnlm_ray.config import Config, DataConfig, LLMConfig
+from hnlm_ray.errors import DataError
+from hnlm_ray.prompts.render import Task, version
+
+__all__ = ["identity"]
+
+_LLM_RESULT = {"engine", "model", "dtype", "max_model_len", "engine_kwargs", "top_p", "retries"}
+_EMBED_RESULT = {"model", "max_model_len", "engine_kwargs"}
+_HEAD_BYTES = 1 << 16
+
+
+def identity(config: Config, kind: str, name: str) -> dict[str, Any]:
+    """The options, prompts, model weights and raw files that decide what a stage writes, as JSON values.
+
+    Args:
+        config: the whole configuration.
+        kind: the kind of stage.
+        name: ``train.<variant>.s<seed>`` for a fit, otherwise the kind.
+
+    Raises:
+        DataError: the raw data does not exist.
+    """
+    if kind == "prepare":
+        return {"data": config.data.model_dump(mode="json"), "files": _files(config.data)}
+    if kind == "item_profiles":
+        return _language_model(config.llm, "item_profile") | {"profiles": config.profiles.model_dump(mode="json")}
+    if kind == "user_profiles":
+        return _language_model(config.llm, "user_profile") | {"profiles": config.profiles.model_dump(mode="json")}
+    if kind == "negatives":
+        return _language_model(config.llm, "negative") | {"negatives": config.negatives.model_dump(mode="json")}
+    if kind in ("vectors", "ground"):
+        embed = config.embed.model_dump(mode="json", include=_EMBED_RESULT)
+        weights = _weights(assets.resolve(config.embed.model, "embed"))
+        return {"embed": embed, "weights": weights, "ground": config.ground.model_dump() if kind == "ground" else None}
+    if kind == "train":
+        return {"variant": config.train.variants[name.split(".", 1)[1].rpartition(".s")[0]].model_dump(mode="json")}
+    if kind == "evaluate":
+        return {"cutoffs": config.evaluate.cutoffs}
+    if kind == "bundle":
+        return {"variant": config.serve.variant}
+    return {}
+
+
+def _language_model(llm: LLMConfig, task: Task) -> dict[str, Any]:
+    return {
+        "llm": llm.model_dump(mode="json", include=_LLM_RESULT),
+        "weights": _weights(assets.resolve(llm.model)) if llm.engine == "vllm" else llm.http.url,
+        "prompt": version(task),
+    }
+
+
+def _weights(model: str) -> str:
+    """A digest of a model folder: names, sizes and the head of each file. A hub name stands for itself."""
+    folder = Path(model)
+    if not folder.is_dir():
+        return model
+    digest = hashlib.blake2b(digest_size=8)
+    for path in sorted(folder.iterdir()):
+        if path.suffix in (".json", ".safetensors", ".jinja", ".model"):
+            digest.update(f"{path.name}:{path.stat().st_size}".encode())
+            with path.open("rb") as stream:
+                digest.update(stream.read(_HEAD_BYTES))
+    return digest.hexdigest()
+
+
+def _files(data: DataConfig) -> list[str]:
+    """Name, size and time of every raw file, so that changed data is read again."""
+    if data.path is None:
+        return []
+    filesystem, root = _open(data.path)
+    info = filesystem.get_file_info(root)
+    if info.type == pafs.FileType.NotFound:
+        raise DataError(f"data.path {data.path} does not exist", "give the folder that holds the raw files")
+    listed = [info] if info.is_file else filesystem.get_file_info(pafs.FileSelector(root, recursive=True))
+    return sorted(f"{entry.path}:{entry.size}:{entry.mtime_ns}" for entry in listed if entry.is_file)
+
+
+def _open(path: str) -> tuple[pafs.FileSystem, str]:
+    if "://" in path:
+        filesystem, root = pafs.FileSystem.from_uri(path)
+        return filesystem, root
+    return pafs.LocalFileSystem(), str(Path(path).expanduser().absolute())

@@ -1,0 +1,69 @@
+"""All problems of a configuration and its data at once, before anything is spent."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from hnlm_ray.cluster import local_cpus
+from hnlm_ray.config import Config
+from hnlm_ray.errors import HnlmError
+
+__all__ = ["problems"]
+
+
+def problems(config: Config) -> list[str]:
+    """One sentence per problem; empty when a run may start."""
+    found: list[str] = []
+    for check in (_data, _language_model, _resources, _run_folder):
+        try:
+            found += check(config)
+        except HnlmError as error:
+            found.append(str(error))
+    return found
+
+
+def _data(config: Config) -> list[str]:
+    from hnlm_ray.data.checks import check
+
+    return check(config.data)
+
+
+def _language_model(config: Config) -> list[str]:
+    from hnlm_ray.llm.checks import check
+
+    if not any(variant.semantic for variant in config.train.variants.values()):
+        return []
+    return check(config.llm, config.embed)
+
+
+def _resources(config: Config) -> Iterator[str]:
+    if config.cluster.address or os.environ.get("RAY_ADDRESS"):
+        return
+    have = local_cpus(config.cluster)
+    rules: tuple[tuple[str, int, Callable[[Config], int]], ...] = (
+        # An engine replica, and three slots for reading, writing and the filter of a resumed run.
+        ("llm.replicas", 3, lambda c: c.llm.replicas * c.llm.tensor_parallel if c.llm.engine == "vllm" else 0),
+        ("train.workers", 1, lambda c: c.train.workers),
+        ("serve.replicas", 1, lambda c: c.serve.replicas),
+    )
+    for option, spare, needed in rules:
+        needs = needed(config) + spare
+        if needs > have:
+            yield (
+                f"{option} needs {needs} logical CPUs, a local Ray would have {have};"
+                f" set cluster.num_cpus={needs} or lower {option}."
+            )
+
+
+def _run_folder(config: Config) -> Iterator[str]:
+    if "://" in config.run:
+        return
+    folder = Path(config.run).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        yield f"run: {folder} is a file; give a folder with run=."
+    elif not os.access(folder, os.W_OK):
+        yield f"run: {folder} cannot be written; give another folder with run=."
