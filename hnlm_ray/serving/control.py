@@ -14,11 +14,12 @@ from hnlm_ray.serving.app import build
 from hnlm_ray.serving.bundle import load_bundle
 from hnlm_ray.serving.types import ServiceArgs
 
-__all__ = ["start", "stop"]
+__all__ = ["require_free", "start", "stop", "wait"]
 
 APPLICATION = "hnlm"
 
 _HEALTH_TIMEOUT_S = 60.0
+_LOOK_EVERY_S = 5.0
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104
 
 
@@ -45,7 +46,7 @@ def start(bundle_path: str, config: ServeConfig) -> str:
     version = load_bundle(bundle).info.version  # here, where the sentence reaches the user
     if serve.status().proxies:
         raise ResourceError("Ray Serve runs already on this cluster", "stop it, or deploy with deploy/serve.yaml")
-    _require_free(config.host, config.port)
+    require_free(config.host, config.port)
     application = build(ServiceArgs.of(bundle, config).model_dump())
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     serve.start(
@@ -73,12 +74,35 @@ def stop() -> None:
     serve.shutdown()
 
 
+def wait(look_every_s: float = _LOOK_EVERY_S) -> None:
+    """Return only by an exception: an interrupt, or the end of the service.
+
+    Raises:
+        ResourceError: somebody else stopped the service, or it failed for good.
+    """
+    from ray import serve
+
+    while True:
+        application = serve.status().applications.get(APPLICATION)
+        if application is None:
+            raise ResourceError("the service has been stopped from outside", "start it again")
+        if application.status in ("DEPLOY_FAILED", "UNHEALTHY"):
+            reason = application.message.strip().splitlines()[-1:] or ["no reason given"]
+            raise ResourceError(f"the service is down ({reason[0]})", "see `ray logs` for serve, then start it again")
+        time.sleep(look_every_s)
+
+
 def _url(config: ServeConfig) -> str:
     host = _ANYWHERE.get(config.host, config.host)
     return f"http://[{host}]:{config.port}" if ":" in host else f"http://{host}:{config.port}"
 
 
-def _require_free(host: str, port: int) -> None:
+def require_free(host: str, port: int) -> None:
+    """Check that this machine can listen on a port.
+
+    Raises:
+        ResourceError: it is in use, or the host is not an address of this machine.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         # Lets a port pass whose last connections are still closing, and refuses one that is listened on.

@@ -1,0 +1,145 @@
+"""The service as a user meets it: Ray Serve, HTTP, one start for the whole module."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from hnlm_ray.config import ServeConfig
+from hnlm_ray.errors import BundleError, ResourceError
+from hnlm_ray.serving import control
+from hnlm_ray.serving.recommender import Recommender
+from hnlm_ray.serving.types import ErrorAnswer, HealthAnswer, RecommendAnswer
+
+pytestmark = pytest.mark.ray
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def service(ray_session: None, bundle_path: Path) -> Iterator[str]:
+    port = _free_port()
+    # A relative path, as a user types it; the replica's working folder is another one.
+    url = control.start(os.path.relpath(bundle_path), ServeConfig(port=port, max_k=50))
+    assert url == f"http://127.0.0.1:{port}"
+    try:
+        yield url
+    finally:
+        control.stop()
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))  # stop() gave it back
+
+
+@pytest.fixture(scope="module")
+def client(service: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=service, trust_env=False, timeout=30) as client:
+        yield client
+
+
+def test_known_and_unknown_users_are_answered(client: httpx.Client, bundle_path: Path) -> None:
+    recommender = Recommender.load(str(bundle_path))
+    for user_id, source in (("u9", "personal"), ("nobody", "popular")):
+        response = client.post("/v1/recommend", json={"user_id": user_id, "k": 7})
+        answer = RecommendAnswer.model_validate_json(response.content)
+        expected = recommender.recommend(user_id, 7)
+        assert answer.source == expected.source == source
+        assert [item.item_id for item in answer.items] == [item.item_id for item in expected.items]
+        assert answer.bundle_version == recommender.info.version
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ('{"user_id": "u9", "k": 0}', 422),
+        ('{"user_id": "u9", "k": -1}', 422),
+        ('{"user_id": "u9", "k": 1000000000}', 422),
+        ('{"k": 3}', 422),
+        ('{"user_id": "u9", "kk": 3}', 422),
+        ('{"user_id": 9}', 422),
+        ('{"user_id": "' + "x" * 5_000_000 + '"}', 422),
+        ("{", 400),
+    ],
+    ids=lambda value: ascii(value)[:40],
+)
+def test_bad_requests_get_a_sentence_through_the_proxy(client: httpx.Client, body: str, status: int) -> None:
+    answer = client.post("/v1/recommend", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == status
+    assert ErrorAnswer.model_validate_json(answer.content).error.endswith(".")
+
+
+def test_health_and_openapi_pages(client: httpx.Client) -> None:
+    assert HealthAnswer.model_validate_json(client.get("/health").content).users == 40
+    assert client.get("/docs").status_code == 200
+    assert "/v1/recommend" in client.get("/openapi.json").json()["paths"]
+
+
+def test_it_listens_on_the_configured_host_alone(service: str) -> None:
+    port = int(service.rsplit(":", 1)[1])
+    listening = [line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    assert [
+        address for address in listening if address.endswith(f":{port:04X}") and address.startswith("00000000")
+    ] == []
+
+
+def test_a_second_service_on_the_same_cluster_is_refused(service: str, bundle_path: Path) -> None:
+    with pytest.raises(ResourceError, match="runs already"):
+        control.start(str(bundle_path), ServeConfig(port=_free_port()))
+    assert httpx.get(f"{service}/health", trust_env=False).status_code == 200
+
+
+def test_waiting_ends_when_the_service_is_gone(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "APPLICATION", "another")
+    with pytest.raises(ResourceError, match="stopped from outside"):
+        control.wait()
+
+
+def test_waiting_goes_on_while_the_service_is_up(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(control.time, "sleep", sleep)
+    with pytest.raises(KeyboardInterrupt):
+        control.wait(look_every_s=0.5)
+    assert looks == [0.5, 0.5, 0.5]
+
+
+def test_a_damaged_bundle_is_refused_before_anything_starts(bundle_path: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(bundle_path, tmp_path / "copy"))
+    (copy / "items.parquet").write_bytes(b"")
+    with pytest.raises(BundleError, match=r"items\.parquet is damaged"):
+        control.start(str(copy), ServeConfig(port=_free_port()))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_a_port_in_use_is_one_sentence(host: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ResourceError, match=f"port {port} on {host} is in use"):
+            control.require_free(host, port)
+
+
+def test_a_host_of_another_machine_is_one_sentence() -> None:
+    with pytest.raises(ResourceError, match=r"cannot listen on 192\.0\.2\.1:8000"):
+        control.require_free("192.0.2.1", 8000)
+
+
+def test_a_host_that_is_no_address_is_one_sentence() -> None:
+    with pytest.raises(ResourceError, match="cannot listen on no such host"):
+        control.require_free("no such host", 8000)
