@@ -46,7 +46,7 @@ class Curve:
 
 
 def learning_curves(curves: Sequence[Curve], x_label: str, y_label: str, description: str) -> str:
-    """A line chart as an ``<svg>`` element, about 340 by 230 points.
+    """A line chart as an ``<svg>`` element, 290 by 200 points.
 
     Args:
         curves: the lines.
@@ -54,7 +54,7 @@ def learning_curves(curves: Sequence[Curve], x_label: str, y_label: str, descrip
         y_label: name of the vertical axis.
         description: read out instead of the picture.
     """
-    figure, axes = _figure(4.7, 3.1)
+    figure, axes = _figure(4.0, 2.8)
     for curve in curves:
         dash = ("-", "--", ":")[curve.series // SERIES_COLOURS % 3]
         marker = "o" if len(curve.x) == 1 else ""
@@ -76,7 +76,7 @@ def horizontal_bars(names: Sequence[str], shares: Sequence[float], highlight: st
         description: read out instead of the picture.
     """
     order = sorted(range(len(names)), key=lambda index: shares[index])
-    figure, axes = _figure(5.4, 0.5 + 0.42 * len(names))
+    figure, axes = _figure(4.8, 0.4 + 0.4 * len(names))
     labels = [names[index] for index in order]
     widths = [shares[index] for index in order]
     colours = [_series(1) if label == highlight else _series(0) for label in labels]

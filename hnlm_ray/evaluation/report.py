@@ -137,7 +137,7 @@ class Report:
     results: Sequence[VariantResult]
     cutoffs: Sequence[int]
     baseline: str | None
-    settings: Mapping[str, Mapping[str, object]]
+    settings: Mapping[str, Mapping[str, str]]
     differences: Sequence[Difference]
     curves: LearningCurves
     statuses: Sequence[StatusShare] = ()

@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 _HISTORY = 5
-"""Bought items shown of one user."""
+"""Train items shown of one user."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class UserSample:
     """A user with the titles of some train interactions and the profile that the model wrote."""
 
     user_id: str
-    bought: tuple[str, ...]
+    chose: tuple[str, ...]
     more: int
     status: str
     summary: str
@@ -53,7 +53,7 @@ class NegativeSample:
 
     user_id: str
     profile: str
-    bought: str
+    chose: str
     answer: str
     status: str
     step: str
@@ -108,9 +108,9 @@ def user_samples(profiles: pa.Table, catalogue: Catalogue, seed: int, count: int
     samples = []
     for row in _draw(profiles, seed, "user_profiles", count):
         history = catalogue.history(row["user"])
-        bought = tuple(catalogue.title(item) for item in history[:_HISTORY])
-        more = len(history) - len(bought)
-        samples.append(UserSample(catalogue.user_id(row["user"]), bought, more, row["status"], row["summary"]))
+        chose = tuple(catalogue.title(item) for item in history[:_HISTORY])
+        more = len(history) - len(chose)
+        samples.append(UserSample(catalogue.user_id(row["user"]), chose, more, row["status"], row["summary"]))
     return samples
 
 
@@ -124,7 +124,7 @@ def negative_samples(
         NegativeSample(
             user_id=catalogue.user_id(row["user"]),
             profile=profiles.get(row["user"], ""),
-            bought=catalogue.title(row["item"]),
+            chose=catalogue.title(row["item"]),
             answer=row["answer"],
             status=row["status"],
             step=row["step"],

@@ -1,0 +1,85 @@
+"""What evaluation reads from the artefacts of other stages, checked."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from hnlm_ray.data.interactions import Interactions
+from hnlm_ray.errors import StageError, StoreError
+from hnlm_ray.evaluation.blocks import HeldOut, VectorRanker
+from hnlm_ray.store import Artifact
+
+__all__ = ["read_held_out", "read_ranker", "read_text_vectors", "read_truth"]
+
+
+def read_held_out(prepare: Artifact) -> dict[str, HeldOut]:
+    """The splits ``valid`` and ``test`` of the artefact ``prepare``, with what is masked in each."""
+    n_users, n_items = len(prepare.read("users", ["user"])), len(prepare.read("items", ["item"]))
+    table = prepare.read("interactions", ["user", "item", "split"])
+
+    def part(*names: str) -> Interactions:
+        return Interactions.from_table(table, n_users, n_items, splits=names)
+
+    return {
+        "valid": HeldOut("valid", seen=part("train"), relevant=part("valid")),
+        "test": HeldOut("test", seen=part("train", "valid"), relevant=part("test")),
+    }
+
+
+def read_ranker(fit: Artifact, n_users: int, n_items: int) -> VectorRanker:
+    """The vectors of one fit.
+
+    Raises:
+        StoreError: the file is missing or damaged, or its vectors do not belong to these users and items.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    path, action = fit.path_of("model.safetensors"), "delete its folder and train again"
+    if not fit.has("model.safetensors"):
+        raise StoreError(f"there is no {path}", action)
+    try:
+        tensors = load(fit.read_bytes("model.safetensors"))
+    except SafetensorError as error:
+        raise StoreError(f"{path} cannot be read ({error})", action) from error
+    for name, rows in (("user_vectors", n_users), ("item_vectors", n_items)):
+        if name not in tensors or tensors[name].ndim != 2 or len(tensors[name]) != rows:
+            found = f"shape {tensors[name].shape}" if name in tensors else "nothing"
+            raise StoreError(f"{path}: {name} has {found}, expected {rows} rows", action)
+        if not np.isfinite(tensors[name]).all():
+            raise StoreError(f"{path}: {name} holds values that are not finite", "train with a lower learning_rate")
+    users, items = tensors["user_vectors"].shape[1], tensors["item_vectors"].shape[1]
+    if users != items:
+        raise StoreError(f"{path}: item_vectors has {items} columns, user_vectors has {users}", action)
+    return VectorRanker(tensors["user_vectors"].astype(np.float32), tensors["item_vectors"].astype(np.float32))
+
+
+def read_truth(prepare: Artifact, train: Interactions) -> npt.NDArray[np.float32]:
+    """The table ``truth`` as a matrix (n_users, n_items) float32.
+
+    Raises:
+        StageError: a pair is missing.
+    """
+    table = prepare.read("truth")
+    truth = np.full((train.n_users, train.n_items), np.nan, dtype=np.float32)
+    truth[table["user"].to_numpy(), table["item"].to_numpy()] = table["probability"].to_numpy()
+    if np.isnan(truth).any():
+        raise StageError(f"{prepare.path_of('truth')} lacks user-item pairs", "delete its folder and run prepare again")
+    return truth
+
+
+def read_text_vectors(vectors: Artifact, n_items: int) -> npt.NDArray[np.float16]:
+    """The table ``item_vectors`` as a matrix (n_items, d) float16.
+
+    Raises:
+        StageError: an item is missing or stands twice, or the vectors have different lengths.
+    """
+    table = vectors.read("item_vectors").sort_by("item")
+    values = table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    lengths = np.unique(table["vector"].combine_chunks().value_lengths())
+    if not np.array_equal(table["item"].to_numpy(), np.arange(n_items)) or len(lengths) > 1:
+        where = vectors.path_of("item_vectors")
+        raise StageError(f"{where} does not hold one vector of one length per item", "run the stage vectors again")
+    matrix: npt.NDArray[np.float16] = values.reshape(n_items, -1)
+    return matrix

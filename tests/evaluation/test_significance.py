@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hnlm_ray.evaluation.significance import paired_bootstrap
+
+
+def test_the_interval_is_the_one_that_theory_gives() -> None:
+    rng = np.random.default_rng(0)
+    baseline = rng.random(2000)
+    values = baseline + rng.normal(0.02, 0.1, 2000)
+    difference = values - baseline
+    error = 1.96 * difference.std(ddof=1) / np.sqrt(2000)
+    interval = paired_bootstrap(values, baseline, seed=0)
+    assert interval is not None
+    assert interval.mean == pytest.approx(difference.mean())
+    assert interval.low == pytest.approx(difference.mean() - error, abs=0.1 * error)
+    assert interval.high == pytest.approx(difference.mean() + error, abs=0.1 * error)
+    assert interval.excludes_zero
+
+
+def test_pairing_sees_what_the_spread_over_users_hides() -> None:
+    rng = np.random.default_rng(1)
+    baseline = rng.normal(0.0, 10.0, 300)
+    interval = paired_bootstrap(baseline + 0.01 + rng.normal(0, 0.01, 300), baseline, seed=0)
+    assert interval is not None
+    assert interval.low > 0.0
+
+
+def test_noise_is_no_difference() -> None:
+    rng = np.random.default_rng(2)
+    values, baseline = rng.random(500), rng.random(500)
+    interval = paired_bootstrap(values, baseline, seed=0)
+    assert interval is not None
+    assert not interval.excludes_zero
+
+
+def test_the_seed_decides_the_draws() -> None:
+    rng = np.random.default_rng(3)
+    values, baseline = rng.random(50), rng.random(50)
+    assert paired_bootstrap(values, baseline, seed=5) == paired_bootstrap(values, baseline, seed=5)
+    assert paired_bootstrap(values, baseline, seed=5) != paired_bootstrap(values, baseline, seed=6)
+
+
+def test_equal_models_have_an_interval_of_no_width() -> None:
+    values = np.random.default_rng(4).random(40)
+    interval = paired_bootstrap(values, values, seed=0)
+    assert interval is not None
+    assert (interval.mean, interval.low, interval.high) == (0.0, 0.0, 0.0)
+    assert not interval.excludes_zero
+
+
+def test_one_user_has_no_interval_and_other_users_no_pairs() -> None:
+    assert paired_bootstrap(np.array([1.0]), np.array([0.5]), seed=0) is None
+    with pytest.raises(ValueError, match="cannot be paired"):
+        paired_bootstrap(np.zeros(2), np.zeros(3), seed=0)

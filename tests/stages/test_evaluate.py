@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+import pytest
+from hnlm_ray.data.interactions import Interactions
+from safetensors.numpy import load, save
+
+from hnlm_ray.config import Config, TrainConfig, VariantConfig
+from hnlm_ray.errors import ConfigError, StageError, StoreError
+from hnlm_ray.evaluation.blocks import HeldOut, VectorRanker, evaluate
+from hnlm_ray.evaluation.metrics import METRICS
+from hnlm_ray.stages.evaluate import run
+
+from .finished_run import N_ITEMS, N_USERS, FinishedRun
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> FinishedRun:
+    """A run that has been evaluated under Ray Data."""
+    finished = FinishedRun(tmp_path_factory.mktemp("run"))
+    finished.prepare()
+    finished.fits()
+    finished.language_model()
+    context = finished.context("evaluate")
+    summary = run(context)
+    finished.commit(context.output, dict(summary.rows), dict(summary.counts))
+    return finished
+
+
+def held_out(finished: FinishedRun) -> dict[str, HeldOut]:
+    table = finished.inputs["prepare"].read("interactions")
+
+    def part(*names: str) -> Interactions:
+        return Interactions.from_table(table, N_USERS, N_ITEMS, splits=names)
+
+    return {
+        "valid": HeldOut("valid", part("train"), part("valid")),
+        "test": HeldOut("test", part("train", "valid"), part("test")),
+    }
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("split", ["valid", "test"])
+@pytest.mark.parametrize(("variant", "seed"), [("uniform", 0), ("hnlm", 1)])
+def test_ray_data_and_one_process_give_the_same_figures(
+    finished: FinishedRun, variant: str, seed: int, split: str
+) -> None:
+    tensors = load(finished.inputs[f"train.{variant}.s{seed}"].read_bytes("model.safetensors"))
+    alone = evaluate(VectorRanker(**tensors), held_out(finished)[split], (5, 10, 20))
+    metrics = finished.inputs["evaluate"].read("metrics")
+    rows = metrics.filter((pc.field("variant") == variant) & (pc.field("seed") == seed) & (pc.field("split") == split))
+    found = {(row["metric"], row["k"]): row["value"] for row in rows.to_pylist()}
+    expected = {(name, k): alone.mean(name, k) for name in METRICS for k in (5, 10)}
+    assert found == {**expected, **{("coverage", k): alone.coverage[k] for k in (5, 10)}}
+    if split == "test":
+        users = finished.inputs["evaluate"].read("user_metrics")
+        mine = users.filter((pc.field("variant") == variant) & (pc.field("seed") == seed))
+        np.testing.assert_array_equal(mine["ndcg"].to_numpy(), alone.per_user["ndcg", 20])
+        np.testing.assert_array_equal(mine["recall"].to_numpy(), alone.per_user["recall", 20])
+
+
+@pytest.mark.ray
+def test_every_user_stands_in_each_fit_once(finished: FinishedRun) -> None:
+    users = finished.inputs["evaluate"].read("user_metrics")
+    for variant in ("uniform", "hnlm"):
+        for seed in (0, 1):
+            mine = users.filter((pc.field("variant") == variant) & (pc.field("seed") == seed))
+            assert mine["user"].to_pylist() == list(range(N_USERS))
+
+
+@pytest.mark.ray
+def test_trained_fits_beat_the_reference_rankers(finished: FinishedRun) -> None:
+    metrics = finished.inputs["evaluate"].read("metrics")
+    ndcg = metrics.filter(
+        (pc.field("metric") == "ndcg") & (pc.field("k") == 10) & (pc.field("split") == "test")
+    ).to_pylist()
+    value = {(row["variant"], row["seed"]): row["value"] for row in ndcg}
+    assert set(value) == {
+        *((v, s) for v in ("uniform", "hnlm") for s in (0, 1)),
+        ("popularity", None),
+        ("random", None),
+    }
+    assert value["uniform", 0] > value["random", None]
+    assert value["uniform", 0] > value["popularity", None]
+
+
+@pytest.mark.ray
+def test_masked_items_are_no_hits(finished: FinishedRun) -> None:
+    """A model that only knows the train items must not be paid for them."""
+    splits = held_out(finished)
+    dense = np.zeros((N_USERS, N_ITEMS), dtype=np.float32)
+    seen = splits["valid"].seen
+    dense[np.repeat(np.arange(N_USERS), np.diff(seen.offsets)), seen.items] = 1.0
+    parrot = evaluate(VectorRanker(dense, np.eye(N_ITEMS, dtype=np.float32)), splits["valid"], (5,))
+    constant = evaluate(VectorRanker(0 * dense, np.eye(N_ITEMS, dtype=np.float32)), splits["valid"], (5,))
+    assert parrot.mean("recall", 5) == constant.mean("recall", 5)
+
+
+@pytest.mark.ray
+def test_false_negative_rates_of_every_sampler(finished: FinishedRun) -> None:
+    rows = finished.inputs["evaluate"].read("false_negatives").to_pylist()
+    rate = {row["sampler"]: row["rate"] for row in rows}
+    assert set(rate) == {"uniform", "popularity", "dns-8", "nearest text", "language model"}
+    truth, train = finished.probability, held_out(finished)["valid"].seen
+    unseen = np.ones_like(truth, dtype=bool)
+    unseen[np.repeat(np.arange(N_USERS), np.diff(train.offsets)), train.items] = False
+    # Every user has as many train items, so the mean over pairs is the mean over users.
+    assert rate["uniform"] == pytest.approx(np.mean([truth[u, unseen[u]].mean() for u in range(N_USERS)]), rel=1e-5)
+    matched = np.arange(N_USERS - 10)
+    assert rate["language model"] == pytest.approx(truth[matched, matched % N_ITEMS].mean(), rel=1e-5)
+    assert rate["dns-8"] > rate["uniform"] + 0.1
+    pairs = {row["sampler"]: row["pairs"] for row in rows}
+    assert pairs["uniform"] == len(train.items)
+    assert pairs["language model"] == N_USERS - 10
+
+
+@pytest.mark.ray
+def test_without_truth_and_language_model_only_metrics_are_written(tmp_path: Path, ray_session: None) -> None:
+    alone = FinishedRun(tmp_path)
+    alone.config = alone.config.model_copy(update={"train": TrainConfig(variants={"uniform": VariantConfig()})})
+    alone.prepare(truth=False)
+    alone.fits()
+    context = alone.context("evaluate")
+    summary = run(context)
+    assert set(summary.rows) == {"metrics", "user_metrics"}
+    assert summary.counts == {"valid_users": N_USERS, "test_users": N_USERS}
+    assert not context.output.has("false_negatives")
+    assert len(context.output.read("metrics")) == summary.rows["metrics"] == 3 * 2 * 2 * 7
+
+
+@pytest.fixture
+def unevaluated(tmp_path: Path) -> FinishedRun:
+    fresh = FinishedRun(tmp_path)
+    fresh.prepare()
+    fresh.fits()
+    return fresh
+
+
+def break_fit(finished: FinishedRun, content: bytes) -> None:
+    finished.inputs["train.hnlm.s1"].write_bytes("model.safetensors", content)
+
+
+def test_a_fit_without_its_file_is_named(unevaluated: FinishedRun) -> None:
+    artifact = unevaluated.inputs["train.hnlm.s1"]
+    artifact.filesystem.delete_file(artifact.path_of("model.safetensors"))
+    with pytest.raises(StoreError, match=r"there is no .*train\.hnlm\.s1.*model\.safetensors"):
+        run(unevaluated.context("evaluate"))
+
+
+def test_a_damaged_fit_is_named(unevaluated: FinishedRun) -> None:
+    break_fit(unevaluated, b"not safetensors")
+    with pytest.raises(StoreError, match=r"train\.hnlm\.s1.*cannot be read"):
+        run(unevaluated.context("evaluate"))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"user_vectors": np.zeros((3, 4), dtype=np.float32)}, r"user_vectors has shape \(3, 4\), expected 60 rows"),
+        ({"item_vectors": np.zeros((40, 5), dtype=np.float32)}, r"item_vectors has 5 columns, user_vectors has 4"),
+        ({"user_vectors": np.full((60, 4), np.nan, dtype=np.float32)}, "user_vectors holds values that are not finite"),
+    ],
+)
+def test_vectors_that_do_not_fit_are_named(
+    unevaluated: FinishedRun, change: dict[str, np.ndarray], sentence: str
+) -> None:
+    good = {"user_vectors": np.ones((60, 4), dtype=np.float32), "item_vectors": np.ones((40, 4), dtype=np.float32)}
+    break_fit(unevaluated, save({**good, **change}))
+    with pytest.raises(StoreError, match=sentence):
+        run(unevaluated.context("evaluate"))
+
+
+def test_an_empty_split_is_a_sentence(unevaluated: FinishedRun) -> None:
+    prepare = unevaluated.inputs["prepare"]
+    table = prepare.read("interactions")
+    prepare.write("interactions", table.filter(pc.not_equal(table["split"], "test")))
+    with pytest.raises(StageError, match="the test split is empty"):
+        run(unevaluated.context("evaluate"))
+
+
+def test_a_variant_may_not_have_the_name_of_a_reference(unevaluated: FinishedRun) -> None:
+    taken = TrainConfig(variants={"random": VariantConfig(), "hnlm": VariantConfig()})
+    unevaluated.config = Config(train=taken)
+    with pytest.raises(ConfigError, match="'random', the name of a reference ranker"):
+        run(unevaluated.context("evaluate"))
