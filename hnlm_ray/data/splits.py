@@ -1,0 +1,123 @@
+"""Train, valid and test: four laws, each a vectorised function of whole columns.
+
+The random law draws for each user from that user's own id, so a user's split depends neither on the other users nor on
+how the data is sharded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import numpy.typing as npt
+
+from hnlm_ray import seeds
+from hnlm_ray.config import SplitConfig
+from hnlm_ray.errors import DataError
+
+__all__ = ["TEST", "TRAIN", "VALID", "split"]
+
+TRAIN, VALID, TEST = 0, 1, 2
+
+_NAMES = {"train": TRAIN, "valid": VALID, "validation": VALID, "val": VALID, "dev": VALID, "test": TEST}
+
+Labels = npt.NDArray[np.int8]
+
+
+def split(
+    config: SplitConfig,
+    seed: int,
+    users: npt.NDArray[np.integer],
+    user_ids: npt.NDArray[np.object_],
+    timestamps: npt.NDArray[np.int64],
+    present: npt.NDArray[np.bool_],
+    given: npt.NDArray[np.object_] | None = None,
+) -> Labels:
+    """Label each interaction.
+
+    Args:
+        config: the law and its fractions.
+        seed: of the run.
+        users: (n,), ascending; inside a user, rows stand in the order of time.
+        user_ids: (n_users,) the users' own ids.
+        timestamps: int64 (n,), seconds.
+        present: bool (n,), where ``timestamps`` means something.
+        given: (n,) the data's own labels, for the ``column`` law.
+
+    Returns:
+        int8 (n,): 0 train, 1 valid, 2 test.
+
+    Raises:
+        DataError: the law cannot be applied to this data.
+    """
+    if config.strategy == "random":
+        return _random(config, seed, users, user_ids)
+    if config.strategy == "leave_last_two":
+        _check_times(present, allow_none=True, law="leave_last_two")
+        return _leave_last_two(users)
+    if config.strategy == "global_time":
+        _check_times(present, allow_none=False, law="global_time")
+        return _global_time(config, timestamps)
+    return _given(given)
+
+
+def _random(
+    config: SplitConfig, seed: int, users: npt.NDArray[np.integer], user_ids: npt.NDArray[np.object_]
+) -> Labels:
+    """Per user: ``round(n * test)`` rows are test, then ``round(n * valid)`` valid, but at least one is train."""
+    key = seeds.derive(seed, "split")
+    own = np.array([_id_word(str(name)) for name in user_ids], dtype=np.uint64)
+    starts, counts = _rows(users)
+    place = np.arange(len(users)) - np.repeat(starts, counts)
+    draw = seeds.hash_counters(key, own[users] + place.astype(np.uint64))
+    sequence = np.lexsort((draw, users))
+    rank = np.empty(len(users), dtype=np.int64)
+    rank[sequence] = place
+    n_test = np.minimum(np.floor(counts * config.test + 0.5), counts - 1)
+    n_valid = np.minimum(np.floor(counts * config.valid + 0.5), counts - 1 - n_test)
+    test, valid = np.repeat(n_test, counts), np.repeat(n_valid, counts)
+    return np.where(rank < test, TEST, np.where(rank < test + valid, VALID, TRAIN)).astype(np.int8)
+
+
+def _leave_last_two(users: npt.NDArray[np.integer]) -> Labels:
+    """Last is test and the one before is valid, for users with three or more; otherwise all is train."""
+    starts, counts = _rows(users)
+    from_end = np.repeat(starts + counts, counts) - np.arange(len(users))
+    enough = np.repeat(counts >= 3, counts)
+    return np.where(enough & (from_end == 1), TEST, np.where(enough & (from_end == 2), VALID, TRAIN)).astype(np.int8)
+
+
+def _global_time(config: SplitConfig, timestamps: npt.NDArray[np.int64]) -> Labels:
+    """Two moments for all users alike: the quantiles of time at ``1 - valid - test`` and ``1 - test``."""
+    first, second = np.quantile(timestamps, [1.0 - config.valid - config.test, 1.0 - config.test], method="higher")
+    if first == timestamps.min():
+        raise DataError("the split global_time would leave no train interactions", "use smaller fractions")
+    return np.where(timestamps >= second, TEST, np.where(timestamps >= first, VALID, TRAIN)).astype(np.int8)
+
+
+def _given(given: npt.NDArray[np.object_] | None) -> Labels:
+    if given is None:
+        raise DataError("data.split.strategy is column and the data has no split column", "set data.columns.split")
+    names, codes = np.unique(given.astype(str), return_inverse=True)
+    unknown = [name for name in names if name.lower() not in _NAMES]
+    if unknown:
+        raise DataError(f"the split column holds {unknown[0]!r}", "use train, valid and test")
+    return np.array([_NAMES[name.lower()] for name in names], dtype=np.int8)[codes]
+
+
+def _check_times(present: npt.NDArray[np.bool_], *, allow_none: bool, law: str) -> None:
+    """The order of rows stands in for time only where no row has one."""
+    if present.all() or (allow_none and not present.any()):
+        return
+    missing = int((~present).sum())
+    raise DataError(f"the split {law} needs timestamps and {missing:,} interactions have none", "use random")
+
+
+def _rows(users: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """First row and number of rows of each user that has any."""
+    starts = np.flatnonzero(np.r_[True, users[1:] != users[:-1]]) if len(users) else np.empty(0, np.int64)
+    return starts, np.diff(np.r_[starts, len(users)])
+
+
+def _id_word(name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big")
