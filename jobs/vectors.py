@@ -1,0 +1,6 @@
+"""Turn the text of every item into a vector."""
+
+from hnlm_ray.cli import job
+
+if __name__ == "__main__":
+    job(("vectors",))
