@@ -1,0 +1,1 @@
+"""Language models behind one protocol: vLLM under Ray Data, any OpenAI-compatible endpoint, and a script for tests."""

@@ -1,0 +1,75 @@
+"""The names of the hard negatives, matched to items of the catalogue."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hnlm_ray.llm.embed import embed_texts
+from hnlm_ray.llm.engines import embedder_of
+from hnlm_ray.llm.protocol import Embedder
+from hnlm_ray.llm.resumable import Folder, clear_work
+from hnlm_ray.semantics.grounding import Catalogue, Vectors, ground, is_none, match_names
+from hnlm_ray.semantics.requests import train_rows
+from hnlm_ray.stage import StageContext, StageSummary
+from hnlm_ray.store import Artifact
+
+__all__ = ["run"]
+
+STATUSES = ("matched", "interacted", "out_of_catalogue", "none")
+STEPS = ("exact", "fuzzy", "vector")
+
+
+def run(context: StageContext, embedder: Embedder | None = None) -> StageSummary:
+    """Write ``grounded``: one row per row of ``negatives``. An engine is started only if a name is left to embed.
+
+    Args:
+        context: with the inputs ``prepare``, ``negatives`` and ``vectors``.
+        embedder: instead of the one that the configuration names.
+
+    Raises:
+        StageError: an answer got no usable vector.
+        EngineError: the engine cannot start.
+        ResourceError: the cluster is too small for it.
+    """
+    config, output = context.config, context.output
+    negatives = context.inputs["negatives"].read("negatives", ["pair", "user", "item", "answer"])
+    titles = context.inputs["prepare"].read("items", ["title"])["title"].to_pylist()
+    catalogue = Catalogue.of(titles)
+    answers = [answer for answer in pc.unique(negatives["answer"]).sort().to_pylist() if not is_none(answer)]
+    context.say(f"ground: {negatives.num_rows} answers, {len(answers)} distinct names")
+    matches = match_names(answers, catalogue, config.ground.fuzzy)
+    item_vectors = _matrix(context.inputs["vectors"].read("item_vectors")["vector"])
+    answer_vectors = np.zeros((len(answers), item_vectors.shape[1]), np.float32)
+    left = matches.unnamed
+    if len(left):
+        used, folder = embedder or embedder_of(config.embed), Folder.of(output, "answers")
+        answer_vectors[left] = embed_texts([answers[row] for row in left], used, folder, "answer vectors")
+    met, vectors = _met(context.inputs["prepare"], len(titles)), Vectors(item_vectors, answer_vectors)
+    grounded = ground(negatives, matches, vectors, met, config.ground)
+    output.write("grounded", grounded)
+    clear_work(output)
+    counts: dict[str, int | float] = {"distinct_names": len(answers), "embedded_names": len(left)}
+    counts |= {status: _count(grounded["status"], status) for status in STATUSES}
+    counts |= {f"by_{step}": _count(grounded["step"], step) for step in STEPS}
+    return StageSummary({"grounded": grounded.num_rows}, counts)
+
+
+def _matrix(vectors: pa.ChunkedArray) -> npt.NDArray[np.float32]:
+    flat = vectors.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    matrix = flat.reshape(len(vectors), -1).astype(np.float32)
+    # Half precision leaves lengths a thousandth off 1.
+    unit: npt.NDArray[np.float32] = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+    return unit
+
+
+def _met(prepared: Artifact, n_items: int) -> npt.NDArray[np.int64]:
+    """Sorted numbers of the train pairs."""
+    train = train_rows(prepared.read("interactions", ["user", "item", "split"]))
+    return np.sort(train["user"].to_numpy().astype(np.int64) * n_items + train["item"].to_numpy())
+
+
+def _count(column: pa.ChunkedArray, value: str) -> int:
+    return int(pc.sum(pc.equal(column, value)).as_py() or 0)

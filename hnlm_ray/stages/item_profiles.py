@@ -1,0 +1,40 @@
+"""A profile of every item, written by the language model from the catalogue and train reviews."""
+
+from __future__ import annotations
+
+from hnlm_ray.llm.engines import engine_of
+from hnlm_ray.llm.generate import Request, answer_counts, generate
+from hnlm_ray.llm.protocol import Engine
+from hnlm_ray.llm.resumable import clear_work
+from hnlm_ray.semantics.requests import ItemRenderer, item_requests
+from hnlm_ray.stage import StageContext, StageSummary
+
+__all__ = ["run"]
+
+
+def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
+    """Write ``item_profiles``: one row per item. A run that was killed is resumed from the output folder.
+
+    Args:
+        context: with the input ``prepare``.
+        engine: instead of the one that the configuration names.
+
+    Raises:
+        StageError: more answers than ``llm.max_reject_rate`` were rejected.
+        EngineError: the engine cannot start.
+        ResourceError: the cluster is too small for it.
+    """
+    config, output, prepared = context.config, context.output, context.inputs["prepare"]
+    if not output.has("item_profiles"):
+        items = prepared.read("items")
+        interactions = prepared.read("interactions", ["item", "timestamp", "review", "split"])
+        request = Request(
+            rows=item_requests(interactions, items.num_rows, config.profiles),
+            renderer=ItemRenderer(items, config.profiles),
+            max_output_tokens=config.profiles.max_output_tokens,
+        )
+        answers = generate(request, engine or engine_of(config.llm), config, output, context.say)
+        output.write("item_profiles", answers.rename_columns({"id": "item", "text": "summary"}))
+    clear_work(output)
+    profiles = output.read("item_profiles")
+    return StageSummary({"item_profiles": profiles.num_rows}, answer_counts(profiles))

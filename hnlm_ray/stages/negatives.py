@@ -1,0 +1,68 @@
+"""The name of a hard negative for every chosen pair, written by the language model from both profiles."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from hnlm_ray.llm.engines import engine_of
+from hnlm_ray.llm.generate import Request, answer_counts, generate
+from hnlm_ray.llm.protocol import Engine
+from hnlm_ray.llm.resumable import clear_work
+from hnlm_ray.semantics.pairs import choose_pairs
+from hnlm_ray.semantics.requests import NegativeRenderer, negative_requests, profile_texts, train_rows
+from hnlm_ray.stage import StageContext, StageSummary
+
+__all__ = ["run"]
+
+
+def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
+    """Write ``negatives``: one row per pair that ``negatives.policy`` chooses. A killed run is resumed.
+
+    A profile that is not ``ok`` is left out of the prompt; the counts say how many users and items have none.
+
+    Args:
+        context: with the inputs ``prepare``, ``item_profiles`` and ``user_profiles``.
+        engine: instead of the one that the configuration names.
+
+    Raises:
+        ConfigError: there is no train pair.
+        StageError: more answers than ``llm.max_reject_rate`` were rejected.
+        EngineError: the engine cannot start.
+        ResourceError: the cluster is too small for it.
+    """
+    config, output, prepared = context.config, context.output, context.inputs["prepare"]
+    items, n_users = prepared.read("items"), prepared.read("users", ["user"]).num_rows
+    columns = ["summary", "status"]
+    item_profiles = context.inputs["item_profiles"].read("item_profiles", ["item", *columns])
+    user_profiles = context.inputs["user_profiles"].read("user_profiles", ["user", *columns])
+    item_texts, items_without = profile_texts(item_profiles, "item", items.num_rows)
+    user_texts, users_without = profile_texts(user_profiles, "user", n_users)
+    train = train_rows(prepared.read("interactions", ["user", "item", "split"]))
+    if not output.has("negatives"):
+        pairs = choose_pairs(
+            train["user"].to_numpy(), train["item"].to_numpy(), items.num_rows, config.negatives, config.seed
+        )
+        request = Request(
+            rows=negative_requests(pairs, items.num_rows),
+            renderer=NegativeRenderer(items, item_texts, user_texts, config.negatives),
+            max_output_tokens=config.negatives.max_output_tokens,
+        )
+        answers = generate(request, engine or engine_of(config.llm), config, output, context.say)
+        output.write("negatives", _with_pairs(answers, items.num_rows))
+    clear_work(output)
+    negatives = output.read("negatives")
+    counts = {
+        **answer_counts(negatives),
+        "train_pairs": train.num_rows,
+        "items_without_profile": items_without,
+        "users_without_profile": users_without,
+    }
+    return StageSummary({"negatives": negatives.num_rows}, counts)
+
+
+def _with_pairs(answers: pa.Table, n_items: int) -> pa.Table:
+    pairs = answers["id"].to_numpy()
+    named = answers.rename_columns({"id": "pair", "text": "answer"})
+    named = named.append_column("user", pa.array((pairs // n_items).astype(np.int32)))
+    return named.append_column("item", pa.array((pairs % n_items).astype(np.int32)))

@@ -1,0 +1,44 @@
+"""A profile of every user, written by the language model from the latest train interactions and item profiles."""
+
+from __future__ import annotations
+
+from hnlm_ray.llm.engines import engine_of
+from hnlm_ray.llm.generate import Request, answer_counts, generate
+from hnlm_ray.llm.protocol import Engine
+from hnlm_ray.llm.resumable import clear_work
+from hnlm_ray.semantics.requests import UserRenderer, profile_texts, user_requests
+from hnlm_ray.stage import StageContext, StageSummary
+
+__all__ = ["run"]
+
+
+def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
+    """Write ``user_profiles``: one row per user with a train interaction. A killed run is resumed.
+
+    An item whose profile is not ``ok`` is shown by title and categories only; ``items_without_profile`` counts them.
+
+    Args:
+        context: with the inputs ``prepare`` and ``item_profiles``.
+        engine: instead of the one that the configuration names.
+
+    Raises:
+        StageError: more answers than ``llm.max_reject_rate`` were rejected.
+        EngineError: the engine cannot start.
+        ResourceError: the cluster is too small for it.
+    """
+    config, output, prepared = context.config, context.output, context.inputs["prepare"]
+    items = prepared.read("items")
+    item_profiles = context.inputs["item_profiles"].read("item_profiles", ["item", "summary", "status"])
+    texts, without = profile_texts(item_profiles, "item", items.num_rows)
+    if not output.has("user_profiles"):
+        request = Request(
+            rows=user_requests(prepared.read("interactions"), config.profiles),
+            renderer=UserRenderer(items, texts, config.profiles),
+            max_output_tokens=config.profiles.max_output_tokens,
+        )
+        answers = generate(request, engine or engine_of(config.llm), config, output, context.say)
+        output.write("user_profiles", answers.rename_columns({"id": "user", "text": "summary"}))
+    clear_work(output)
+    profiles = output.read("user_profiles")
+    counts = {**answer_counts(profiles), "items_without_profile": without}
+    return StageSummary({"user_profiles": profiles.num_rows}, counts)
