@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -77,13 +78,13 @@ def _contents(prepare: Artifact, fit: Artifact) -> Contents:
         item_vectors=item_vectors,
         seen_offsets=seen.offsets,
         seen_items=seen.items,
-        popularity=np.bincount(seen.items, minlength=len(items)).astype(np.int64),
+        popularity=seen.item_popularity.astype(np.int64),
         users=users,
         items=items,
     )
 
 
-def _vectors(fit: Artifact) -> tuple[np.ndarray, np.ndarray]:
+def _vectors(fit: Artifact) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """User and item vectors, float32."""
     from safetensors import SafetensorError
     from safetensors.numpy import load

@@ -1,0 +1,104 @@
+"""The pipeline as a job on a cluster of two nodes, sent through the job API as a user would."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hnlm_ray.serving.recommender import Recommender
+
+ROOT = Path(__file__).resolve().parents[2]
+
+OVERRIDES = [
+    "data.demo.users=60",
+    "data.demo.items=40",
+    "data.demo.interactions=900",
+    "llm.engine=scripted",
+    "embed.engine=scripted",
+    "negatives.per_user=1",
+    "train.workers=2",
+    "train.variants={hnlm: {dim: 8, epochs: 2, validate_every: 1, semantic: true, alpha: 0.1}}",
+]
+
+SCRIPT = """
+import json, sys, time
+from ray.cluster_utils import Cluster
+from ray.job_submission import JobSubmissionClient
+
+entrypoints = json.loads(sys.argv[1])
+head = {"num_cpus": 0, "include_dashboard": True, "dashboard_port": 0, "object_store_memory": 2**28}
+cluster = Cluster(initialize_head=True, head_node_args=head)
+cluster.add_node(num_cpus=6, object_store_memory=2**28)
+outcomes = []
+try:
+    client = JobSubmissionClient("http://" + cluster.head_node.webui_url)
+    for entrypoint in entrypoints:
+        job = client.submit_job(entrypoint=entrypoint)
+        while not client.get_job_status(job).is_terminal():
+            time.sleep(0.5)
+        info = client.get_job_info(job)
+        outcomes.append({"status": info.status, "code": info.driver_exit_code, "logs": client.get_job_logs(job)})
+finally:
+    cluster.shutdown()
+    print("OUTCOMES" + json.dumps(outcomes))
+"""
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cluster") / "run"
+
+
+@pytest.fixture(scope="module")
+def outcomes(run_folder: Path) -> list[dict[str, object]]:
+    """One cluster for a stage alone, then everything, then a mistake."""
+    quoted = " ".join(f"'{override}'" for override in [f"run={run_folder}", *OVERRIDES])
+    entrypoints = [
+        f"{sys.executable} {ROOT}/jobs/prepare.py {quoted}",
+        f"{sys.executable} {ROOT}/jobs/pipeline.py {quoted}",
+        f"{sys.executable} {ROOT}/jobs/train.py {quoted} train.worker=2",
+    ]
+    # The test session has a Ray of its own, and a driver knows one cluster only.
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, json.dumps(entrypoints)],
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+        env=environment | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"},
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("OUTCOMES")]
+    assert lines, done.stderr[-4000:]
+    found: list[dict[str, object]] = json.loads(lines[-1].removeprefix("OUTCOMES"))
+    assert len(found) == len(entrypoints), done.stderr[-4000:]
+    return found
+
+
+@pytest.mark.ray
+def test_one_stage_and_then_the_rest_run_on_the_cluster(outcomes: list[dict[str, object]], run_folder: Path) -> None:
+    for outcome in outcomes[:2]:
+        assert outcome["status"] == "SUCCEEDED", outcome["logs"]
+    complete = {path.parent.parent.name for path in run_folder.glob("*/*/manifest.json")}
+    assert complete == {
+        "prepare", "item_profiles", "user_profiles", "vectors", "negatives", "ground",
+        "train.hnlm.s0", "evaluate", "report", "bundle",
+    }  # fmt: skip
+    assert len(list(run_folder.glob("prepare/*"))) == 1  # the second job reused what the first wrote
+    (bundle,) = run_folder.glob("bundle/*")
+    recommender = Recommender.load(str(bundle))
+    assert recommender.info.users <= 60
+    assert len(recommender.recommend("nobody", 5).items) == 5
+
+
+@pytest.mark.ray
+def test_a_mistake_is_one_sentence_in_the_log_of_the_job(outcomes: list[dict[str, object]]) -> None:
+    assert outcomes[2]["status"] == "FAILED"
+    assert outcomes[2]["code"] == 2
+    assert "did you mean 'workers'" in str(outcomes[2]["logs"])
+    assert "Traceback" not in str(outcomes[2]["logs"])

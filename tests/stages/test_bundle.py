@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from safetensors.numpy import save
+
+from hnlm_ray.config import Config
+from hnlm_ray.errors import BundleError, StageError, StoreError
+from hnlm_ray.serving.bundle import load_bundle
+from hnlm_ray.serving.recommender import Recommender
+from hnlm_ray.stage import StageContext
+from hnlm_ray.stages.bundle import run
+from hnlm_ray.store import RunStore
+from hnlm_ray.tables import INTERACTIONS, ITEMS, METRICS, USERS
+
+CONFIG = Config.model_validate({"train": {"seeds": [0, 1, 2]}, "data": {"format": "table", "path": "/raw/shop/"}})
+USER_VECTORS = {seed: np.eye(3, 4, k=seed, dtype=np.float32) + np.float32(0.1) for seed in (0, 1, 2)}
+ITEM_VECTORS = np.arange(20, dtype=np.float32).reshape(5, 4)
+
+
+def _metric(variant: str, seed: int | None, split: str, value: float, metric: str = "ndcg", k: int = 20) -> dict:
+    return {"variant": variant, "seed": seed, "split": split, "metric": metric, "k": k, "value": value}
+
+
+SEED_1_IS_BEST = [
+    _metric("hnlm", 0, "valid", 0.30),
+    _metric("hnlm", 1, "valid", 0.40),
+    _metric("hnlm", 2, "valid", 0.40),
+    # None of these may decide.
+    _metric("hnlm", 0, "test", 0.90),
+    _metric("hnlm", 1, "test", 0.20),
+    _metric("hnlm", 2, "valid", 0.95, k=10),
+    _metric("hnlm", 2, "valid", 0.95, metric="recall"),
+    _metric("hnlm", 7, "valid", 0.99),
+    _metric("uniform", 0, "valid", 0.99),
+    _metric("popularity", None, "valid", 0.99),
+]
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> StageContext:
+    store = RunStore(str(tmp_path))
+    names = ["prepare", "evaluate", *(f"train.hnlm.s{seed}" for seed in (0, 1, 2))]
+    inputs = {name: store.artifact(name, "x") for name in names}
+    for artifact in inputs.values():
+        artifact.create()
+    splits = [("train", 0, 0), ("train", 0, 2), ("valid", 0, 1), ("test", 0, 3), ("train", 1, 2), ("test", 2, 4)]
+    rows = [
+        {"user": user, "item": item, "rating": None, "timestamp": None, "review": "", "split": split}
+        for split, user, item in splits
+    ]
+    users = [{"user": n, "user_id": f"u{n}"} for n in range(3)]
+    items = [
+        {"item": n, "item_id": f"i{n}", "title": f"T{n}", "brand": "", "categories": [], "description": ""}
+        for n in range(5)
+    ]
+    inputs["prepare"].write("users", pa.Table.from_pylist(users, schema=USERS))
+    inputs["prepare"].write("items", pa.Table.from_pylist(items, schema=ITEMS))
+    inputs["prepare"].write("interactions", pa.Table.from_pylist(rows, schema=INTERACTIONS))
+    inputs["evaluate"].write("metrics", pa.Table.from_pylist(SEED_1_IS_BEST, schema=METRICS))
+    for seed, vectors in USER_VECTORS.items():
+        tensors = {"user_vectors": vectors, "item_vectors": ITEM_VECTORS}
+        inputs[f"train.hnlm.s{seed}"].write_bytes("model.safetensors", save(tensors))
+    output = store.artifact("bundle", "y")
+    output.create()
+    return StageContext(CONFIG, inputs, output)
+
+
+def test_the_best_fit_on_valid_becomes_the_bundle(context: StageContext) -> None:
+    summary = run(context)
+    bundle = load_bundle(context.output.path)
+    np.testing.assert_array_equal(bundle.contents.user_vectors, USER_VECTORS[1])
+    np.testing.assert_array_equal(bundle.contents.item_vectors, ITEM_VECTORS)
+    about = bundle.info.about
+    assert (about.variant, about.seed, about.data) == ("hnlm", 1, "shop (table)")
+    assert about.metrics == {"valid ndcg@20": 0.40, "test ndcg@20": 0.20}
+    assert about.config == CONFIG.train.variants["hnlm"].model_dump(mode="json")
+    assert summary.rows == {"users": 3, "items": 5}
+    assert summary.counts == {"seen": 4, "seed": 1}
+
+
+def test_train_and_valid_are_seen_and_test_is_not(context: StageContext) -> None:
+    run(context)
+    contents = load_bundle(context.output.path).contents
+    assert contents.seen_offsets.tolist() == [0, 3, 4, 4]
+    assert contents.seen_items.tolist() == [0, 1, 2, 2]
+    assert contents.popularity.tolist() == [1, 1, 2, 0, 0]
+    answer = Recommender.load(context.output.path).recommend("u0", k=5)
+    assert {item.item_id for item in answer.items} == {"i3", "i4"}
+
+
+def test_without_the_selection_cutoff_the_largest_decides(context: StageContext) -> None:
+    rows = [_metric("hnlm", seed, "valid", value, k=k) for seed, k, value in
+            [(0, 5, 0.9), (1, 5, 0.1), (2, 5, 0.1), (0, 10, 0.1), (1, 10, 0.1), (2, 10, 0.2)]]  # fmt: skip
+    context.inputs["evaluate"].write("metrics", pa.Table.from_pylist(rows, schema=METRICS))
+    run(context)
+    assert load_bundle(context.output.path).info.about.seed == 2
+
+
+def test_an_evaluation_without_the_variant_is_refused(context: StageContext) -> None:
+    rows = [_metric("uniform", 0, "valid", 0.5)]
+    context.inputs["evaluate"].write("metrics", pa.Table.from_pylist(rows, schema=METRICS))
+    with pytest.raises(StageError, match="no valid NDCG of the variant 'hnlm'"):
+        run(context)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"nonsense", "cannot be read"), (save({"user_vectors": USER_VECTORS[1]}), "item_vectors")],
+)
+def test_a_damaged_fit_is_named(context: StageContext, content: bytes, words: str) -> None:
+    context.inputs["train.hnlm.s1"].write_bytes("model.safetensors", content)
+    with pytest.raises(StoreError, match=words) as caught:
+        run(context)
+    assert "train.hnlm.s1" in str(caught.value)
+
+
+def test_vectors_of_other_users_leave_no_bundle(context: StageContext) -> None:
+    tensors = {"user_vectors": USER_VECTORS[1][:2], "item_vectors": ITEM_VECTORS}
+    context.inputs["train.hnlm.s1"].write_bytes("model.safetensors", save(tensors))
+    with pytest.raises(BundleError, match="user_vectors has shape"):
+        run(context)
+    assert not context.output.has("bundle.json")
