@@ -80,7 +80,8 @@ def estimate(
     overrides: Overrides = None,
     config: ConfigOption = None,
     tokens_per_second: Annotated[
-        float, typer.Option(min=1.0, help="Output tokens per second of one engine; 2,600 for the demo model on 2 cores.")
+        float,
+        typer.Option(min=1.0, help="Output tokens per second of one engine; 2,600 for the demo model on 2 cores."),
     ] = 2000.0,
 ) -> None:
     """Print prompts, tokens and engine-hours of every language model stage before anything is spent.
@@ -94,7 +95,8 @@ def estimate(
     options = load_config(config, overrides or [])
     _run(options, ("prepare",))
     prepared = plan(options)["prepare"].artifact
-    console.print_estimate(estimated(options, prepared, tokens_per_second), tokens_per_second)
+    items, users, interactions = (prepared.read(name) for name in ("items", "users", "interactions"))
+    console.print_estimate(estimated(options, items, users.num_rows, interactions, tokens_per_second))
 
 
 @app.command()
@@ -202,7 +204,9 @@ def job(stages: tuple[str, ...] | None = None) -> NoReturn:
     """
     command = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
-    @command.command(help=f"Run {', '.join(stages) if stages else 'the whole pipeline'} on the Ray cluster of this job.")
+    @command.command(
+        help=f"Run {', '.join(stages) if stages else 'the whole pipeline'} on the Ray cluster of this job."
+    )
     def _job(overrides: Overrides = None, config: ConfigOption = None) -> None:
         _run(load_config(config, overrides or []), stages or ())
 
@@ -260,7 +264,9 @@ def _write_report(options: Config, to: Path) -> None:
         temporary.replace(to)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise ConfigError(f"cannot write {to} ({error.strerror})", "give a place that can be written with --to") from error
+        raise ConfigError(
+            f"cannot write {to} ({error.strerror})", "give a place that can be written with --to"
+        ) from error
 
 
 @app.callback(invoke_without_command=True)

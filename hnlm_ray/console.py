@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -12,7 +12,11 @@ from rich.table import Table
 
 from hnlm_ray.pipeline import PlannedStage, Progress, Run
 
-__all__ = ["errors", "listener", "output", "print_status", "summary_line"]
+if TYPE_CHECKING:
+    from hnlm_ray.llm.estimate import Estimate
+    from hnlm_ray.serving.recommender import Recommendation
+
+__all__ = ["errors", "listener", "output", "print_estimate", "print_recommendation", "print_status", "summary_line"]
 
 output = Console(highlight=False, soft_wrap=True)
 """Results."""
@@ -32,7 +36,9 @@ def listener() -> Progress:
     return Progress(
         started=lambda stage: errors.print(f"[bold]▸ {stage.name}[/]"),
         skipped=lambda stage: errors.print(f"[dim]✓ {stage.name}: already complete ({stage.artifact.fingerprint})[/]"),
-        finished=lambda stage: errors.print(f"[green]✓[/] {escape(summary_line(stage.name, stage.artifact.manifest()))}"),
+        finished=lambda stage: errors.print(
+            f"[green]✓[/] {escape(summary_line(stage.name, stage.artifact.manifest()))}"
+        ),
         say=lambda line: errors.print(f"[dim]    {escape(line)}[/]"),
     )
 
@@ -55,6 +61,36 @@ def print_status(run: Run, title: str) -> None:
     table.add_column("committed")
     for stage in run.stages:
         table.add_row(*_status_row(stage))
+    output.print(table)
+
+
+def print_estimate(estimate: Estimate) -> None:
+    """A table of stages: prompts, tokens, engine-hours; then what the figures rest on."""
+    table = Table(title="Before anything is spent", title_justify="left", title_style="bold", header_style="bold")
+    table.add_column("stage")
+    for column in ("prompts", "input tokens", "output tokens", "at most", "engine-hours"):
+        table.add_column(column, justify="right")
+    for stage in estimate.stages:
+        counts = (stage.prompts, stage.input_tokens, stage.output_tokens, stage.most_output_tokens)
+        table.add_row(stage.stage, *(f"{count:,}" for count in counts), f"{stage.engine_hours:.2f}")
+    table.add_section()
+    total = sum(stage.engine_hours for stage in estimate.stages)
+    table.add_row("all", "", "", "", "", f"{total:.2f}", style="bold")
+    output.print(table)
+    for note in estimate.notes:
+        output.print(f"[dim]{escape(note)}[/]")
+
+
+def print_recommendation(recommendation: Recommendation) -> None:
+    """A table of items: rank, id, title, score."""
+    title = f"{recommendation.source} recommendations (bundle {recommendation.bundle_version})"
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    table.add_column("", justify="right")
+    table.add_column("item")
+    table.add_column("title")
+    table.add_column("score", justify="right")
+    for rank, item in enumerate(recommendation.items, start=1):
+        table.add_row(str(rank), escape(item.item_id), escape(item.title), f"{item.score:.3f}")
     output.print(table)
 
 

@@ -52,7 +52,9 @@ def _machine(config: Config) -> Iterator[Finding]:
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free / _GIB
-    yield Finding("disk", "ok" if free >= 5 else "warn", f"{free:.0f} GiB free at {folder}; Ray spills to disk above 5.")
+    yield Finding(
+        "disk", "ok" if free >= 5 else "warn", f"{free:.0f} GiB free at {folder}; Ray spills to disk above 5."
+    )
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -87,11 +89,11 @@ def _engines() -> Iterator[Finding]:
     else:
         # In a process of its own: importing vLLM sets up logging and devices.
         command = [sys.executable, "-c", "import vllm, ray.data.llm"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)  # noqa: S603
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        verdict = "ok" if done.returncode == 0 else "fail"
-        sentence = f"{build} {_version(build)} imports." if verdict == "ok" else f"{build} does not import ({last})."
-        yield Finding("vllm", verdict, sentence)
+        works = done.returncode == 0
+        sentence = f"{build} {_version(build)} imports." if works else f"{build} does not import ({last})."
+        yield Finding("vllm", "ok" if works else "fail", sentence)
     weights = Path(assets.resolve("demo")) / "model.safetensors"
     present = weights.is_file()
     sentence = f"{weights.stat().st_size / 1e6:.1f} MB." if present else f"{weights} is missing; reinstall the package."
@@ -102,7 +104,9 @@ def _security(config: Config) -> Iterator[Finding]:
     mode = os.environ.get("RAY_AUTH_MODE", "")
     remote = config.cluster.address or os.environ.get("RAY_ADDRESS")
     if mode == "disabled" and remote:
-        yield Finding("ray token", "fail", "RAY_AUTH_MODE=disabled on a shared cluster lets anyone run code; set token.")
+        yield Finding(
+            "ray token", "fail", "RAY_AUTH_MODE=disabled on a shared cluster lets anyone run code; set token."
+        )
     else:
         yield Finding("ray token", "ok", f"RAY_AUTH_MODE is {mode or 'the default of Ray'}.")
     shared = config.serve.host not in ("127.0.0.1", "localhost", "::1")

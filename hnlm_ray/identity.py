@@ -7,13 +7,15 @@ batch sizes without writing anything again.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow.fs as pafs
+from pydantic import BaseModel
 
 from hnlm_ray import assets
-from hnlm_ray.config import Config, DataConfig, LLMConfig
+from hnlm_ray.config import Config, DataConfig, EmbedConfig, LLMConfig
 from hnlm_ray.errors import DataError
 from hnlm_ray.prompts.render import Task, version
 
@@ -35,33 +37,34 @@ def identity(config: Config, kind: str, name: str) -> dict[str, Any]:
     Raises:
         DataError: the raw data does not exist.
     """
-    if kind == "prepare":
-        return {"data": config.data.model_dump(mode="json"), "files": _files(config.data)}
-    if kind == "item_profiles":
-        return _language_model(config.llm, "item_profile") | {"profiles": config.profiles.model_dump(mode="json")}
-    if kind == "user_profiles":
-        return _language_model(config.llm, "user_profile") | {"profiles": config.profiles.model_dump(mode="json")}
-    if kind == "negatives":
-        return _language_model(config.llm, "negative") | {"negatives": config.negatives.model_dump(mode="json")}
-    if kind in ("vectors", "ground"):
-        embed = config.embed.model_dump(mode="json", include=_EMBED_RESULT)
-        weights = _weights(assets.resolve(config.embed.model, "embed"))
-        return {"embed": embed, "weights": weights, "ground": config.ground.model_dump() if kind == "ground" else None}
     if kind == "train":
-        return {"variant": config.train.variants[name.split(".", 1)[1].rpartition(".s")[0]].model_dump(mode="json")}
-    if kind == "evaluate":
-        return {"cutoffs": config.evaluate.cutoffs}
-    if kind == "bundle":
-        return {"variant": config.serve.variant}
-    return {}
+        variant = name.split(".", 1)[1].rpartition(".s")[0]
+        return {"variant": config.train.variants[variant].model_dump(mode="json")}
+    rules: dict[str, Callable[[Config], dict[str, Any]]] = {
+        "prepare": lambda c: {"data": c.data.model_dump(mode="json"), "files": _files(c.data)},
+        "item_profiles": lambda c: _language_model(c.llm, "item_profile", c.profiles),
+        "user_profiles": lambda c: _language_model(c.llm, "user_profile", c.profiles),
+        "negatives": lambda c: _language_model(c.llm, "negative", c.negatives),
+        "vectors": lambda c: _embedding(c.embed),
+        "ground": lambda c: {**_embedding(c.embed), "ground": c.ground.model_dump(mode="json")},
+        "evaluate": lambda c: {"cutoffs": c.evaluate.cutoffs},
+        "bundle": lambda c: {"variant": c.serve.variant},
+    }
+    return rules[kind](config) if kind in rules else {}
 
 
-def _language_model(llm: LLMConfig, task: Task) -> dict[str, Any]:
+def _language_model(llm: LLMConfig, task: Task, options: BaseModel) -> dict[str, Any]:
     return {
         "llm": llm.model_dump(mode="json", include=_LLM_RESULT),
         "weights": _weights(assets.resolve(llm.model)) if llm.engine == "vllm" else llm.http.url,
         "prompt": version(task),
+        "options": options.model_dump(mode="json"),
     }
+
+
+def _embedding(embed: EmbedConfig) -> dict[str, Any]:
+    weights = _weights(assets.resolve(embed.model, "embed"))
+    return {"embed": embed.model_dump(mode="json", include=_EMBED_RESULT), "weights": weights}
 
 
 def _weights(model: str) -> str:

@@ -1,4 +1,4 @@
-"""The only file that knows the order: which stages a configuration asks for, what each reads, and what may be reused."""
+"""The only file that knows the order: which stages a configuration asks for, what each reads, what may be reused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LLM_STAGES = ("item_profiles", "user_profiles", "vectors", "negatives", "ground"
 STAGES = ("prepare", *LLM_STAGES, "train", "evaluate", "report", "bundle")
 """Every stage, in order. ``train`` stands for one fit per variant and seed."""
 
-_VERSIONS: dict[str, int] = {name: 1 for name in STAGES}
+_VERSIONS: dict[str, int] = dict.fromkeys(STAGES, 1)
 """Raised when the code of a stage changes what it writes, so that old results are not reused."""
 
 _RESUMES = frozenset({"item_profiles", "user_profiles", "negatives", "vectors", "ground", "train"})

@@ -52,7 +52,9 @@ def show(run: Run, url: str, config: Config) -> None:
         profiles=artifacts["user_profiles"].read("user_profiles", ["user", "summary", "status"]),
         grounded=artifacts["ground"].read("grounded"),
     )
-    table = Table(title="Recommendations, and where they come from", title_justify="left", title_style="bold", show_lines=True)
+    table = Table(
+        title="Recommendations, and where they come from", title_justify="left", title_style="bold", show_lines=True
+    )
     for column in ("user", "bought", "profile, as the model wrote it", "hard negative → matched to", "recommended"):
         table.add_column(column, overflow="fold")
     with httpx.Client(base_url=url, timeout=30.0) as client:
