@@ -11,11 +11,11 @@ RUN apt-get update \
 
 WORKDIR /app
 # Dependencies first: a change of the source does not install them again. The editable install of the last step of
-# `make setup` only needs the package's folder to exist.
+# `make setup` only needs the package to exist; its content follows.
 COPY Makefile pyproject.toml README.md LICENSE ./
 COPY requirements requirements
 ARG ACCELERATOR=cpu
-RUN mkdir hnlm_ray \
+RUN mkdir hnlm_ray && touch hnlm_ray/__init__.py \
  && if [ "$ACCELERATOR" = gpu ]; \
     then pip install --no-cache-dir --editable ".[gpu]"; \
     else PIP_NO_CACHE_DIR=1 make setup PYTHON=python VENV=/usr/local; fi
