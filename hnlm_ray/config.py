@@ -257,6 +257,12 @@ class VariantConfig(_Section):
         return self
 
 
+_VARIANTS: dict[str, dict[str, Any]] = {
+    "uniform": {},
+    "hnlm": {"semantic": True, "alpha": 0.1, "contrastive_weight": 0.001},
+}
+
+
 class TrainConfig(_Section):
     """The CF models to train."""
 
@@ -267,10 +273,7 @@ class TrainConfig(_Section):
     max_failures: int = Field(default=1, ge=0)
     """Restarts from the last checkpoint after a lost worker."""
     variants: dict[str, VariantConfig] = Field(
-        default_factory=lambda: {
-            "uniform": VariantConfig(),
-            "hnlm": VariantConfig(semantic=True, alpha=0.1, contrastive_weight=0.001),
-        }
+        default_factory=lambda: {name: VariantConfig(**options) for name, options in _VARIANTS.items()}
     )
 
 
@@ -376,6 +379,9 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     except yaml.YAMLError as error:
         raise ConfigError(f"the value in {override!r} is not YAML", "quote it") from error
     *parents, leaf = key.split(".")
+    if parents[:2] == ["train", "variants"] and not (tree.get("train") or {}).get("variants"):
+        # An override of one default variant adds to the defaults, it does not replace them.
+        tree.setdefault("train", {})["variants"] = {name: dict(options) for name, options in _VARIANTS.items()}
     node = tree
     for part in parents:
         node = node.setdefault(part, {})

@@ -42,11 +42,17 @@ def test_overrides_win_over_the_file(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_option_is_one_sentence(override: str, expected: str) -> None:
-    overrides = ["train.variants.uniform={}", "train.variants.hnlm={semantic: true}", override]
     with pytest.raises(ConfigError) as caught:
-        load_config(None, overrides if "variants" in override else [override])
+        load_config(None, [override])
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_overriding_a_default_variant_keeps_the_others() -> None:
+    config = load_config(None, ["train.variants.hnlm.alpha=0.3", "train.variants.third={backbone: mf}"])
+    assert set(config.train.variants) == {"uniform", "hnlm", "third"}
+    assert config.train.variants["hnlm"].semantic
+    assert config.train.variants["hnlm"].alpha == 0.3
 
 
 def test_all_problems_are_named_at_once() -> None:

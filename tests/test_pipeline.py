@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from hnlm_ray.config import Config, load_config
+from hnlm_ray.errors import ConfigError, DataError, StageError, StoreError
+from hnlm_ray.pipeline import LLM_STAGES, PlannedStage, Progress, Run, execute, plan
+from hnlm_ray.stage import StageContext, StageSummary
+from hnlm_ray.tables import USERS
+
+CF_ONLY = ["train.variants={a: {}, b: {backbone: mf}}", "serve.variant=a", "train.seeds=[0,1]"]
+
+
+def prints(*overrides: str) -> dict[str, str]:
+    return {name: artifact.fingerprint for name, artifact in plan(load_config(None, overrides)).artifacts().items()}
+
+
+def changed(*overrides: str) -> set[str]:
+    before, after = prints(), prints(*overrides)
+    return {name.split(".")[0] for name in before if before[name] != after.get(name)}
+
+
+def test_inputs_come_before_what_reads_them() -> None:
+    seen: set[str] = set()
+    for stage in plan(Config()).stages:
+        assert set(stage.inputs) <= seen
+        seen.add(stage.name)
+
+
+def test_without_a_semantic_variant_no_language_model_runs() -> None:
+    names = prints(*CF_ONLY)
+    assert not set(names) & set(LLM_STAGES)
+    assert {"train.a.s0", "train.a.s1", "train.b.s0", "train.b.s1"} <= set(names)
+
+
+@pytest.mark.parametrize(
+    ("override", "stages"),
+    [
+        ("llm.replicas=2", set()),
+        ("llm.batch_size=7", set()),
+        ("llm.http.timeout_s=5", set()),
+        ("train.workers=4", set()),
+        ("serve.port=9000", set()),
+        ("ground.fuzzy=0.5", {"ground", "train", "evaluate", "report", "bundle"}),
+        ("negatives.per_user=5", {"negatives", "ground", "train", "evaluate", "report", "bundle"}),
+        ("evaluate.cutoffs=[5]", {"evaluate", "report", "bundle"}),
+        ("seed=1", {"prepare", *LLM_STAGES, "train", "evaluate", "report", "bundle"}),
+        ("data.min_rating=4", {"prepare", *LLM_STAGES, "train", "evaluate", "report", "bundle"}),
+    ],
+)
+def test_an_option_invalidates_what_depends_on_it_and_nothing_else(override: str, stages: set[str]) -> None:
+    assert changed(override) == stages
+
+
+def test_a_new_variant_leaves_the_others_alone() -> None:
+    before = prints()
+    after = prints("train.variants.third={backbone: mf}")
+    assert {name for name in before if name.startswith("train") and before[name] == after[name]} == {
+        "train.uniform.s0",
+        "train.hnlm.s0",
+    }
+
+
+def test_other_weights_or_raw_files_are_not_reused(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    options = [f"llm.model={model}"]
+    before = prints(*options)
+    (model / "config.json").write_text('{"x": 1}')
+    assert before["item_profiles"] != prints(*options)["item_profiles"]
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "interactions.csv").write_text("a")
+    options = ["data.format=table", f"data.path={data}"]
+    before = prints(*options)
+    (data / "interactions.csv").write_text("ab")
+    assert before["prepare"] != prints(*options)["prepare"]
+
+
+def test_missing_raw_data_is_a_sentence() -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        prints("data.format=table", "data.path=/no/such/folder")
+
+
+def two_stages(config: Config, first: Callable[[StageContext], StageSummary]) -> Run:
+    store = plan(config).store
+
+    def second(context: StageContext) -> StageSummary:
+        users = context.inputs["prepare"].read("users")
+        context.output.write("users", users)
+        return StageSummary({"users": users.num_rows}, {"ok": 2})
+
+    return Run(
+        store,
+        (
+            PlannedStage("prepare", "prepare", (), store.artifact("prepare", "1"), first),
+            PlannedStage("evaluate", "evaluate", ("prepare",), store.artifact("evaluate", "2"), second),
+        ),
+    )
+
+
+def good(context: StageContext) -> StageSummary:
+    context.output.write("users", pa.table({"user": [0, 1], "user_id": ["a", "b"]}).cast(USERS))
+    return StageSummary({"users": 2})
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return load_config(None, [f"run={tmp_path / 'run'}"])
+
+
+def test_finished_stages_are_skipped(config: Config) -> None:
+    heard: list[tuple[str, str]] = []
+    progress = Progress(
+        started=lambda stage: heard.append(("start", stage.name)),
+        skipped=lambda stage: heard.append(("skip", stage.name)),
+    )
+    execute(config, two_stages(config, good), progress=progress)
+    execute(config, two_stages(config, good), progress=progress)
+    assert heard == [("start", "prepare"), ("start", "evaluate"), ("skip", "prepare"), ("skip", "evaluate")]
+    record = json.loads((Path(config.run) / "run.json").read_text())
+    assert [stage["name"] for stage in record["stages"]] == ["prepare", "evaluate"]
+
+
+def test_what_a_crash_left_is_cleared(config: Config) -> None:
+    run = two_stages(config, good)
+    leftover = Path(run["prepare"].artifact.path)
+    leftover.mkdir(parents=True)
+    (leftover / "users.parquet").write_bytes(b"half")
+    execute(config, run)
+    assert run["evaluate"].artifact.manifest()["rows"] == {"users": 2}
+    assert run["evaluate"].artifact.manifest()["inputs"] == {"prepare": "1"}
+
+
+def test_a_stage_needs_its_inputs(config: Config) -> None:
+    with pytest.raises(StoreError, match="evaluate reads prepare, which has not run"):
+        execute(config, two_stages(config, good), only=["evaluate"])
+    with pytest.raises(ConfigError, match="there is no stage evalute"):
+        execute(config, two_stages(config, good), only=["evalute"])
+
+
+def wrapped(inner: Exception) -> Callable[[StageContext], StageSummary]:
+    def stage(context: StageContext) -> StageSummary:
+        try:
+            raise inner
+        except Exception as error:
+            raise RuntimeError("an engine's own words") from error
+
+    return stage
+
+
+@pytest.mark.parametrize(
+    ("inner", "expected", "message"),
+    [
+        (OSError(28, "No space left on device"), StoreError, "prepare could not write .*No space left on device"),
+        (OSError(30, "Read-only file system"), StoreError, "Read-only"),
+        (StageError("too many rejects", "use another model"), StageError, "too many rejects"),
+    ],
+)
+def test_errors_of_users_are_found_inside_the_wrapping(
+    config: Config, inner: Exception, expected: type[Exception], message: str
+) -> None:
+    run = two_stages(config, wrapped(inner))
+    with pytest.raises(expected, match=message):
+        execute(config, run)
+    assert not run["prepare"].artifact.is_complete
+
+
+def test_a_bug_keeps_its_traceback(config: Config) -> None:
+    with pytest.raises(RuntimeError, match="own words"):
+        execute(config, two_stages(config, wrapped(KeyError("x"))))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_run_folder_is_a_sentence(config: Config, tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(StoreError, match="writable"):
+            execute(config, two_stages(config, good))
+    finally:
+        tmp_path.chmod(0o700)
