@@ -88,7 +88,7 @@ class RandomRanker:
 
 def popularity_ranker(train: Interactions) -> VectorRanker:
     """Ranks every user's unseen items by their number of train interactions."""
-    counts = np.bincount(train.items, minlength=train.n_items).astype(np.float32)
+    counts = train.item_popularity.astype(np.float32)
     return VectorRanker(np.ones((train.n_users, 1), dtype=np.float32), counts[:, None])
 
 
@@ -130,7 +130,7 @@ class Evaluation:
 def evaluate_block(ranker: Ranker, held_out: HeldOut, start: int, stop: int, cutoffs: Sequence[int]) -> BlockResult:
     """Rank and measure the users from ``start`` to ``stop`` (excluded)."""
     relevant = held_out.relevant.slice_users(start, stop)
-    with_items = np.diff(relevant.offsets) > 0
+    with_items = relevant.degree > 0
     top = ranker.top(start, stop, held_out.seen.slice_users(start, stop), max(cutoffs))
     columns = [function(top, relevant, k)[with_items] for function in METRICS.values() for k in cutoffs]
     users = np.flatnonzero(with_items).astype(np.int32) + np.int32(start)
@@ -148,7 +148,7 @@ def merge(blocks: Iterable[BlockResult], held_out: HeldOut, cutoffs: Sequence[in
     users = np.concatenate([np.empty(0, dtype=np.int32), *(block.users for block in ordered)])
     values = np.concatenate([np.empty((0, width)), *(block.values for block in ordered)])
     top = np.concatenate([np.empty((0, max(cutoffs)), dtype=np.int32), *(block.top for block in ordered)])
-    expected = np.flatnonzero(np.diff(held_out.relevant.offsets))
+    expected = np.flatnonzero(held_out.relevant.degree)
     if not np.array_equal(users, expected):
         raise ValueError(f"{held_out.name}: evaluated {len(users)} users, expected {len(expected)}, each once")
     names = [(metric, k) for metric in METRICS for k in cutoffs]

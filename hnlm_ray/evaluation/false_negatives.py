@@ -33,13 +33,12 @@ def weighted_rate(truth: Truth, train: Interactions, weights: Floats) -> float:
     Returns:
         The rate; NaN when no user has an unseen item with a weight.
     """
-    users = _users(train)
-    total = truth @ weights - _sum_per_user(train, weights[train.items] * truth[users, train.items])
+    total = truth @ weights - _sum_per_user(train, weights[train.items] * truth[train.users, train.items])
     mass = weights.sum() - _sum_per_user(train, weights[train.items])
     # The mass is a difference of sums: what rounding leaves of an exhausted catalogue is not a candidate.
     drawable = mass > 1e-9 * weights.sum()
     rates = np.divide(total, mass, out=np.zeros(train.n_users), where=drawable)
-    return _mean(rates, np.diff(train.offsets) * drawable)
+    return _mean(rates, train.degree * drawable)
 
 
 def hardest_of_rate(
@@ -61,8 +60,8 @@ def hardest_of_rate(
         The rate; NaN when no user has an unseen item.
     """
     scores = user_vectors @ item_vectors.T
-    scores[_users(train), train.items] = -np.inf
-    seen = np.diff(train.offsets)
+    scores[train.users, train.items] = -np.inf
+    seen = train.degree
     unseen = train.n_items - seen
     order = np.argsort(scores, axis=1, kind="stable")  # the seen items come first
     rank = np.arange(1, train.n_items + 1) - seen[:, None]
@@ -100,12 +99,8 @@ def pairs_rate(truth: Truth, users: npt.NDArray[np.integer], negatives: npt.NDAr
     return float(truth[users, negatives].mean(dtype=np.float64)) if len(users) else float("nan")
 
 
-def _users(train: Interactions) -> npt.NDArray[np.int64]:
-    return np.repeat(np.arange(train.n_users), np.diff(train.offsets))
-
-
 def _sum_per_user(train: Interactions, values: Floats) -> npt.NDArray[np.float64]:
-    return np.bincount(_users(train), weights=values, minlength=train.n_users).astype(np.float64)
+    return np.bincount(train.users, weights=values, minlength=train.n_users).astype(np.float64)
 
 
 def _mean(values: Floats, weights: Floats) -> float:

@@ -63,13 +63,13 @@ def recall(top: Ranking, relevant: Interactions, k: int) -> Values:
     Raises:
         ValueError: ``top`` has fewer than ``k`` columns, or another number of users than ``relevant``.
     """
-    return _per_relevant(_hits(top, relevant, k).sum(axis=1), _sizes(relevant))
+    return _per_relevant(_hits(top, relevant, k).sum(axis=1), relevant.degree)
 
 
 def ndcg(top: Ranking, relevant: Interactions, k: int) -> Values:
     """Normalised discounted cumulative gain (Järvelin and Kekäläinen, 2002), binary; arguments as in :func:`recall`."""
     discounts = 1.0 / np.log2(np.arange(2, k + 2))
-    ideal = np.concatenate([[0.0], np.cumsum(discounts)])[np.minimum(_sizes(relevant), k)]
+    ideal = np.concatenate([[0.0], np.cumsum(discounts)])[np.minimum(relevant.degree, k)]
     return _per_relevant(_hits(top, relevant, k) @ discounts, ideal)
 
 
@@ -93,7 +93,7 @@ def average_precision(top: Ranking, relevant: Interactions, k: int) -> Values:
     """Precision at each hit, summed and divided by ``|T|``; arguments as in :func:`recall`."""
     hits = _hits(top, relevant, k)
     precisions = hits.cumsum(axis=1) / np.arange(1, k + 1)
-    return _per_relevant((precisions * hits).sum(axis=1), _sizes(relevant))
+    return _per_relevant((precisions * hits).sum(axis=1), relevant.degree)
 
 
 METRICS: Mapping[str, Callable[[Ranking, Interactions, int], Values]] = {
@@ -130,10 +130,6 @@ def _hits(top: Ranking, relevant: Interactions, k: int) -> npt.NDArray[np.bool_]
     return hits.reshape(-1, k)
 
 
-def _sizes(relevant: Interactions) -> npt.NDArray[np.int64]:
-    return np.diff(relevant.offsets)
-
-
 def _per_relevant(sums: npt.NDArray[np.number], sizes: npt.NDArray[np.number]) -> Values:
     """``sums / sizes``, NaN where the size is 0."""
     values: Values = np.full(len(sums), np.nan)
@@ -142,4 +138,4 @@ def _per_relevant(sums: npt.NDArray[np.number], sizes: npt.NDArray[np.number]) -
 
 
 def _where_any(values: npt.ArrayLike, relevant: Interactions) -> Values:
-    return np.where(_sizes(relevant) > 0, values, np.nan)
+    return np.where(relevant.degree > 0, values, np.nan)

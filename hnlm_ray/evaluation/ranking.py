@@ -76,9 +76,8 @@ def _mask(scores: torch.Tensor, seen: Interactions) -> None:
 
     if (seen.n_users, seen.n_items) != tuple(scores.shape):
         raise ValueError(f"scores are {tuple(scores.shape)}, seen is {(seen.n_users, seen.n_items)}")
-    rows = np.repeat(np.arange(seen.n_users), np.diff(seen.offsets))
-    where = (torch.from_numpy(rows), torch.from_numpy(seen.items.astype(np.int64)))
-    scores[where[0].to(scores.device), where[1].to(scores.device)] = -torch.inf
+    users, items = (torch.from_numpy(part.astype(np.int64)).to(scores.device) for part in (seen.users, seen.items))
+    scores[users, items] = -torch.inf
 
 
 def _best_items(scores: torch.Tensor, width: int) -> torch.Tensor:

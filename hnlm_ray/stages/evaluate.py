@@ -69,7 +69,7 @@ def run(context: StageContext) -> StageSummary:
     for name, table in written.items():
         context.output.write(name, table)
     context.say(f"evaluated {len(plan.fits)} fits on {len(splits['test'].relevant.items)} held-out test interactions")
-    users = {f"{name}_users": int((np.diff(split.relevant.offsets) > 0).sum()) for name, split in splits.items()}
+    users = {f"{name}_users": int((split.relevant.degree > 0).sum()) for name, split in splits.items()}
     return StageSummary({name: len(table) for name, table in written.items()}, users)
 
 
@@ -231,11 +231,9 @@ def _user_metrics_table(results: Mapping[tuple[str, int | None, str], Evaluation
 def _false_negatives(context: StageContext, plan: _Plan, train: Interactions) -> pa.Table:
     truth = read_truth(plan.prepare, train)
     pairs = len(train.items)
-    users = np.repeat(np.arange(train.n_users), np.diff(train.offsets))
-    popularity = np.bincount(train.items, minlength=train.n_items).astype(np.float64)
     rows = [
         ("uniform", weighted_rate(truth, train, np.ones(train.n_items)), pairs),
-        ("popularity", weighted_rate(truth, train, popularity), pairs),
+        ("popularity", weighted_rate(truth, train, train.item_popularity), pairs),
     ]
     uniform = _uniform_fit(context.config, plan)
     if uniform is not None:
@@ -245,7 +243,7 @@ def _false_negatives(context: StageContext, plan: _Plan, train: Interactions) ->
     if "vectors" in context.inputs:
         nearest = nearest_items(train, read_text_vectors(context.inputs["vectors"], train.n_items))
         found = nearest >= 0
-        rows.append(("nearest text", pairs_rate(truth, users[found], nearest[found]), int(found.sum())))
+        rows.append(("nearest text", pairs_rate(truth, train.users[found], nearest[found]), int(found.sum())))
     if "ground" in context.inputs:
         grounded = context.inputs["ground"].read("grounded", ["user", "status", "negative"])
         matched = grounded.filter(pc.equal(grounded["status"], "matched"))

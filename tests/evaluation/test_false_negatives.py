@@ -4,10 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
-from hnlm_ray.data.interactions import Interactions
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.evaluation.false_negatives import hardest_of_rate, nearest_items, pairs_rate, weighted_rate
 
 from .conftest import Build, build

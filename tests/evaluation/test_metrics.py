@@ -5,8 +5,8 @@ from collections.abc import Callable
 import ir_measures
 import numpy as np
 import pytest
-from hnlm_ray.data.interactions import Interactions
 
+from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.evaluation.metrics import METRICS, average_precision, coverage, hit_rate, mrr, ndcg, precision, recall
 from hnlm_ray.evaluation.ranking import rank_scores
 

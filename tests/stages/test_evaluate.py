@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute as pc
 import pytest
-from hnlm_ray.data.interactions import Interactions
 from safetensors.numpy import load, save
 
 from hnlm_ray.config import Config, TrainConfig, VariantConfig
+from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import ConfigError, StageError, StoreError
 from hnlm_ray.evaluation.blocks import HeldOut, VectorRanker, evaluate
 from hnlm_ray.evaluation.metrics import METRICS
@@ -93,7 +93,7 @@ def test_masked_items_are_no_hits(finished: FinishedRun) -> None:
     splits = held_out(finished)
     dense = np.zeros((N_USERS, N_ITEMS), dtype=np.float32)
     seen = splits["valid"].seen
-    dense[np.repeat(np.arange(N_USERS), np.diff(seen.offsets)), seen.items] = 1.0
+    dense[seen.users, seen.items] = 1.0
     parrot = evaluate(VectorRanker(dense, np.eye(N_ITEMS, dtype=np.float32)), splits["valid"], (5,))
     constant = evaluate(VectorRanker(0 * dense, np.eye(N_ITEMS, dtype=np.float32)), splits["valid"], (5,))
     assert parrot.mean("recall", 5) == constant.mean("recall", 5)
@@ -106,7 +106,7 @@ def test_false_negative_rates_of_every_sampler(finished: FinishedRun) -> None:
     assert set(rate) == {"uniform", "popularity", "dns-8", "nearest text", "language model"}
     truth, train = finished.probability, held_out(finished)["valid"].seen
     unseen = np.ones_like(truth, dtype=bool)
-    unseen[np.repeat(np.arange(N_USERS), np.diff(train.offsets)), train.items] = False
+    unseen[train.users, train.items] = False
     # Every user has as many train items, so the mean over pairs is the mean over users.
     assert rate["uniform"] == pytest.approx(np.mean([truth[u, unseen[u]].mean() for u in range(N_USERS)]), rel=1e-5)
     matched = np.arange(N_USERS - 10)
