@@ -36,10 +36,10 @@ class Reply:
 
 
 def plain_reply(task: Task, prompt: Prompt, seed: int) -> Reply:
-    """A valid answer that repeats the data: categories as the profile, a product's own title less its first word."""
+    """A valid answer that repeats the data: categories as the profile, the bought title less its first word."""
     shown = [json.loads(line) for line in prompt.user.splitlines()]
     if task == "negative":
-        title = str(shown[-1]["product"].get("title", ""))
+        title = str(shown[-1].get("bought", ""))
         return Reply(_answer(hard_negative=title.partition(" ")[2] or "None"))
     seen = dict.fromkeys(str(part.get("categories") or part.get("title") or "unknown") for part in shown)
     return Reply(_answer(summary=", ".join(seen)[:600]))

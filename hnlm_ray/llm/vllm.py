@@ -62,6 +62,7 @@ class VllmEngine:
         )
         tokenized = requests.map_batches(
             functools.partial(_tokenized, ray.put(call), self.model, self.config),
+            compute=ray.data.TaskPoolStrategy(size=self.config.replicas),
             batch_size=self.config.batch_size,
             batch_format="pyarrow",
         )
@@ -99,6 +100,7 @@ class VllmEmbedder:
 
     def embed(self, texts: Dataset) -> Dataset:
         """See :class:`hnlm_ray.llm.protocol.Embedder`; a text is cut at ``embed.max_model_len`` tokens."""
+        import ray
         from ray.data.llm import build_processor
 
         config = self.config
@@ -108,6 +110,7 @@ class VllmEmbedder:
         )
         tokenized = texts.map_batches(
             functools.partial(_tokenized_texts, self.model, config.max_model_len),
+            compute=ray.data.TaskPoolStrategy(size=config.replicas),
             batch_size=config.batch_size,
             batch_format="pyarrow",
         )
@@ -131,7 +134,7 @@ def _needs(accelerator: str, replicas: int, tensor_parallel: int) -> dict[str, f
 def _processor(
     config: LLMConfig | EmbedConfig, model: str, task: str, tensor_parallel: int, engine_kwargs: dict[str, Any]
 ) -> Any:
-    """The configuration of a pool of engines; chat template and tokenization are done before it."""
+    """The configuration of a pool of engines; chat template and tokens are made before it, one process per engine."""
     from ray.data.llm import vLLMEngineProcessorConfig
 
     options: dict[str, Any] = {}

@@ -33,7 +33,8 @@ _BLOCK = 512
 
 def normalised(name: str) -> str:
     """Unicode NFKC, case folded, punctuation as spaces, single spaces."""
-    return _NOT_WORD.sub(" ", unicodedata.normalize("NFKC", name).casefold()).strip()
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())  # folding can undo NFKC
+    return _NOT_WORD.sub(" ", folded).strip()
 
 
 def is_none(name: str) -> bool:
