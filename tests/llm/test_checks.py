@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tiny_model import write_tiny_model
 
 from hnlm_ray.config import EmbedConfig, LLMConfig
 from hnlm_ray.errors import EngineError
 from hnlm_ray.llm.checks import check, check_folder
 from hnlm_ray.llm.tokens import load_tokenizer
+
+from .tiny_model import write_tiny_model
 
 SCRIPTED = EmbedConfig(engine="scripted")
 

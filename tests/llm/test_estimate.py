@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from tiny_model import write_tiny_model
 
 from hnlm_ray.config import Config, LLMConfig, NegativesConfig, ProfilesConfig
 from hnlm_ray.llm.estimate import estimate
 from hnlm_ray.llm.tokens import chat_tokens, load_tokenizer
 from hnlm_ray.semantics.requests import ItemRenderer, item_requests
+
+from .tiny_model import write_tiny_model
 
 
 def world(n_users: int = 30, n_items: int = 12) -> tuple[pa.Table, pa.Table]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,6 +47,9 @@ def ask(
     **options: object,
 ) -> tuple[pa.Table, list[str]]:
     """Answers, and what was said on the way."""
+    import ray
+
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not find test modules
     said: list[str] = []
     output = RunStore(str(tmp_path)).artifact("item_profiles", "test")
     output.create()
@@ -145,8 +149,9 @@ def test_blocks_of_another_size_give_the_same_answers(ray_session: None, tmp_pat
     def reply(task: Task, prompt: Prompt, seed: int) -> Reply:
         return Reply(plain_reply(task, prompt, seed).text.replace("scripted", str(seed)))
 
+    answers, _ = ask(tmp_path, reply)
     output = RunStore(str(tmp_path)).artifact("item_profiles", "other")
     config = Config(llm=LLMConfig(engine="scripted"))
     other = generate(request(), ScriptedEngine(reply, rows_per_block=20), config, output, lambda line: None)
-    assert ask(tmp_path, reply)[0].equals(other)
+    assert answers.equals(other)
     assert len(set(other["reasoning"].to_pylist())) == N

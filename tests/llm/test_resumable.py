@@ -113,7 +113,7 @@ def test_no_rows_need_no_cluster(folder: Folder) -> None:
 @pytest.mark.ray
 def test_killed_half_way_it_computes_only_what_is_missing(tmp_path: Path) -> None:
     """``kill -9`` of the driver; then a resume on exactly the CPUs that the preflight asks for."""
-    import killed_run
+    from . import killed_run
 
     log, script = tmp_path / "log", Path(__file__).with_name("killed_run.py")
     environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}

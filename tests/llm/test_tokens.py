@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from tiny_model import write_tiny_model
 
 from hnlm_ray.config import ProfilesConfig
 from hnlm_ray.errors import ConfigError, EngineError
 from hnlm_ray.llm.tokens import approximate_budget, chat_budget, chat_tokens, load_tokenizer
 from hnlm_ray.prompts.render import Product, Prompt, item_profile
+
+from .tiny_model import write_tiny_model
 
 LIMITS = ProfilesConfig(max_description_chars=2000, max_feedback=9)
 

@@ -1,0 +1,58 @@
+"""Grounding in the pipeline: shares that add up, and no engine where every name is known."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hnlm_ray.llm.scripted import ScriptedEmbedder
+from hnlm_ray.stage import StageContext
+from hnlm_ray.stages import ground
+from hnlm_ray.store import RunStore
+
+from .language_run import N_USERS, LanguageRun
+
+pytestmark = pytest.mark.ray
+
+
+def test_every_negative_is_grounded_and_the_shares_add_up(language_run: LanguageRun) -> None:
+    rows = language_run.rows("ground", "grounded")
+    negatives = language_run.rows("negatives", "negatives")
+    assert [row["pair"] for row in rows] == [row["pair"] for row in negatives]
+    counts = language_run.summaries["ground"].counts
+    seen = Counter(row["status"] for row in rows)
+    assert {status: counts[status] for status in seen} == dict(seen)
+    assert seen.total() == 3 * N_USERS
+    assert {row["step"] for row in rows} >= {"exact", "fuzzy", ""}  # the script writes names in each of these ways
+    assert sum(counts[f"by_{step}"] for step in ("exact", "fuzzy", "vector")) == seen["matched"] + seen["interacted"]
+
+
+def test_a_matched_item_is_never_one_that_the_user_has(language_run: LanguageRun) -> None:
+    interactions = language_run.rows("prepare", "interactions")
+    train = {(row["user"], row["item"]) for row in interactions if row["split"] == "train"}
+    rows = [row for row in language_run.rows("ground", "grounded") if row["negative"] is not None]
+    assert {row["status"] for row in rows} == {"matched", "interacted"}
+    for row in rows:
+        assert ((row["user"], row["negative"]) in train) == (row["status"] == "interacted")
+
+
+def test_no_engine_is_started_where_every_name_is_known(language_run: LanguageRun, tmp_path: Path) -> None:
+    class Forbidden(ScriptedEmbedder):
+        def embed(self, texts: Any) -> Any:
+            raise AssertionError("an engine was started for nothing")
+
+    store = RunStore(str(tmp_path))
+    known = store.artifact("negatives", "known")
+    known.create()
+    table = language_run.artifacts["negatives"].read("negatives")
+    names = ["None", "Red Kettle number 0"] * table.num_rows
+    known.write("negatives", table.set_column(3, "answer", [names[: table.num_rows]]))
+    output = store.artifact("ground", "known")
+    output.create()
+    artifacts = {**language_run.artifacts, "negatives": known}
+    summary = ground.run(StageContext(language_run.config, artifacts, output), Forbidden())
+    assert summary.counts["embedded_names"] == 0
+    assert summary.counts["none"] == table.num_rows / 2
