@@ -28,9 +28,9 @@ def edge_weights(train: Interactions, item_degrees: npt.NDArray[np.int64]) -> np
     Returns:
         (nnz,) float32, in the order of ``train.items``.
     """
-    user_degrees = np.diff(train.offsets)
-    product = np.repeat(user_degrees, user_degrees).astype(np.float64) * item_degrees[train.items]
-    return (1.0 / np.sqrt(product)).astype(np.float32)
+    product = train.degree[train.users].astype(np.float64) * item_degrees[train.items]
+    weights: npt.NDArray[np.float32] = (1.0 / np.sqrt(product)).astype(np.float32)
+    return weights
 
 
 def mean_of_layers(

@@ -39,8 +39,8 @@ class UniformSampler:
         self._offsets = train.offsets
         self._items = train.items
         self._n_items = train.n_items
-        self._n_unmet = train.n_items - np.diff(train.offsets)
-        self._steps = int(np.diff(train.offsets).max(initial=0)).bit_length()
+        self._n_unmet = train.n_items - train.degree
+        self._steps = int(train.degree.max(initial=0)).bit_length()
 
     def draw(self, users: npt.NDArray[np.int32], items: npt.NDArray[np.int32], epoch: int) -> npt.NDArray[np.int32]:
         """See :meth:`hnlm_ray.samplers.protocol.NegativeSampler.draw`."""

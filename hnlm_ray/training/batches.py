@@ -15,7 +15,6 @@ import numpy.typing as npt
 from hnlm_ray import seeds
 from hnlm_ray.samplers.protocol import NegativeSampler
 from hnlm_ray.samplers.semantic import PairVectors
-from hnlm_ray.tables import pair_id
 from hnlm_ray.training.shard import Shard
 
 __all__ = ["Batch", "BatchStream"]
@@ -55,13 +54,11 @@ class BatchStream:
         self._sampler = sampler
         self._seed = seed
         self._batch_size = batch_size
-        degrees = np.diff(shard.train.offsets)
-        self._users = np.repeat(np.arange(shard.train.n_users, dtype=np.int32), degrees)
-        self._items = shard.train.items
+        degrees = shard.train.degree
+        self._users, self._items = shard.train.users, shard.train.items
         self._hard_rows = np.full(self._users.shape, -1, dtype=np.int32)
         if vectors is not None:
-            users = self._users.astype(np.int64) + shard.first_user
-            self._hard_rows = vectors.lookup(pair_id(users, self._items.astype(np.int64), shard.train.n_items))
+            self._hard_rows = vectors.lookup(shard.train.keys + shard.first_user * shard.train.n_items)
         self.pairs_with_vector = int((self._hard_rows >= 0).sum())
         self.pairs_without_negative = int(degrees[degrees == shard.train.n_items].sum())
 

@@ -52,7 +52,7 @@ class Shard:
             n_users=train.n_users,
             train=train.slice_users(first, last),
             valid=valid.slice_users(first, last),
-            item_degrees=np.bincount(train.items, minlength=train.n_items),
+            item_degrees=train.item_popularity,
         )
 
 
