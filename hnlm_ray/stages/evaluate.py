@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hnlm_ray.cluster import connected
 from hnlm_ray.config import Config
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import ConfigError, StageError
@@ -59,7 +60,8 @@ def run(context: StageContext) -> StageSummary:
     plan = _plan(context)
     splits = read_held_out(plan.prepare)
     _check(plan, splits)
-    results = _evaluate_all(plan, splits)
+    with connected(context.config.cluster):
+        results = _evaluate_all(plan, splits)
     written = {
         "metrics": _metrics_table(results, context.config.evaluate.cutoffs),
         "user_metrics": _user_metrics_table(results),
