@@ -7,7 +7,7 @@ from pathlib import Path
 __all__ = ["resolve"]
 
 _FOLDER = Path(__file__).parent
-_SHIPPED = {("generate", "demo"): "demo_llm", ("embed", "demo"): "demo_llm"}
+_SHIPPED = {("generate", "demo"): "demo_llm", ("embed", "demo"): "demo_encoder"}
 
 
 def resolve(model: str, task: str = "generate") -> str:

@@ -1,7 +1,8 @@
 """Train the demo language model: a small Llama with its own tokenizer, from generated text alone.
 
-The loss counts only the answer's tokens (teacher forcing, cross-entropy). A batch holds one task, so the constant
-system text is computed once per batch and its keys and values are shared by every row.
+The loss is cross-entropy over the whole user message and the answer, the answer weighing more: a message repeats its
+own words (title, categories, profile), so predicting it is what teaches a small model to copy. A batch holds one task,
+so the constant system text is computed once per batch and its keys and values are shared by every row.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ CHAT_TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
+
+
+_PROMPT_WEIGHT = 0.5
 
 
 @dataclass(frozen=True)
@@ -120,18 +124,17 @@ def train(
     for step, batch in enumerate(itertools.islice(_batches(tokenizer, examples, recipe), recipe.steps)):
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * _schedule(step, recipe)
-        loss = _loss(model, batch, tokenizer.pad_token_id)
+        loss, answer_loss = _loss(model, batch, tokenizer.pad_token_id)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
         tokens += sum(len(row.body) + len(row.answer) for row in batch)
-        previous = losses.get(batch[0].task, loss.item())
-        losses[batch[0].task] = 0.8 * previous + 0.2 * loss.item()
+        losses[batch[0].task] = 0.8 * losses.get(batch[0].task, answer_loss) + 0.2 * answer_loss
         if step % 20 == 0:
             rate = tokens / (time.monotonic() - started)
             shown = ", ".join(f"{task} {value:.3f}" for task, value in sorted(losses.items()))
-            say(f"step {step}/{recipe.steps}  loss {shown}  {tokens / 1e6:.2f} M tokens  {rate:.0f}/s")
+            say(f"step {step}/{recipe.steps}  loss of answers {shown}  {tokens / 1e6:.2f} M tokens  {rate:.0f}/s")
         if (step + 1) % save_every == 0:
             _save(model, tokenizer, folder)
     _save(model, tokenizer, folder)
@@ -179,23 +182,26 @@ def _batches(
             yield batches[index]
 
 
-def _loss(model: LlamaForCausalLM, batch: Sequence[_Encoded], pad: int) -> Tensor:
-    """Mean cross-entropy of the answers' tokens."""
+def _loss(model: LlamaForCausalLM, batch: Sequence[_Encoded], pad: int) -> tuple[Tensor, float]:
+    """Weighted mean cross-entropy, and its mean over the answers alone."""
     prefix = torch.tensor([batch[0].prefix])
     cache = model.model(prefix, use_cache=True).past_key_values
     assert isinstance(cache, DynamicCache)
     cache.batch_repeat_interleave(len(batch))
     lengths = [len(row.body) + len(row.answer) for row in batch]
     ids = np.full((len(batch), max(lengths)), pad, dtype=np.int64)
-    targets = np.full((len(batch), max(lengths)), -100, dtype=np.int64)
+    weights = np.zeros((len(batch), max(lengths)), dtype=np.float32)
     for number, row in enumerate(batch):
         ids[number, : lengths[number]] = row.body + row.answer
-        targets[number, len(row.body) - 1 : lengths[number] - 1] = row.answer
-    # Padding stands on the right, where causal attention never looks back from an answer.
-    hidden = model.model(torch.from_numpy(ids), past_key_values=cache).last_hidden_state
-    goal = torch.from_numpy(targets)
-    counted = goal != -100
-    return torch.nn.functional.cross_entropy(model.lm_head(hidden[counted]).float(), goal[counted])
+        weights[number, : len(row.body)] = _PROMPT_WEIGHT
+        weights[number, len(row.body) : lengths[number]] = 1.0
+    # Padding stands on the right, where causal attention never looks back from a token that counts.
+    hidden = model.model(torch.from_numpy(ids), past_key_values=cache).last_hidden_state[:, :-1]
+    goal, weight = torch.from_numpy(ids)[:, 1:], torch.from_numpy(weights)[:, 1:]
+    counted = weight > 0
+    losses = torch.nn.functional.cross_entropy(model.lm_head(hidden[counted]).float(), goal[counted], reduction="none")
+    answers = weight[counted] == 1.0
+    return (losses * weight[counted]).sum() / weight.sum(), losses[answers].mean().item()
 
 
 def _save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
