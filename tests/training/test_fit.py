@@ -1,0 +1,178 @@
+"""One fit on one worker: known answers, the part that vectors play, resuming, refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hnlm_ray.config import VariantConfig
+from hnlm_ray.errors import DataError, StoreError
+from hnlm_ray.evaluation.ranking import rank_block
+from hnlm_ray.samplers.semantic import PairVectors
+from hnlm_ray.testing.worlds import checkerboard, random_world
+from hnlm_ray.training import checkpoint
+from hnlm_ray.training.fit import FitResult, fit
+from hnlm_ray.training.loop import TrainingLoop
+
+TRAIN, VALID = random_world(40, 30, 0.2, 0)
+PLAIN = VariantConfig(dim=8, epochs=4, batch_size=64, learning_rate=0.01, validate_every=2)
+SEMANTIC = PLAIN.model_copy(update={"semantic": True, "alpha": 0.3, "contrastive_weight": 0.1})
+
+
+def pair_vectors(share: float = 0.5, scale: float = 1.0) -> PairVectors:
+    rng = np.random.default_rng(0)
+    chosen = TRAIN.keys[rng.random(len(TRAIN)) < share]
+    return PairVectors(
+        chosen,
+        rng.integers(30, size=len(chosen)).astype(np.int32),
+        (scale * rng.normal(size=(30, 5))).astype(np.float16),
+        30,
+    )
+
+
+def losses(result: FitResult) -> list[float]:
+    return [record.loss for record in result.progress.history]
+
+
+@pytest.mark.parametrize("backbone", ["mf", "lightgcn"])
+def test_the_withheld_item_of_a_checkerboard_comes_first(backbone: str) -> None:
+    train, valid, withheld = checkerboard(24, 16)
+    variant = VariantConfig(
+        backbone=backbone, dim=8, epochs=60, batch_size=32, learning_rate=0.02, l2=1e-2, validate_every=10, patience=60
+    )
+    result = fit(train, valid, variant, seed=0)
+    top = rank_block(result.user_vectors, result.item_vectors, train, 1)[:, 0]
+    np.testing.assert_array_equal(top, withheld)
+    assert result.progress.best_ndcg == 1.0
+    history = losses(result)
+    assert history[-1] < 0.5 * history[0]
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others() -> None:
+    first, again, other = (fit(TRAIN, VALID, PLAIN, seed) for seed in (0, 0, 1))
+    assert losses(first) == losses(again)
+    np.testing.assert_array_equal(first.user_vectors, again.user_vectors)
+    assert losses(first) != losses(other)
+
+
+@pytest.mark.parametrize("backbone", ["mf", "lightgcn"])
+def test_alpha_zero_is_the_plain_sampler_bit_for_bit(backbone: str) -> None:
+    off = SEMANTIC.model_copy(update={"alpha": 0.0, "contrastive_weight": 0.0, "backbone": backbone})
+    plain = fit(TRAIN, VALID, PLAIN.model_copy(update={"backbone": backbone}), 0)
+    controlled = fit(TRAIN, VALID, off, 0, vectors=pair_vectors())
+    assert losses(plain) == losses(controlled)
+    assert plain.user_vectors.tobytes() == controlled.user_vectors.tobytes()
+    assert plain.item_vectors.tobytes() == controlled.item_vectors.tobytes()
+
+
+@pytest.mark.parametrize("part", [{"alpha": 0.3}, {"contrastive_weight": 0.1}])
+def test_perturbing_the_vectors_changes_the_loss(part: dict[str, float]) -> None:
+    variant = PLAIN.model_copy(update={"semantic": True, **part})
+    vectors = pair_vectors()
+    moved = vectors.vectors.copy()
+    moved[0] += 0.5
+    perturbed = PairVectors(vectors.pairs, vectors.rows, moved, vectors.n_items)
+    assert losses(fit(TRAIN, VALID, variant, 0, vectors=vectors)) != losses(
+        fit(TRAIN, VALID, variant, 0, vectors=perturbed)
+    )
+
+
+def test_pairs_without_a_vector_fall_back_to_the_plain_sampler_and_are_counted() -> None:
+    nothing = PairVectors(np.empty(0, np.int64), np.empty(0, np.int32), np.ones((3, 5), np.float16), 30)
+    result = fit(TRAIN, VALID, SEMANTIC, 0, vectors=nothing)
+    assert result.counts["pairs_with_vector"] == 0
+    assert losses(result) == losses(fit(TRAIN, VALID, PLAIN, 0))
+    some = pair_vectors()
+    counts = fit(TRAIN, VALID, SEMANTIC, 0, vectors=some).counts
+    assert counts["pairs_with_vector"] == len(some.pairs)
+    assert counts["pairs"] == len(TRAIN.items)
+
+
+@pytest.mark.parametrize("part", [{"alpha": 0.3}, {"contrastive_weight": 0.1}])
+def test_every_weight_of_the_alignment_gets_a_gradient_and_moves(part: dict[str, float]) -> None:
+    before: dict[str, torch.Tensor] = {}
+    moved: dict[str, bool] = {}
+
+    def watch(loop: TrainingLoop) -> None:
+        assert loop.model.alignment is not None
+        for name, weight in loop.model.alignment.named_parameters():
+            assert weight.grad is not None
+            assert weight.grad.abs().sum() > 0
+            if name in before:
+                moved[name] = not torch.equal(before[name], weight)
+            before[name] = weight.detach().clone()
+
+    fit(
+        TRAIN,
+        VALID,
+        PLAIN.model_copy(update={"semantic": True, **part}),
+        0,
+        vectors=pair_vectors(),
+        on_validation=watch,
+    )
+    assert len(moved) == 4
+    assert all(moved.values())
+
+
+def test_a_resumed_fit_ends_with_the_bits_of_an_uninterrupted_one(tmp_path: Path) -> None:
+    def save(loop: TrainingLoop) -> None:
+        (tmp_path / str(loop.progress.epoch)).mkdir()
+        checkpoint.save(loop, tmp_path / str(loop.progress.epoch))
+
+    whole = fit(TRAIN, VALID, SEMANTIC, 0, vectors=pair_vectors(), on_validation=save)
+    resumed = fit(TRAIN, VALID, SEMANTIC, 0, vectors=pair_vectors(), resume_from=tmp_path / "2")
+    assert losses(resumed) == losses(whole)
+    assert resumed.user_vectors.tobytes() == whole.user_vectors.tobytes()
+    users, items, progress = checkpoint.best_vectors(tmp_path / "4")
+    np.testing.assert_array_equal(users.numpy(), whole.user_vectors)
+    np.testing.assert_array_equal(items.numpy(), whole.item_vectors)
+    assert progress == whole.progress
+
+
+def test_training_stops_when_validation_no_longer_improves_and_keeps_the_best() -> None:
+    seen: dict[int, tuple[float, np.ndarray]] = {}
+
+    def watch(loop: TrainingLoop) -> None:
+        ndcg = loop.progress.history[-1].valid_ndcg
+        assert ndcg is not None
+        seen[loop.progress.epoch] = ndcg, loop.model.final_vectors()[0].numpy()
+
+    variant = PLAIN.model_copy(update={"epochs": 500, "validate_every": 1, "patience": 3, "learning_rate": 0.05})
+    progress = (result := fit(TRAIN, VALID, variant, 0, on_validation=watch)).progress
+    assert progress.epoch < 500
+    assert progress.epoch == progress.best_epoch + 3
+    assert progress.best_ndcg == max(ndcg for ndcg, _ in seen.values()) == seen[progress.best_epoch][0]
+    np.testing.assert_array_equal(result.user_vectors, seen[progress.best_epoch][1])
+
+
+def test_the_last_epoch_is_validated_even_off_the_rhythm() -> None:
+    history = fit(TRAIN, VALID, PLAIN.model_copy(update={"epochs": 3}), 0).progress.history
+    assert [record.valid_ndcg is not None for record in history] == [False, True, True]
+
+
+def test_what_cannot_be_trained_is_refused_in_a_sentence() -> None:
+    none = TRAIN.slice_users(0, 0)
+    with pytest.raises(DataError, match="train split is empty"):
+        fit(none, none, PLAIN, 0)
+    with pytest.raises(DataError, match="no vectors"):
+        fit(TRAIN, VALID, SEMANTIC, 0)
+    with pytest.raises(DataError, match="number users and items once"):
+        fit(TRAIN, VALID.slice_users(0, 5), PLAIN, 0)
+    other = PairVectors(np.array([1]), np.array([0], np.int32), np.ones((1, 5), np.float32), 31)
+    with pytest.raises(DataError, match="31 items"):
+        fit(TRAIN, VALID, SEMANTIC, 0, vectors=other)
+
+
+def test_a_checkpoint_of_another_model_or_a_damaged_one_is_refused(tmp_path: Path) -> None:
+    fit(TRAIN, VALID, PLAIN, 0, on_validation=lambda loop: checkpoint.save(loop, tmp_path))
+    with pytest.raises(StoreError, match="another model"):
+        fit(TRAIN, VALID, PLAIN.model_copy(update={"dim": 4}), 0, resume_from=tmp_path)
+    next(tmp_path.glob("users-*")).write_bytes(b"x")
+    with pytest.raises(StoreError, match="cannot be read"):
+        fit(TRAIN, VALID, PLAIN, 0, resume_from=tmp_path)
+    next(tmp_path.glob("users-*")).unlink()
+    with pytest.raises(StoreError, match="lacks rows"):
+        fit(TRAIN, VALID, PLAIN, 0, resume_from=tmp_path)

@@ -1,0 +1,101 @@
+"""One worker, two and three: the same losses, and checkpoints that change hands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hnlm_ray.config import VariantConfig
+from hnlm_ray.samplers.semantic import PairVectors
+from hnlm_ray.testing.workers import run_workers
+from hnlm_ray.testing.worlds import random_world
+from hnlm_ray.training import checkpoint
+from hnlm_ray.training.fit import fit
+
+TRAIN, VALID = random_world(60, 40, 0.15, 1)
+HALF = VariantConfig(
+    dim=8,
+    epochs=4,
+    batch_size=100,
+    learning_rate=0.01,
+    validate_every=2,
+    semantic=True,
+    alpha=0.3,
+    contrastive_weight=0.1,
+)
+VARIANTS = {"lightgcn": HALF, "mf": HALF.model_copy(update={"backbone": "mf"})}
+
+
+def vectors() -> PairVectors:
+    rng = np.random.default_rng(0)
+    pairs = TRAIN.keys[::2]
+    return PairVectors(
+        pairs, rng.integers(9, size=len(pairs)).astype(np.int32), rng.normal(size=(9, 5)).astype(np.float32), 40
+    )
+
+
+def body(rank: int, folder: Path) -> None:
+    """Fit every variant, leaving checkpoints, histories and this worker's vectors in ``folder``."""
+    for name, variant in VARIANTS.items():
+
+        def save(loop: object, name: str = name) -> None:
+            place = folder / f"{name}-{loop.progress.epoch}"  # type: ignore[attr-defined]
+            place.mkdir(exist_ok=True)
+            checkpoint.save(loop, place)  # type: ignore[arg-type]
+
+        result = fit(TRAIN, VALID, variant, 0, vectors=vectors(), on_validation=save)
+        np.savez(folder / f"{name}-{rank}.npz", users=result.user_vectors, items=result.item_vectors)
+        (folder / f"{name}-{rank}.json").write_text(json.dumps([result.progress.to_json(), result.counts]))
+
+
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("two")
+    run_workers(2, body, folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", sorted(VARIANTS))
+def test_two_workers_train_as_one(name: str, two_workers: Path) -> None:
+    one = fit(TRAIN, VALID, VARIANTS[name], 0, vectors=vectors())
+    for rank in (0, 1):
+        progress, counts = json.loads((two_workers / f"{name}-{rank}.json").read_text())
+        assert counts == one.counts
+        for record, expected in zip(json.loads(progress)["history"], one.progress.history, strict=True):
+            for field in ("loss", "ranking_loss", "contrastive_loss"):
+                assert record[field] == pytest.approx(getattr(expected, field), rel=1e-4)
+    parts = [np.load(two_workers / f"{name}-{rank}.npz") for rank in (0, 1)]
+    users = np.concatenate([part["users"] for part in parts])
+    np.testing.assert_allclose(users, one.user_vectors, rtol=1e-3, atol=1e-4)
+    np.testing.assert_array_equal(parts[0]["items"], parts[1]["items"])
+
+
+@pytest.mark.parametrize("name", sorted(VARIANTS))
+def test_a_checkpoint_of_two_workers_continues_on_one(name: str, two_workers: Path) -> None:
+    one = fit(TRAIN, VALID, VARIANTS[name], 0, vectors=vectors())
+    resumed = fit(TRAIN, VALID, VARIANTS[name], 0, vectors=vectors(), resume_from=two_workers / f"{name}-2")
+    assert resumed.progress.epoch == 4
+    expected = [record.loss for record in one.progress.history]
+    assert [record.loss for record in resumed.progress.history] == pytest.approx(expected, rel=1e-4)
+    users, _, progress = checkpoint.best_vectors(two_workers / f"{name}-4")
+    assert users.shape == (60, 8)
+    assert progress.epoch == 4
+
+
+def resume_on_three(rank: int, folder: Path) -> None:
+    result = fit(TRAIN, VALID, HALF, 0, vectors=vectors(), resume_from=folder / "from")
+    (folder / f"{rank}.json").write_text(json.dumps([record.loss for record in result.progress.history]))
+
+
+def test_a_checkpoint_of_one_worker_continues_on_three(tmp_path: Path) -> None:
+    place = tmp_path / "from"
+    place.mkdir()
+    half = HALF.model_copy(update={"epochs": 2})
+    fit(TRAIN, VALID, half, 0, vectors=vectors(), on_validation=lambda loop: checkpoint.save(loop, place))
+    run_workers(3, resume_on_three, tmp_path)
+    expected = [record.loss for record in fit(TRAIN, VALID, HALF, 0, vectors=vectors()).progress.history]
+    for rank in range(3):
+        assert json.loads((tmp_path / f"{rank}.json").read_text()) == pytest.approx(expected, rel=1e-4)
