@@ -1,0 +1,119 @@
+"""Delimited lines as columns of text, each row with its line number."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+from hnlm_ray.data.lines import Chunk, as_utf8, filled_lines
+from hnlm_ray.data.raw import Column, positions, raw_table
+from hnlm_ray.errors import DataError
+
+__all__ = ["Rows", "header_names", "read_rows"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of one chunk.
+
+    Attributes:
+        columns: text by name; "" and null are both possible.
+        lines: int64 (n,), the line of each row.
+        recoded: bool (n,), whether the line was not UTF-8.
+        bad_lines: int64 (m,), lines with too few or too many fields.
+        bad_reasons: what is wrong with each.
+        number: of the file.
+    """
+
+    columns: pa.Table
+    lines: npt.NDArray[np.int64]
+    recoded: npt.NDArray[np.bool_]
+    bad_lines: npt.NDArray[np.int64]
+    bad_reasons: list[str]
+    number: int
+
+    def to_raw(self, columns: Mapping[str, Column | None], schema: pa.Schema, problem: Column | None) -> pa.Table:
+        """A raw table of columns made from these rows, the bad lines included."""
+        origin = {"recoded": pa.array(self.recoded)} | ({} if problem is None else {"problem": problem})
+        good = raw_table(columns, schema, positions(self.number, self.lines), **origin)
+        reasons = pa.array(self.bad_reasons, pa.string())
+        bad = raw_table({}, schema, positions(self.number, self.bad_lines), problem=reasons)
+        return pa.concat_tables([good, bad])
+
+
+def header_names(header: str, delimiter: str) -> list[str]:
+    """The fields of a header line."""
+    return [name.strip() for name in next(csv.reader([header], delimiter=delimiter), [])]
+
+
+def read_rows(chunk: Chunk, names: Sequence[str], delimiter: str, *, quoted: bool) -> Rows:
+    """Part the lines of a chunk into columns.
+
+    Args:
+        chunk: lines without a header.
+        names: of the columns; a line with another number of fields is bad.
+        delimiter: of one or more characters; several are understood where nothing is quoted.
+        quoted: whether fields may stand in ``"``, and then hold line ends.
+
+    Raises:
+        DataError: a quoted field does not end.
+    """
+    content, recoded = as_utf8(chunk.content)
+    if len(delimiter) > 1:
+        content, delimiter = content.replace(delimiter.encode(), b"\x1f"), "\x1f"
+    bad: list[pacsv.InvalidRow] = []
+
+    def remember(row: pacsv.InvalidRow) -> str:
+        bad.append(row)
+        return "skip"
+
+    filled = filled_lines(content)
+    if not len(filled):
+        columns = pa.table({name: pa.array([], pa.string()) for name in names})
+    else:
+        try:
+            columns = pacsv.read_csv(
+                pa.py_buffer(content),
+                read_options=pacsv.ReadOptions(
+                    use_threads=False, block_size=len(content) + 1, column_names=list(names)
+                ),
+                parse_options=pacsv.ParseOptions(
+                    delimiter=delimiter,
+                    quote_char='"' if quoted else False,
+                    newlines_in_values=quoted,
+                    invalid_row_handler=remember,
+                ),
+                convert_options=pacsv.ConvertOptions(column_types={name: pa.string() for name in names}),
+            )
+        except pa.ArrowInvalid as error:
+            raise DataError(f"{chunk.file} is not delimited text ({error})", "check data.format") from error
+    return _located(chunk, columns, bad, filled, recoded)
+
+
+def _located(
+    chunk: Chunk,
+    columns: pa.Table,
+    bad: list[pacsv.InvalidRow],
+    filled: npt.NDArray[np.int64],
+    recoded: npt.NDArray[np.int64],
+) -> Rows:
+    total = columns.num_rows + len(bad)
+    # Where a quoted field holds line ends, rows are counted instead of lines.
+    lines = filled if len(filled) == total else np.arange(total)
+    is_bad = np.zeros(total, dtype=np.bool_)
+    is_bad[[row.number - 1 for row in bad]] = True
+    reasons = [f"{row.actual_columns} fields, expected {row.expected_columns}" for row in bad]
+    return Rows(
+        columns=columns,
+        lines=lines[~is_bad] + chunk.first_line,
+        recoded=np.isin(lines[~is_bad], recoded),
+        bad_lines=lines[is_bad] + chunk.first_line,
+        bad_reasons=reasons,
+        number=chunk.number,
+    )

@@ -1,0 +1,101 @@
+"""Which files of the data folder are read: a local folder, or one on ``s3://`` or ``gs://``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from hnlm_ray.errors import DataError
+
+__all__ = ["Files", "Folder", "find_files", "open_folder"]
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The data folder.
+
+    Attributes:
+        filesystem: where it is.
+        root: its path on that file system.
+        names: paths of all its files below ``root``, sorted; hidden ones left out.
+    """
+
+    filesystem: pafs.FileSystem
+    root: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Files:
+    """What was found of one kind, in the order of reading."""
+
+    filesystem: pafs.FileSystem
+    paths: tuple[str, ...]
+
+
+def open_folder(path: str) -> Folder:
+    """List the data folder.
+
+    Raises:
+        DataError: it does not exist, is a file, or cannot be reached.
+    """
+    try:
+        if "://" in path:
+            filesystem, root = pafs.FileSystem.from_uri(path)
+        else:
+            filesystem, root = pafs.LocalFileSystem(), str(Path(path).expanduser().absolute())
+        info = filesystem.get_file_info(root)
+        if info.type == pafs.FileType.NotFound:
+            raise DataError(f"data.path {path} does not exist", "give the folder that holds the raw files")
+        if info.is_file:
+            raise DataError(f"data.path {path} is a file", "give its folder, and the file as data.interactions")
+        listed = filesystem.get_file_info(pafs.FileSelector(root, recursive=True))
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(f"data.path {path} cannot be read ({error})", "check the path and your access to it") from error
+    start = len(root.rstrip("/")) + 1
+    names = sorted(entry.path[start:] for entry in listed if entry.is_file)
+    return Folder(filesystem, root.rstrip("/"), tuple(name for name in names if not name.startswith((".", "_"))))
+
+
+def find_files(
+    folder: Folder, option: str, given: str | None, usual: Sequence[str], exclude: Sequence[str] = ()
+) -> Files:
+    """The files of one kind, by the user's pattern or by the usual names of the format.
+
+    Args:
+        folder: the data folder.
+        option: the configuration key of ``given``, named in the error.
+        given: a file or pattern below the folder.
+        usual: patterns; the first that finds anything decides. One without a slash also looks one folder down.
+        exclude: patterns of names that ``usual`` does not mean.
+
+    Raises:
+        DataError: nothing was found.
+    """
+    for pattern in [given] if given is not None else usual:
+        found = [name for name in folder.names if _matches(name, pattern, given is None)]
+        if given is None:
+            found = [name for name in found if not any(fnmatchcase(_base(name), other) for other in exclude)]
+        if found:
+            return Files(folder.filesystem, tuple(f"{folder.root}/{name}" for name in found))
+    looked = repr(given) if given is not None else " or ".join(usual)
+    holds = ", ".join(folder.names[:5]) or "nothing"
+    raise DataError(
+        f"{folder.root} has no file {looked} (it holds {holds}{', ...' if len(folder.names) > 5 else ''})",
+        f"check data.path and data.format, or name the file with {option}",
+    )
+
+
+def _matches(name: str, pattern: str, is_usual: bool) -> bool:
+    if not is_usual or "/" in pattern:
+        return fnmatchcase(name, pattern)
+    return name.count("/") <= 1 and fnmatchcase(_base(name), pattern)
+
+
+def _base(name: str) -> str:
+    return name.rpartition("/")[2]

@@ -1,0 +1,162 @@
+"""From raw rows to the tables of a run: clean, filter, number, split. Pure: equal input gives equal tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hnlm_ray.config import DataConfig
+from hnlm_ray.data.cleaning import Events, clean_items, events_of, latest_of_pair, with_ids
+from hnlm_ray.data.filters import k_core, keep_dated, keep_latest, keep_rated
+from hnlm_ray.data.raw import RawData, gather
+from hnlm_ray.data.splits import split
+from hnlm_ray.data.text import clean_text
+from hnlm_ray.errors import DataError
+from hnlm_ray.tables import INTERACTIONS, ITEMS, SPLITS, TRUTH, USERS
+
+__all__ = ["Prepared", "prepare_tables", "renumber_truth"]
+
+_Rule = Callable[[Events], npt.NDArray[np.bool_]]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The tables of a run.
+
+    Attributes:
+        users, items, interactions: as :mod:`hnlm_ray.tables` says.
+        counts: rows of each table and split, and how many rows each rule touched.
+    """
+
+    users: pa.Table
+    items: pa.Table
+    interactions: pa.Table
+    counts: dict[str, int]
+
+
+def prepare_tables(raw: RawData, config: DataConfig, seed: int) -> Prepared:
+    """Clean, filter, number and split a data set.
+
+    Users and items are numbered in the sorted order of their ids.
+
+    Raises:
+        DataError: no interaction is left, or the split is impossible.
+    """
+    counts = Counter(raw.counts)
+    met, counts["interactions_without_id"] = with_ids(raw.interactions, ["user_id", "item_id"])
+    known, counts["items_without_id"] = with_ids(raw.items, ["item_id"])
+    if met.num_rows == 0:
+        raise DataError("the data has no interaction with a user id and an item id", "check data.path and data.columns")
+    events, user_ids, item_ids, event_counts = events_of(met)
+    events = _filtered(events, config, counts)
+    events = events.select(np.lexsort((events.order, events.users)))
+    user_numbers, users = np.unique(events.users, return_inverse=True)
+    item_numbers, items = np.unique(events.items, return_inverse=True)
+    user_ids, item_ids = user_ids.take(pa.array(user_numbers)), item_ids.take(pa.array(item_numbers))
+    written = gather(met.select(["review", "split"]), events.row)
+    labels = _labels(config, seed, events, users, user_ids, written["split"])
+    reviews = clean_text(written["review"])
+    described, item_counts = clean_items(known, item_ids)
+    for found in (event_counts, reviews.counts, item_counts):
+        counts.update(found)
+    sizes = {"users": len(user_ids), "items": len(item_ids), "interactions": len(events)}
+    shares = {name: int((labels == number).sum()) for number, name in enumerate(SPLITS)}
+    return Prepared(
+        users=pa.table([pa.array(np.arange(len(user_ids)), pa.int32()), user_ids], schema=USERS),
+        items=_item_table(described),
+        interactions=_interaction_table(users, items, events, reviews.values, labels),
+        counts={**sizes, **shares, **counts},
+    )
+
+
+def renumber_truth(truth: pa.Table, users: pa.Table, items: pa.Table) -> pa.Table:
+    """The truth of a generated world by user and item number, for the users and items that were kept.
+
+    Args:
+        truth: ``user_id, item_id, probability``.
+        users: of the run.
+        items: of the run.
+    """
+    user = pc.index_in(truth["user_id"], value_set=users["user_id"].combine_chunks())
+    item = pc.index_in(truth["item_id"], value_set=items["item_id"].combine_chunks())
+    table = pa.table([user, item, truth["probability"]], schema=TRUTH)
+    return table.filter(pc.and_(pc.is_valid(user), pc.is_valid(item))).sort_by(
+        [("user", "ascending"), ("item", "ascending")]
+    )
+
+
+def _filtered(events: Events, config: DataConfig, counts: Counter[str]) -> Events:
+    """Apply the rules in their order, counting what each drops.
+
+    The history is cut before the core is taken, so that in the end every user and item has ``k_core`` interactions.
+    """
+    first, last, minimum = config.date_from, config.date_to, config.min_rating
+    rules: tuple[tuple[str, str, _Rule], ...] = (
+        ("pairs_repeated", "", latest_of_pair),
+        (
+            "dropped_by_min_rating",
+            f"data.min_rating={minimum}",
+            lambda e: keep_rated(e.rating, -np.inf if minimum is None else minimum),
+        ),
+        (
+            "dropped_by_date",
+            f"data.date_from={first}, data.date_to={last}",
+            lambda e: keep_dated(e.timestamp, e.present, first, last),
+        ),
+        (
+            "dropped_by_max_history",
+            f"data.max_history={config.max_history}",
+            lambda e: keep_latest(e.users, e.order, config.max_history or len(e)),
+        ),
+        ("dropped_by_k_core", f"data.k_core={config.k_core}", lambda e: k_core(e.users, e.items, config.k_core)),
+    )
+    for name, option, rule in rules:
+        left = events.select(rule(events))
+        if len(left) == 0:
+            raise DataError(f"{option} leaves none of {len(events):,} interactions", "loosen it, or check the raw data")
+        counts[name] = len(events) - len(left)
+        events = left
+    return events
+
+
+def _labels(
+    config: DataConfig,
+    seed: int,
+    events: Events,
+    users: npt.NDArray[np.int64],
+    user_ids: pa.Array,
+    given: pa.ChunkedArray,
+) -> npt.NDArray[np.int8]:
+    """The split of each event. A column of nulls is a column that the data lacks."""
+    own = None if given.null_count == len(given) else given.to_numpy()
+    names = user_ids.to_numpy(zero_copy_only=False)
+    return split(config.split, seed, users, names, events.timestamp, events.present, own)
+
+
+def _item_table(described: pa.Table) -> pa.Table:
+    numbers = pa.array(np.arange(described.num_rows), pa.int32())
+    return described.append_column("item", numbers).select(ITEMS.names).cast(ITEMS)
+
+
+def _interaction_table(
+    users: npt.NDArray[np.int64],
+    items: npt.NDArray[np.int64],
+    events: Events,
+    reviews: pa.ChunkedArray,
+    labels: npt.NDArray[np.int8],
+) -> pa.Table:
+    columns = [
+        pa.array(users, pa.int32()),
+        pa.array(items, pa.int32()),
+        pa.array(events.rating, mask=np.isnan(events.rating)),
+        pa.array(events.timestamp, mask=~events.present),
+        reviews.cast(pa.string()),
+        pa.array(SPLITS).take(pa.array(labels)),
+    ]
+    return pa.table(columns, schema=INTERACTIONS)

@@ -1,0 +1,168 @@
+"""The raw contract: what every reader gives, whatever the format, before any rule of cleaning has been applied.
+
+A row is either an interaction (or an item) or a bad row, whose ``problem`` says what is wrong with it and whose other
+columns mean nothing. ``position`` orders the rows of all files as they stand on disk, and names file and line of a bad
+one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hnlm_ray.errors import DataError
+
+__all__ = [
+    "RAW_INTERACTIONS",
+    "RAW_ITEMS",
+    "Column",
+    "RawData",
+    "count_recoded",
+    "from_columns",
+    "gather",
+    "positions",
+    "raw_table",
+    "without_bad_rows",
+]
+
+_LINE_BITS = 40
+
+_ORIGIN = [
+    pa.field("position", pa.int64()),  # file number * 2**40 + line or row number, from 1
+    pa.field("recoded", pa.bool_()),  # the line was not UTF-8 and was read as Latin-1
+    pa.field("problem", pa.string()),  # null in a good row
+]
+
+RAW_INTERACTIONS = pa.schema(
+    [
+        pa.field("user_id", pa.string()),
+        pa.field("item_id", pa.string()),
+        pa.field("rating", pa.float64()),
+        pa.field("timestamp", pa.float64()),  # seconds or milliseconds since 1970
+        pa.field("review", pa.large_string()),  # reviews of one data set may exceed the 2 GiB of a string array
+        pa.field("split", pa.string()),
+        *_ORIGIN,
+    ]
+)
+
+RAW_ITEMS = pa.schema(
+    [
+        pa.field("item_id", pa.string()),
+        pa.field("title", pa.string()),
+        pa.field("brand", pa.string()),
+        pa.field("categories", pa.list_(pa.string())),
+        pa.field("description", pa.large_string()),
+        *_ORIGIN,
+    ]
+)
+
+Column: TypeAlias = pa.Array | pa.ChunkedArray
+"""A column of a table, in one piece or several."""
+
+
+@dataclass(frozen=True)
+class RawData:
+    """A data set as read.
+
+    Attributes:
+        interactions: rows of :data:`RAW_INTERACTIONS`, ordered by position, bad rows taken out.
+        items: rows of :data:`RAW_ITEMS`, likewise.
+        counts: what reading has counted.
+    """
+
+    interactions: pa.Table
+    items: pa.Table
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+def positions(file_number: int, lines: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+    """The ``position`` of lines of one file."""
+    return (np.int64(file_number) << _LINE_BITS) + lines.astype(np.int64)
+
+
+def raw_table(
+    columns: Mapping[str, Column | None], schema: pa.Schema, position: npt.NDArray[np.int64], **origin: Column
+) -> pa.Table:
+    """A raw table of the columns that a format has; the others are null.
+
+    Args:
+        columns: by name of ``schema``; None for a column that the format lacks.
+        schema: :data:`RAW_INTERACTIONS` or :data:`RAW_ITEMS`.
+        position: int64 (n,), see :func:`positions`.
+        origin: ``recoded`` and ``problem``, where they are not false and null throughout.
+    """
+    rows = len(position)
+    given: dict[str, Column | None] = {
+        "recoded": pa.array(np.zeros(rows, dtype=np.bool_)),
+        **columns,
+        **origin,
+        "position": pa.array(position),
+    }
+    arrays = []
+    for column in schema:
+        values = given.get(column.name)
+        arrays.append(pa.nulls(rows, column.type) if values is None else values.cast(column.type))
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def from_columns(interactions: pa.Table, items: pa.Table) -> RawData:
+    """A data set from tables in memory, with the columns of the contract that they have."""
+    parts = [
+        raw_table(
+            dict(zip(table.column_names, table.columns, strict=True)),
+            schema,
+            positions(0, np.arange(1, len(table) + 1)),
+        )
+        for table, schema in ((interactions, RAW_INTERACTIONS), (items, RAW_ITEMS))
+    ]
+    return RawData(parts[0], parts[1])
+
+
+def count_recoded(table: pa.Table) -> int:
+    """How many rows stood in lines that are not UTF-8."""
+    return int(pc.sum(table["recoded"]).as_py() or 0)
+
+
+def without_bad_rows(table: pa.Table, files: Sequence[str], allowed: float) -> tuple[pa.Table, int]:
+    """Put the rows in the order of the files, and take out the bad ones, if they are few enough.
+
+    Args:
+        table: raw, rows in any order.
+        files: the path of each file by its number.
+        allowed: ``data.max_bad_rows``.
+
+    Returns:
+        the good rows, and how many were bad.
+
+    Raises:
+        DataError: more than ``allowed`` of the rows are bad; it names the first one.
+    """
+    position = table["position"].to_numpy()
+    if np.any(position[1:] < position[:-1]):
+        table = gather(table, np.argsort(position, kind="stable"))
+    bad = table.num_rows - table["problem"].null_count
+    if bad == 0:
+        return table, 0
+    if bad > allowed * table.num_rows:
+        first = table.select(["position", "problem"]).filter(pc.is_valid(table["problem"])).slice(0, 1).to_pylist()[0]
+        file, line = files[first["position"] >> _LINE_BITS], first["position"] & ((1 << _LINE_BITS) - 1)
+        raise DataError(
+            f"{file}:{line}: {first['problem']}; this is the first of {bad:,} malformed lines among {table.num_rows:,},"
+            f" more than data.max_bad_rows={allowed:g}",
+            "mend the file, check data.format, or raise data.max_bad_rows",
+        )
+    return table.filter(pc.is_null(table["problem"])), bad
+
+
+def gather(table: pa.Table, rows: npt.NDArray[np.integer], most: int = 1 << 18) -> pa.Table:
+    """Rows by number, at most ``most`` to a chunk, so that long text never outgrows the offsets of an array."""
+    if not len(rows):
+        return table.slice(0, 0)
+    parts = [table.take(pa.array(rows[start : start + most])) for start in range(0, len(rows), most)]
+    return pa.concat_tables(parts)

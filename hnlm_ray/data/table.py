@@ -1,0 +1,164 @@
+"""Plain Parquet or CSV: a file of interactions and a file of items (or part files), columns by ``data.columns``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from hnlm_ray.config import ColumnsConfig, DataConfig
+from hnlm_ray.data.delimited import header_names, read_rows
+from hnlm_ray.data.files import Files, find_files, open_folder
+from hnlm_ray.data.lines import read_chunks
+from hnlm_ray.data.raw import (
+    RAW_INTERACTIONS,
+    RAW_ITEMS,
+    Column,
+    RawData,
+    count_recoded,
+    positions,
+    raw_table,
+    without_bad_rows,
+)
+from hnlm_ray.data.values import categories, first_problem, moments, numbers
+from hnlm_ray.errors import DataError
+
+__all__ = ["INTERACTION_FILES", "ITEM_FILES", "columns_of", "names_in", "read_tables"]
+
+INTERACTION_FILES = ("interactions.parquet", "interactions.csv", "interactions.csv.gz", "interactions/*.parquet")
+ITEM_FILES = ("items.parquet", "items.csv", "items.csv.gz", "items/*.parquet")
+
+_REQUIRED = ("user", "item", "title")
+_RAW_NAMES = {"user": "user_id", "item": "item_id"}
+
+
+def read_tables(config: DataConfig) -> RawData:
+    """Read both tables.
+
+    Raises:
+        DataError: a file or column is missing, has the wrong type, or holds too many malformed rows.
+    """
+    folder = open_folder(config.path or "")
+    met = find_files(folder, "data.interactions", config.interactions, INTERACTION_FILES)
+    known = find_files(folder, "data.items", config.items, ITEM_FILES)
+    own_split = ("split",) if config.split.strategy == "column" else ()
+    roles = ("user", "item", "rating", "timestamp", "review", *own_split)
+    interactions, bad_met = _read(met, config, roles, RAW_INTERACTIONS)
+    items, bad_known = _read(known, config, ("item", "title", "brand", "categories", "description"), RAW_ITEMS)
+    counts = {
+        "interaction_lines_malformed": bad_met,
+        "item_lines_malformed": bad_known,
+        "lines_not_utf8": count_recoded(interactions) + count_recoded(items),
+    }
+    return RawData(interactions, items, counts)
+
+
+def names_in(filesystem: pafs.FileSystem, path: str) -> list[str]:
+    """The column names of a file.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    if ".csv" not in path.rpartition("/")[2]:
+        try:
+            return list(pq.read_schema(path, filesystem=filesystem).names)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise _unreadable(path, error) from error
+    chunk = next(read_chunks(filesystem, path, 0, header=True), None)
+    return [] if chunk is None else header_names(chunk.header, ",")
+
+
+def columns_of(config: ColumnsConfig, roles: tuple[str, ...], found: list[str], path: str) -> dict[str, str]:
+    """The column name of each role that the file has.
+
+    A column whose name the user gave must be there; one under its default name may be absent, unless nothing works
+    without it.
+
+    Raises:
+        DataError: a column is missing.
+    """
+    chosen = {}
+    for role in roles:
+        name = getattr(config, role)
+        if name in found:
+            chosen[role] = name
+        elif name is not None and (role in _REQUIRED or role in config.model_fields_set):
+            has = ", ".join(repr(other) for other in found) or "none"
+            raise DataError(f"{path} lacks the column {name!r}, it has {has}", f"name it with data.columns.{role}")
+    return chosen
+
+
+def _read(files: Files, config: DataConfig, roles: tuple[str, ...], schema: pa.Schema) -> tuple[pa.Table, int]:
+    parts = []
+    for number, path in enumerate(files.paths):
+        is_csv = ".csv" in path.rpartition("/")[2]
+        read = _read_csv if is_csv else _read_parquet
+        parts.append(read(files.filesystem, path, number, config.columns, roles, schema))
+    return without_bad_rows(pa.concat_tables(parts), files.paths, config.max_bad_rows)
+
+
+def _read_parquet(
+    filesystem: pafs.FileSystem,
+    path: str,
+    number: int,
+    config: ColumnsConfig,
+    roles: tuple[str, ...],
+    schema: pa.Schema,
+) -> pa.Table:
+    chosen = columns_of(config, roles, names_in(filesystem, path), path)
+    try:
+        table = pq.read_table(path, columns=sorted(set(chosen.values())), filesystem=filesystem)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise _unreadable(path, error) from error
+    columns, problem = _converted({role: table[name] for role, name in chosen.items()}, config, path)
+    return raw_table(columns, schema, positions(number, np.arange(1, table.num_rows + 1)), problem=problem)
+
+
+def _read_csv(
+    filesystem: pafs.FileSystem,
+    path: str,
+    number: int,
+    config: ColumnsConfig,
+    roles: tuple[str, ...],
+    schema: pa.Schema,
+) -> pa.Table:
+    names = names_in(filesystem, path)
+    chosen = columns_of(config, roles, names, path)
+    parts = []
+    # The whole file at once: a quoted field may hold line ends.
+    for chunk in read_chunks(filesystem, path, number, header=True, size=None):
+        rows = read_rows(chunk, names, ",", quoted=True)
+        columns, problem = _converted({role: rows.columns[name] for role, name in chosen.items()}, config, path)
+        parts.append(rows.to_raw(columns, schema, problem))
+    return pa.concat_tables(parts) if parts else schema.empty_table()
+
+
+def _converted(
+    found: Mapping[str, Column], config: ColumnsConfig, path: str
+) -> tuple[dict[str, Column | None], Column | None]:
+    """The columns of the raw contract, and the first problem of each row."""
+    columns: dict[str, Column | None] = {}
+    problem: Column | None = None
+    for role, values in found.items():
+        name = _RAW_NAMES.get(role, role)
+        try:
+            if role in ("rating", "timestamp"):
+                convert = numbers if role == "rating" else moments
+                columns[name], wrong = convert(values, role)
+                problem = wrong if problem is None else first_problem(problem, wrong)
+            else:
+                columns[name] = categories(values) if role == "categories" else values.cast(pa.string())
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise DataError(
+                f"{path}: column {getattr(config, role)!r} is {values.type} and cannot be a {role} ({error})",
+                f"name another with data.columns.{role}, or null",
+            ) from error
+    return columns, problem
+
+
+def _unreadable(path: str, error: Exception) -> DataError:
+    what = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return DataError(f"{path} cannot be read as Parquet ({what})", "check that the file is whole")

@@ -1,0 +1,92 @@
+"""Rules for text, on whole columns: HTML out, control characters out, white space folded."""
+
+from __future__ import annotations
+
+import html
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hnlm_ray.data.raw import Column
+
+__all__ = ["CleanText", "clean_text", "unescape_html"]
+
+_ENTITY = rb"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
+_AMPERSAND = r"&(?:amp|AMP|#0*38|#[xX]0*26);"
+# What is not shown at all; then tags that part two words; then every other tag. "a < b" and "<3" are not tags.
+_TAGS = (
+    (r"(?is)<!--.*?-->|<script\b.*?</script\s*>|<style\b.*?</style\s*>", " "),
+    (r"(?i)</?(?:br|p|div|li|ul|ol|tr|td|th|table|h[1-6]|hr|blockquote)\b[^<>]*>", " "),
+    (r"</?[A-Za-z][A-Za-z0-9:-]*(?:\s[^<>]*)?/?>", ""),
+)
+_SPACES = r"[\s\p{Z}\x{0B}\x{85}]+"
+# Control characters that are no white space, and the marks that turn the direction of writing or take no room.
+_CONTROLS = (
+    r"[\x{00}-\x{08}\x{0E}-\x{1F}\x{7F}-\x{84}\x{86}-\x{9F}"
+    r"\x{200B}\x{202A}-\x{202E}\x{2066}-\x{2069}\x{FEFF}]"
+)
+
+
+@dataclass(frozen=True)
+class CleanText:
+    """A cleaned column.
+
+    Attributes:
+        values: the text, never null.
+        counts: how many values each rule changed.
+    """
+
+    values: Column
+    counts: dict[str, int]
+
+
+def clean_text(values: Column) -> CleanText:
+    """Apply every rule to a column of text; null becomes ``""``."""
+    text = pc.fill_null(values, "")
+    counts = {}
+    for name, rule in (
+        ("texts_with_html", _without_html),
+        ("texts_with_control_characters", _without_controls),
+        ("texts_with_odd_spaces", _folded),
+    ):
+        changed = rule(text)
+        counts[name] = pc.sum(pc.not_equal(changed, text)).as_py() or 0
+        text = changed
+    return CleanText(text, counts)
+
+
+def unescape_html(values: Column) -> Column:
+    """Replace character references by their characters, each once (``&amp;lt;`` becomes ``&lt;``)."""
+    if isinstance(values, pa.ChunkedArray):
+        return pa.chunked_array([unescape_html(chunk) for chunk in values.chunks], values.type)
+    is_escaped = pc.fill_null(pc.match_substring_regex(values, _ENTITY.decode()), False)
+    rows = np.flatnonzero(is_escaped.to_numpy(zero_copy_only=False))
+    if not len(rows):
+        return values
+    text = values.take(pa.array(rows))
+    # One pass per distinct reference, of which there are few; the ampersand last, or it would make more of them.
+    joined = text.buffers()[2].to_pybytes()
+    for entity in sorted({match.decode() for match in re.findall(_ENTITY, joined)}):
+        character = html.unescape(entity)
+        if character not in ("&", entity):
+            text = pc.replace_substring(text, entity, character)
+    text = pc.replace_substring_regex(text, _AMPERSAND, "&")
+    return pc.replace_with_mask(values, is_escaped, text)
+
+
+def _without_html(values: Column) -> Column:
+    text = unescape_html(values)
+    for pattern, replacement in _TAGS:
+        text = pc.replace_substring_regex(text, pattern, replacement)
+    return text
+
+
+def _folded(values: Column) -> Column:
+    return pc.utf8_trim(pc.replace_substring_regex(values, _SPACES, " "), " ")
+
+
+def _without_controls(values: Column) -> Column:
+    return pc.replace_substring_regex(values, _CONTROLS, "")
