@@ -43,6 +43,7 @@ def connect(config: ClusterConfig) -> None:
             ray.init(address=address, **options)
         else:
             ray.init(
+                address="local",  # never a cluster that somebody else runs on this machine
                 num_cpus=local_cpus(config),
                 object_store_memory=int(config.object_store_gib * 2**30),
                 include_dashboard=False,
