@@ -6,6 +6,7 @@ and is escaped; only the figures, which hold no such text, go in as they are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -151,7 +152,7 @@ class Report:
     @property
     def chosen(self) -> VariantResult | None:
         """The fitted variant that is best on validation."""
-        fitted = [result for result in self.results if result.seeds]
+        fitted = [result for result in self.results if result.seeds and math.isfinite(result.valid_ndcg)]
         return max(fitted, key=lambda result: result.valid_ndcg, default=None)
 
 

@@ -63,7 +63,7 @@ def run(context: StageContext) -> StageSummary:
     with connected(context.config.cluster):
         results = _evaluate_all(plan, splits)
     written = {
-        "metrics": _metrics_table(results, context.config.evaluate.cutoffs),
+        "metrics": _metrics_table(results, plan.cutoffs),
         "user_metrics": _user_metrics_table(results),
     }
     if plan.prepare.has("truth"):
@@ -207,7 +207,7 @@ def _metrics_table(results: Mapping[tuple[str, int | None, str], Evaluation], cu
     rows = []
     for (variant, seed, split), evaluation in results.items():
         key = {"variant": variant, "seed": seed, "split": split}
-        for k in sorted(set(cutoffs)):
+        for k in cutoffs:
             rows += [{**key, "metric": name, "k": k, "value": evaluation.mean(name, k)} for name in METRICS]
             rows.append({**key, "metric": "coverage", "k": k, "value": evaluation.coverage[k]})
     return pa.Table.from_pylist(rows, schema=METRICS_TABLE)

@@ -120,6 +120,13 @@ def test_an_untrained_ranker_is_never_the_chosen_one(report: Report) -> None:
     assert report.chosen.name == "hnlm"
 
 
+def test_without_a_validation_figure_nothing_is_chosen(report: Report) -> None:
+    unknown = [dataclasses.replace(result, valid_ndcg=float("nan")) for result in report.results]
+    blind = dataclasses.replace(report, results=unknown)
+    assert blind.chosen is None
+    assert "is best on validation" not in Page(render(blind)).text
+
+
 def test_text_of_users_and_models_is_escaped(full: Report) -> None:
     attacked = dataclasses.replace(
         full,

@@ -53,8 +53,8 @@ def test_ray_data_and_one_process_give_the_same_figures(
     metrics = finished.inputs["evaluate"].read("metrics")
     rows = metrics.filter((pc.field("variant") == variant) & (pc.field("seed") == seed) & (pc.field("split") == split))
     found = {(row["metric"], row["k"]): row["value"] for row in rows.to_pylist()}
-    expected = {(name, k): alone.mean(name, k) for name in METRICS for k in (5, 10)}
-    assert found == {**expected, **{("coverage", k): alone.coverage[k] for k in (5, 10)}}
+    expected = {(name, k): alone.mean(name, k) for name in METRICS for k in (5, 10, 20)}
+    assert found == {**expected, **{("coverage", k): alone.coverage[k] for k in (5, 10, 20)}}
     if split == "test":
         users = finished.inputs["evaluate"].read("user_metrics")
         mine = users.filter((pc.field("variant") == variant) & (pc.field("seed") == seed))
@@ -128,7 +128,7 @@ def test_without_truth_and_language_model_only_metrics_are_written(tmp_path: Pat
     assert set(summary.rows) == {"metrics", "user_metrics"}
     assert summary.counts == {"valid_users": N_USERS, "test_users": N_USERS}
     assert not context.output.has("false_negatives")
-    assert len(context.output.read("metrics")) == summary.rows["metrics"] == 3 * 2 * 2 * 7
+    assert len(context.output.read("metrics")) == summary.rows["metrics"] == 3 * 2 * 3 * 7
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def evaluated(finished: FinishedRun, false_negatives: bool = True) -> FinishedRu
         for variant, seed in [*fits, ("popularity", None), ("random", None)]
         for split in ("valid", "test")
         for metric in (*METRICS, "coverage")
-        for k in finished.config.evaluate.cutoffs
+        for k in (*finished.config.evaluate.cutoffs, 20)
     ]
     artifact.write("metrics", pa.Table.from_pylist(rows, schema=METRICS_TABLE))
     rng = np.random.default_rng(0)
@@ -68,6 +68,8 @@ def test_a_full_run_is_told_in_one_page(tmp_path: Path) -> None:
     for words in ("validation NDCG@20", "False negatives per sampler", "What the language model wrote", "empty answer"):
         assert words in html
     assert html.count("<svg") == 4
+    assert "At 10" in html
+    assert "At 20" not in html  # computed for the choice of the model, not asked for
     assert html.count("the model's hard negative") == 6
     assert "duplicate pairs 3" in html
     assert "</span> better" in html or ">better<" in html  # a constant gain for every user
