@@ -146,7 +146,6 @@ class LLMConfig(_Section):
     """Options of the model's chat template, for example ``{enable_thinking: false}``."""
     engine_kwargs: dict[str, Any] = Field(default_factory=dict)
     """Further vLLM engine arguments, passed as they are."""
-    temperature: float = Field(default=0.0, ge=0.0)
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     retries: int = Field(default=1, ge=0)
     """Further passes over rows whose answer was rejected, at a higher temperature."""

@@ -48,11 +48,13 @@ class Request:
         rows: a unique int64 ``id`` and the columns of the renderer.
         renderer: makes the prompts.
         max_output_tokens: where an answer is cut off.
+        temperature: of the first pass.
     """
 
     rows: pa.Table
     renderer: Renderer
     max_output_tokens: int
+    temperature: float = 0.0
 
 
 def generate(
@@ -79,7 +81,7 @@ def generate(
         call = Call(
             renderer=request.renderer,
             max_output_tokens=request.max_output_tokens,
-            temperature=max(options.temperature, options.retry_temperature) if attempt else options.temperature,
+            temperature=max(request.temperature, options.retry_temperature) if attempt else request.temperature,
             top_p=options.top_p,
             key=seeds.derive(config.seed, "llm", task, attempt),
         )

@@ -32,6 +32,7 @@ def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
             rows=item_requests(interactions, items.num_rows, config.profiles),
             renderer=ItemRenderer(items, config.profiles),
             max_output_tokens=config.profiles.max_output_tokens,
+            temperature=config.profiles.temperature,
         )
         answers = generate(request, engine or engine_of(config.llm), config, output, context.say)
         output.write("item_profiles", answers.rename_columns({"id": "item", "text": "summary"}))

@@ -47,6 +47,7 @@ def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
             rows=negative_requests(pairs, items.num_rows),
             renderer=NegativeRenderer(items, item_texts, user_texts, config.negatives),
             max_output_tokens=config.negatives.max_output_tokens,
+            temperature=config.negatives.temperature,
         )
         answers = generate(request, engine or engine_of(config.llm), config, output, context.say)
         output.write("negatives", _with_pairs(answers, items.num_rows))

@@ -35,6 +35,7 @@ def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
             rows=user_requests(prepared.read("interactions"), config.profiles),
             renderer=UserRenderer(items, texts, config.profiles),
             max_output_tokens=config.profiles.max_output_tokens,
+            temperature=config.profiles.temperature,
         )
         answers = generate(request, engine or engine_of(config.llm), config, output, context.say)
         output.write("user_profiles", answers.rename_columns({"id": "user", "text": "summary"}))
