@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,39 +11,10 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from hnlm_ray.data.lines import Chunk, as_utf8, filled_lines
-from hnlm_ray.data.raw import Column, positions, raw_table
+from hnlm_ray.data.rows import Rows
 from hnlm_ray.errors import DataError
 
-__all__ = ["Rows", "header_names", "read_rows"]
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Rows of one chunk.
-
-    Attributes:
-        columns: text by name; "" and null are both possible.
-        lines: int64 (n,), the line of each row.
-        recoded: bool (n,), whether the line was not UTF-8.
-        bad_lines: int64 (m,), lines with too few or too many fields.
-        bad_reasons: what is wrong with each.
-        number: of the file.
-    """
-
-    columns: pa.Table
-    lines: npt.NDArray[np.int64]
-    recoded: npt.NDArray[np.bool_]
-    bad_lines: npt.NDArray[np.int64]
-    bad_reasons: list[str]
-    number: int
-
-    def to_raw(self, columns: Mapping[str, Column | None], schema: pa.Schema, problem: Column | None) -> pa.Table:
-        """A raw table of columns made from these rows, the bad lines included."""
-        origin = {"recoded": pa.array(self.recoded)} | ({} if problem is None else {"problem": problem})
-        good = raw_table(columns, schema, positions(self.number, self.lines), **origin)
-        reasons = pa.array(self.bad_reasons, pa.string())
-        bad = raw_table({}, schema, positions(self.number, self.bad_lines), problem=reasons)
-        return pa.concat_tables([good, bad])
+__all__ = ["header_names", "read_rows"]
 
 
 def header_names(header: str, delimiter: str) -> list[str]:

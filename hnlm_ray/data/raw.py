@@ -23,10 +23,10 @@ __all__ = [
     "RAW_ITEMS",
     "Column",
     "RawData",
-    "count_recoded",
     "from_columns",
     "gather",
     "positions",
+    "raw_data",
     "raw_table",
     "without_bad_rows",
 ]
@@ -124,9 +124,29 @@ def from_columns(interactions: pa.Table, items: pa.Table) -> RawData:
     return RawData(parts[0], parts[1])
 
 
-def count_recoded(table: pa.Table) -> int:
-    """How many rows stood in lines that are not UTF-8."""
-    return int(pc.sum(table["recoded"]).as_py() or 0)
+def raw_data(
+    interactions: pa.Table, items: pa.Table, files: tuple[Sequence[str], Sequence[str]], allowed: float
+) -> RawData:
+    """A data set from what the readers gave.
+
+    Args:
+        interactions: raw, rows in any order.
+        items: likewise.
+        files: the paths of both by file number.
+        allowed: ``data.max_bad_rows``.
+
+    Raises:
+        DataError: too many lines are malformed.
+    """
+    met, bad_met = without_bad_rows(interactions, files[0], allowed)
+    known, bad_known = without_bad_rows(items, files[1], allowed)
+    recoded = sum(pc.sum(table["recoded"]).as_py() or 0 for table in (met, known))
+    counts = {
+        "interaction_lines_malformed": bad_met,
+        "item_lines_malformed": bad_known,
+        "lines_not_utf8": recoded,
+    }
+    return RawData(met, known, counts)
 
 
 def without_bad_rows(table: pa.Table, files: Sequence[str], allowed: float) -> tuple[pa.Table, int]:

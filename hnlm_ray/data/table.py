@@ -11,49 +11,42 @@ import pyarrow.parquet as pq
 
 from hnlm_ray.config import ColumnsConfig, DataConfig
 from hnlm_ray.data.delimited import header_names, read_rows
-from hnlm_ray.data.files import Files, find_files, open_folder
+from hnlm_ray.data.files import Files
 from hnlm_ray.data.lines import read_chunks
 from hnlm_ray.data.raw import (
     RAW_INTERACTIONS,
     RAW_ITEMS,
     Column,
     RawData,
-    count_recoded,
     positions,
+    raw_data,
     raw_table,
-    without_bad_rows,
 )
 from hnlm_ray.data.values import categories, first_problem, moments, numbers
 from hnlm_ray.errors import DataError
 
-__all__ = ["INTERACTION_FILES", "ITEM_FILES", "columns_of", "names_in", "read_tables"]
+__all__ = ["INTERACTION_ROLES", "ITEM_ROLES", "columns_of", "names_in", "read_tables"]
 
-INTERACTION_FILES = ("interactions.parquet", "interactions.csv", "interactions.csv.gz", "interactions/*.parquet")
-ITEM_FILES = ("items.parquet", "items.csv", "items.csv.gz", "items/*.parquet")
+INTERACTION_ROLES = ("user", "item", "rating", "timestamp", "review")
+ITEM_ROLES = ("item", "title", "brand", "categories", "description")
 
 _REQUIRED = ("user", "item", "title")
 _RAW_NAMES = {"user": "user_id", "item": "item_id"}
 
 
-def read_tables(config: DataConfig) -> RawData:
-    """Read both tables.
+def read_tables(config: DataConfig, met: Files, known: Files) -> RawData:
+    """Read the files of interactions and of items.
 
     Raises:
         DataError: a file or column is missing, has the wrong type, or holds too many malformed rows.
     """
-    folder = open_folder(config.path or "")
-    met = find_files(folder, "data.interactions", config.interactions, INTERACTION_FILES)
-    known = find_files(folder, "data.items", config.items, ITEM_FILES)
     own_split = ("split",) if config.split.strategy == "column" else ()
-    roles = ("user", "item", "rating", "timestamp", "review", *own_split)
-    interactions, bad_met = _read(met, config, roles, RAW_INTERACTIONS)
-    items, bad_known = _read(known, config, ("item", "title", "brand", "categories", "description"), RAW_ITEMS)
-    counts = {
-        "interaction_lines_malformed": bad_met,
-        "item_lines_malformed": bad_known,
-        "lines_not_utf8": count_recoded(interactions) + count_recoded(items),
-    }
-    return RawData(interactions, items, counts)
+    return raw_data(
+        _read(met, config, (*INTERACTION_ROLES, *own_split), RAW_INTERACTIONS),
+        _read(known, config, ITEM_ROLES, RAW_ITEMS),
+        (met.paths, known.paths),
+        config.max_bad_rows,
+    )
 
 
 def names_in(filesystem: pafs.FileSystem, path: str) -> list[str]:
@@ -91,13 +84,12 @@ def columns_of(config: ColumnsConfig, roles: tuple[str, ...], found: list[str], 
     return chosen
 
 
-def _read(files: Files, config: DataConfig, roles: tuple[str, ...], schema: pa.Schema) -> tuple[pa.Table, int]:
-    parts = []
+def _read(files: Files, config: DataConfig, roles: tuple[str, ...], schema: pa.Schema) -> pa.Table:
+    parts = [schema.empty_table()]
     for number, path in enumerate(files.paths):
-        is_csv = ".csv" in path.rpartition("/")[2]
-        read = _read_csv if is_csv else _read_parquet
+        read = _read_csv if ".csv" in path.rpartition("/")[2] else _read_parquet
         parts.append(read(files.filesystem, path, number, config.columns, roles, schema))
-    return without_bad_rows(pa.concat_tables(parts), files.paths, config.max_bad_rows)
+    return pa.concat_tables(parts)
 
 
 def _read_parquet(

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from hnlm_ray.config import DataConfig
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from hnlm_ray.cluster import connected
+from hnlm_ray.config import Config, DataConfig
 from hnlm_ray.data.demo import generate
+from hnlm_ray.data.files import Files, open_folder
+from hnlm_ray.data.formats import Parse, has_header, interaction_files, item_files, parsers
+from hnlm_ray.data.lines import Chunk, read_chunks
 from hnlm_ray.data.preparation import prepare_tables, renumber_truth
-from hnlm_ray.data.raw import RawData, from_columns
+from hnlm_ray.data.raw import RAW_INTERACTIONS, RAW_ITEMS, RawData, from_columns, raw_data
 from hnlm_ray.data.table import read_tables
-from hnlm_ray.errors import DataError
 from hnlm_ray.stage import StageContext, StageSummary
 
 __all__ = ["run"]
@@ -25,7 +32,7 @@ def run(context: StageContext) -> StageSummary:
         world = generate(config.demo)
         raw, truth = from_columns(world.interactions, world.items), world.truth
     else:
-        raw = _read(config)
+        raw = _read(context.config)
     prepared = prepare_tables(raw, config, context.config.seed)
     tables = {"users": prepared.users, "items": prepared.items, "interactions": prepared.interactions}
     if truth is not None:
@@ -37,7 +44,39 @@ def run(context: StageContext) -> StageSummary:
     return StageSummary({name: table.num_rows for name, table in tables.items()}, counts)
 
 
-def _read(config: DataConfig) -> RawData:
-    if config.format == "table":
-        return read_tables(config)
-    raise DataError(f"the format {config.format} cannot be read yet", "use table")
+def _read(config: Config) -> RawData:
+    folder = open_folder(config.data.path or "")
+    met, known = interaction_files(folder, config.data), item_files(folder, config.data)
+    if config.data.format == "table":
+        return read_tables(config.data, met, known)
+    parse_met, parse_known = parsers(config.data)
+    with connected(config.cluster):
+        interactions = _parse(met, config.data, parse_met, RAW_INTERACTIONS)
+        items = _parse(known, config.data, parse_known, RAW_ITEMS)
+    return raw_data(interactions, items, (met.paths, known.paths), config.data.max_bad_rows)
+
+
+def _parse(files: Files, config: DataConfig, parse: Parse, schema: pa.Schema) -> pa.Table:
+    """All files as one raw table: one task reads a file in pieces, and others parse the pieces as they come."""
+    import ray
+
+    if not files.paths:
+        return schema.empty_table()
+
+    def pieces(names: pa.Table) -> Iterator[pa.Table]:
+        for row in names.to_pylist():
+            header = has_header(config, row["path"])
+            for chunk in read_chunks(files.filesystem, row["path"], row["number"], header=header):
+                yield pa.table({name: [value] for name, value in vars(chunk).items()})
+
+    def parsed(chunks: pa.Table) -> pa.Table:
+        return pa.concat_tables([schema.empty_table(), *(parse(Chunk(**row)) for row in chunks.to_pylist())])
+
+    names = [{"path": path, "number": number} for number, path in enumerate(files.paths)]
+    dataset = (
+        ray.data.from_items(names, override_num_blocks=len(names))
+        # The unequal shares of a CPU keep Ray from making one task of both steps, which would parse a file in sequence.
+        .map_batches(pieces, batch_size=1, batch_format="pyarrow", num_cpus=0.5)
+        .map_batches(parsed, batch_size=1, batch_format="pyarrow", num_cpus=1)
+    )
+    return pa.concat_tables([schema.empty_table(), *ray.get(dataset.to_arrow_refs())])

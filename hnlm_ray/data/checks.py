@@ -1,0 +1,62 @@
+"""Problems of the raw data that a look at the first lines of each file finds, all at once."""
+
+from __future__ import annotations
+
+from hnlm_ray.config import DataConfig
+from hnlm_ray.data.files import Files, open_folder
+from hnlm_ray.data.formats import has_header, interaction_files, item_files, parsers
+from hnlm_ray.data.lines import read_chunks
+from hnlm_ray.data.table import INTERACTION_ROLES, ITEM_ROLES, columns_of, names_in
+from hnlm_ray.errors import DataError
+
+__all__ = ["check"]
+
+_HEAD_BYTES = 1 << 16
+
+
+def check(config: DataConfig) -> list[str]:
+    """One sentence per problem; empty when the data looks as its format says.
+
+    Only the beginning of each file is read, so a sound check does not promise that no line is malformed.
+    """
+    if config.format == "demo":
+        return []
+    try:
+        folder = open_folder(config.path or "")
+    except DataError as error:
+        return [str(error)]
+    found = []
+    for number, find in enumerate((interaction_files, item_files)):
+        try:
+            files = find(folder, config)
+        except DataError as error:
+            found.append(str(error))
+            continue
+        for path in files.paths:
+            try:
+                _check_file(files, path, config, number)
+            except DataError as error:
+                found.append(str(error))
+    return found
+
+
+def _check_file(files: Files, path: str, config: DataConfig, kind: int) -> None:
+    """Look at the first lines.
+
+    Raises:
+        DataError: the file is empty or not of its format, lacks a column, or begins with a malformed line.
+    """
+    if config.format == "table":
+        roles = (INTERACTION_ROLES, ITEM_ROLES)[kind]
+        columns_of(config.columns, roles, names_in(files.filesystem, path), path)
+        return
+    chunk = next(
+        read_chunks(files.filesystem, path, 0, header=has_header(config, path), size=_HEAD_BYTES),
+        None,
+    )
+    if chunk is None:
+        raise DataError(f"{path} holds a header and no rows", "download or write it again")
+    rows = parsers(config)[kind](chunk)
+    problems = rows["problem"].drop_null()
+    if len(problems) > config.max_bad_rows * rows.num_rows:
+        raise DataError(f"{path} begins with malformed lines: {problems[0]}", "check data.format, or mend the file")

@@ -1,0 +1,118 @@
+"""One JSON object a line, as columns. A block that Arrow refuses is read line by line, which finds the bad ones."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.json as pajson
+
+from hnlm_ray.data.lines import Chunk, as_utf8, filled_lines
+from hnlm_ray.data.rows import Rows
+
+__all__ = ["read_objects"]
+
+
+def read_objects(chunk: Chunk, schema: pa.Schema) -> Rows:
+    """Read the fields of ``schema`` from every object; a missing field is null, others are passed over.
+
+    Args:
+        chunk: lines without a header. A line may also be a Python literal, as in the item files of early releases.
+        schema: of string, float64 and list<string>. Line by line, a value of a near kind is fitted: a number as text,
+            a text as a list of one, a list as text.
+
+    Returns:
+        the rows; a line that is no object, or whose value does not fit, is bad.
+    """
+    content, recoded = as_utf8(chunk.content)
+    lines = filled_lines(content)
+    columns = _whole(content, schema) if len(lines) else schema.empty_table()
+    bad: dict[int, str] = {}
+    if columns is None or columns.num_rows != len(lines):
+        columns, bad = _line_by_line(content, lines, schema)
+    is_bad = np.isin(lines, np.array(list(bad), dtype=np.int64))
+    return Rows(
+        columns=columns,
+        lines=lines[~is_bad] + chunk.first_line,
+        recoded=np.isin(lines[~is_bad], recoded),
+        bad_lines=lines[is_bad] + chunk.first_line,
+        bad_reasons=list(bad.values()),
+        number=chunk.number,
+    )
+
+
+def _whole(content: bytes, schema: pa.Schema) -> pa.Table | None:
+    try:
+        return pajson.read_json(
+            pa.py_buffer(content),
+            read_options=pajson.ReadOptions(use_threads=False, block_size=len(content) + 1),
+            parse_options=pajson.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
+        )
+    except pa.ArrowInvalid:
+        return None
+
+
+def _line_by_line(content: bytes, lines: npt.NDArray[np.int64], schema: pa.Schema) -> tuple[pa.Table, dict[int, str]]:
+    """The good rows, and by number of the line why the others are bad."""
+    texts = content.split(b"\n")
+    fits: dict[str, Callable[[Any], Any]] = {field.name: _FITS[str(field.type)] for field in schema}
+    rows, bad = [], {}
+    for number in lines:
+        try:
+            record = _object(texts[number].decode())
+            rows.append({name: _fitted(record.get(name), fit, name) for name, fit in fits.items()})
+        except ValueError as error:
+            bad[int(number)] = str(error)
+    return pa.Table.from_pylist(rows, schema=schema), bad
+
+
+def _object(line: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        if not line.lstrip().startswith("{'"):
+            raise ValueError(f"not a JSON object ({error})") from error
+        try:
+            record = ast.literal_eval(line.strip())
+        except (ValueError, SyntaxError, RecursionError, MemoryError) as second:
+            raise ValueError(f"neither a JSON object nor a Python literal ({second})") from second
+    if not isinstance(record, dict):
+        raise ValueError(f"a JSON {type(record).__name__}, expected an object")
+    return record
+
+
+def _fitted(value: Any, fit: Callable[[Any], Any], name: str) -> Any:
+    if value is None:
+        return None
+    try:
+        return fit(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{name} is {str(value)[:40]!r}") from error
+
+
+def _text(value: Any) -> str:
+    """Text without lone surrogates, which UTF-8 cannot hold."""
+    if isinstance(value, list):
+        return " ".join(_text(part) for part in value)
+    if isinstance(value, dict):
+        raise TypeError("an object is no text")
+    return str(value).encode("utf-8", "replace").decode()
+
+
+def _texts(value: Any) -> list[str]:
+    """A flat list: lists inside lists are joined."""
+    if not isinstance(value, list):
+        return [_text(value)]
+    return [text for part in value if part is not None for text in _texts(part)]
+
+
+_FITS: dict[str, Callable[[Any], Any]] = {
+    "string": _text,
+    "double": float,
+    "list<item: string>": _texts,
+}

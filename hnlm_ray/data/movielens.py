@@ -1,0 +1,76 @@
+"""MovieLens: 100k (``u.data``), 1M and 10M (``ratings.dat``), 20M and later (``ratings.csv``).
+
+Source: the README of each release at https://grouplens.org/datasets/movielens.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hnlm_ray.data.delimited import header_names, read_rows
+from hnlm_ray.data.lines import Chunk
+from hnlm_ray.data.raw import RAW_INTERACTIONS, RAW_ITEMS, Column
+from hnlm_ray.data.rows import Rows
+from hnlm_ray.data.values import first_problem, moments, numbers
+from hnlm_ray.errors import DataError
+
+__all__ = ["parse_movies", "parse_ratings"]
+
+# In the order of the flags of u.item; the first flag, "unknown", names no genre.
+_GENRES = (
+    "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
+    "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
+)  # fmt: skip
+_RATING_FIELDS = ["userId", "movieId", "rating", "timestamp"]
+_MOVIE_FIELDS = ["movieId", "title", "genres"]
+_U_ITEM_FIELDS = ["movieId", "title", "released", "video", "url", "unknown", *_GENRES]
+
+
+def parse_ratings(chunk: Chunk) -> pa.Table:
+    """Raw interactions; a rating or timestamp that is no number makes a bad row.
+
+    Raises:
+        DataError: a CSV file lacks a column.
+    """
+    rows = _rows(chunk, _RATING_FIELDS, "\t" if ".data" in chunk.file else "::")
+    found = rows.columns
+    rating, wrong_rating = numbers(found["rating"], "rating")
+    timestamp, wrong_time = moments(found["timestamp"], "timestamp")
+    columns = {"user_id": found["userId"], "item_id": found["movieId"], "rating": rating, "timestamp": timestamp}
+    return rows.to_raw(columns, RAW_INTERACTIONS, first_problem(wrong_rating, wrong_time))
+
+
+def parse_movies(chunk: Chunk) -> pa.Table:
+    """Raw items, with the genres as categories.
+
+    Raises:
+        DataError: a CSV file lacks a column.
+    """
+    is_100k = ".item" in chunk.file
+    rows = _rows(chunk, _U_ITEM_FIELDS if is_100k else _MOVIE_FIELDS, "|" if is_100k else "::")
+    found = rows.columns
+    genres = _flagged(found) if is_100k else _listed(found["genres"])
+    return rows.to_raw({"item_id": found["movieId"], "title": found["title"], "categories": genres}, RAW_ITEMS)
+
+
+def _rows(chunk: Chunk, fields: list[str], delimiter: str) -> Rows:
+    if not chunk.header:
+        return read_rows(chunk, fields, delimiter, quoted=False)
+    names = header_names(chunk.header, ",")
+    missing = [name for name in fields if name not in names]
+    if missing:
+        raise DataError(f"{chunk.file} lacks the column {missing[0]!r}", "give a MovieLens file or use format=table")
+    return read_rows(chunk, names, ",", quoted=True)
+
+
+def _flagged(found: pa.Table) -> pa.Array:
+    """Genres from one 0/1 column each."""
+    flags = np.stack([pc.equal(found[name], "1").to_numpy() for name in _GENRES], axis=1).astype(np.bool_)
+    offsets = np.concatenate([[0], np.cumsum(flags.sum(axis=1))]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(_GENRES).take(pa.array(np.nonzero(flags)[1])))
+
+
+def _listed(genres: Column) -> Column:
+    return pc.split_pattern(pc.replace_substring(genres, "(no genres listed)", ""), "|")

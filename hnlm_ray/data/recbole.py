@@ -1,0 +1,114 @@
+"""RecBole atomic files: tab-separated, with a header of typed fields such as ``user_id:token``.
+
+Source: https://recbole.io/docs/user_guide/data/atomic_files.html.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hnlm_ray.config import ColumnsConfig
+from hnlm_ray.data.delimited import header_names, read_rows
+from hnlm_ray.data.lines import Chunk
+from hnlm_ray.data.raw import RAW_INTERACTIONS, RAW_ITEMS, Column
+from hnlm_ray.data.values import first_problem, moments, numbers
+from hnlm_ray.errors import DataError
+
+__all__ = ["fields_of", "parse_interactions", "parse_items"]
+
+_KNOWN_NAMES = {
+    "user": ("user_id",),
+    "item": ("item_id", "business_id"),
+    "rating": ("rating", "stars"),
+    "timestamp": ("timestamp", "date"),
+    "review": ("review", "review_text", "text"),
+    "title": ("title", "movie_title", "item_name", "name"),
+    "brand": ("brand", "store"),
+    "categories": ("categories", "category", "class", "genre", "genres"),
+    "description": ("description",),
+}
+"""Field names of each role in the published data sets; a name given in ``data.columns`` comes before them."""
+_REQUIRED = ("user", "item")
+
+
+def fields_of(header: str, roles: Sequence[str], config: ColumnsConfig, file: str) -> dict[str, str]:
+    """The field of each role that a file has.
+
+    Raises:
+        DataError: the header is not typed, or lacks a field that is required or that the user named.
+    """
+    typed = header_names(header, "\t")
+    names = [name.partition(":")[0] for name in typed]
+    if not all(":" in name for name in typed):
+        raise DataError(f"{file}:1: the header {header[:60]!r} has no types", "write fields as user_id:token")
+    chosen = {}
+    for role in roles:
+        given = role in config.model_fields_set
+        wanted = (getattr(config, role),) if given else _KNOWN_NAMES[role]
+        present = [name for name in wanted if name in names]
+        if present:
+            chosen[role] = present[0]
+        elif role in _REQUIRED or (given and wanted[0] is not None):
+            raise DataError(
+                f"{file} lacks the field {wanted[0]!r}, it has {', '.join(names)}", f"name it with data.columns.{role}"
+            )
+    return chosen
+
+
+def parse_interactions(chunk: Chunk, config: ColumnsConfig) -> pa.Table:
+    """Raw interactions; a rating or timestamp that is no number makes a bad row.
+
+    Raises:
+        DataError: as :func:`fields_of`.
+    """
+    chosen = fields_of(chunk.header, ("user", "item", "rating", "timestamp", "review"), config, chunk.file)
+    rows = read_rows(chunk, _names(chunk.header), "\t", quoted=False)
+    nothing = pa.nulls(len(rows.lines), pa.string())
+    found = {role: rows.columns[name] for role, name in chosen.items()}
+    rating, wrong_rating = numbers(found.get("rating", nothing), "rating")
+    timestamp, wrong_time = moments(found.get("timestamp", nothing), "timestamp")
+    columns = {
+        "user_id": found["user"],
+        "item_id": found["item"],
+        "rating": rating,
+        "timestamp": timestamp,
+        "review": found.get("review"),
+    }
+    return rows.to_raw(columns, RAW_INTERACTIONS, first_problem(wrong_rating, wrong_time))
+
+
+def parse_items(chunk: Chunk, config: ColumnsConfig) -> pa.Table:
+    """Raw items.
+
+    Raises:
+        DataError: as :func:`fields_of`.
+    """
+    chosen = fields_of(chunk.header, ("item", "title", "brand", "categories", "description"), config, chunk.file)
+    rows = read_rows(chunk, _names(chunk.header), "\t", quoted=False)
+    columns: dict[str, Column | None] = {role: rows.columns[name] for role, name in chosen.items()}
+    columns["item_id"] = columns.pop("item")
+    if "categories" in columns:
+        is_sequence = f"{chosen['categories']}:token_seq" in header_names(chunk.header, "\t")
+        columns["categories"] = _sequence(columns["categories"]) if is_sequence else _one(columns["categories"])
+    return rows.to_raw(columns, RAW_ITEMS)
+
+
+def _names(header: str) -> list[str]:
+    return [name.partition(":")[0] for name in header_names(header, "\t")]
+
+
+def _sequence(text: Column) -> Column:
+    """Names parted by spaces, or, where names are quoted or parted by commas, by commas."""
+    by_comma = pc.match_substring_regex(text, r",|^\s*\[?['\"]")
+    bare = pc.replace_substring_regex(text, r"^\s*\[|\]\s*$", "")
+    commas = pc.replace_substring_regex(bare, r"\s*,\s*", "|")
+    unquoted = pc.replace_substring_regex(commas, r"(^|\|)['\"]", r"\1")
+    unquoted = pc.replace_substring_regex(unquoted, r"['\"](\||$)", r"\1")
+    return pc.split_pattern(pc.if_else(by_comma, unquoted, pc.replace_substring(text, " ", "|")), "|")
+
+
+def _one(text: Column) -> Column:
+    return pc.split_pattern(text, "|")

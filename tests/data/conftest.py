@@ -1,0 +1,45 @@
+"""Reading without Ray: the same files and the same functions, one piece after another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from hnlm_ray.config import DataConfig
+from hnlm_ray.data.files import open_folder
+from hnlm_ray.data.formats import has_header, interaction_files, item_files, parsers
+from hnlm_ray.data.lines import read_chunks
+from hnlm_ray.data.raw import RAW_INTERACTIONS, RAW_ITEMS, RawData, raw_data
+from hnlm_ray.data.table import read_tables
+
+Read = Callable[..., RawData]
+
+
+def read_serially(config: DataConfig, size: int = 1 << 20) -> RawData:
+    folder = open_folder(config.path or "")
+    met, known = interaction_files(folder, config), item_files(folder, config)
+    if config.format == "table":
+        return read_tables(config, met, known)
+    tables = []
+    for files, parse, schema in zip((met, known), parsers(config), (RAW_INTERACTIONS, RAW_ITEMS), strict=True):
+        parts = [schema.empty_table()]
+        for number, path in enumerate(files.paths):
+            chunks = read_chunks(files.filesystem, path, number, header=has_header(config, path), size=size)
+            parts += [parse(chunk) for chunk in chunks]
+        # Ray gives the pieces back in any order.
+        tables.append(pa.concat_tables(reversed(parts)))
+    return raw_data(tables[0], tables[1], (met.paths, known.paths), config.max_bad_rows)
+
+
+@pytest.fixture
+def read_raw(tmp_path: Path) -> Read:
+    """``read_raw("yelp", max_bad_rows=0.5)`` reads the files in ``tmp_path``."""
+
+    def read(form: str, size: int = 1 << 20, **options: Any) -> RawData:
+        return read_serially(DataConfig.model_validate({"format": form, "path": str(tmp_path), **options}), size)
+
+    return read

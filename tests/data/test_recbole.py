@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hnlm_ray.data.raw import RawData
+from hnlm_ray.errors import DataError
+
+Read = Callable[..., RawData]
+
+ITEMS = (
+    "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
+    "1\tToy Fort\t1995\tAnimation Comedy\n"
+    "2\tThe 'Long' Road\t1995\t\n"
+    "3\tKettle\t\t'Home & Garden', 'Kitchen'\n"
+)
+
+
+def write(folder: Path, interactions: str, items: str = ITEMS) -> None:
+    (folder / "toy.inter").write_text(interactions)
+    (folder / "toy.item").write_text(items)
+
+
+def test_atomic_files(tmp_path: Path, read_raw: Read) -> None:
+    write(tmp_path, "user_id:token\titem_id:token\trating:float\ttimestamp:float\na\t1\t3.5\t8.8e8\nb\t2\t\t\n")
+    raw = read_raw("recbole", size=30)
+    assert raw.interactions["user_id"].to_pylist() == ["a", "b"]
+    assert raw.interactions["rating"].to_pylist() == [3.5, None]
+    assert raw.interactions["timestamp"].to_pylist() == [8.8e8, None]
+    assert raw.items["title"].to_pylist() == ["Toy Fort", "The 'Long' Road", "Kettle"]
+    assert raw.items["categories"].to_pylist() == [["Animation", "Comedy"], [""], ["Home & Garden", "Kitchen"]]
+
+
+def test_fields_by_name(tmp_path: Path, read_raw: Read) -> None:
+    write(tmp_path, "viewer:token\titem_id:token\nx\t1\n")
+    assert read_raw("recbole", columns={"user": "viewer"}).interactions["user_id"].to_pylist() == ["x"]
+    with pytest.raises(
+        DataError, match=r"lacks the field 'user_id', it has viewer, item_id; name it with data\.columns"
+    ):
+        read_raw("recbole")
+    with pytest.raises(DataError, match="lacks the field 'stars'"):
+        read_raw("recbole", columns={"user": "viewer", "rating": "stars"})
+
+
+def test_a_header_without_types(tmp_path: Path, read_raw: Read) -> None:
+    write(tmp_path, "user_id\titem_id\nx\t1\n")
+    with pytest.raises(DataError, match=r"toy\.inter:1: the header .* has no types"):
+        read_raw("recbole")
