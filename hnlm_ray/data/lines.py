@@ -52,22 +52,23 @@ def read_chunks(
     Raises:
         DataError: the file is missing, empty, or cannot be unpacked.
     """
-    title, line, rest, is_first = "", 1, b"", True
+    title, line, rest, is_empty = "", 1, b"", True
     for block in _blocks(filesystem, path, size):
-        content = rest + (block.removeprefix(_BYTE_ORDER_MARK) if is_first else block)
-        is_first = False
-        cut = content.rfind(b"\n") + 1
-        content, rest = content[:cut], content[cut:]
+        is_empty = False
+        cut = block.rfind(b"\n") + 1
+        content, rest = (rest + block[:cut], block[cut:]) if cut else (b"", rest + block)
+        if line == 1:
+            content = content.removeprefix(_BYTE_ORDER_MARK)
         if header and line == 1 and content:
             first, _, content = content.partition(b"\n")
             title, line = as_utf8(first)[0].decode().rstrip("\r"), 2
         if content:
             yield Chunk(path, number, line, content, title)
             line += content.count(b"\n")
-    if is_first:
+    if is_empty:
         raise DataError(f"{path} is empty", "download or write it again")
     if rest and not (header and line == 1):
-        yield Chunk(path, number, line, rest, title)
+        yield Chunk(path, number, line, rest.removeprefix(_BYTE_ORDER_MARK) if line == 1 else rest, title)
 
 
 def as_utf8(content: bytes) -> tuple[bytes, npt.NDArray[np.int64]]:

@@ -47,7 +47,9 @@ def fields_of(header: str, roles: Sequence[str], config: ColumnsConfig, file: st
     chosen = {}
     for role in roles:
         given = role in config.model_fields_set
-        wanted = (getattr(config, role),) if given else _KNOWN_NAMES[role]
+        own = (getattr(config, role),) if given else ()
+        # In the item file, the id may also stand under a known name.
+        wanted = (*own, *_KNOWN_NAMES[role]) if not given or (role == "item" and "user" not in roles) else own
         present = [name for name in wanted if name in names]
         if present:
             chosen[role] = present[0]

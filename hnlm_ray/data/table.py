@@ -68,7 +68,7 @@ def columns_of(config: ColumnsConfig, roles: tuple[str, ...], found: list[str], 
     """The column name of each role that the file has.
 
     A column whose name the user gave must be there; one under its default name may be absent, unless nothing works
-    without it.
+    without it. In the item table, the id may also stand under its default name.
 
     Raises:
         DataError: a column is missing.
@@ -76,6 +76,8 @@ def columns_of(config: ColumnsConfig, roles: tuple[str, ...], found: list[str], 
     chosen = {}
     for role in roles:
         name = getattr(config, role)
+        if role == "item" and "user" not in roles and name not in found:
+            name = ColumnsConfig().item
         if name in found:
             chosen[role] = name
         elif name is not None and (role in _REQUIRED or role in config.model_fields_set):

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hnlm_ray.data.cleaning import Events, clean_items, clean_timestamps, events_of, latest_of_pair, with_ids
+from hnlm_ray.data.raw import RAW_INTERACTIONS, RAW_ITEMS, positions, raw_table
+
+
+def raw_items(**columns: list[object]) -> pa.Table:
+    arrays = {name: pa.array(values, RAW_ITEMS.field(name).type) for name, values in columns.items()}
+    return raw_table(arrays, RAW_ITEMS, positions(0, np.arange(len(columns["item_id"]))))
+
+
+def test_rows_without_an_id_are_taken_out_and_ids_are_trimmed() -> None:
+    table = raw_table(
+        {"user_id": pa.array(["a ", None, "b", " "]), "item_id": pa.array(["1", "1", "", "2"])},
+        RAW_INTERACTIONS,
+        positions(0, np.arange(4)),
+    )
+    left, dropped = with_ids(table, ["user_id", "item_id"])
+    assert left["user_id"].to_pylist() == ["a"]
+    assert dropped == 3
+
+
+def test_timestamps_that_cannot_be_are_taken_away() -> None:
+    year = 31_536_000
+    column = pa.chunked_array(
+        [[10.0, -1.0, None, float("nan"), 1e18, 200.0 * year, 1.5e12, -1.5e12, float("inf"), 0.0]]
+    )
+    seconds, present, counts = clean_timestamps(column)
+    assert np.flatnonzero(present).tolist() == [0, 6, 9]
+    assert seconds.tolist() == [10, 0, 0, 0, 0, 0, 1_500_000_000, 0, 0, 0]
+    assert counts == {"timestamps_in_milliseconds": 1, "timestamps_out_of_range": 6}
+
+
+def test_ids_are_numbered_in_sorted_order_and_nan_is_no_rating() -> None:
+    columns = {
+        "user_id": pa.array(["b", "a", "b"]),
+        "item_id": pa.array(["y", "é", "x"]),
+        "rating": pa.array([1.0, float("nan"), None]),
+    }
+    events, users, items, counts = events_of(raw_table(columns, RAW_INTERACTIONS, positions(0, np.arange(3))))
+    assert users.to_pylist() == ["a", "b"]
+    assert items.to_pylist() == ["x", "y", "é"]
+    assert (events.users.tolist(), events.items.tolist()) == ([1, 0, 1], [1, 2, 0])
+    assert np.isnan(events.rating).tolist() == [False, True, True]
+    assert counts["ratings_not_finite"] == 1
+
+
+EVENT = st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 5) | st.none())
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(EVENT, max_size=30))
+def test_the_latest_of_each_pair_is_kept(rows: list[tuple[int, int, int | None]]) -> None:
+    users, items = (np.array([row[part] for row in rows], np.int64) for part in (0, 1))
+    present = np.array([row[2] is not None for row in rows], bool)
+    time = np.array([row[2] or 0 for row in rows], np.int64)
+    events = Events(users, items, np.zeros(len(rows), np.float32), time, present, np.arange(len(rows)))
+    best: dict[tuple[int, int], tuple[int, int]] = {}
+    for number, (user, item, when) in enumerate(rows):
+        best[user, item] = max(best.get((user, item), (-2, -1)), (-1 if when is None else when, number))
+    assert np.flatnonzero(latest_of_pair(events)).tolist() == sorted(number for _, number in best.values())
+
+
+def test_items_are_completed_cleaned_and_cut_to_those_met() -> None:
+    raw = raw_items(
+        item_id=["c", "a", "c", "unused"],
+        title=["Cup &amp; saucer", " ", "Other", "U"],
+        brand=["<b>N</b>", None, "x", "x"],
+        categories=[["Home", " ", None, "Kitchen &gt; Cups"], None, [], ["x"]],
+        description=[None, "line\none", "x", "x"],
+    )
+    items, counts = clean_items(raw, pa.array(["a", "b", "c"]))
+    assert items.to_pylist() == [
+        {"item_id": "a", "title": "a", "brand": "", "description": "line one", "categories": []},
+        {"item_id": "b", "title": "b", "brand": "", "description": "", "categories": []},
+        {
+            "item_id": "c",
+            "title": "Cup & saucer",
+            "brand": "N",
+            "description": "",
+            "categories": ["Home", "Kitchen > Cups"],
+        },
+    ]
+    assert {name: count for name, count in counts.items() if not name.startswith("texts_")} == {
+        "items_repeated": 1,
+        "items_without_interactions": 1,
+        "items_unknown": 1,
+        "titles_empty": 1,
+    }
+    assert counts["texts_with_html"] == 3
+
+
+def test_items_without_an_item_table() -> None:
+    items, counts = clean_items(RAW_ITEMS.empty_table(), pa.array(["a"]))
+    assert items["title"].to_pylist() == ["a"]
+    assert counts["items_unknown"] == 1

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from hnlm_ray.config import DataConfig, DemoWorldConfig
+from hnlm_ray.data.demo import generate
+from hnlm_ray.data.preparation import Prepared, prepare_tables, renumber_truth
+from hnlm_ray.data.raw import RAW_ITEMS, RawData, from_columns
+from hnlm_ray.errors import DataError
+from hnlm_ray.tables import INTERACTIONS, ITEMS, USERS
+
+NO_ITEMS = RAW_ITEMS.empty_table()
+WORLD = generate(DemoWorldConfig(users=60, items=48, interactions=900))
+
+
+def prepare(interactions: dict[str, Any], seed: int = 0, **options: Any) -> Prepared:
+    config = DataConfig.model_validate(options)
+    return prepare_tables(from_columns(pa.table(interactions), NO_ITEMS), config, seed)
+
+
+def prepare_world(raw: RawData, seed: int = 0, **options: Any) -> Prepared:
+    return prepare_tables(raw, DataConfig.model_validate(options), seed)
+
+
+def test_tables_follow_the_contract_and_the_counts_add_up() -> None:
+    raw = from_columns(WORLD.interactions, WORLD.items)
+    made = prepare_world(raw, min_rating=4, k_core=3, max_history=12)
+    assert made.users.schema == USERS
+    assert made.items.schema == ITEMS
+    assert made.interactions.schema == INTERACTIONS
+    counts = made.counts
+    assert (counts["users"], counts["items"], counts["interactions"]) == (
+        made.users.num_rows,
+        made.items.num_rows,
+        made.interactions.num_rows,
+    )
+    assert counts["train"] + counts["valid"] + counts["test"] == counts["interactions"]
+    dropped = sum(count for name, count in counts.items() if name.startswith("dropped_by"))
+    assert dropped + counts["interactions"] == raw.interactions.num_rows
+    assert all(made.items[name].null_count == 0 for name in ITEMS.names)
+    assert made.interactions["review"].null_count == 0
+    for name in ("user", "item"):
+        numbers, sizes = np.unique(made.interactions[name].to_numpy(), return_counts=True)
+        assert numbers.tolist() == list(range(counts[f"{name}s"]))
+        assert sizes.min() >= 3
+
+
+def test_the_order_of_raw_rows_does_not_matter_where_time_decides() -> None:
+    shuffled = np.random.default_rng(0).permutation(WORLD.interactions.num_rows)
+    turned = from_columns(WORLD.interactions.take(shuffled), WORLD.items.slice(0))
+    first = prepare_world(from_columns(WORLD.interactions, WORLD.items), max_history=10)
+    second = prepare_world(turned, max_history=10)
+    assert second.interactions.equals(first.interactions)
+    assert second.items.equals(first.items)
+
+
+def test_rows_stand_by_user_then_time_then_as_they_came() -> None:
+    made = prepare(
+        {"user_id": list("bbbba"), "item_id": list("12345"), "timestamp": [7, None, 5, None, 1]},
+        split={"valid": 0.0, "test": 0.0},
+    )
+    assert made.users["user_id"].to_pylist() == ["a", "b"]
+    assert [made.items["item_id"][i].as_py() for i in made.interactions["item"].to_pylist()] == list("52431")
+    assert made.interactions["timestamp"].to_pylist() == [1, None, None, 5, 7]
+
+
+def test_of_a_repeated_pair_the_latest_row_stays_with_its_split() -> None:
+    made = prepare(
+        {
+            "user_id": ["u"] * 3,
+            "item_id": ["1", "1", "2"],
+            "timestamp": [9, 4, 5],
+            "rating": [5.0, 1.0, 2.0],
+            "split": ["test", "train", "train"],
+        },
+        split={"strategy": "column"},
+    )
+    assert made.interactions.select(["item", "rating", "split"]).to_pylist() == [
+        {"item": 1, "rating": 2.0, "split": "train"},
+        {"item": 0, "rating": 5.0, "split": "test"},
+    ]
+    assert made.counts["pairs_repeated"] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"min_rating": 6}, r"data\.min_rating=6\.0 leaves none of 3 interactions"),
+        ({"date_from": "2030-01-01"}, r"data\.date_from=2030-01-01, .* leaves none of 3"),
+        ({"k_core": 4}, r"data\.k_core=4 leaves none of 3"),
+        ({"split": {"strategy": "column"}}, "no split column"),
+        ({"split": {"strategy": "global_time"}}, "needs timestamps and 3 interactions have none"),
+    ],
+)
+def test_what_leaves_nothing_says_so(options: dict[str, Any], sentence: str) -> None:
+    rows = {"user_id": list("aab"), "item_id": list("121"), "rating": [1.0, 2.0, 3.0]}
+    with pytest.raises(DataError, match=sentence):
+        prepare(rows, **options)
+
+
+def test_no_interaction_at_all() -> None:
+    with pytest.raises(DataError, match="no interaction with a user id and an item id"):
+        prepare({"user_id": ["", None], "item_id": ["1", "2"]}, split={"valid": 0.0, "test": 0.0})
+
+
+def test_truth_is_kept_for_kept_users_and_items_alone() -> None:
+    made = prepare_world(from_columns(WORLD.interactions, WORLD.items), min_rating=4, k_core=4)
+    truth = renumber_truth(WORLD.truth, made.users, made.items)
+    assert truth.num_rows == made.users.num_rows * made.items.num_rows < WORLD.truth.num_rows
+    row = truth.slice(truth.num_rows // 2, 1).to_pylist()[0]
+    user, item = made.users["user_id"][row["user"]].as_py(), made.items["item_id"][row["item"]].as_py()
+    assert row["probability"] == WORLD.tastes.probability[int(user[1:]), int(item[1:])]
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        (
+            "amazon-toys",
+            {"split": {"strategy": "column"}},
+            {"users": 19412, "items": 11924, "interactions": 167597, "train": 128773, "valid": 19412, "test": 19412},
+        ),
+        ("ml-100k", {}, {"users": 943, "items": 1682, "interactions": 100000, "pairs_repeated": 0}),
+        ("yelp", {}, {"users": 30431, "items": 20033, "pairs_repeated": 11830}),
+    ],
+)
+def test_real_data(
+    real_data: Path, read_raw: Callable[..., RawData], name: str, options: dict[str, Any], expected: dict[str, int]
+) -> None:
+    raw = read_raw("table", path=str(real_data / name), **options)
+    made = prepare_tables(raw, DataConfig.model_validate(options), 0)
+    assert {key: made.counts[key] for key in expected} == expected
+    assert made.items["title"].null_count == 0

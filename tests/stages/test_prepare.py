@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hnlm_ray.config import Config, load_config
+from hnlm_ray.errors import DataError
+from hnlm_ray.pipeline import execute, plan
+from hnlm_ray.stage import StageContext
+from hnlm_ray.stages.prepare import run
+from hnlm_ray.store import Artifact, RunStore
+
+
+def prepared(config: Config) -> Artifact:
+    """Run the stage through the pipeline, as a user does."""
+    run_plan = plan(config)
+    execute(config, run_plan, only=["prepare"])
+    return run_plan["prepare"].artifact
+
+
+def test_the_generated_world(tmp_path: Path) -> None:
+    config = load_config(None, ["data.demo={users: 50, items: 40, interactions: 700}", "data.min_rating=4"])
+    output = RunStore(str(tmp_path)).artifact("prepare", "x")
+    output.create()
+    said: list[str] = []
+    summary = run(StageContext(config, {}, output, said.append))
+    assert {name: output.read(name).num_rows for name in summary.rows} == dict(summary.rows)
+    assert set(summary.rows) == {"users", "items", "interactions", "truth"}
+    assert summary.rows["truth"] == summary.rows["users"] * summary.rows["items"]
+    assert f"{summary.counts['interactions']:,} interactions" in said[0]
+
+
+def write_reviews(folder: Path, files: int = 2, lines: int = 40) -> None:
+    folder.mkdir()
+    for number in range(files):
+        reviews = [
+            {"reviewerID": f"A{line % 7}", "asin": f"B{number}{line}", "overall": 5.0, "unixReviewTime": 10**9 + line}
+            for line in range(lines)
+        ]
+        text = "".join(json.dumps(row) + "\n" for row in reviews)
+        (folder / f"reviews_{number}.json").write_text(text)
+    (folder / "meta_0.json").write_text('{"asin": "B00", "title": "Kettle &amp; cup"}\n')
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
+def test_files_of_lines_are_read_through_ray(tmp_path: Path) -> None:
+    write_reviews(tmp_path / "raw")
+    config = load_config(None, ["data.format=amazon2018", f"data.path={tmp_path / 'raw'}", f"run={tmp_path / 'run'}"])
+    output = prepared(config)
+    counts = output.manifest()["counts"]
+    assert (counts["users"], counts["items"], counts["interactions"]) == (7, 80, 80)
+    assert counts["items_unknown"] == 79
+    assert output.read("items")["title"][0].as_py() == "Kettle & cup"
+    times = output.read("interactions").to_pandas().groupby("user")["timestamp"]
+    assert all(values.is_monotonic_increasing for _, values in times)
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
+def test_a_malformed_line_stops_the_run_with_its_file_and_line(tmp_path: Path) -> None:
+    write_reviews(tmp_path / "raw")
+    with (tmp_path / "raw" / "reviews_1.json").open("a") as stream:
+        stream.write("{\n")
+    config = load_config(None, ["data.format=amazon2018", f"data.path={tmp_path / 'raw'}", f"run={tmp_path / 'run'}"])
+    with pytest.raises(DataError, match=r"reviews_1\.json:41: not a JSON object"):
+        prepared(config)
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
+def test_an_error_inside_a_ray_task_reaches_the_user_as_a_sentence(tmp_path: Path) -> None:
+    write_reviews(tmp_path / "raw")
+    (tmp_path / "raw" / "reviews_1.json").write_bytes(b"")
+    config = load_config(None, ["data.format=amazon2018", f"data.path={tmp_path / 'raw'}", f"run={tmp_path / 'run'}"])
+    with pytest.raises(DataError, match=r"reviews_1\.json is empty; download or write it again"):
+        prepared(config)
