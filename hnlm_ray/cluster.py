@@ -33,9 +33,7 @@ def connect(config: ClusterConfig) -> None:
 
     if ray.is_initialized():
         return
-    # Ray reads these when it starts: one summary line per stage is ours, not a bar per operator.
-    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    _quiet()
     address = config.address or os.environ.get("RAY_ADDRESS")
     options = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     try:
@@ -52,6 +50,20 @@ def connect(config: ClusterConfig) -> None:
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = address or "a local Ray"
         raise ResourceError(f"cannot reach {where} ({error})", "start it, or set cluster.address=null") from error
+
+
+def _quiet() -> None:
+    """Leave the console to one summary line per stage; Ray keeps its own words in its log files."""
+    # Ray and vLLM read these when they start.
+    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    import ray.data  # noqa: F401  (sets up its loggers when it is imported)
+
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    for handler in logging.getLogger("ray.data").handlers:
+        if type(handler).__name__ == "PlainRayHandler":  # the console; the other handlers write files
+            handler.setLevel(logging.ERROR)
 
 
 @contextlib.contextmanager

@@ -154,6 +154,8 @@ class LLMConfig(_Section):
     max_reject_rate: Fraction = 0.05
     """Share of rows without a usable answer above which a stage fails."""
     cpu_kv_cache_gib: Positive = 1
+    cpu_threads: Positive = 2
+    """Threads of one engine on a CPU."""
     http: HttpConfig = HttpConfig()
 
     @model_validator(mode="after")
@@ -180,6 +182,8 @@ class EmbedConfig(_Section):
     max_model_len: Positive = 256
     """Tokens of a text; what is longer is cut."""
     cpu_kv_cache_gib: Positive = 1
+    cpu_threads: Positive = 2
+    """Threads of one engine on a CPU."""
     engine_kwargs: dict[str, Any] = Field(default_factory=dict)
     """Further vLLM engine arguments, passed as they are."""
 

@@ -139,9 +139,13 @@ def _processor(
 
     options: dict[str, Any] = {}
     if config.accelerator == "cpu":
-        engine_kwargs = {"enforce_eager": True, "distributed_executor_backend": "mp", **engine_kwargs}
+        # One process for one device: a worker of its own would leave the scheduler spinning on a core.
+        backend = "uni" if tensor_parallel == 1 else "mp"
+        engine_kwargs = {"enforce_eager": True, "distributed_executor_backend": backend, **engine_kwargs}
         options["placement_group_config"] = {"bundles": [{"CPU": 1}] * tensor_parallel}
-        options["runtime_env"] = {"env_vars": {"VLLM_CPU_KVCACHE_SPACE": str(config.cpu_kv_cache_gib)}}
+        # Ray would give the engine as many threads as it asks CPUs for: one.
+        threads, cache = str(config.cpu_threads), str(config.cpu_kv_cache_gib)
+        options["runtime_env"] = {"env_vars": {"VLLM_CPU_KVCACHE_SPACE": cache, "OMP_NUM_THREADS": threads}}
     return vLLMEngineProcessorConfig(
         model_source=model,
         task_type=task,
