@@ -26,6 +26,8 @@ def check(config: DataConfig) -> list[str]:
     except DataError as error:
         return [str(error)]
     found = []
+    if config.split.strategy == "column" and config.format != "table":
+        found.append(f"data.split.strategy is column, and the format {config.format} has no split; choose another.")
     for number, find in enumerate((interaction_files, item_files)):
         try:
             files = find(folder, config)
@@ -47,8 +49,11 @@ def _check_file(files: Files, path: str, config: DataConfig, kind: int) -> None:
         DataError: the file is empty or not of its format, lacks a column, or begins with a malformed line.
     """
     if config.format == "table":
-        roles = (INTERACTION_ROLES, ITEM_ROLES)[kind]
-        columns_of(config.columns, roles, names_in(files.filesystem, path), path)
+        needs_split = kind == 0 and config.split.strategy == "column"
+        roles = (*(INTERACTION_ROLES, ITEM_ROLES)[kind], *(("split",) if needs_split else ()))
+        chosen = columns_of(config.columns, roles, names_in(files.filesystem, path), path)
+        if needs_split and "split" not in chosen:
+            raise DataError(f"{path} has no split column, and data.split.strategy is column", "set data.columns.split")
         return
     chunk = next(
         read_chunks(files.filesystem, path, 0, header=has_header(config, path), size=_HEAD_BYTES),

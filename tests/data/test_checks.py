@@ -31,6 +31,16 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
     assert "no file items.parquet or items.csv" in problems[1]
 
 
+def test_a_split_of_the_data_must_be_in_the_data(tmp_path: Path) -> None:
+    (tmp_path / "interactions.csv").write_text("user_id,item_id\na,1\n")
+    (tmp_path / "items.csv").write_text("item_id,title\n1,Kettle\n")
+    (problem,) = found(tmp_path, format="table", split={"strategy": "column"})
+    assert "interactions.csv has no split column" in problem
+    (tmp_path / "toy.inter").write_text("user_id:token\titem_id:token\na\t1\n")
+    (problem,) = found(tmp_path, format="recbole", items="", split={"strategy": "column"})
+    assert "the format recbole has no split" in problem
+
+
 def test_the_first_lines_are_looked_at(tmp_path: Path) -> None:
     (tmp_path / "u.data").write_text("1\t2\tthree\t4\n" + "1\t2\t3\t4\n" * 5)
     (tmp_path / "u.item").touch()
