@@ -79,8 +79,7 @@ class HttpEngine:
         return requests.map_batches(
             _Sender,
             fn_constructor_args=(self.config, _Secret(api_key(self.config)), ray.put(call)),
-            compute=ray.data.ActorPoolStrategy(size=1),
-            max_concurrency=_BLOCKS_AT_ONCE,
+            compute=ray.data.ActorPoolStrategy(size=1, max_concurrent_calls_per_actor=_BLOCKS_AT_ONCE),
             batch_size=None,
             batch_format="pyarrow",
         )

@@ -1,9 +1,10 @@
 """The name that a model wrote, matched to the catalogue in three steps: exact, fuzzy, nearest text vector.
 
 1. **Exact**, after :func:`normalised`. Similarity 1.
-2. **Fuzzy**: the catalogue name of the highest token-sort ratio (RapidFuzz: words sorted, then ``1 - d / (|a| + |b|)``
-   with the insert-delete distance d), if at least ``ground.fuzzy``. Partial and token-set scores are not used: a short
-   title inside a long answer would score as high as the right one.
+2. **Fuzzy**: the catalogue name of the highest ratio (RapidFuzz: ``1 - d / (|a| + |b|)``, d the insert-delete
+   distance), as written or with the words sorted, whichever is higher, if at least ``ground.fuzzy``. The first forgives
+   misspelling, the second word order. Token-set and partial scores are not used: a short title inside a long answer
+   would score as high as the right one.
 3. **Vector**: the item of the highest cosine that the user has not met, if at least ``ground.vector``.
 
 The first two ask what the name means and so look at the whole catalogue; if the user has that item in train, the status
@@ -112,27 +113,39 @@ def match_names(answers: Sequence[str], catalogue: Catalogue, fuzzy: float) -> N
         catalogue: the names to match.
         fuzzy: least similarity of step two.
     """
-    from rapidfuzz import fuzz, process
-
     place = {name: index for index, name in enumerate(catalogue.names)}
     keys = [normalised(answer) for answer in answers]
     name = np.array([place.get(key, -1) for key in keys], np.int64)
     exact = name >= 0
     similarity = exact.astype(np.float32)
     rest = np.flatnonzero(~exact)
-    # Words are sorted once here and not at every comparison: this is the token-sort ratio.
-    sorted_names = [" ".join(sorted(text.split())) for text in catalogue.names]
+    sorted_names = [_sorted_words(name) for name in catalogue.names]
     for start in range(0, len(rest) if sorted_names else 0, _BLOCK):
         rows = rest[start : start + _BLOCK]
-        queries = [" ".join(sorted(keys[row].split())) for row in rows]
-        scores = process.cdist(
-            queries, sorted_names, scorer=fuzz.ratio, score_cutoff=100 * fuzzy, dtype=np.float32, workers=-1
+        queries = [keys[row] for row in rows]
+        scores = np.maximum(
+            _ratios(queries, catalogue.names, fuzzy),
+            _ratios([_sorted_words(query) for query in queries], sorted_names, fuzzy),
         )
         best = scores.argmax(axis=1)
-        score = scores[np.arange(len(rows)), best] / 100
+        score = scores[np.arange(len(rows)), best]
         hit = (score >= fuzzy) & (score > 0)
         name[rows[hit]], similarity[rows[hit]] = best[hit], score[hit]
     return NameMatches(answers, catalogue, name, similarity, exact)
+
+
+def _sorted_words(text: str) -> str:
+    return " ".join(sorted(text.split()))
+
+
+def _ratios(queries: list[str], names: list[str], least: float) -> npt.NDArray[np.float32]:
+    """(queries, names) similarities in [0, 1]; those below ``least`` are 0."""
+    from rapidfuzz import fuzz, process
+
+    scores: npt.NDArray[np.float32] = process.cdist(
+        queries, names, scorer=fuzz.ratio, score_cutoff=100 * least, dtype=np.float32, workers=-1
+    )
+    return scores / np.float32(100)
 
 
 def ground(

@@ -136,7 +136,7 @@ def test_a_prompt_that_cannot_fit_fails_alone_and_the_columns_stay(ray_session: 
     titles = ["Title 7 " + "x" * 150 if number == 7 else f"Title {number}" for number in range(N)]
     renderer = ItemRenderer(asked.renderer.items.set_column(0, "title", pa.array(titles)), ProfilesConfig())
     asked = Request(asked.rows, renderer, 64)
-    answers, _ = ask(tmp_path, plain_reply, asked, max_model_len=280, max_reject_rate=0.05)
+    answers, _ = ask(tmp_path, plain_reply, asked, max_model_len=220, max_reject_rate=0.05)
     rows = answers.to_pylist()
     assert [row["id"] for row in rows if row["status"] != "ok"] == [7]
     assert rows[7]["status"] == "failed"

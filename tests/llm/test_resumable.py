@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -116,9 +117,10 @@ def test_killed_half_way_it_computes_only_what_is_missing(tmp_path: Path) -> Non
     from . import killed_run
 
     log, script = tmp_path / "log", Path(__file__).with_name("killed_run.py")
-    environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
 
     def start(delay: str, cpus: str) -> subprocess.Popen[str]:
+        # A Ray of its own in a short path, since sockets lie in it; not that of the session.
+        environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": tempfile.mkdtemp(prefix="hnlm")}
         command = [sys.executable, str(script), str(tmp_path), str(log), delay, cpus]
         return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True)
 
