@@ -6,11 +6,14 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from hnlm_ray.serving.recommender import Recommender
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(1200)]
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,9 +34,11 @@ from ray.cluster_utils import Cluster
 from ray.job_submission import JobSubmissionClient
 
 entrypoints = json.loads(sys.argv[1])
-head = {"num_cpus": 0, "include_dashboard": True, "dashboard_port": 0, "object_store_memory": 2**28}
+# A folder of its own: in the usual one, Ray notes the latest cluster for everybody on this machine to join.
+head = {"num_cpus": 0, "include_dashboard": True, "dashboard_port": 0, "object_store_memory": 2**28,
+        "temp_dir": sys.argv[2]}
 cluster = Cluster(initialize_head=True, head_node_args=head)
-cluster.add_node(num_cpus=6, object_store_memory=2**28)
+cluster.add_node(num_cpus=4, object_store_memory=2**28)
 outcomes = []
 try:
     client = JobSubmissionClient("http://" + cluster.head_node.webui_url)
@@ -54,6 +59,21 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cluster") / "run"
 
 
+def _on_a_cluster(entrypoints: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run the script in a process of its own, because the test session has a Ray and a driver knows only one."""
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    # Short, for the path of a socket has at most 107 characters.
+    with tempfile.TemporaryDirectory(prefix="hnlm", ignore_cleanup_errors=True) as folder:
+        return subprocess.run(
+            [sys.executable, "-c", SCRIPT, json.dumps(entrypoints), folder],
+            capture_output=True,
+            text=True,
+            timeout=1100,
+            check=False,
+            env=environment | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"},
+        )
+
+
 @pytest.fixture(scope="module")
 def outcomes(run_folder: Path) -> list[dict[str, object]]:
     """One cluster for a stage alone, then everything, then a mistake."""
@@ -63,16 +83,7 @@ def outcomes(run_folder: Path) -> list[dict[str, object]]:
         f"{sys.executable} {ROOT}/jobs/pipeline.py {quoted}",
         f"{sys.executable} {ROOT}/jobs/train.py {quoted} train.worker=2",
     ]
-    # The test session has a Ray of its own, and a driver knows one cluster only.
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, json.dumps(entrypoints)],
-        capture_output=True,
-        text=True,
-        timeout=500,
-        check=False,
-        env=environment | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"},
-    )
+    done = _on_a_cluster(entrypoints)
     lines = [line for line in done.stdout.splitlines() if line.startswith("OUTCOMES")]
     assert lines, done.stderr[-4000:]
     found: list[dict[str, object]] = json.loads(lines[-1].removeprefix("OUTCOMES"))
@@ -80,7 +91,6 @@ def outcomes(run_folder: Path) -> list[dict[str, object]]:
     return found
 
 
-@pytest.mark.ray
 def test_one_stage_and_then_the_rest_run_on_the_cluster(outcomes: list[dict[str, object]], run_folder: Path) -> None:
     for outcome in outcomes[:2]:
         assert outcome["status"] == "SUCCEEDED", outcome["logs"]
@@ -96,7 +106,6 @@ def test_one_stage_and_then_the_rest_run_on_the_cluster(outcomes: list[dict[str,
     assert len(recommender.recommend("nobody", 5).items) == 5
 
 
-@pytest.mark.ray
 def test_a_mistake_is_one_sentence_in_the_log_of_the_job(outcomes: list[dict[str, object]]) -> None:
     assert outcomes[2]["status"] == "FAILED"
     assert outcomes[2]["code"] == 2
