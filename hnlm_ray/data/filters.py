@@ -14,7 +14,8 @@ Mask = npt.NDArray[np.bool_]
 
 def keep_rated(rating: npt.NDArray[np.floating], minimum: float) -> Mask:
     """Rated at least ``minimum``, or not rated at all (NaN)."""
-    return np.isnan(rating) | (rating >= minimum)
+    kept: Mask = np.isnan(rating) | (rating >= minimum)
+    return kept
 
 
 def keep_dated(timestamp: npt.NDArray[np.int64], present: Mask, first: date | None, last: date | None) -> Mask:

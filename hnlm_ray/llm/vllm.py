@@ -32,6 +32,9 @@ _ERROR = "__inference_error__"
 _Value = TypeVar("_Value")
 
 
+_CPU_BATCH_TOKENS = 4096
+
+
 class VllmEngine:
     """Generation with the schema of the task enforced token by token."""
 
@@ -139,9 +142,14 @@ def _processor(
 
     options: dict[str, Any] = {}
     if config.accelerator == "cpu":
-        # One process for one device: a worker of its own would leave the scheduler spinning on a core.
-        backend = "uni" if tensor_parallel == 1 else "mp"
-        engine_kwargs = {"enforce_eager": True, "distributed_executor_backend": backend, **engine_kwargs}
+        engine_kwargs = {"enforce_eager": True, "distributed_executor_backend": "mp", **engine_kwargs}
+        if task == "generate":
+            # A prompt in chunks makes vLLM rewind its row's random generator, which a CPU generator cannot do: the
+            # engine dies. So each prompt is read whole.
+            engine_kwargs |= {
+                "enable_chunked_prefill": False,
+                "max_num_batched_tokens": max(_CPU_BATCH_TOKENS, engine_kwargs["max_model_len"]),
+            }
         options["placement_group_config"] = {"bundles": [{"CPU": 1}] * tensor_parallel}
         # Ray would give the engine as many threads as it asks CPUs for: one.
         threads, cache = str(config.cpu_threads), str(config.cpu_kv_cache_gib)
