@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pyarrow as pa
 
@@ -15,9 +16,13 @@ from hnlm_ray.data.lines import Chunk, read_chunks
 from hnlm_ray.data.preparation import prepare_tables, renumber_truth
 from hnlm_ray.data.raw import RAW_INTERACTIONS, RAW_ITEMS, RawData, from_columns, raw_data
 from hnlm_ray.data.table import read_tables
+from hnlm_ray.errors import DataError
 from hnlm_ray.stage import StageContext, StageSummary
 
 __all__ = ["run"]
+
+_FAILURE = pa.field("failure", pa.list_(pa.string()))
+"""Problem and action of a file that cannot be read."""
 
 
 def run(context: StageContext) -> StageSummary:
@@ -57,7 +62,12 @@ def _read(config: Config) -> RawData:
 
 
 def _parse(files: Files, config: DataConfig, parse: Parse, schema: pa.Schema) -> pa.Table:
-    """All files as one raw table: one task reads a file in pieces, and others parse the pieces as they come."""
+    """All files as one raw table: one task reads a file in pieces, and others parse the pieces as they come.
+
+    Raises:
+        DataError: a file is damaged or not of its format. It travels as a row: raised inside a task, it would come with
+            Ray's traceback on the console and in its own sentence.
+    """
     import ray
 
     if not files.paths:
@@ -66,11 +76,14 @@ def _parse(files: Files, config: DataConfig, parse: Parse, schema: pa.Schema) ->
     def pieces(names: pa.Table) -> Iterator[pa.Table]:
         for row in names.to_pylist():
             header = has_header(config, row["path"])
-            for chunk in read_chunks(files.filesystem, row["path"], row["number"], header=header):
-                yield pa.table({name: [value] for name, value in vars(chunk).items()})
+            try:
+                for chunk in read_chunks(files.filesystem, row["path"], row["number"], header=header):
+                    yield _piece(chunk)
+            except DataError as error:
+                yield _piece(Chunk(row["path"], row["number"], 1, b""), error)
 
     def parsed(chunks: pa.Table) -> pa.Table:
-        return pa.concat_tables([schema.empty_table(), *(parse(Chunk(**row)) for row in chunks.to_pylist())])
+        return pa.concat_tables([_parsed(row, parse, schema) for row in chunks.to_pylist()])
 
     names = [{"path": path, "number": number} for number, path in enumerate(files.paths)]
     dataset = (
@@ -79,4 +92,28 @@ def _parse(files: Files, config: DataConfig, parse: Parse, schema: pa.Schema) ->
         .map_batches(pieces, batch_size=1, batch_format="pyarrow", num_cpus=0.5)
         .map_batches(parsed, batch_size=1, batch_format="pyarrow", num_cpus=1)
     )
-    return pa.concat_tables([schema.empty_table(), *ray.get(dataset.to_arrow_refs())])
+    empty = schema.append(_FAILURE).empty_table()
+    rows = pa.concat_tables([empty, *ray.get(dataset.to_arrow_refs())])
+    for problem, action in rows["failure"].drop_null().slice(0, 1).to_pylist():
+        raise DataError(problem, action)
+    return rows.drop_columns("failure")
+
+
+def _piece(chunk: Chunk, error: DataError | None = None) -> pa.Table:
+    """A row of a chunk, or of why there is none."""
+    failure = pa.array([None if error is None else [error.problem, error.action]], _FAILURE.type)
+    return pa.table({**{name: [value] for name, value in vars(chunk).items()}, "failure": failure})
+
+
+def _parsed(row: dict[str, Any], parse: Parse, schema: pa.Schema) -> pa.Table:
+    """The raw rows of a piece and a column of nulls, or one row with the failure."""
+    failure = row.pop("failure")
+    rows = schema.empty_table()
+    if failure is None:
+        try:
+            rows = parse(Chunk(**row))
+        except DataError as error:
+            failure = [error.problem, error.action]
+    if failure is not None:
+        rows = pa.Table.from_pylist([{}], schema=schema)
+    return rows.append_column(_FAILURE, pa.array([failure] * rows.num_rows, _FAILURE.type))

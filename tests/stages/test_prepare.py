@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -71,9 +72,21 @@ def test_a_malformed_line_stops_the_run_with_its_file_and_line(tmp_path: Path) -
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_session")
-def test_an_error_inside_a_ray_task_reaches_the_user_as_a_sentence(tmp_path: Path) -> None:
-    write_reviews(tmp_path / "raw")
-    (tmp_path / "raw" / "reviews_1.json").write_bytes(b"")
-    config = load_config(None, ["data.format=amazon2018", f"data.path={tmp_path / 'raw'}", f"run={tmp_path / 'run'}"])
-    with pytest.raises(DataError, match=r"reviews_1\.json is empty; download or write it again"):
-        prepared(config)
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("reviews_1.json", b"", "is empty"),
+        ("reviews_1.json.gz", gzip.compress(bytes(range(256)) * 4096)[:300], "cannot be read"),
+    ],
+    ids=["found by the task that reads", "damaged in the middle"],
+)
+def test_an_error_inside_a_ray_task_reaches_the_user_as_a_sentence(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, content: bytes, problem: str
+) -> None:
+    write_reviews(tmp_path / "raw", files=1)
+    (tmp_path / "raw" / name).write_bytes(content)
+    options = ["data.format=amazon2018", f"data.path={tmp_path / 'raw'}", "data.interactions=reviews_*"]
+    with pytest.raises(DataError, match=problem) as caught:
+        prepared(load_config(None, [*options, f"run={tmp_path / 'run'}"]))
+    assert str(caught.value).startswith(str(tmp_path / "raw" / name))
+    assert "Traceback" not in str(caught.value) + "".join(capfd.readouterr())
