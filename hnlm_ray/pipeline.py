@@ -144,11 +144,9 @@ def _execute_stage(
     started = time.monotonic()
     try:
         summary = stage.run(StageContext(config, inputs, stage.artifact, say))
-    except HnlmError:
-        raise
     except Exception as error:
         known = _user_error(error, stage)
-        if known is None:
+        if known is None or known is error:
             raise
         raise known from error
     stage.artifact.commit(
@@ -171,7 +169,8 @@ def _user_error(error: BaseException, stage: PlannedStage) -> HnlmError | None:
         if current is None or id(current) in seen:
             continue
         seen.add(id(current))
-        if isinstance(current, HnlmError):
+        # Ray's own error of a task derives from the task's error too; the one that was raised is its cause.
+        if isinstance(current, HnlmError) and not hasattr(current, "cause"):
             return current
         if isinstance(current, OSError) and current.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             what = f"{stage.name} could not write to {stage.artifact.path}: {current.strerror}"
