@@ -15,11 +15,14 @@ import numpy.typing as npt
 import torch
 from scipy import sparse
 
+from hnlm_ray.errors import ResourceError
 from hnlm_ray.models.lightgcn import edge_weights, mean_of_layers
 from hnlm_ray.training.collectives import sum_over_workers
 from hnlm_ray.training.shard import Shard
 
 __all__ = ["Propagation"]
+
+_MOST_PAIRS = 2**31 - 1
 
 
 class Propagation:
@@ -34,8 +37,15 @@ class Propagation:
             shard: the worker's users.
             layers: L; 0 is matrix factorisation.
             device: where embeddings are.
+
+        Raises:
+            ResourceError: the block has more interactions than an int32 can number.
         """
         train = shard.train
+        if len(train) > _MOST_PAIRS:
+            raise ResourceError(
+                f"one worker would hold {len(train)} interactions, at most {_MOST_PAIRS} fit", "raise train.workers"
+            )
         block = sparse.csr_array(
             (edge_weights(train, shard.item_degrees), train.items, train.offsets), shape=(train.n_users, train.n_items)
         )
