@@ -21,8 +21,11 @@ from hnlm_ray.prompts.render import Task, version
 
 __all__ = ["identity"]
 
-_LLM_RESULT = {"engine", "model", "dtype", "max_model_len", "engine_kwargs", "top_p", "retries"}
-_EMBED_RESULT = {"model", "max_model_len", "engine_kwargs"}
+_LLM_RESULT = {
+    "engine", "model", "dtype", "max_model_len", "engine_kwargs", "top_p", "retries", "retry_temperature",
+    "chat_template_kwargs",
+}  # fmt: skip
+_EMBED_RESULT = {"engine", "model", "pooling", "dtype", "max_model_len", "engine_kwargs"}
 _HEAD_BYTES = 1 << 16
 
 

@@ -88,7 +88,7 @@ def parse(task: Task, text: str, finish_reason: str, error: str = "") -> Answer:
     if finish_reason == "length":
         return _rejected(task, "truncated", "the answer reached the token limit")
     try:
-        form = _FORMS[task].model_validate(json.loads(text))
+        form = _FORMS[task].model_validate(json.loads(text, strict=False))
     except json.JSONDecodeError as problem:
         return _rejected(task, "invalid", f"not JSON: {problem.msg} at character {problem.pos}")
     except (ValidationError, RecursionError) as problem:
