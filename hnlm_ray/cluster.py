@@ -15,25 +15,31 @@ __all__ = ["connect", "connected", "local_cpus", "require"]
 _LEAST_LOCAL_CPUS = 6
 """An engine, Ray Data's small stages, a checkpoint filter and a train worker need slots, not cores."""
 
+_HARMLESS = r"maximum expected startup concurrency|ServeController\.graceful_shutdown"
+"""What Ray says to every driver of a machine with few cores, and at the end of every service."""
+
 
 def local_cpus(config: ClusterConfig) -> int:
     """Logical CPUs that a new local Ray is started with."""
     return config.num_cpus or max(_LEAST_LOCAL_CPUS, os.cpu_count() or 1)
 
 
-def connect(config: ClusterConfig) -> None:
+def connect(config: ClusterConfig) -> bool:
     """Join the configured cluster, the cluster of the job this runs in, or start a local Ray.
 
     No runtime environment is passed: inside a job, Ray refuses one that repeats a key of the job's own.
 
+    Returns:
+        Whether this call connected; False where a connection was there already.
+
     Raises:
         ResourceError: the address does not answer.
     """
+    _quiet()
     import ray
 
     if ray.is_initialized():
-        return
-    _quiet()
+        return False
     address = config.address or os.environ.get("RAY_ADDRESS")
     options = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     try:
@@ -47,20 +53,25 @@ def connect(config: ClusterConfig) -> None:
                 include_dashboard=False,
                 **options,
             )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises a bare Exception when its processes do not come up in time
         where = address or "a local Ray"
         raise ResourceError(f"cannot reach {where} ({error})", "start it, or set cluster.address=null") from error
+    return True
 
 
 def _quiet() -> None:
     """Leave the console to one summary line per stage; Ray keeps its own words in its log files."""
-    # Ray and vLLM read these when they start.
+    # Ray and vLLM read these when they are imported.
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", _HARMLESS)
     import ray.data  # noqa: F401  (sets up its loggers when it is imported)
 
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    for name in ("ray", "ray._private.worker", "ray.llm", "vllm"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    llm = logging.getLogger("ray.llm")
+    if not llm.handlers:  # without one, each module of ray.llm gives itself a handler and the level INFO
+        llm.addHandler(logging.StreamHandler())
     for handler in logging.getLogger("ray.data").handlers:
         if type(handler).__name__ == "PlainRayHandler":  # the console; the other handlers write files
             handler.setLevel(logging.ERROR)
@@ -69,14 +80,13 @@ def _quiet() -> None:
 @contextlib.contextmanager
 def connected(config: ClusterConfig) -> Iterator[None]:
     """:func:`connect`, and leave again what this call joined or started."""
-    import ray
-
-    was_connected = ray.is_initialized()
-    connect(config)
+    is_ours = connect(config)
     try:
         yield
     finally:
-        if not was_connected:
+        if is_ours:
+            import ray
+
             ray.shutdown()
 
 

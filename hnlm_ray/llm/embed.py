@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -15,7 +17,9 @@ __all__ = ["embed_texts"]
 _ACTION = "use another embed.model or embed.dtype"
 
 
-def embed_texts(texts: list[str], embedder: Embedder, folder: Folder, purpose: str) -> npt.NDArray[np.float32]:
+def embed_texts(
+    texts: list[str], embedder: Embedder, folder: Folder, purpose: str, say: Callable[[str], None]
+) -> npt.NDArray[np.float32]:
     """One vector per text.
 
     Args:
@@ -23,6 +27,7 @@ def embed_texts(texts: list[str], embedder: Embedder, folder: Folder, purpose: s
         embedder: the model.
         folder: where work is kept between attempts.
         purpose: for messages.
+        say: gets a line of progress now and then.
 
     Returns:
         (texts, d) float32, each row of unit length.
@@ -41,6 +46,7 @@ def embed_texts(texts: list[str], embedder: Embedder, folder: Folder, purpose: s
         rows_per_block=embedder.rows_per_block,
         needs=embedder.needs(),
         purpose=purpose,
+        say=say,
     )
     errors = [(row, error) for row, error in enumerate(result["error"].to_pylist()) if error]
     if errors:

@@ -93,6 +93,7 @@ def generate(
             rows_per_block=engine.rows_per_block,
             needs=engine.needs(),
             purpose=f"{task} generation",
+            say=say,
         )
         answers = _merged(answers, _checked(task, said, attempt + 1))
         rejected = answers.filter(pc.not_equal(answers["status"], "ok"))["id"]

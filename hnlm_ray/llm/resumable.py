@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from hnlm_ray.cluster import require
 from hnlm_ray.errors import EngineError, ResourceError, StoreError
+from hnlm_ray.heartbeat import heartbeat, rate_line
 from hnlm_ray.store import Artifact
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def resumable_map(
     rows_per_block: int,
     needs: Mapping[str, float],
     purpose: str,
+    say: Callable[[str], None],
 ) -> pa.Table:
     """Apply ``transform`` to every row exactly once, over any number of interrupted attempts.
 
@@ -93,6 +95,7 @@ def resumable_map(
         rows_per_block: rows computed and made durable together.
         needs: resources that ``transform`` holds.
         purpose: for messages.
+        say: gets a line of progress now and then.
 
     Returns:
         One row per request, sorted by id.
@@ -107,7 +110,8 @@ def resumable_map(
     before = len(_committed(folder))
     if before < len(wanted) or _has_pending(folder):
         require({**needs, "CPU": needs.get("CPU", 0.0) + _SPARE_CPUS}, purpose)
-        with _checkpointing(folder), _engine_errors(purpose):
+        look = rate_line(purpose, len(wanted), _RowCount(folder))
+        with _checkpointing(folder), _engine_errors(purpose), heartbeat(look, say):
             _run(transform, folder, rows_per_block)
     results = folder.read("results", schema).sort_by("id")
     if not np.array_equal(results["id"].to_numpy(), wanted):
@@ -115,6 +119,22 @@ def resumable_map(
             f"{folder.path} holds {results.num_rows} results for {len(wanted)} requests", "delete it and run again"
         )
     return results
+
+
+class _RowCount:
+    """Rows in the result files; only the footers of files not seen before are read."""
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+        self.rows: dict[str, int] = {}
+
+    def __call__(self) -> int:
+        paths = set(self.folder.files("results"))
+        self.rows = {path: rows for path, rows in self.rows.items() if path in paths}
+        for path in paths - self.rows.keys():
+            with contextlib.suppress(OSError, pa.ArrowInvalid):  # half-written: the next look counts it
+                self.rows[path] = pq.read_metadata(path, filesystem=self.folder.filesystem).num_rows
+        return sum(self.rows.values())
 
 
 def _run(transform: Callable[[Dataset], Dataset], folder: Folder, rows_per_block: int) -> None:

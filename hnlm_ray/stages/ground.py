@@ -46,7 +46,8 @@ def run(context: StageContext, embedder: Embedder | None = None) -> StageSummary
     left = matches.unnamed
     if len(left):
         used, folder = embedder or embedder_of(config.embed), Folder.of(output, "answers")
-        answer_vectors[left] = embed_texts([answers[row] for row in left], used, folder, "answer vectors")
+        texts = [answers[row] for row in left]
+        answer_vectors[left] = embed_texts(texts, used, folder, "answer vectors", context.say)
     met, vectors = _met(context.inputs["prepare"], len(titles)), Vectors(item_vectors, answer_vectors)
     grounded = ground(negatives, matches, vectors, met, config.ground)
     output.write("grounded", grounded)

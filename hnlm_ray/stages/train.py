@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import pyarrow as pa
 from hnlm_ray.cluster import connected, require
 from hnlm_ray.config import TrainConfig, VariantConfig
 from hnlm_ray.errors import ConfigError, HnlmError, StageError
+from hnlm_ray.heartbeat import heartbeat
 from hnlm_ray.stage import StageContext, StageSummary
 from hnlm_ray.store import Artifact
 from hnlm_ray.tables import HISTORY
@@ -73,7 +75,9 @@ def run(context: StageContext, *, variant: str, seed: int) -> StageSummary:
     )
     context.say(f"{variant}, seed {seed}: {options.workers} worker(s)")
     with connected(context.config.cluster):
-        progress, counts = _train(task, options, context.output)
+        look = functools.partial(_progress_line, context.output, f"{variant}, seed {seed}", chosen.epochs)
+        with heartbeat(look, context.say):
+            progress, counts = _train(task, options, context.output)
     _write_history(progress, context.output)
     context.output.filesystem.delete_dir(f"{context.output.path}/{_STATE}")
     return StageSummary(
@@ -85,6 +89,18 @@ def run(context: StageContext, *, variant: str, seed: int) -> StageSummary:
             "seconds": progress.seconds,
             "valid_ndcg": progress.best_ndcg,
         },
+    )
+
+
+def _progress_line(output: Artifact, what: str, epochs: int) -> str | None:
+    from hnlm_ray.training.checkpoint import latest_progress
+
+    progress = latest_progress(output.filesystem, f"{output.path}/{_STATE}")
+    if progress is None:
+        return None
+    return (
+        f"{what}: epoch {progress.epoch} of at most {epochs}, best valid NDCG@20 {progress.best_ndcg:.4f} "
+        f"at epoch {progress.best_epoch}, {progress.seconds / max(1, progress.epoch):.2f} s per epoch"
     )
 
 

@@ -32,7 +32,7 @@ def run(context: StageContext, embedder: Embedder | None = None) -> StageSummary
         texts = item_texts(context.inputs["prepare"].read("items"))
         context.say(f"item vectors: {len(texts)} texts")
         folder = Folder.of(output, "item_vectors")
-        vectors = embed_texts(texts, embedder or embedder_of(context.config.embed), folder, "item vectors")
+        vectors = embed_texts(texts, embedder or embedder_of(context.config.embed), folder, "item vectors", context.say)
         rows = pa.array(list(vectors.astype(np.float16)), pa.list_(pa.float16()))
         output.write("item_vectors", pa.table({"item": np.arange(len(texts), dtype=np.int32), "vector": rows}))
     clear_work(output)

@@ -13,10 +13,12 @@ from whichever files have them.
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow.fs as pafs
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -28,7 +30,7 @@ from hnlm_ray.training.progress import Progress
 if TYPE_CHECKING:
     from hnlm_ray.training.loop import TrainingLoop
 
-__all__ = ["best_vectors", "restore", "save"]
+__all__ = ["best_vectors", "latest_progress", "restore", "save"]
 
 SHARED = "shared.safetensors"
 _BEST = "best_vectors"
@@ -78,6 +80,23 @@ def best_vectors(folder: Path) -> tuple[torch.Tensor, torch.Tensor, Progress]:
     progress = Progress.from_json(metadata["progress"])
     users = _read_users(folder, 0, int(metadata["n_users"]), names={_BEST})
     return users[_BEST], shared[_BEST], progress
+
+
+def latest_progress(filesystem: pafs.FileSystem, folder: str) -> Progress | None:
+    """The progress of the newest checkpoint below ``folder``, by reading headers alone; None before the first.
+
+    Raises:
+        OSError: a checkpoint vanished or cannot be read.
+        ValueError: it is half-written.
+    """
+    selector = pafs.FileSelector(folder, recursive=True, allow_not_found=True)
+    found = [info.path for info in filesystem.get_file_info(selector) if info.base_name == SHARED]
+    if not found:
+        return None
+    with filesystem.open_input_file(max(found)) as file:
+        # A safetensors file starts with the length of its JSON header, eight bytes, little-endian.
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return Progress.from_json(header["__metadata__"]["progress"])
 
 
 def _state(loop: TrainingLoop) -> dict[str, torch.Tensor]:

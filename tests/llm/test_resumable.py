@@ -38,7 +38,7 @@ def never(dataset):
 
 def run(folder: Folder, transform=squares, rows: pa.Table = ROWS, **needs: float) -> pa.Table:
     return resumable_map(
-        rows, transform, schema=SCHEMA, folder=folder, rows_per_block=8, needs=needs, purpose="squaring"
+        rows, transform, schema=SCHEMA, folder=folder, rows_per_block=8, needs=needs, purpose="squaring", say=print
     )
 
 

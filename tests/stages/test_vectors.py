@@ -63,4 +63,4 @@ def test_a_text_without_a_usable_vector_stops_the_stage(
             return texts.map_batches(bad, batch_format="pyarrow")
 
     with pytest.raises(StageError, match=says):
-        embed_texts(["one", "two"], Bad(), next(folders), "test")
+        embed_texts(["one", "two"], Bad(), next(folders), "test", print)
