@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -18,10 +20,19 @@ if TYPE_CHECKING:
 
 __all__ = ["errors", "listener", "output", "print_estimate", "print_recommendation", "print_status", "summary_line"]
 
-output = Console(highlight=False, soft_wrap=True)
+_LOG_WIDTH = 140
+"""Columns where the output goes into a file or a job's log, which have no width of their own."""
+
+
+def _console(stream: TextIO, *, stderr: bool) -> Console:
+    has_width = stream.isatty() or "COLUMNS" in os.environ
+    return Console(stderr=stderr, highlight=False, soft_wrap=True, width=None if has_width else _LOG_WIDTH)
+
+
+output = _console(sys.stdout, stderr=False)
 """Results."""
 
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+errors = _console(sys.stderr, stderr=True)
 """Progress and problems, so that results can be piped."""
 
 _HEADLINES = (
@@ -48,7 +59,8 @@ def summary_line(name: str, manifest: Mapping[str, Any]) -> str:
     rows = ", ".join(f"{count:,} {table}" for table, count in manifest["rows"].items())
     counts = manifest["counts"]
     shown = [f"{key} {_number(counts[key])}" for key in _HEADLINES if counts.get(key)]
-    return f"{name}: {rows} in {manifest['seconds']:.1f} s" + (f" · {', '.join(shown)}" if shown else "")
+    made = f"{rows} in" if rows else "done in"
+    return f"{name}: {made} {manifest['seconds']:.1f} s" + (f" · {', '.join(shown)}" if shown else "")
 
 
 def print_status(run: Run, title: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pyarrow.fs import LocalFileSystem
 
 from hnlm_ray.config import VariantConfig
 from hnlm_ray.errors import DataError, StoreError
@@ -130,6 +131,12 @@ def test_a_resumed_fit_ends_with_the_bits_of_an_uninterrupted_one(tmp_path: Path
     np.testing.assert_array_equal(users.numpy(), whole.user_vectors)
     np.testing.assert_array_equal(items.numpy(), whole.item_vectors)
     assert progress == whole.progress
+    assert checkpoint.latest_progress(LocalFileSystem(), str(tmp_path)) == whole.progress
+    assert checkpoint.latest_progress(LocalFileSystem(), str(tmp_path / "none")) is None
+    (tmp_path / "9").mkdir()
+    (tmp_path / "9" / checkpoint.SHARED).write_bytes(b"half")
+    with pytest.raises(ValueError, match="Expecting value"):
+        checkpoint.latest_progress(LocalFileSystem(), str(tmp_path))
 
 
 def test_training_stops_when_validation_no_longer_improves_and_keeps_the_best() -> None:

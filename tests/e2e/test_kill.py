@@ -1,0 +1,110 @@
+"""``kill -9`` in every part of a run: the next run finishes it, with no row twice and no row missing."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+
+OPTIONS = [
+    "data.demo={users: 60, items: 48, interactions: 900, seed: 5}",
+    "llm.engine=scripted",
+    "llm.batch_size=16",
+    "embed.engine=scripted",
+    "negatives.per_user=1",
+    "train.workers=2",
+    "train.variants={hnlm: {dim: 8, epochs: 6, validate_every: 1, semantic: true, alpha: 0.1}}",
+    "serve.variant=hnlm",
+]
+KILLED_IN = ("prepare", "item_profiles", "negatives", "train.hnlm.s0", "evaluate", "report")
+LATEST_S = 2.5
+"""A kill comes at a random moment of this long after its stage began."""
+
+
+class Attempt:
+    """One run in a process group of its own."""
+
+    def __init__(self, run: Path) -> None:
+        # A Ray of its own in a short path, since sockets lie in it; not that of the session.
+        environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+        environment |= {"RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": tempfile.mkdtemp(prefix="hnlm"), "COLUMNS": "200"}
+        command = [sys.executable, "-m", "hnlm_ray.cli", "run", f"run={run}", *OPTIONS]
+        self.process = subprocess.Popen(
+            command,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.said: list[str] = []
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.said.append(line)
+
+    def kill_in(self, stage: str, delay: float) -> bool:
+        """Kill the whole group ``delay`` seconds after the stage began; False where the run ended before."""
+        while self.process.poll() is None and not any(line.strip() == f"▸ {stage}" for line in self.said):
+            time.sleep(0.02)
+        try:
+            self.process.wait(delay)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            return True
+        return False
+
+    def finish(self) -> str:
+        code = self.process.wait(300)
+        self.reader.join()
+        text = "".join(self.said)
+        assert code == 0, text
+        return text
+
+
+def tables(run: Path) -> dict[str, pa.Table]:
+    """Every table of every finished stage, without what depends on the clock."""
+    found = {}
+    for path in sorted(run.glob("*/*/*.parquet")):
+        table = pq.read_table(path)
+        kept = [name for name in table.column_names if name not in {"seconds"}]
+        found[str(path.relative_to(run))] = table.select(kept)
+    return found
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pa.Table]:
+    run = tmp_path_factory.mktemp("whole") / "run"
+    Attempt(run).finish()
+    return tables(run)
+
+
+def test_a_run_killed_in_every_part_ends_like_one_that_was_not(
+    tmp_path: Path, uninterrupted: dict[str, pa.Table]
+) -> None:
+    run, moments = tmp_path / "run", random.Random(0)
+    killed = [stage for stage in KILLED_IN if Attempt(run).kill_in(stage, moments.uniform(0, LATEST_S))]
+    assert len(killed) >= 3, "most of the runs ended before they could be killed"
+    Attempt(run).finish()
+    again = tables(run)
+    assert again.keys() == uninterrupted.keys()
+    for name, table in uninterrupted.items():
+        assert again[name].equals(table), name
+    assert not [path for path in run.rglob("_*") if path.name in {"_work", "_ray_train"}]
+    assert "already complete" in Attempt(run).finish()
