@@ -37,13 +37,27 @@ entrypoints = json.loads(sys.argv[1])
 # A folder of its own: in the usual one, Ray notes the latest cluster for everybody on this machine to join.
 head = {"num_cpus": 0, "include_dashboard": True, "dashboard_port": 0, "object_store_memory": 2**28,
         "temp_dir": sys.argv[2]}
+
+
+def submit(client, entrypoint):
+    # The agent that starts jobs comes up a little after the dashboard that takes them.
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return client.submit_job(entrypoint=entrypoint)
+        except RuntimeError as error:
+            if "No available agent" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+
+
 cluster = Cluster(initialize_head=True, head_node_args=head)
 cluster.add_node(num_cpus=4, object_store_memory=2**28)
 outcomes = []
 try:
     client = JobSubmissionClient("http://" + cluster.head_node.webui_url)
     for entrypoint in entrypoints:
-        job = client.submit_job(entrypoint=entrypoint)
+        job = submit(client, entrypoint)
         while not client.get_job_status(job).is_terminal():
             time.sleep(0.5)
         info = client.get_job_info(job)
