@@ -197,6 +197,10 @@ class EmbedConfig(_Section):
 class ProfilesConfig(_Section):
     """What goes into a profile prompt, and how long the answer may be."""
 
+    scope: Literal["pairs", "all"] = "pairs"
+    """``pairs``: users of a pair that ``negatives`` chooses, their latest purchases and the items of the pairs; nothing
+    else is ever shown in a prompt. ``all``: every item and every user, so that other pairs can be chosen later without
+    writing profiles again."""
     max_history: Positive = 20
     """Interactions shown of one user: the latest of the train split."""
     max_feedback: int = Field(default=3, ge=0)

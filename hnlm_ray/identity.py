@@ -45,8 +45,8 @@ def identity(config: Config, kind: str, name: str) -> dict[str, Any]:
         return {"variant": config.train.variants[variant].model_dump(mode="json")}
     rules: dict[str, Callable[[Config], dict[str, Any]]] = {
         "prepare": lambda c: {"data": c.data.model_dump(mode="json"), "files": _files(c.data)},
-        "item_profiles": lambda c: _language_model(c.llm, "item_profile", c.profiles),
-        "user_profiles": lambda c: _language_model(c.llm, "user_profile", c.profiles),
+        "item_profiles": lambda c: {**_language_model(c.llm, "item_profile", c.profiles), **_scope(c)},
+        "user_profiles": lambda c: {**_language_model(c.llm, "user_profile", c.profiles), **_scope(c)},
         "negatives": lambda c: _language_model(c.llm, "negative", c.negatives),
         "vectors": lambda c: _embedding(c.embed),
         "ground": lambda c: {**_embedding(c.embed), "ground": c.ground.model_dump(mode="json")},
@@ -63,6 +63,14 @@ def _language_model(llm: LLMConfig, task: Task, options: BaseModel) -> dict[str,
         "prompt": version(task),
         "options": options.model_dump(mode="json"),
     }
+
+
+def _scope(config: Config) -> dict[str, Any]:
+    """The choice of pairs, where it decides who gets a profile."""
+    if config.profiles.scope == "all":
+        return {}
+    choice = config.negatives.model_dump(mode="json", include={"policy", config.negatives.policy})
+    return {"pairs": choice, "seed": config.seed}
 
 
 def _embedding(embed: EmbedConfig) -> dict[str, Any]:

@@ -26,6 +26,12 @@ def changed(*overrides: str) -> set[str]:
     return {name.split(".")[0] for name in before if before[name] != after.get(name)}
 
 
+def test_profiles_of_everybody_do_not_depend_on_the_pairs() -> None:
+    before, after = prints("profiles.scope=all"), prints("profiles.scope=all", "negatives.per_user=5", "seed=0")
+    assert before["user_profiles"] == after["user_profiles"]
+    assert before["negatives"] != after["negatives"]
+
+
 def test_inputs_come_before_what_reads_them() -> None:
     seen: set[str] = set()
     for stage in plan(Config()).stages:
@@ -48,7 +54,8 @@ def test_without_a_semantic_variant_no_language_model_runs() -> None:
         ("train.workers=4", set()),
         ("serve.port=9000", set()),
         ("ground.fuzzy=0.5", {"ground", "train", "evaluate", "report", "bundle"}),
-        ("negatives.per_user=5", {"negatives", "ground", "train", "evaluate", "report", "bundle"}),
+        ("negatives.per_user=5", {*LLM_STAGES, "train", "evaluate", "report", "bundle"} - {"vectors"}),
+        ("negatives.budget=5", {"negatives", "ground", "train", "evaluate", "report", "bundle"}),
         ("evaluate.cutoffs=[5]", {"evaluate", "report", "bundle"}),
         ("seed=1", {"prepare", *LLM_STAGES, "train", "evaluate", "report", "bundle"}),
         ("data.min_rating=4", {"prepare", *LLM_STAGES, "train", "evaluate", "report", "bundle"}),

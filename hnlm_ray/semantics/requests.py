@@ -27,6 +27,7 @@ __all__ = [
     "item_requests",
     "negative_requests",
     "profile_texts",
+    "shown_to_pairs",
     "train_rows",
     "user_requests",
 ]
@@ -80,6 +81,25 @@ def user_requests(interactions: pa.Table, limits: ProfilesConfig) -> pa.Table:
     )
 
 
+def shown_to_pairs(
+    by_user: pa.Table, pairs: npt.NDArray[np.int64], n_items: int
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    """Whose profiles the prompts of the chosen pairs can show.
+
+    Args:
+        by_user: from :func:`user_requests`.
+        pairs: from :func:`hnlm_ray.semantics.pairs.choose_pairs`.
+        n_items: items of the catalogue.
+
+    Returns:
+        A mask over the rows of ``by_user``: users of a pair. Items in ascending order: those of the pairs, and those in
+        the shown history of these users, from which their profiles are written.
+    """
+    users = np.isin(by_user["id"].to_numpy(), pairs // n_items)
+    histories = by_user["items"].filter(pa.array(users)).combine_chunks().flatten().to_numpy()
+    return users, np.union1d(histories.astype(np.int64), pairs % n_items)
+
+
 def negative_requests(pairs: npt.NDArray[np.int64], n_items: int) -> pa.Table:
     """One row per pair number: ``id``, and the ``user`` and ``item`` that it stands for."""
     user, item = (pairs // n_items).astype(np.int32), (pairs % n_items).astype(np.int32)
@@ -95,12 +115,12 @@ def profile_texts(profiles: pa.Table, key: str, size: int) -> tuple[pa.Array, in
         size: how many items or users there are.
 
     Returns:
-        A string array of ``size``, and how many of them are "".
+        A string array of ``size``, and how many of the rows of ``profiles`` are not ``ok``.
     """
     texts = np.full(size, "", dtype=object)
     usable = profiles.filter(pc.equal(profiles["status"], "ok"))
     texts[usable[key].to_numpy()] = usable["summary"].to_pylist()
-    return pa.array(texts, pa.string()), int((texts == "").sum())
+    return pa.array(texts, pa.string()), profiles.num_rows - usable.num_rows
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A profile of every item, written by the language model from the catalogue and train reviews."""
+"""A profile of every item in ``profiles.scope``, written by the language model from the catalogue and train reviews."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from hnlm_ray.llm.engines import engine_of
 from hnlm_ray.llm.generate import Request, answer_counts, generate
 from hnlm_ray.llm.protocol import Engine
 from hnlm_ray.llm.resumable import clear_work
-from hnlm_ray.semantics.requests import ItemRenderer, item_requests
+from hnlm_ray.semantics.profiled import profiled
+from hnlm_ray.semantics.requests import ItemRenderer
 from hnlm_ray.stage import StageContext, StageSummary
 
 __all__ = ["run"]
 
 
 def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
-    """Write ``item_profiles``: one row per item. A run that was killed is resumed from the output folder.
+    """Write ``item_profiles``: one row per item in ``profiles.scope``. A killed run is resumed.
 
     Args:
         context: with the input ``prepare``.
@@ -27,9 +28,8 @@ def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
     config, output, prepared = context.config, context.output, context.inputs["prepare"]
     if not output.has("item_profiles"):
         items = prepared.read("items")
-        interactions = prepared.read("interactions", ["item", "timestamp", "review", "split"])
         request = Request(
-            rows=item_requests(interactions, items.num_rows, config.profiles),
+            rows=profiled(config, prepared.read("interactions"), items.num_rows).items,
             renderer=ItemRenderer(items, config.profiles),
             max_output_tokens=config.profiles.max_output_tokens,
             temperature=config.profiles.temperature,

@@ -1,4 +1,4 @@
-"""A profile of every user, written by the language model from the latest train interactions and item profiles."""
+"""A profile of each user in ``profiles.scope``, written by the language model from purchases and item profiles."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from hnlm_ray.llm.engines import engine_of
 from hnlm_ray.llm.generate import Request, answer_counts, generate
 from hnlm_ray.llm.protocol import Engine
 from hnlm_ray.llm.resumable import clear_work
-from hnlm_ray.semantics.requests import UserRenderer, profile_texts, user_requests
+from hnlm_ray.semantics.profiled import profiled
+from hnlm_ray.semantics.requests import UserRenderer, profile_texts
 from hnlm_ray.stage import StageContext, StageSummary
 
 __all__ = ["run"]
 
 
 def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
-    """Write ``user_profiles``: one row per user with a train interaction. A killed run is resumed.
+    """Write ``user_profiles``: one row per user in ``profiles.scope`` with a train row. A killed run is resumed.
 
     An item whose profile is not ``ok`` is shown by title and categories only; ``items_without_profile`` counts them.
 
@@ -32,7 +33,7 @@ def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
     texts, without = profile_texts(item_profiles, "item", items.num_rows)
     if not output.has("user_profiles"):
         request = Request(
-            rows=user_requests(prepared.read("interactions"), config.profiles),
+            rows=profiled(config, prepared.read("interactions"), items.num_rows).users,
             renderer=UserRenderer(items, texts, config.profiles),
             max_output_tokens=config.profiles.max_output_tokens,
             temperature=config.profiles.temperature,

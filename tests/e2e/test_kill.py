@@ -105,6 +105,6 @@ def test_a_run_killed_in_every_part_ends_like_one_that_was_not(
     again = tables(run)
     assert again.keys() == uninterrupted.keys()
     for name, table in uninterrupted.items():
-        assert again[name].equals(table), name
+        assert repr(again[name].to_pylist()) == repr(table.to_pylist()), name  # where NaN is like NaN
     assert not [path for path in run.rglob("_*") if path.name in {"_work", "_ray_train"}]
     assert "already complete" in Attempt(run).finish()
