@@ -67,7 +67,7 @@ def _quiet() -> None:
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", _HARMLESS)
     import ray.data  # noqa: F401  (sets up its loggers when it is imported)
 
-    for name in ("ray", "ray._private.worker", "ray.llm", "vllm"):
+    for name in ("ray", "ray._private.worker", "ray._private.services", "ray.llm", "vllm"):
         logging.getLogger(name).setLevel(logging.ERROR)
     llm = logging.getLogger("ray.llm")
     if not llm.handlers:  # without one, each module of ray.llm gives itself a handler and the level INFO

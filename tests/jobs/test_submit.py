@@ -29,14 +29,18 @@ OVERRIDES = [
 ]
 
 SCRIPT = """
-import json, sys, time
+import json, socket, sys, time
 from ray.cluster_utils import Cluster
 from ray.job_submission import JobSubmissionClient
 
 entrypoints = json.loads(sys.argv[1])
-# A folder of its own: in the usual one, Ray notes the latest cluster for everybody on this machine to join.
-head = {"num_cpus": 0, "include_dashboard": True, "dashboard_port": 0, "object_store_memory": 2**28,
-        "temp_dir": sys.argv[2]}
+
+
+def free_port():
+    # By default every agent wants the same port, and that of another Ray on this machine has it.
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def submit(client, entrypoint):
@@ -51,8 +55,11 @@ def submit(client, entrypoint):
             time.sleep(0.5)
 
 
+# A folder of its own: in the usual one, Ray notes the latest cluster for everybody on this machine to join.
+head = {"num_cpus": 0, "include_dashboard": True, "dashboard_port": 0, "object_store_memory": 2**28,
+        "temp_dir": sys.argv[2], "dashboard_agent_listen_port": free_port()}
 cluster = Cluster(initialize_head=True, head_node_args=head)
-cluster.add_node(num_cpus=4, object_store_memory=2**28)
+cluster.add_node(num_cpus=4, object_store_memory=2**28, dashboard_agent_listen_port=free_port())
 outcomes = []
 try:
     client = JobSubmissionClient("http://" + cluster.head_node.webui_url)
