@@ -56,7 +56,7 @@ def rows(run: Run, stage: str, table: str) -> list[dict[str, Any]]:
 
 def test_item_profiles_name_the_category(run: Run, prepared: Artifact) -> None:
     profiles, items = rows(run, "item_profiles", "item_profiles"), prepared.read("items").to_pylist()
-    assert len(items) >= len(profiles) > 0.9 * len(items)  # an item that no prompt shows needs no profile
+    assert len(items) >= len(profiles) > 0.8 * len(items)  # an item that no prompt shows needs no profile
     named = [items[row["item"]]["categories"][-1] in row["summary"] for row in profiles]
     assert np.mean(named) >= 0.95
 
