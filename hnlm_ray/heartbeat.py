@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 __all__ = ["Look", "heartbeat", "rate_line"]
 
-EVERY_S = 10.0
+_EVERY_S = 10.0
 """Seconds between two looks: often enough to see life, seldom enough for a job's log."""
 
 Look = Callable[[], str | None]
@@ -17,7 +17,7 @@ Look = Callable[[], str | None]
 
 
 @contextlib.contextmanager
-def heartbeat(look: Look, say: Callable[[str], None], every_s: float = EVERY_S) -> Iterator[None]:
+def heartbeat(look: Look, say: Callable[[str], None], every_s: float = _EVERY_S) -> Iterator[None]:
     """Look every ``every_s`` seconds while the body runs, and say what has changed.
 
     Args:

@@ -15,14 +15,12 @@ from hnlm_ray.errors import EngineError
 from hnlm_ray.llm.protocol import Renderer
 from hnlm_ray.llm.tokens import approximate_budget, chat_budget, chat_tokens, load_tokenizer
 from hnlm_ray.prompts.render import Budget, Prompt
-from hnlm_ray.semantics.pairs import choose_pairs
-from hnlm_ray.semantics.profiled import profiled
+from hnlm_ray.semantics.profiled import items_to_profile, pairs_to_ask, users_to_profile
 from hnlm_ray.semantics.requests import (
     ItemRenderer,
     NegativeRenderer,
     UserRenderer,
     negative_requests,
-    train_rows,
 )
 from hnlm_ray.semantics.texts import item_texts
 
@@ -109,13 +107,11 @@ def _plans(config: Config, items: pa.Table, n_users: int, interactions: pa.Table
     longest = max(profiles.max_profile_chars, negatives.max_profile_chars)
     filler = (_FILLER * math.ceil(longest / len(_FILLER)))[:longest]
     of_items, of_users = pa.array([filler] * n_items), pa.array([filler] * n_users)
-    train = train_rows(interactions)
-    pairs = choose_pairs(train["user"].to_numpy(), train["item"].to_numpy(), n_items, negatives, config.seed)
-    asked = profiled(config, interactions, n_items)
-    by_pair = negative_requests(pairs, n_items)
+    by_item, by_user = (choose(config, interactions, n_items) for choose in (items_to_profile, users_to_profile))
+    by_pair = negative_requests(pairs_to_ask(config, interactions, n_items), n_items)
     return [
-        _Plan("item_profiles", asked.items, ItemRenderer(items, profiles), profiles.max_output_tokens),
-        _Plan("user_profiles", asked.users, UserRenderer(items, of_items, profiles), profiles.max_output_tokens),
+        _Plan("item_profiles", by_item, ItemRenderer(items, profiles), profiles.max_output_tokens),
+        _Plan("user_profiles", by_user, UserRenderer(items, of_items, profiles), profiles.max_output_tokens),
         _Plan(
             "negatives", by_pair, NegativeRenderer(items, of_items, of_users, negatives), negatives.max_output_tokens
         ),

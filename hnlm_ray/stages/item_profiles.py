@@ -6,7 +6,7 @@ from hnlm_ray.llm.engines import engine_of
 from hnlm_ray.llm.generate import Request, answer_counts, generate
 from hnlm_ray.llm.protocol import Engine
 from hnlm_ray.llm.resumable import clear_work
-from hnlm_ray.semantics.profiled import profiled
+from hnlm_ray.semantics.profiled import items_to_profile
 from hnlm_ray.semantics.requests import ItemRenderer
 from hnlm_ray.stage import StageContext, StageSummary
 
@@ -29,7 +29,7 @@ def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
     if not output.has("item_profiles"):
         items = prepared.read("items")
         request = Request(
-            rows=profiled(config, prepared.read("interactions"), items.num_rows).items,
+            rows=items_to_profile(config, prepared.read("interactions"), items.num_rows),
             renderer=ItemRenderer(items, config.profiles),
             max_output_tokens=config.profiles.max_output_tokens,
             temperature=config.profiles.temperature,

@@ -9,7 +9,7 @@ from hnlm_ray.llm.engines import engine_of
 from hnlm_ray.llm.generate import Request, answer_counts, generate
 from hnlm_ray.llm.protocol import Engine
 from hnlm_ray.llm.resumable import clear_work
-from hnlm_ray.semantics.pairs import choose_pairs
+from hnlm_ray.semantics.profiled import pairs_to_ask
 from hnlm_ray.semantics.requests import NegativeRenderer, negative_requests, profile_texts, train_rows
 from hnlm_ray.stage import StageContext, StageSummary
 
@@ -38,11 +38,9 @@ def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
     user_profiles = context.inputs["user_profiles"].read("user_profiles", ["user", *columns])
     item_texts, items_without = profile_texts(item_profiles, "item", items.num_rows)
     user_texts, users_without = profile_texts(user_profiles, "user", n_users)
-    train = train_rows(prepared.read("interactions", ["user", "item", "split"]))
+    interactions = prepared.read("interactions", ["user", "item", "split"])
     if not output.has("negatives"):
-        pairs = choose_pairs(
-            train["user"].to_numpy(), train["item"].to_numpy(), items.num_rows, config.negatives, config.seed
-        )
+        pairs = pairs_to_ask(config, interactions, items.num_rows)
         request = Request(
             rows=negative_requests(pairs, items.num_rows),
             renderer=NegativeRenderer(items, item_texts, user_texts, config.negatives),
@@ -55,7 +53,7 @@ def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
     negatives = output.read("negatives")
     counts = {
         **answer_counts(negatives),
-        "train_pairs": train.num_rows,
+        "train_pairs": train_rows(interactions).num_rows,
         "items_without_profile": items_without,
         "users_without_profile": users_without,
     }

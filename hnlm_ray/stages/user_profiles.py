@@ -6,7 +6,7 @@ from hnlm_ray.llm.engines import engine_of
 from hnlm_ray.llm.generate import Request, answer_counts, generate
 from hnlm_ray.llm.protocol import Engine
 from hnlm_ray.llm.resumable import clear_work
-from hnlm_ray.semantics.profiled import profiled
+from hnlm_ray.semantics.profiled import users_to_profile
 from hnlm_ray.semantics.requests import UserRenderer, profile_texts
 from hnlm_ray.stage import StageContext, StageSummary
 
@@ -33,7 +33,7 @@ def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
     texts, without = profile_texts(item_profiles, "item", items.num_rows)
     if not output.has("user_profiles"):
         request = Request(
-            rows=profiled(config, prepared.read("interactions"), items.num_rows).users,
+            rows=users_to_profile(config, prepared.read("interactions"), items.num_rows),
             renderer=UserRenderer(items, texts, config.profiles),
             max_output_tokens=config.profiles.max_output_tokens,
             temperature=config.profiles.temperature,

@@ -68,5 +68,5 @@ def real_engines(ray_session: None, tmp_path_factory: pytest.TempPathFactory) ->
     raw = Folder.of(output, "item_profile-0").read("results", COMPLETIONS).sort_by("id")
     texts = [f"{name} {number}" for name in ("wooden puzzle", "steel kettle") for number in range(8)]
     texts += ["a word " * 500]
-    vectors = embed_texts(texts, VllmEmbedder(EmbedConfig()), Folder.of(output, "texts"), "test", said.append)
+    vectors = embed_texts(texts, VllmEmbedder(EmbedConfig()), Folder.of(output, "texts"), "test", print)
     return RealEngines(answers, raw, said, texts, vectors)

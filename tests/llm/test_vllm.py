@@ -27,7 +27,7 @@ def test_every_row_comes_out_and_the_one_that_cannot_fit_fails_alone(real_engine
     assert "exceeds" in rows[UNFIT]["reason"]
     ok = [row for row in rows if row["status"] == "ok"]
     assert len(ok) >= 0.9 * (ROWS - 1)
-    assert len(real_engines.said) == 1
+    assert len([line for line in real_engines.said if ": pass " in line]) == 1  # beside lines of progress
 
 
 def test_the_grammar_leaves_compact_json_of_the_form_only(real_engines: RealEngines) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hnlm_ray.config import Config
 from hnlm_ray.semantics.pairs import choose_pairs
-from hnlm_ray.semantics.profiled import profiled
+from hnlm_ray.semantics.profiled import items_to_profile, users_to_profile
 from hnlm_ray.tables import INTERACTIONS
 from hnlm_ray.testing.worlds import random_world
 
@@ -34,21 +34,23 @@ def config(scope: str, **negatives: object) -> Config:
 @given(budget=st.integers(1, 60))
 def test_a_budget_profiles_its_pairs_and_what_their_users_bought_lately(budget: int) -> None:
     table, options = interactions(), config("pairs", policy="budget", budget=budget)
-    found = profiled(options, table, N_ITEMS)
+    found_items, found_users = (choose(options, table, N_ITEMS) for choose in (items_to_profile, users_to_profile))
     train = [row for row in table.to_pylist() if row["split"] == "train"]
     users, items = (np.asarray([row[name] for row in train], np.int32) for name in ("user", "item"))
     pairs = choose_pairs(users, items, N_ITEMS, options.negatives, options.seed)
     owners = sorted(set((pairs // N_ITEMS).tolist()))
-    assert found.users["id"].to_pylist() == owners
+    assert found_users["id"].to_pylist() == owners
     shown = {row["item"] for owner in owners for row in [row for row in train if row["user"] == owner][-3:]}
-    assert found.items["id"].to_pylist() == sorted(shown | set((pairs % N_ITEMS).tolist()))
-    everybody = profiled(config("all"), table, N_ITEMS)
-    assert found.users.to_pylist() == [row for row in everybody.users.to_pylist() if row["id"] in owners]
+    assert found_items["id"].to_pylist() == sorted(shown | set((pairs % N_ITEMS).tolist()))
+    everybody = users_to_profile(config("all"), table, N_ITEMS)
+    assert found_users.to_pylist() == [row for row in everybody.to_pylist() if row["id"] in owners]
 
 
 @pytest.mark.parametrize("policy", ["all", "per_user"])
 def test_without_a_budget_every_user_has_a_profile(policy: str) -> None:
     table = interactions()
-    everybody, found = profiled(config("all"), table, N_ITEMS), profiled(config("pairs", policy=policy), table, N_ITEMS)
-    assert everybody.items["id"].to_pylist() == list(range(N_ITEMS))
-    assert found.users.equals(everybody.users)
+    assert items_to_profile(config("all"), table, N_ITEMS)["id"].to_pylist() == list(range(N_ITEMS))
+    found, everybody = (
+        users_to_profile(options, table, N_ITEMS) for options in (config("pairs", policy=policy), config("all"))
+    )
+    assert found.equals(everybody)
