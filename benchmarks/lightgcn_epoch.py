@@ -18,11 +18,11 @@ from itertools import islice
 import numpy as np
 import torch
 
-from hnlm_ray.config import VariantConfig
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.training.batches import Batch
 from hnlm_ray.training.loop import TrainingLoop
 from hnlm_ray.training.shard import Shard
+from hnlm_ray.variants import VariantConfig
 
 ML_1M = (6040, 3629, 650_000, 40)
 """Users, items, pairs drawn before duplicates fall away, steps to time: the size of ml-1m's train split."""
@@ -59,7 +59,7 @@ def textbook_step(train: Interactions, loop: TrainingLoop, variant: VariantConfi
 
     def step(batch: Batch) -> float:
         layers = [table]
-        for _ in range(variant.layers):
+        for _ in range(variant.backbone.layers):
             layers.append(torch.sparse.mm(adjacency, layers[-1]))
         final = torch.stack(layers, dim=1).mean(dim=1)
         rows = [torch.from_numpy(batch.users).long()]
@@ -98,7 +98,7 @@ def main(n_users: int, n_items: int, n_pairs: int, steps: int) -> None:
         "items": n_items,
         "pairs": len(train.items),
         "dim": variant.dim,
-        "layers": variant.layers,
+        "layers": variant.backbone.layers,
         "batch_size": variant.batch_size,
         "threads": torch.get_num_threads(),
         "ours_ms_per_step": round(1e3 * ours[1], 1),

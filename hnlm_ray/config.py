@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import difflib
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
+from types import UnionType
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from hnlm_ray.errors import ConfigError
+from hnlm_ray.section import Fraction, Positive, Section
+from hnlm_ray.variants import VariantConfig
 
 __all__ = [
     "ClusterConfig",
@@ -37,15 +40,8 @@ __all__ = [
     "load_config",
 ]
 
-Fraction = typing.Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = typing.Annotated[int, Field(ge=1)]
 
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
-
-
-class ColumnsConfig(_Section):
+class ColumnsConfig(Section):
     """Column names of a plain Parquet or CSV data set. ``null``: the data has no such column."""
 
     user: str = "user_id"
@@ -61,7 +57,7 @@ class ColumnsConfig(_Section):
     description: str | None = "description"
 
 
-class SplitConfig(_Section):
+class SplitConfig(Section):
     """How interactions are divided into train, valid and test."""
 
     strategy: Literal["random", "leave_last_two", "global_time", "column"] = "random"
@@ -77,7 +73,7 @@ class SplitConfig(_Section):
         return self
 
 
-class DemoWorldConfig(_Section):
+class DemoWorldConfig(Section):
     """Size and seed of the generated catalogue."""
 
     users: Positive = 1000
@@ -86,7 +82,7 @@ class DemoWorldConfig(_Section):
     seed: int = 0
 
 
-class DataConfig(_Section):
+class DataConfig(Section):
     """Where raw data is, how it is read, filtered and split."""
 
     format: Literal["demo", "amazon2018", "amazon2023", "yelp", "movielens", "recbole", "table"] = "demo"
@@ -117,7 +113,7 @@ class DataConfig(_Section):
         return self
 
 
-class HttpConfig(_Section):
+class HttpConfig(Section):
     """An OpenAI-compatible endpoint, for ``llm.engine=http``."""
 
     url: str = "http://127.0.0.1:8000/v1"
@@ -127,7 +123,7 @@ class HttpConfig(_Section):
     timeout_s: float = Field(default=120.0, gt=0)
 
 
-class LLMConfig(_Section):
+class LLMConfig(Section):
     """The language model that writes profiles and negatives."""
 
     engine: Literal["vllm", "http", "scripted"] = "vllm"
@@ -165,7 +161,7 @@ class LLMConfig(_Section):
         return self
 
 
-class EmbedConfig(_Section):
+class EmbedConfig(Section):
     """The model that turns text into vectors."""
 
     model: str = "demo"
@@ -194,7 +190,7 @@ class EmbedConfig(_Section):
         return self
 
 
-class ProfilesConfig(_Section):
+class ProfilesConfig(Section):
     """What goes into a profile prompt, and how long the answer may be."""
 
     scope: Literal["pairs", "all"] = "pairs"
@@ -213,7 +209,7 @@ class ProfilesConfig(_Section):
     temperature: float = Field(default=0.0, ge=0.0)
 
 
-class NegativesConfig(_Section):
+class NegativesConfig(Section):
     """Which (user, item) pairs get a written negative, and how."""
 
     policy: Literal["all", "per_user", "budget"] = "per_user"
@@ -226,7 +222,7 @@ class NegativesConfig(_Section):
     """Above 0, so that pairs of one user do not all get the same name."""
 
 
-class GroundConfig(_Section):
+class GroundConfig(Section):
     """How the name that the model wrote is matched to the catalogue."""
 
     fuzzy: Fraction = 0.85
@@ -235,42 +231,13 @@ class GroundConfig(_Section):
     """Least cosine of the text-vector step."""
 
 
-class VariantConfig(_Section):
-    """One way to train; every variant is trained, evaluated and compared."""
-
-    backbone: Literal["mf", "lightgcn"] = "lightgcn"
-    dim: Positive = 64
-    layers: Positive = 3
-    sampler: Literal["uniform"] = "uniform"
-    semantic: bool = False
-    """Use the language model's hard negatives."""
-    alpha: float = Field(default=0.0, ge=0.0, le=1.0)
-    """Share of the aligned semantic vector in the mixed negative (paper, joint objective)."""
-    contrastive_weight: float = Field(default=0.0, ge=0.0)
-    contrastive_temperature: float = Field(default=0.2, gt=0.0)
-    epochs: Positive = 100
-    batch_size: Positive = 2048
-    learning_rate: float = Field(default=1e-3, gt=0.0)
-    l2: float = Field(default=1e-4, ge=0.0)
-    patience: Positive = 10
-    """Validations without a better NDCG@20 before training stops."""
-    validate_every: Positive = 5
-    """Epochs between validations."""
-
-    @model_validator(mode="after")
-    def _semantic_options(self) -> VariantConfig:
-        if not self.semantic and (self.alpha > 0.0 or self.contrastive_weight > 0.0):
-            raise ValueError("alpha and contrastive_weight have no effect without semantic: true")
-        return self
-
-
 _VARIANTS: dict[str, dict[str, Any]] = {
     "uniform": {},
     "hnlm": {"semantic": True, "alpha": 0.1, "contrastive_weight": 0.001},
 }
 
 
-class TrainConfig(_Section):
+class TrainConfig(Section):
     """The CF models to train."""
 
     workers: Positive = 1
@@ -284,7 +251,7 @@ class TrainConfig(_Section):
     )
 
 
-class EvaluateConfig(_Section):
+class EvaluateConfig(Section):
     """Full ranking on held-out interactions."""
 
     cutoffs: tuple[Positive, ...] = (10, 20)
@@ -292,7 +259,7 @@ class EvaluateConfig(_Section):
     """Users ranked at once; bounds memory to ``user_block * items`` scores."""
 
 
-class ServeConfig(_Section):
+class ServeConfig(Section):
     """The recommendation service."""
 
     host: str = "127.0.0.1"
@@ -305,7 +272,7 @@ class ServeConfig(_Section):
     max_queued_requests: Positive = 256
 
 
-class ClusterConfig(_Section):
+class ClusterConfig(Section):
     """The Ray cluster to run on."""
 
     address: str | None = None
@@ -315,7 +282,7 @@ class ClusterConfig(_Section):
     object_store_gib: float = Field(default=1.0, gt=0)
 
 
-class Config(_Section):
+class Config(Section):
     """Everything a run depends on."""
 
     run: str = "runs/demo"
@@ -357,7 +324,7 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
         return Config.model_validate(tree)
     except ValidationError as error:
         source = "the configuration" if path is None else str(path)
-        problems = " | ".join(_explain(tree, detail) for detail in error.errors())
+        problems = " | ".join(_explain(detail) for detail in error.errors())
         raise ConfigError(f"{source}: {problems}", "mend it or see `hnlm run --help`") from error
 
 
@@ -397,26 +364,47 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     node[leaf] = value
 
 
-def _explain(tree: Mapping[str, Any], detail: Any) -> str:
-    path = ".".join(str(part) for part in detail["loc"])
+def _explain(detail: Any) -> str:
+    parts, beside = _place(detail["loc"])
+    path = ".".join(parts)
     if detail["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(detail["loc"][-1]), _keys_beside(detail["loc"]), n=1)
-        hint = f", did you mean {near[0]!r}?" if near else f", there are {', '.join(_keys_beside(detail['loc']))}"
+        near = difflib.get_close_matches(parts[-1], beside, n=1)
+        hint = f", did you mean {near[0]!r}?" if near else f", there are {', '.join(beside)}"
         return f"unknown key {path!r}{hint}"
+    if detail["type"] == "union_tag_invalid":
+        return f"{path}: there is no {detail['ctx']['tag']!r}, there are {detail['ctx']['expected_tags']}"
+    if detail["type"] == "union_tag_not_found":
+        return f"{path}: has no name, expected for example {{name: ...}}"
     message = detail["msg"].removeprefix("Value error, ")
     given = detail["input"]
     shown = f" (got {given!r})" if not isinstance(given, dict | BaseModel) else ""
     return f"{path}: {message}{shown}" if path else f"{message}{shown}"
 
 
-def _keys_beside(location: Sequence[Any]) -> list[str]:
+def _place(location: Sequence[Any]) -> tuple[list[str], list[str]]:
+    """The path that a user writes for an error's location, and the keys that stand beside its last part."""
+    parts: list[str] = []
     section: Any = Config
-    for part in location[:-1]:
-        if isinstance(section, type) and issubclass(section, BaseModel):
-            field = section.model_fields.get(str(part))
+    beside: list[str] = []
+    for part in map(str, location):
+        if isinstance(section, UnionType):
+            chosen = [kind for kind in typing.get_args(section) if _name_of(kind) == part]
+            if chosen:  # pydantic names the member of a union, which a user does not write
+                section = chosen[0]
+                continue
+        parts.append(part)
+        beside = list(section.model_fields) if _is_section(section) else []
+        if _is_section(section):
+            field = section.model_fields.get(part)
             section = field.annotation if field else None
         else:  # a dict of sections, such as train.variants: the key is free, the value has a type
-            section = typing.get_args(section)[-1] if section else None
-    if isinstance(section, type) and issubclass(section, BaseModel):
-        return list(section.model_fields)
-    return []
+            section = (typing.get_args(section) or [None])[-1]
+    return parts, beside
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _name_of(kind: Any) -> Any:
+    return kind.model_fields["name"].default if _is_section(kind) and "name" in kind.model_fields else None

@@ -258,6 +258,6 @@ def _false_negatives(context: StageContext, plan: _Plan, train: Interactions) ->
 def _uniform_fit(config: Config, plan: _Plan) -> Artifact | None:
     """The first fit of a variant with uniform negatives and nothing else."""
     for variant, _, artifact in plan.fits:
-        if config.train.variants[variant].sampler == "uniform" and not config.train.variants[variant].semantic:
+        if config.train.variants[variant].sampler.name == "uniform" and not config.train.variants[variant].semantic:
             return artifact
     return None

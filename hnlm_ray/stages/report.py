@@ -103,7 +103,7 @@ def _stage_line(artifact: Artifact) -> StageLine:
 
 
 def _settings(context: StageContext) -> dict[str, dict[str, str]]:
-    names = ("backbone", "dim", "layers", "sampler", "semantic", "alpha", "contrastive_weight", "learning_rate", "l2")
+    names = ("backbone", "dim", "sampler", "loss", "semantic", "alpha", "contrastive_weight", "learning_rate", "l2")
     return {
         variant: {name: _shown(getattr(options, name)) for name in names}
         for variant, options in context.config.train.variants.items()

@@ -6,7 +6,6 @@ import time
 
 import torch
 
-from hnlm_ray.config import VariantConfig
 from hnlm_ray.samplers.semantic import PairVectors
 from hnlm_ray.samplers.uniform import UniformSampler
 from hnlm_ray.training.batches import BatchStream
@@ -15,6 +14,7 @@ from hnlm_ray.training.model import RecommenderModel
 from hnlm_ray.training.progress import EpochRecord, Progress
 from hnlm_ray.training.shard import Shard
 from hnlm_ray.training.validation import validate
+from hnlm_ray.variants import VariantConfig
 
 __all__ = ["TrainingLoop"]
 

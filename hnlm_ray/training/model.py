@@ -10,7 +10,6 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from hnlm_ray.config import VariantConfig
 from hnlm_ray.models.alignment import Alignment
 from hnlm_ray.models.embeddings import initial_rows
 from hnlm_ray.models.losses import bpr, contrastive, half_squares, mix_negatives
@@ -19,6 +18,7 @@ from hnlm_ray.training.batches import Batch
 from hnlm_ray.training.collectives import replicate, sum_over_workers
 from hnlm_ray.training.propagation import Propagation
 from hnlm_ray.training.shard import Shard
+from hnlm_ray.variants import VariantConfig
 
 __all__ = ["BatchLoss", "RecommenderModel"]
 
@@ -50,7 +50,9 @@ class RecommenderModel(nn.Module):
         rows = initial_rows(seed, "users", shard.first_user, shard.last_user, variant.dim)
         self.users = nn.Parameter(rows.to(device))
         self.items = nn.Parameter(initial_rows(seed, "items", 0, shard.train.n_items, variant.dim).to(device))
-        self.propagation = Propagation(shard, variant.layers if variant.backbone == "lightgcn" else 0, device)
+        self.propagation = Propagation(
+            shard, variant.backbone.layers if variant.backbone.name == "lightgcn" else 0, device
+        )
         self.alignment: Alignment | None = None
         if vectors is not None:
             self.alignment = Alignment(vectors.dim, variant.dim, seed).to(device)

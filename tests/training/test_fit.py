@@ -9,7 +9,6 @@ import pytest
 import torch
 from pyarrow.fs import LocalFileSystem
 
-from hnlm_ray.config import VariantConfig
 from hnlm_ray.errors import DataError, StoreError
 from hnlm_ray.evaluation.ranking import rank_block
 from hnlm_ray.samplers.semantic import PairVectors
@@ -17,8 +16,10 @@ from hnlm_ray.testing.worlds import checkerboard, random_world
 from hnlm_ray.training import checkpoint
 from hnlm_ray.training.fit import FitResult, fit
 from hnlm_ray.training.loop import TrainingLoop
+from hnlm_ray.variants import MF, LightGCN, VariantConfig
 
 TRAIN, VALID = random_world(40, 30, 0.2, 0)
+BACKBONES = {"mf": MF(), "lightgcn": LightGCN()}
 PLAIN = VariantConfig(dim=8, epochs=4, batch_size=64, learning_rate=0.01, validate_every=2)
 SEMANTIC = PLAIN.model_copy(update={"semantic": True, "alpha": 0.3, "contrastive_weight": 0.1})
 
@@ -61,8 +62,8 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others() -> None:
 
 @pytest.mark.parametrize("backbone", ["mf", "lightgcn"])
 def test_alpha_zero_is_the_plain_sampler_bit_for_bit(backbone: str) -> None:
-    off = SEMANTIC.model_copy(update={"alpha": 0.0, "contrastive_weight": 0.0, "backbone": backbone})
-    plain = fit(TRAIN, VALID, PLAIN.model_copy(update={"backbone": backbone}), 0)
+    off = SEMANTIC.model_copy(update={"alpha": 0.0, "contrastive_weight": 0.0, "backbone": BACKBONES[backbone]})
+    plain = fit(TRAIN, VALID, PLAIN.model_copy(update={"backbone": BACKBONES[backbone]}), 0)
     controlled = fit(TRAIN, VALID, off, 0, vectors=pair_vectors())
     assert losses(plain) == losses(controlled)
     assert plain.user_vectors.tobytes() == controlled.user_vectors.tobytes()

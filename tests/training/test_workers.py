@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hnlm_ray.config import VariantConfig
 from hnlm_ray.samplers.semantic import PairVectors
 from hnlm_ray.testing.workers import run_workers
 from hnlm_ray.testing.worlds import random_world
 from hnlm_ray.training import checkpoint
 from hnlm_ray.training.fit import fit
+from hnlm_ray.variants import MF, VariantConfig
 
 TRAIN, VALID = random_world(60, 40, 0.15, 1)
 HALF = VariantConfig(
@@ -26,7 +26,7 @@ HALF = VariantConfig(
     alpha=0.3,
     contrastive_weight=0.1,
 )
-VARIANTS = {"lightgcn": HALF, "mf": HALF.model_copy(update={"backbone": "mf"})}
+VARIANTS = {"lightgcn": HALF, "mf": HALF.model_copy(update={"backbone": MF()})}
 
 
 def vectors() -> PairVectors:
