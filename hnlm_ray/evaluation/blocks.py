@@ -11,15 +11,18 @@ import numpy.typing as npt
 
 from hnlm_ray.evaluation.metrics import METRICS, coverage
 from hnlm_ray.evaluation.ranking import rank_block, rank_scores
+from hnlm_ray.models.popularity import popularity_vectors
 from hnlm_ray.seeds import derive, hash_counters
 
 if TYPE_CHECKING:
     from hnlm_ray.data.interactions import Interactions
+    from hnlm_ray.models.item_item import ItemItem
 
 __all__ = [
     "BlockResult",
     "Evaluation",
     "HeldOut",
+    "ItemItemRanker",
     "RandomRanker",
     "Ranker",
     "VectorRanker",
@@ -70,6 +73,23 @@ class VectorRanker:
 
 
 @dataclass(frozen=True)
+class ItemItemRanker:
+    """Ranks by the votes of the train items.
+
+    Attributes:
+        model: weights between items.
+        train: all train interactions; what else a user has seen is masked, and does not vote.
+    """
+
+    model: ItemItem
+    train: Interactions
+
+    def top(self, start: int, stop: int, seen: Interactions, k: int) -> npt.NDArray[np.int32]:
+        """See :class:`Ranker`."""
+        return rank_scores(self.model.scores(self.train.slice_users(start, stop)), seen, k)
+
+
+@dataclass(frozen=True)
 class RandomRanker:
     """Ranks by chance; the order of a user does not depend on the block it is in.
 
@@ -88,8 +108,7 @@ class RandomRanker:
 
 def popularity_ranker(train: Interactions) -> VectorRanker:
     """Ranks every user's unseen items by their number of train interactions."""
-    counts = train.item_popularity.astype(np.float32)
-    return VectorRanker(np.ones((train.n_users, 1), dtype=np.float32), counts[:, None])
+    return VectorRanker(*popularity_vectors(train))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,90 @@
+"""EASE: a linear item-item model that is solved for, not trained."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from hnlm_ray.errors import DataError, ResourceError
+from hnlm_ray.models.item_item import ItemItem, incidence
+
+if TYPE_CHECKING:
+    from hnlm_ray.data.interactions import Interactions
+
+__all__ = ["MAX_ITEMS", "fit_ease"]
+
+MAX_ITEMS = 46_340
+"""LAPACK numbers the elements of a matrix with 31 bits."""
+
+_ITEM_BLOCK = 1024
+_COPIES = 3
+"""Matrices in memory at the worst moment: the weights, what is written of them, and room for the solver."""
+
+
+def fit_ease(train: Interactions, ridge: float = 500.0) -> ItemItem:
+    """The ridge regression of all items on each other, with nothing on the diagonal (Steck, WWW 2019).
+
+    With ``G = X'X`` the number of common users and ``P = (G + ridge * I)**-1``, equation 8 of the paper is
+    ``B = I - P * diag(1 / diag(P))``, so that ``B_ij = -P_ij / P_jj`` and ``B_jj = 0``. One matrix of float32 holds
+    ``G``, its Cholesky factor, ``P`` and ``B`` in turn.
+
+    Args:
+        train: all train interactions.
+        ridge: lambda of the paper, above 0.
+
+    Returns:
+        Dense weights.
+
+    Raises:
+        ResourceError: a matrix of items by items does not fit.
+        DataError: the ridge is lost to rounding, so that the matrix cannot be factored.
+    """
+    from scipy.linalg.lapack import spotrf, spotri
+
+    _check_size(train.n_items)
+    matrix = _common_users(train)
+    matrix[np.diag_indices_from(matrix)] += ridge
+    # The transpose of a symmetric matrix is the same matrix in the order of LAPACK, which then works in place.
+    factor, failed = spotrf(matrix.T, lower=1, clean=0, overwrite_a=1)
+    if failed:
+        raise DataError(f"a ridge of {ridge:g} is too small to solve for EASE", "raise train.variants.*.backbone.ridge")
+    inverse, _ = spotri(factor, lower=1, overwrite_c=1)
+    weights = inverse.T
+    _mirror_upper(weights)
+    weights /= -weights.diagonal()
+    np.fill_diagonal(weights, 0.0)
+    return ItemItem(weights)
+
+
+def _check_size(n_items: int) -> None:
+    action = "raise data.k_core, or take item_knn, which is sparse"
+    if n_items > MAX_ITEMS:
+        raise ResourceError(f"EASE needs a matrix of items by items, {n_items:,} are over {MAX_ITEMS:,}", action)
+    needed = _COPIES * 4 * n_items**2
+    present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > present:
+        what = f"EASE with {n_items:,} items needs {needed / 2**30:.0f} GiB, this machine has {present / 2**30:.0f}"
+        raise ResourceError(what, action)
+
+
+def _common_users(train: Interactions) -> npt.NDArray[np.float32]:
+    """(n_items, n_items) float32: the number of users who met both items."""
+    met = incidence(train)
+    by_item = met.T.tocsr()
+    common = np.empty((train.n_items, train.n_items), dtype=np.float32)
+    for start in range(0, train.n_items, _ITEM_BLOCK):
+        (by_item[start : start + _ITEM_BLOCK] @ met).toarray(out=common[start : start + _ITEM_BLOCK])
+    return common
+
+
+def _mirror_upper(matrix: npt.NDArray[np.float32]) -> None:
+    """Copy the upper triangle over the lower one, block by block."""
+    for start in range(0, len(matrix), _ITEM_BLOCK):
+        stop = start + _ITEM_BLOCK
+        block = matrix[start:stop, start:stop]
+        lower = np.tril_indices(len(block), -1)
+        block[lower] = block.T[lower]
+        matrix[stop:, start:stop] = matrix[start:stop, stop:].T

@@ -1,0 +1,82 @@
+"""Models in which the items a user met vote for others: the form that ItemKNN and EASE share.
+
+The score of item ``j`` for a user with history ``H`` is the sum of ``weights[i, j]`` over the ``i`` in ``H``. There is
+nothing to keep per user, and scores are made for one block of users at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+    from hnlm_ray.data.interactions import Interactions
+
+__all__ = ["ItemItem", "incidence"]
+
+_DENSE = "item_weights"
+_SPARSE = ("indptr", "indices", "values")
+
+
+def incidence(interactions: Interactions) -> csr_array[np.float32, tuple[int, int]]:
+    """The 0/1 matrix (n_users, n_items) float32 of who met what."""
+    from scipy.sparse import csr_array
+
+    ones = np.ones(len(interactions.items), dtype=np.float32)
+    shape = interactions.n_users, interactions.n_items
+    return csr_array((ones, interactions.items, interactions.offsets), shape=shape)
+
+
+@dataclass(frozen=True)
+class ItemItem:
+    """Item-item weights.
+
+    Attributes:
+        weights: (n_items, n_items) float32, dense or sparse; row: the item met, column: the item scored.
+    """
+
+    weights: npt.NDArray[np.float32] | csr_array[np.float32, tuple[int, int]]
+
+    def scores(self, history: Interactions) -> npt.NDArray[np.float32]:
+        """Scores (B, n_items) float32 of all items for the B users of ``history``."""
+        product = incidence(history) @ self.weights
+        dense: npt.NDArray[np.float32] = product if isinstance(product, np.ndarray) else product.toarray()
+        return dense
+
+    def tensors(self) -> dict[str, npt.NDArray[Any]]:
+        """What goes to disk: ``item_weights``, or ``indptr``, ``indices`` and ``values`` of the compressed rows."""
+        if isinstance(self.weights, np.ndarray):
+            return {_DENSE: self.weights}
+        parts = self.weights.indptr.astype(np.int64), self.weights.indices.astype(np.int32), self.weights.data
+        return dict(zip(_SPARSE, parts, strict=True))
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, npt.NDArray[Any]], n_items: int) -> ItemItem | None:
+        """From :meth:`tensors`; None where they are of another kind of model.
+
+        Raises:
+            ValueError: they do not make weights between ``n_items`` items, or hold values that are not finite.
+        """
+        from scipy.sparse import csr_array
+
+        if _DENSE in tensors:
+            values = tensors[_DENSE]
+            if values.shape != (n_items, n_items):
+                raise ValueError(f"{_DENSE} has shape {values.shape}, expected {(n_items, n_items)}")
+            model = cls(values)
+        elif all(name in tensors for name in _SPARSE):
+            indptr, indices, values = (tensors[name] for name in _SPARSE)
+            model = cls(csr_array((values, indices, indptr), shape=(n_items, n_items)))  # checks the lengths
+            if len(indices) and not 0 <= indices.min() <= indices.max() < n_items:
+                raise ValueError(f"indices span {indices.min()} to {indices.max()}, expected 0 to {n_items - 1}")
+        else:
+            return None
+        if not np.isfinite(values).all():
+            raise ValueError("the weights hold values that are not finite")
+        return model

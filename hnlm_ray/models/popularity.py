@@ -1,0 +1,27 @@
+"""Popularity: every user gets the items that most users met."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from hnlm_ray.data.interactions import Interactions
+
+__all__ = ["popularity_vectors"]
+
+
+def popularity_vectors(train: Interactions) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Vectors of dimension 1 whose inner product is the number of the item's train interactions.
+
+    Args:
+        train: all train interactions.
+
+    Returns:
+        User vectors (n_users, 1) float32, all 1, and item vectors (n_items, 1) float32; exact below 2**24
+        interactions of an item.
+    """
+    counts = train.item_popularity.astype(np.float32)
+    return np.ones((train.n_users, 1), dtype=np.float32), counts[:, None]
