@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from hnlm_ray.errors import ConfigError
 from hnlm_ray.section import Fraction, Positive, Section
-from hnlm_ray.variants import VariantConfig
+from hnlm_ray.variants import ITEM_ITEM, VariantConfig
 
 __all__ = [
     "ClusterConfig",
@@ -250,6 +250,10 @@ class TrainConfig(Section):
         default_factory=lambda: {name: VariantConfig(**options) for name, options in _VARIANTS.items()}
     )
 
+    def seeds_of(self, variant: str) -> tuple[int, ...]:
+        """The seeds that a variant is fitted with: one is enough where nothing is drawn."""
+        return self.seeds if self.variants[variant].is_trained else self.seeds[:1]
+
 
 class EvaluateConfig(Section):
     """Full ranking on held-out interactions."""
@@ -304,6 +308,12 @@ class Config(Section):
         if self.serve.variant not in self.train.variants:
             known = ", ".join(sorted(self.train.variants))
             raise ValueError(f"serve.variant is {self.serve.variant!r}, train.variants has {known}")
+        backbone = self.train.variants[self.serve.variant].backbone.name
+        if backbone in ITEM_ITEM:
+            raise ValueError(
+                f"serve.variant={self.serve.variant} is an item-item baseline ({backbone}), which the service cannot"
+                " load yet: serve another variant"
+            )
         return self
 
 

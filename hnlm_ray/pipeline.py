@@ -195,7 +195,7 @@ def _graph(
         yield "ground", "ground", ("prepare", "vectors", "negatives"), _stage("ground")
     fits = []
     for variant, options in config.train.variants.items():
-        for seed in config.train.seeds:
+        for seed in config.train.seeds_of(variant):
             name = f"train.{variant}.s{seed}"
             reads = ("prepare", "vectors", "ground") if options.semantic else ("prepare",)
             fits.append(name)

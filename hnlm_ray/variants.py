@@ -19,9 +19,11 @@ __all__ = [
     "AHNS",
     "BPR",
     "BSL",
+    "CLOSED_FORM",
     "DENS",
     "DNS",
     "EASE",
+    "ITEM_ITEM",
     "MF",
     "NGCF",
     "SGL",
@@ -163,7 +165,10 @@ Backbone = Annotated[
     BeforeValidator(_by_name),
 ]
 
-CLOSED_FORM = ("popularity", "item_knn", "ease")
+ITEM_ITEM = ("item_knn", "ease")
+"""Backbones whose model is weights between items, without a vector per user."""
+
+CLOSED_FORM = ("popularity", *ITEM_ITEM)
 """Backbones that are computed, not trained."""
 
 
@@ -173,8 +178,10 @@ class Uniform(_Named):
     name: Literal["uniform"] = "uniform"
     negatives: Positive = 1
     rejection: Literal["exact", "skip", "none"] = "exact"
-    """What happens to a draw that the user has met. ``exact``: it cannot happen. ``skip``: the pair is left out of the
-    batch, as implicit and cornac do. ``none``: it is used, as spotlight does."""
+    """What happens to a draw that the user has met. ``exact``: it cannot happen. ``skip``: it counts for nothing, as in
+    implicit and cornac. ``none``: it is used, as in spotlight."""
+    shared: bool = False
+    """One draw for the whole batch, which makes hundreds of negatives cheap; draws that a user has met are masked."""
 
 
 class PopularitySampler(_Named):
@@ -253,7 +260,7 @@ Sampler = Annotated[
 
 
 class BPR(_Named):
-    """``-log sigmoid(s_ui - s_uj)``; with several negatives ``log(1 + sum of exp(s_uj - s_ui))``."""
+    """``-log sigmoid(s_ui - s_uj)``; with several negatives their weighted mean (Rendle et al., UAI 2009)."""
 
     name: Literal["bpr"] = "bpr"
 
@@ -273,11 +280,12 @@ class SampledSoftmax(_Named):
 
 
 class BSL(_Named):
-    """The softmax loss with temperatures of their own for positives and negatives (Wu et al., ICDE 2024)."""
+    """The softmax loss with a power on its denominator: ``-s_ui / t + power * log of the sum`` (Wu et al., ICDE 2024)."""
 
     name: Literal["bsl"] = "bsl"
     temperature: Temperature = 0.2
-    positive_temperature: Temperature = 0.2
+    power: float = Field(default=1.1, gt=0.0)
+    """The ratio of the temperatures of negatives and positives; 1 is the softmax loss."""
 
 
 class SLAtK(_Named):
@@ -292,7 +300,7 @@ class SLAtK(_Named):
 
 
 class PairwiseContrastive(_Named):
-    """``-log(exp(cos_ui / t) / (exp(cos_ui / t) + exp(cos_uj / t)))`` per negative."""
+    """``-log(exp(s_ui / t) / (exp(s_ui / t) + exp(s_uj / t)))`` of cosines."""
 
     name: Literal["pairwise_contrastive"] = "pairwise_contrastive"
     temperature: Temperature = 0.2

@@ -39,6 +39,7 @@ def test_overrides_win_over_the_file(tmp_path: Path) -> None:
         ("train.workers", "is not key.path=value"),
         ("seed.x=1", "seed"),
         ("train.variants.uniform.alpha=0.5", "no effect without semantic"),
+        ("train.variants.hnlm={backbone: ease}", "serve.variant=hnlm is an item-item baseline (ease)"),
     ],
 )
 def test_a_wrong_option_is_one_sentence(override: str, expected: str) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import StageError, StoreError
-from hnlm_ray.evaluation.blocks import HeldOut, VectorRanker
+from hnlm_ray.evaluation.blocks import HeldOut, ItemItemRanker, Ranker, VectorRanker
+from hnlm_ray.models.item_item import ItemItem
 from hnlm_ray.store import Artifact
 
-__all__ = ["read_held_out", "read_ranker", "read_text_vectors", "read_truth"]
+__all__ = ["read_held_out", "read_ranker", "read_text_vectors", "read_truth", "read_vectors"]
+
+_MODEL, _ACTION = "model.safetensors", "delete its folder and train again"
 
 
 def read_held_out(prepare: Artifact) -> dict[str, HeldOut]:
@@ -27,31 +32,50 @@ def read_held_out(prepare: Artifact) -> dict[str, HeldOut]:
     }
 
 
-def read_ranker(fit: Artifact, n_users: int, n_items: int) -> VectorRanker:
-    """The vectors of one fit.
+def read_ranker(fit: Artifact, train: Interactions) -> Ranker:
+    """The ranker of one fit, by vectors or by weights between items.
 
     Raises:
-        StoreError: the file is missing or damaged, or its vectors do not belong to these users and items.
+        StoreError: the file is missing or damaged, or does not belong to these users and items.
     """
+    tensors = _tensors(fit)
+    try:
+        model = ItemItem.from_tensors(tensors, train.n_items)
+    except ValueError as error:
+        raise StoreError(f"{fit.path_of(_MODEL)}: {error}", _ACTION) from error
+    return _vectors(fit, tensors, train.n_users, train.n_items) if model is None else ItemItemRanker(model, train)
+
+
+def read_vectors(fit: Artifact, n_users: int, n_items: int) -> VectorRanker:
+    """The vectors of a fit that has some; errors as in :func:`read_ranker`."""
+    return _vectors(fit, _tensors(fit), n_users, n_items)
+
+
+def _tensors(fit: Artifact) -> dict[str, npt.NDArray[Any]]:
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    path, action = fit.path_of("model.safetensors"), "delete its folder and train again"
-    if not fit.has("model.safetensors"):
-        raise StoreError(f"there is no {path}", action)
+    path = fit.path_of(_MODEL)
+    if not fit.has(_MODEL):
+        raise StoreError(f"there is no {path}", _ACTION)
     try:
-        tensors = load(fit.read_bytes("model.safetensors"))
+        tensors: dict[str, npt.NDArray[Any]] = load(fit.read_bytes(_MODEL))
     except SafetensorError as error:
-        raise StoreError(f"{path} cannot be read ({error})", action) from error
+        raise StoreError(f"{path} cannot be read ({error})", _ACTION) from error
+    return tensors
+
+
+def _vectors(fit: Artifact, tensors: dict[str, npt.NDArray[Any]], n_users: int, n_items: int) -> VectorRanker:
+    path = fit.path_of(_MODEL)
     for name, rows in (("user_vectors", n_users), ("item_vectors", n_items)):
         if name not in tensors or tensors[name].ndim != 2 or len(tensors[name]) != rows:
             found = f"shape {tensors[name].shape}" if name in tensors else "nothing"
-            raise StoreError(f"{path}: {name} has {found}, expected {rows} rows", action)
+            raise StoreError(f"{path}: {name} has {found}, expected {rows} rows", _ACTION)
         if not np.isfinite(tensors[name]).all():
             raise StoreError(f"{path}: {name} holds values that are not finite", "train with a lower learning_rate")
     users, items = tensors["user_vectors"].shape[1], tensors["item_vectors"].shape[1]
     if users != items:
-        raise StoreError(f"{path}: item_vectors has {items} columns, user_vectors has {users}", action)
+        raise StoreError(f"{path}: item_vectors has {items} columns, user_vectors has {users}", _ACTION)
     return VectorRanker(tensors["user_vectors"].astype(np.float32), tensors["item_vectors"].astype(np.float32))
 
 

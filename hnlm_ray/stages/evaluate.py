@@ -26,7 +26,7 @@ from hnlm_ray.evaluation.blocks import (
     popularity_ranker,
 )
 from hnlm_ray.evaluation.false_negatives import hardest_of_rate, nearest_items, pairs_rate, weighted_rate
-from hnlm_ray.evaluation.inputs import read_held_out, read_ranker, read_text_vectors, read_truth
+from hnlm_ray.evaluation.inputs import read_held_out, read_ranker, read_text_vectors, read_truth, read_vectors
 from hnlm_ray.evaluation.metrics import METRICS, SELECTION_CUTOFF
 from hnlm_ray.stage import StageContext, StageSummary
 from hnlm_ray.store import Artifact
@@ -94,7 +94,7 @@ class _Plan:
         """Load the ranker of a number."""
         variant, _ = self.rankers[index]
         if index < len(self.fits):
-            return read_ranker(self.fits[index][2], train.n_users, train.n_items)
+            return read_ranker(self.fits[index][2], train)
         return popularity_ranker(train) if variant == "popularity" else RandomRanker(self.seed)
 
 
@@ -106,7 +106,7 @@ def _plan(context: StageContext) -> _Plan:
     fits = tuple(
         (variant, seed, context.inputs[f"train.{variant}.s{seed}"])
         for variant in config.train.variants
-        for seed in config.train.seeds
+        for seed in config.train.seeds_of(variant)
     )
     cutoffs = tuple(sorted({*config.evaluate.cutoffs, SELECTION_CUTOFF}))
     return _Plan(context.inputs["prepare"], fits, cutoffs, config.evaluate.user_block, config.seed)
@@ -239,7 +239,7 @@ def _false_negatives(context: StageContext, plan: _Plan, train: Interactions) ->
     ]
     uniform = _uniform_fit(context.config, plan)
     if uniform is not None:
-        model = read_ranker(uniform, train.n_users, train.n_items)
+        model = read_vectors(uniform, train.n_users, train.n_items)
         rate = hardest_of_rate(truth, train, model.user_vectors, model.item_vectors, _DNS_CANDIDATES)
         rows.append((f"dns-{_DNS_CANDIDATES}", rate, pairs))
     if "vectors" in context.inputs:
@@ -258,6 +258,7 @@ def _false_negatives(context: StageContext, plan: _Plan, train: Interactions) ->
 def _uniform_fit(config: Config, plan: _Plan) -> Artifact | None:
     """The first fit of a variant with uniform negatives and nothing else."""
     for variant, _, artifact in plan.fits:
-        if config.train.variants[variant].sampler.name == "uniform" and not config.train.variants[variant].semantic:
+        options = config.train.variants[variant]
+        if options.is_trained and options.sampler.name == "uniform" and not options.semantic:
             return artifact
     return None

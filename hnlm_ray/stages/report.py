@@ -105,8 +105,9 @@ def _stage_line(artifact: Artifact) -> StageLine:
 def _settings(context: StageContext) -> dict[str, dict[str, str]]:
     names = ("backbone", "dim", "sampler", "loss", "semantic", "alpha", "contrastive_weight", "learning_rate", "l2")
     return {
-        variant: {name: _shown(getattr(options, name)) for name in names}
+        variant: {name: _shown(getattr(options, name)) if name in read else "\N{EN DASH}" for name in names}
         for variant, options in context.config.train.variants.items()
+        for read in [names if options.is_trained else names[:1]]  # a baseline reads nothing but its backbone
     }
 
 
@@ -120,7 +121,7 @@ def _curves(context: StageContext, baseline: str | None) -> LearningCurves:
     fits = [
         (series, context.inputs[f"train.{name}.s{seed}"].read("history"))
         for series, name in enumerate(names)
-        for seed in train.seeds
+        for seed in train.seeds_of(name)
     ]
     return LearningCurves(names, fits)
 

@@ -20,15 +20,14 @@ from hnlm_ray.store import Artifact
 from hnlm_ray.tables import HISTORY
 
 if TYPE_CHECKING:
-    from hnlm_ray.data.interactions import Interactions
-    from hnlm_ray.samplers.semantic import PairVectors
     from hnlm_ray.training.loop import TrainingLoop
     from hnlm_ray.training.progress import Progress
 
 __all__ = ["MODEL", "run"]
 
 MODEL = "model.safetensors"
-"""Tensors ``user_vectors`` (users, d) and ``item_vectors`` (items, d), float32, of the best epoch."""
+"""Tensors ``user_vectors`` (users, d) and ``item_vectors`` (items, d), float32, of the best epoch; of a baseline, those
+of :func:`hnlm_ray.models.closed_form.closed_form`."""
 
 _STATE = "_ray_train"
 
@@ -48,7 +47,8 @@ class _Task:
 def run(context: StageContext, *, variant: str, seed: int) -> StageSummary:
     """Train one variant with one seed and write its vectors and its learning curve.
 
-    A run whose driver died continues from its last checkpoint, which lies in the artefact's folder.
+    A run whose driver died continues from its last checkpoint, which lies in the artefact's folder. A baseline in
+    closed form is computed here, without workers.
 
     Args:
         context: inputs ``prepare`` and, for a semantic variant, ``ground`` and ``vectors``.
@@ -64,6 +64,8 @@ def run(context: StageContext, *, variant: str, seed: int) -> StageSummary:
     if variant not in options.variants:
         raise ConfigError(f"train.variants has no {variant!r}, it has {sorted(options.variants)}", "add it")
     chosen = options.variants[variant]
+    if not chosen.is_trained:
+        return _compute(context, chosen)
     inputs = context.inputs
     task = _Task(
         prepare=inputs["prepare"],
@@ -88,6 +90,32 @@ def run(context: StageContext, *, variant: str, seed: int) -> StageSummary:
             "epochs": progress.epoch,
             "seconds": progress.seconds,
             "valid_ndcg": progress.best_ndcg,
+        },
+    )
+
+
+def _compute(context: StageContext, variant: VariantConfig) -> StageSummary:
+    """A baseline: its model, and one row of history at epoch 0."""
+    from safetensors.numpy import save
+
+    from hnlm_ray.training.baseline import compute
+    from hnlm_ray.training.inputs import read_splits
+
+    train, valid = read_splits(context.inputs["prepare"])
+    context.say(f"{variant.backbone}: computed from {len(train):,} train interactions")
+    baseline = compute(variant.backbone, train, valid)
+    context.output.write_bytes(MODEL, save(baseline.tensors))
+    row = {"epoch": 0, "seconds": baseline.seconds, "valid_ndcg": baseline.valid_ndcg}
+    row["valid_recall"] = baseline.valid_recall
+    context.output.write("history", pa.Table.from_pylist([row], schema=HISTORY))
+    return StageSummary(
+        rows={"history": 1},
+        counts={
+            "pairs": len(train),
+            "parameters": baseline.parameters,
+            "epochs": 0,
+            "seconds": baseline.seconds,
+            "valid_ndcg": baseline.valid_ndcg,
         },
     )
 
@@ -156,14 +184,15 @@ def _work(config: dict[str, Any]) -> dict[str, int]:
     import torch
 
     from hnlm_ray.training.fit import fit
+    from hnlm_ray.training.inputs import read_pair_vectors, read_splits
 
     task: _Task = config["task"]
     # Ray gives a worker as many threads as it has CPUs, of which a local Ray has more than the machine.
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // ray.train.get_context().get_local_world_size()))
-    train, valid = _splits(task.prepare)
+    train, valid = read_splits(task.prepare)
     checkpoint = ray.train.get_checkpoint()
     arguments: dict[str, Any] = {
-        "vectors": _pair_vectors(task, train.n_items),
+        "vectors": read_pair_vectors(task.ground, task.vectors, train.n_items),
         "device": ray.train.torch.get_device() if task.use_gpu else "cpu",
         "on_validation": _report,
     }
@@ -184,24 +213,6 @@ def _report(loop: TrainingLoop) -> None:
         checkpoint.save(loop, Path(folder))
         metrics = {"epoch": progress.epoch, "valid_ndcg": progress.history[-1].valid_ndcg}
         ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
-
-
-def _splits(prepare: Artifact) -> tuple[Interactions, Interactions]:
-    """Train and valid, without reviews or other text."""
-    from hnlm_ray.data.interactions import Interactions
-
-    n_users, n_items = prepare.read("users", ["user"]).num_rows, prepare.read("items", ["item"]).num_rows
-    table = prepare.read("interactions", ["user", "item", "split"])
-    train, valid = (Interactions.from_table(table, n_users, n_items, splits=(name,)) for name in ("train", "valid"))
-    return train, valid
-
-
-def _pair_vectors(task: _Task, n_items: int) -> PairVectors | None:
-    from hnlm_ray.samplers.semantic import PairVectors
-
-    if task.ground is None or task.vectors is None:
-        return None
-    return PairVectors.from_tables(task.ground.read("grounded"), task.vectors.read("item_vectors"), n_items)
 
 
 def _write_model(checkpoint_folder: Path, output: Artifact) -> Progress:

@@ -1,0 +1,67 @@
+"""A baseline in closed form, computed and measured on validation: what a fit is to the variants that are trained."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
+
+from hnlm_ray.errors import DataError
+from hnlm_ray.evaluation.blocks import HeldOut, ItemItemRanker, Ranker, VectorRanker, evaluate
+from hnlm_ray.evaluation.metrics import SELECTION_CUTOFF
+from hnlm_ray.models.closed_form import closed_form
+from hnlm_ray.models.item_item import ItemItem
+
+if TYPE_CHECKING:
+    from hnlm_ray.data.interactions import Interactions
+    from hnlm_ray.variants import Backbone
+
+__all__ = ["Baseline", "compute"]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A computed baseline.
+
+    Attributes:
+        tensors: of the model file, see :func:`hnlm_ray.models.closed_form.closed_form`.
+        seconds: of the computation, validation excluded.
+        valid_ndcg: validation NDCG@20.
+        valid_recall: validation Recall@20.
+    """
+
+    tensors: dict[str, npt.NDArray[Any]]
+    seconds: float
+    valid_ndcg: float
+    valid_recall: float
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in the model."""
+        return sum(tensor.size for tensor in self.tensors.values())
+
+
+def compute(backbone: Backbone, train: Interactions, valid: Interactions) -> Baseline:
+    """Compute a baseline in this process; there is no seed, since nothing is drawn.
+
+    Args:
+        backbone: one that is not trained.
+        train: all train interactions.
+        valid: the validation interactions of the same users and items.
+
+    Raises:
+        DataError: nothing to count, or EASE with a ridge that is lost to rounding.
+        ResourceError: EASE of more items than fit into memory.
+    """
+    if not len(train.items):
+        raise DataError("the train split is empty", "give more interactions or a smaller held-out share")
+    started = time.monotonic()
+    tensors = closed_form(backbone, train)
+    seconds = time.monotonic() - started
+    model = ItemItem.from_tensors(tensors, train.n_items)
+    ranker: Ranker = VectorRanker(**tensors) if model is None else ItemItemRanker(model, train)
+    found = evaluate(ranker, HeldOut("valid", train, valid), (SELECTION_CUTOFF,))
+    ndcg, recall = (found.mean(name, SELECTION_CUTOFF) for name in ("ndcg", "recall"))
+    return Baseline(tensors, seconds, ndcg, recall)
