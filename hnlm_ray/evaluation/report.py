@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnlm_ray.evaluation.comparison import Difference, VariantResult
-from hnlm_ray.evaluation.plots import SERIES_COLOURS, Curve, horizontal_bars, learning_curves
+from hnlm_ray.evaluation.page import render_page
+from hnlm_ray.evaluation.plots import Curve, horizontal_bars, learning_curves
 from hnlm_ray.evaluation.samples import ItemSample, NegativeSample, UserSample
 
 __all__ = ["FalseNegatives", "LearningCurves", "Report", "StageLine", "StatusShare", "render"]
@@ -158,27 +158,4 @@ class Report:
 
 def render(report: Report) -> str:
     """The page as HTML."""
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"number": _number, "signed": _signed, "duration": _duration, "svg": Markup}
-    template = resources.files("hnlm_ray.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(template).render(
-        report=report, columns=_COLUMNS, chosen=report.chosen, series_colours=SERIES_COLOURS
-    )
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4g}"
-
-
-def _signed(share: float) -> str:
-    return f"{share:+.1%}".replace("-", "\N{MINUS SIGN}")
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+    return render_page("report.html.j2", report=report, columns=_COLUMNS, chosen=report.chosen)
