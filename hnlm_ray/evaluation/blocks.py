@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from hnlm_ray.evaluation.beyond import Reference, beyond_accuracy, gini, tie_rate
 from hnlm_ray.evaluation.metrics import METRICS, coverage
-from hnlm_ray.evaluation.ranking import rank_block, rank_scores
+from hnlm_ray.evaluation.ranking import Ranked, ranked_block, ranked_scores, users_at_once
 from hnlm_ray.models.popularity import popularity_vectors
 from hnlm_ray.seeds import derive, hash_counters
 
@@ -28,6 +29,7 @@ __all__ = [
     "VectorRanker",
     "evaluate",
     "evaluate_block",
+    "measures",
     "merge",
     "popularity_ranker",
 ]
@@ -51,8 +53,8 @@ class HeldOut:
 class Ranker(Protocol):
     """Anything that ranks items for a range of users."""
 
-    def top(self, start: int, stop: int, seen: Interactions, k: int) -> npt.NDArray[np.int32]:
-        """(stop - start, k) int32 as :func:`hnlm_ray.evaluation.ranking.rank_block`; ``seen`` has the block's rows."""
+    def rank(self, start: int, stop: int, seen: Interactions, k: int) -> Ranked:
+        """As :func:`hnlm_ray.evaluation.ranking.ranked_block` for these users; ``seen`` has their rows."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,9 @@ class VectorRanker:
     user_vectors: npt.NDArray[np.float32]
     item_vectors: npt.NDArray[np.float32]
 
-    def top(self, start: int, stop: int, seen: Interactions, k: int) -> npt.NDArray[np.int32]:
+    def rank(self, start: int, stop: int, seen: Interactions, k: int) -> Ranked:
         """See :class:`Ranker`."""
-        return rank_block(self.user_vectors[start:stop], self.item_vectors, seen, k)
+        return ranked_block(self.user_vectors[start:stop], self.item_vectors, seen, k)
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,9 @@ class ItemItemRanker:
     model: ItemItem
     train: Interactions
 
-    def top(self, start: int, stop: int, seen: Interactions, k: int) -> npt.NDArray[np.int32]:
+    def rank(self, start: int, stop: int, seen: Interactions, k: int) -> Ranked:
         """See :class:`Ranker`."""
-        return rank_scores(self.model.scores(self.train.slice_users(start, stop)), seen, k)
+        return ranked_scores(self.model.scores(self.train.slice_users(start, stop)), seen, k)
 
 
 @dataclass(frozen=True)
@@ -99,11 +101,16 @@ class RandomRanker:
 
     seed: int
 
-    def top(self, start: int, stop: int, seen: Interactions, k: int) -> npt.NDArray[np.int32]:
+    def rank(self, start: int, stop: int, seen: Interactions, k: int) -> Ranked:
         """See :class:`Ranker`."""
-        pairs = np.arange(start, stop)[:, None] * seen.n_items + np.arange(seen.n_items)
-        words = hash_counters(derive(self.seed, "evaluation", "random"), pairs)
-        return rank_scores((words >> np.uint64(11)).astype(np.float64), seen, k)
+        key, parts = derive(self.seed, "evaluation", "random"), [Ranked.nothing(0, k)]
+        step = users_at_once(seen.n_items)
+        for first in range(start, stop, step):
+            last = min(first + step, stop)
+            pairs = np.arange(first, last)[:, None] * seen.n_items + np.arange(seen.n_items)
+            scores = (hash_counters(key, pairs) >> np.uint64(11)).astype(np.float64)
+            parts.append(ranked_scores(scores, seen.slice_users(first - start, last - start), k))
+        return Ranked(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("items", "tied")))
 
 
 def popularity_ranker(train: Interactions) -> VectorRanker:
@@ -117,8 +124,8 @@ class BlockResult:
 
     Attributes:
         users: (n,) int32, ascending.
-        values: (n, metrics * cutoffs) float64, metric-major in the order of ``METRICS``.
-        top: (n, deepest cut-off) int32 item numbers.
+        values: (n, measures * cutoffs) float64, measure-major in the order of :func:`measures`.
+        top: (n, depth) int32 item numbers, at least as deep as the deepest cut-off.
     """
 
     users: npt.NDArray[np.int32]
@@ -132,52 +139,105 @@ class Evaluation:
 
     Attributes:
         users: (n,) int32, ascending: those with held-out items.
-        per_user: (n,) float64 by metric and cut-off.
+        per_user: (n,) float64 by measure and cut-off.
+        top: (n, deepest cut-off) int32 item numbers.
         coverage: share of the catalogue recommended to these users, by cut-off.
+        gini: inequality of the exposure of items, by cut-off.
     """
 
     users: npt.NDArray[np.int32]
     per_user: dict[tuple[str, int], npt.NDArray[np.float64]]
+    top: npt.NDArray[np.int32]
     coverage: dict[int, float]
+    gini: dict[int, float]
 
-    def mean(self, metric: str, k: int) -> float:
-        """Mean over users; NaN when none has held-out items."""
-        values = self.per_user[metric, k]
+    def mean(self, measure: str, k: int) -> float:
+        """Mean over the users that have a value; NaN when none has."""
+        values = self.per_user[measure, k]
+        values = values[~np.isnan(values)]
         return float(values.mean()) if len(values) else float("nan")
 
+    def means(self) -> dict[tuple[str, int], float]:
+        """Every figure by measure and cut-off, those of the catalogue too."""
+        figures = {name: self.mean(*name) for name in self.per_user}
+        figures |= {("coverage", k): value for k, value in self.coverage.items()}
+        return figures | {("gini", k): value for k, value in self.gini.items()}
 
-def evaluate_block(ranker: Ranker, held_out: HeldOut, start: int, stop: int, cutoffs: Sequence[int]) -> BlockResult:
-    """Rank and measure the users from ``start`` to ``stop`` (excluded)."""
+
+def measures(reference: Reference | None) -> tuple[str, ...]:
+    """Names of everything that is measured user by user."""
+    return (*METRICS, "tie_rate", *(reference.measures if reference else ()))
+
+
+def evaluate_block(
+    ranker: Ranker,
+    held_out: HeldOut,
+    start: int,
+    stop: int,
+    cutoffs: Sequence[int],
+    reference: Reference | None = None,
+    depth: int = 0,
+) -> BlockResult:
+    """Rank and measure the users from ``start`` to ``stop`` (excluded).
+
+    Args:
+        ranker: what is evaluated.
+        held_out: the split.
+        start: first user.
+        stop: behind the last user.
+        cutoffs: where to measure.
+        reference: of all users and items, for the measures beyond accuracy; None leaves them out.
+        depth: items to rank, where that is more than the deepest cut-off.
+    """
     relevant = held_out.relevant.slice_users(start, stop)
     with_items = relevant.degree > 0
-    top = ranker.top(start, stop, held_out.seen.slice_users(start, stop), max(cutoffs))
-    columns = [function(top, relevant, k)[with_items] for function in METRICS.values() for k in cutoffs]
+    ranked = ranker.rank(start, stop, held_out.seen.slice_users(start, stop), max(*cutoffs, depth))
+    columns = [function(ranked.items, relevant, k) for function in METRICS.values() for k in cutoffs]
+    columns += [tie_rate(ranked, k) for k in cutoffs]
+    columns += beyond_accuracy(ranked.items, reference, cutoffs) if reference else []
     users = np.flatnonzero(with_items).astype(np.int32) + np.int32(start)
-    return BlockResult(users, np.stack(columns, axis=1), top[with_items])
+    return BlockResult(users, np.stack(columns, axis=1)[with_items], ranked.items[with_items])
 
 
-def merge(blocks: Iterable[BlockResult], held_out: HeldOut, cutoffs: Sequence[int]) -> Evaluation:
-    """Put blocks together, in whatever order they come.
+def merge(
+    blocks: Iterable[BlockResult], held_out: HeldOut, cutoffs: Sequence[int], reference: Reference | None = None
+) -> Evaluation:
+    """Put blocks together, in whatever order they come; every figure is the one that a single block would give.
 
     Raises:
         ValueError: a user with held-out items is missing or stands in two blocks.
     """
     ordered = sorted((block for block in blocks if len(block.users)), key=lambda block: int(block.users[0]))
-    width = len(METRICS) * len(cutoffs)
+    names = [(measure, k) for measure in measures(reference) for k in cutoffs]
     users = np.concatenate([np.empty(0, dtype=np.int32), *(block.users for block in ordered)])
-    values = np.concatenate([np.empty((0, width)), *(block.values for block in ordered)])
-    top = np.concatenate([np.empty((0, max(cutoffs)), dtype=np.int32), *(block.top for block in ordered)])
+    values = np.concatenate([np.empty((0, len(names))), *(block.values for block in ordered)])
+    deepest = max(cutoffs)
+    top = np.concatenate([np.empty((0, deepest), dtype=np.int32), *(block.top[:, :deepest] for block in ordered)])
     expected = np.flatnonzero(held_out.relevant.degree)
     if not np.array_equal(users, expected):
         raise ValueError(f"{held_out.name}: evaluated {len(users)} users, expected {len(expected)}, each once")
-    names = [(metric, k) for metric in METRICS for k in cutoffs]
-    per_user = {name: values[:, column] for column, name in enumerate(names)}
-    return Evaluation(users, per_user, {k: coverage(top, held_out.relevant.n_items, k) for k in cutoffs})
+    n_items = held_out.relevant.n_items
+    return Evaluation(
+        users,
+        {name: values[:, column] for column, name in enumerate(names)},
+        top,
+        coverage={k: coverage(top, n_items, k) for k in cutoffs},
+        gini={k: gini(top, n_items, k) for k in cutoffs},
+    )
 
 
-def evaluate(ranker: Ranker, held_out: HeldOut, cutoffs: Sequence[int], user_block: int = 1024) -> Evaluation:
+def evaluate(
+    ranker: Ranker,
+    held_out: HeldOut,
+    cutoffs: Sequence[int],
+    user_block: int = 1024,
+    reference: Reference | None = None,
+) -> Evaluation:
     """Evaluate in this process, ``user_block`` users at a time."""
     n_users = held_out.relevant.n_users
     starts = range(0, n_users, user_block)
-    blocks = (evaluate_block(ranker, held_out, start, min(start + user_block, n_users), cutoffs) for start in starts)
-    return merge(blocks, held_out, cutoffs)
+    blocks = (
+        evaluate_block(ranker, held_out, start, min(start + user_block, n_users), cutoffs, reference)
+        for start in starts
+    )
+    return merge(blocks, held_out, cutoffs, reference)

@@ -35,6 +35,7 @@ __all__ = [
     "average_precision",
     "coverage",
     "hit_rate",
+    "hits",
     "mrr",
     "ndcg",
     "precision",
@@ -63,37 +64,37 @@ def recall(top: Ranking, relevant: Interactions, k: int) -> Values:
     Raises:
         ValueError: ``top`` has fewer than ``k`` columns, or another number of users than ``relevant``.
     """
-    return _per_relevant(_hits(top, relevant, k).sum(axis=1), relevant.degree)
+    return _per_relevant(hits(top, relevant, k).sum(axis=1), relevant.degree)
 
 
 def ndcg(top: Ranking, relevant: Interactions, k: int) -> Values:
     """Normalised discounted cumulative gain (Järvelin and Kekäläinen, 2002), binary; arguments as in :func:`recall`."""
     discounts = 1.0 / np.log2(np.arange(2, k + 2))
     ideal = np.concatenate([[0.0], np.cumsum(discounts)])[np.minimum(relevant.degree, k)]
-    return _per_relevant(_hits(top, relevant, k) @ discounts, ideal)
+    return _per_relevant(hits(top, relevant, k) @ discounts, ideal)
 
 
 def precision(top: Ranking, relevant: Interactions, k: int) -> Values:
     """Share of the first ``k`` places that hold a held-out item; arguments as in :func:`recall`."""
-    return _where_any(_hits(top, relevant, k).mean(axis=1), relevant)
+    return _where_any(hits(top, relevant, k).mean(axis=1), relevant)
 
 
 def hit_rate(top: Ranking, relevant: Interactions, k: int) -> Values:
     """1 when any held-out item stands among the first ``k``, else 0; arguments as in :func:`recall`."""
-    return _where_any(_hits(top, relevant, k).any(axis=1).astype(np.float64), relevant)
+    return _where_any(hits(top, relevant, k).any(axis=1).astype(np.float64), relevant)
 
 
 def mrr(top: Ranking, relevant: Interactions, k: int) -> Values:
     """Reciprocal of the rank of the first hit, 0 without a hit; arguments as in :func:`recall`."""
-    hits = _hits(top, relevant, k)
-    return _where_any(hits.any(axis=1) / (hits.argmax(axis=1) + 1.0), relevant)
+    found = hits(top, relevant, k)
+    return _where_any(found.any(axis=1) / (found.argmax(axis=1) + 1.0), relevant)
 
 
 def average_precision(top: Ranking, relevant: Interactions, k: int) -> Values:
     """Precision at each hit, summed and divided by ``|T|``; arguments as in :func:`recall`."""
-    hits = _hits(top, relevant, k)
-    precisions = hits.cumsum(axis=1) / np.arange(1, k + 1)
-    return _per_relevant((precisions * hits).sum(axis=1), relevant.degree)
+    found = hits(top, relevant, k)
+    precisions = found.cumsum(axis=1) / np.arange(1, k + 1)
+    return _per_relevant((precisions * found).sum(axis=1), relevant.degree)
 
 
 METRICS: Mapping[str, Callable[[Ranking, Interactions, int], Values]] = {
@@ -119,15 +120,16 @@ def coverage(top: Ranking, n_items: int, k: int) -> float:
     return float((recommended >= 0).sum() / n_items)
 
 
-def _hits(top: Ranking, relevant: Interactions, k: int) -> npt.NDArray[np.bool_]:
+def hits(top: Ranking, relevant: Interactions, k: int) -> npt.NDArray[np.bool_]:
+    """(B, k): whether the item at each rank is held out; arguments as in :func:`recall`."""
     if top.shape[1] < k or len(top) != relevant.n_users:
         raise ValueError(f"top is {top.shape}, expected {relevant.n_users} users and at least {k} items")
     items = top[:, :k].ravel()
     users = np.repeat(np.arange(len(top)), k)
-    hits = np.zeros(items.shape, dtype=np.bool_)
+    found = np.zeros(items.shape, dtype=np.bool_)
     real = items >= 0
-    hits[real] = relevant.contains(users[real], items[real])
-    return hits.reshape(-1, k)
+    found[real] = relevant.contains(users[real], items[real])
+    return found.reshape(-1, k)
 
 
 def _per_relevant(sums: npt.NDArray[np.number], sizes: npt.NDArray[np.number]) -> Values:

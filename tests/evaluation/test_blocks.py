@@ -46,7 +46,7 @@ def test_the_size_of_a_block_changes_nothing(held_out: HeldOut, ranker: VectorRa
 def test_users_without_held_out_items_are_left_out(held_out: HeldOut, ranker: VectorRanker) -> None:
     evaluation = evaluate(ranker, held_out, (5,))
     assert evaluation.users.tolist() == [user for user in range(23) if user != 4]
-    assert set(evaluation.per_user) == {(metric, 5) for metric in METRICS}
+    assert set(evaluation.per_user) == {(metric, 5) for metric in (*METRICS, "tie_rate")}
     assert all(np.isfinite(values).all() for values in evaluation.per_user.values())
     assert evaluation.mean("recall", 5) == pytest.approx(evaluation.per_user["recall", 5].mean())
 
@@ -68,15 +68,15 @@ def test_a_lost_or_doubled_block_is_noticed(held_out: HeldOut, ranker: VectorRan
 def test_popularity_ranks_by_train_counts(interactions: Build) -> None:
     train = interactions([[0, 3], [3, 2], [3, 2, 1]], 5)
     nobody = interactions([[], [], []], 5)
-    assert popularity_ranker(train).top(0, 3, nobody, 5).tolist() == [[3, 2, 0, 1, 4]] * 3
+    assert popularity_ranker(train).rank(0, 3, nobody, 5).items.tolist() == [[3, 2, 0, 1, 4]] * 3
 
 
 def test_random_ranks_differ_by_user_and_seed_but_not_by_block(held_out: HeldOut) -> None:
     seen = held_out.seen
-    top = RandomRanker(0).top(0, 23, seen, 10)
-    np.testing.assert_array_equal(RandomRanker(0).top(7, 9, seen.slice_users(7, 9), 10), top[7:9])
+    top = RandomRanker(0).rank(0, 23, seen, 10).items
+    np.testing.assert_array_equal(RandomRanker(0).rank(7, 9, seen.slice_users(7, 9), 10).items, top[7:9])
     assert not np.array_equal(top[0], top[1])
-    assert not np.array_equal(RandomRanker(1).top(0, 23, seen, 10), top)
+    assert not np.array_equal(RandomRanker(1).rank(0, 23, seen, 10).items, top)
 
 
 def test_the_random_ranker_is_as_good_as_chance(interactions: Build) -> None:
