@@ -280,7 +280,7 @@ class SampledSoftmax(_Named):
 
 
 class BSL(_Named):
-    """The softmax loss with a power on its denominator: ``-s_ui / t + power * log of the sum`` (Wu et al., ICDE 2024)."""
+    """The softmax loss with a power on its sum: ``-s_ui / t + power * log of the sum`` (Wu et al., ICDE 2024)."""
 
     name: Literal["bsl"] = "bsl"
     temperature: Temperature = 0.2

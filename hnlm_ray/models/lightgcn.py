@@ -2,54 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
-import numpy as np
-import numpy.typing as npt
 import torch
+from torch import nn
 
-if TYPE_CHECKING:
-    from hnlm_ray.data.interactions import Interactions
+from hnlm_ray import variants
+from hnlm_ray.models.protocol import Draw, Encoding, Graph, Layer
 
-__all__ = ["Hop", "edge_weights", "mean_of_layers"]
-
-Hop = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
-"""One product with the normalised adjacency: (users, items) to (users, items)."""
+__all__ = ["LightGCN", "mean_of_layers"]
 
 
-def edge_weights(train: Interactions, item_degrees: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-    """``1 / sqrt(degree of user * degree of item)`` of each interaction.
+class LightGCN(nn.Module):
+    """``1 / (L + 1) * sum of A^l E`` for ``l`` from 0 to ``L``; no parameters beside the embeddings."""
 
-    Args:
-        train: a block of users.
-        item_degrees: (n_items,) train interactions of each item over *all* users.
+    def __init__(self, options: variants.LightGCN, graph: Graph, dim: int, seed: int) -> None:
+        super().__init__()
+        self._graph = graph
+        self._layers = options.layers
 
-    Returns:
-        (nnz,) float32, in the order of ``train.items``.
-    """
-    product = train.degree[train.users].astype(np.float64) * item_degrees[train.items]
-    weights: npt.NDArray[np.float32] = (1.0 / np.sqrt(product)).astype(np.float32)
-    return weights
+    def encode(
+        self, users: torch.Tensor, items: torch.Tensor, draw: Draw | None = None, *, layers: bool = False
+    ) -> Encoding:
+        """See :class:`hnlm_ray.models.protocol.Backbone`."""
+        if not layers:
+            return Encoding(mean_of_layers(self._graph, users, items, self._layers))
+        each = [[float(layer == output) for layer in range(self._layers + 1)] for output in range(self._layers + 1)]
+        rows = self._graph.propagate(users, items, each)
+        means = [torch.stack(tables).mean(dim=0) for tables in zip(*rows, strict=True)]
+        return Encoding((means[0], means[1]), rows)
 
 
-def mean_of_layers(
-    hop: Hop, users: torch.Tensor, items: torch.Tensor, layers: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """``1 / (L + 1) * sum of A^l E`` for ``l`` from 0 to ``L``.
-
-    Args:
-        hop: product with ``A``, the symmetric normalised adjacency.
-        users: (U, d) embeddings.
-        items: (I, d) embeddings.
-        layers: ``L``; 0 leaves the embeddings as they are, which is matrix factorisation.
-
-    Returns:
-        Two tensors of the shapes of ``users`` and ``items``.
-    """
-    sums = users.clone(), items.clone()
-    for _ in range(layers):
-        users, items = hop(users, items)
-        sums[0].add_(users)
-        sums[1].add_(items)
-    return sums[0].div_(layers + 1), sums[1].div_(layers + 1)
+def mean_of_layers(graph: Graph, users: torch.Tensor, items: torch.Tensor, layers: int, first: int = 0) -> Layer:
+    """``1 / (L - first + 1) * sum of A^l E`` for ``l`` from ``first`` to ``L``."""
+    share = 1.0 / (layers - first + 1)
+    return graph.propagate(users, items, [[share if layer >= first else 0.0 for layer in range(layers + 1)]])[0]

@@ -1,49 +1,125 @@
-"""The terms of the joint objective, one value per pair (HNLMRec, arXiv 2504.04726; BPR, Rendle et al., UAI 2009)."""
+"""The ranking losses and the terms beside them, one value per pair.
+
+Pair losses take gaps ``s_uj - s_ui``; softmax losses take scores. ``log_weights`` says what each negative counts, see
+:class:`hnlm_ray.samplers.protocol.Negatives`.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch.nn import functional
 
-__all__ = ["bpr", "contrastive", "half_squares", "mix_negatives"]
+__all__ = [
+    "bpr",
+    "contrastive",
+    "half_squares",
+    "hinge",
+    "mix_scores",
+    "pairwise_contrastive",
+    "softmax",
+    "softmax_at_k",
+    "weighted_mean",
+]
 
 
-def bpr(user: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
-    """``-log sigmoid(<u, i> - <u, j>)`` in its stable form ``softplus(<u, j> - <u, i>)``.
+def bpr(gaps: torch.Tensor) -> torch.Tensor:
+    """``-log sigmoid(s_ui - s_uj)`` in its stable form, elementwise (Rendle et al., UAI 2009)."""
+    return functional.softplus(gaps)
+
+
+def hinge(gaps: torch.Tensor, margin: float) -> torch.Tensor:
+    """``max(0, s_uj - s_ui + margin)``, elementwise."""
+    return torch.relu(gaps + margin)
+
+
+def pairwise_contrastive(gaps: torch.Tensor, temperature: float) -> torch.Tensor:
+    """``-log(e^(s_ui / t) / (e^(s_ui / t) + e^(s_uj / t)))``, elementwise."""
+    return functional.softplus(gaps / temperature)
+
+
+def weighted_mean(values: torch.Tensor, log_weights: torch.Tensor | None) -> torch.Tensor:
+    """Mean over the negatives of each pair: (B, K) to (B,), 0 where none counts."""
+    if log_weights is None:
+        return values.mean(dim=1)
+    weights = log_weights.exp()
+    return (values * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1e-12)
+
+
+def softmax(
+    positive: torch.Tensor,
+    negatives: torch.Tensor,
+    log_weights: torch.Tensor | None,
+    temperature: float,
+    power: float = 1.0,
+) -> torch.Tensor:
+    """``-s_ui / t + power * log of the weighted sum of exp(s_uj / t)``; power 1 is SL, another BSL.
+
+    Sources: Wu et al., TOIS 2024, "On the Effectiveness of Sampled Softmax Loss"; Wu et al., ICDE 2024, "BSL", whose
+    code raises the sum to a power.
 
     Args:
-        user: (B, d).
-        positive: (B, d).
-        negative: (B, d).
+        positive: (B,) scores.
+        negatives: (B, K) scores; the positive is none of them.
+        log_weights: (B, K) or None.
+        temperature: t.
+        power: of the sum.
 
     Returns:
-        (B,).
+        (B,), 0 where no negative counts.
     """
-    return functional.softplus((user * (negative - positive)).sum(dim=1))
+    log_sum, counts = _log_sum(negatives / temperature, log_weights)
+    return torch.where(counts, power * log_sum - positive / temperature, 0.0)
+
+
+def softmax_at_k(
+    positive: torch.Tensor,
+    negatives: torch.Tensor,
+    log_weights: torch.Tensor | None,
+    temperature: float,
+    threshold: torch.Tensor,
+    weight_temperature: float,
+) -> torch.Tensor:
+    """``sigmoid((s_ui - b_u) / t_w)`` times the softmax loss, ``b_u`` the user's K-th best score (SL@K, KDD 2025)."""
+    weight = torch.sigmoid((positive - threshold) / weight_temperature)
+    return weight * softmax(positive, negatives, log_weights, temperature)
 
 
 def contrastive(user: torch.Tensor, positive: torch.Tensor, hard: torch.Tensor, temperature: float) -> torch.Tensor:
-    """``-log(e^(cos(u, i) / t) / (e^(cos(u, i) / t) + e^(cos(u, e_hard) / t)))``, shapes as in :func:`bpr`."""
+    """:func:`pairwise_contrastive` of cosines with one vector per pair (HNLMRec): three (B, d) to (B,)."""
     gap = functional.cosine_similarity(user, hard) - functional.cosine_similarity(user, positive)
-    return functional.softplus(gap / temperature)
+    return pairwise_contrastive(gap, temperature)
 
 
 def half_squares(*rows: torch.Tensor) -> torch.Tensor:
-    """Half the sum of all squares, a scalar; times ``l2`` and divided by the batch size, it is the penalty."""
+    """Half the sum of all squares, a scalar."""
     return 0.5 * torch.stack([block.square().sum() for block in rows]).sum()
 
 
-def mix_negatives(sampled: torch.Tensor, hard: torch.Tensor, alpha: float) -> torch.Tensor:
-    """``alpha * e_hard + (1 - alpha) * e_j`` with ``e_hard`` brought to the length of ``e_j``.
+def mix_scores(
+    scores: torch.Tensor, lengths: torch.Tensor, user: torch.Tensor, hard: torch.Tensor, alpha: float
+) -> torch.Tensor:
+    """Scores of negatives mixed as ``alpha * e_hard + (1 - alpha) * e_j``, ``e_hard`` brought to the length of ``e_j``.
 
     An aligned vector has a length of its own, which says nothing: unscaled, the alignment could lower the loss by
-    growing its output against the user, and ``alpha`` would mean another thing in every epoch.
+    growing its output against the user, and ``alpha`` would mean another thing in every epoch. As the score is linear,
+    the vectors themselves are never mixed.
 
     Args:
-        sampled: (B, d) vectors of the sampled negatives.
-        hard: (B, d) aligned vectors.
-        alpha: in [0, 1]; 0 returns ``sampled`` bit for bit.
+        scores: (B, K) of the sampled negatives.
+        lengths: (B, K) or (1, K), their lengths.
+        user: (B, d).
+        hard: (B, d).
+        alpha: in [0, 1]; 0 returns ``scores`` bit for bit.
     """
-    length = sampled.detach().norm(dim=1, keepdim=True)
-    mixed: torch.Tensor = alpha * length * functional.normalize(hard) + (1.0 - alpha) * sampled
-    return mixed
+    direction = (user * functional.normalize(hard)).sum(dim=1, keepdim=True)
+    return alpha * lengths.detach() * direction + (1.0 - alpha) * scores
+
+
+def _log_sum(logits: torch.Tensor, log_weights: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log of the weighted sum of exponentials per row, and whether any negative of the row counts."""
+    if log_weights is None:
+        return torch.logsumexp(logits, dim=1), torch.ones(len(logits), dtype=torch.bool, device=logits.device)
+    counts = (log_weights > -torch.inf).any(dim=1)
+    # A row without negatives gets weights of 1, so that its unused value and gradient are finite.
+    weights = torch.where(counts[:, None], log_weights, 0.0)
+    return torch.logsumexp(logits + weights, dim=1), counts

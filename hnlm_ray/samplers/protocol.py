@@ -1,27 +1,114 @@
-"""What every sampler of negatives offers to the training loop."""
+"""What a sampler sees of a batch, and what it gives to the loss."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
-__all__ = ["NegativeSampler"]
+if TYPE_CHECKING:
+    from hnlm_ray.data.interactions import Interactions
+
+__all__ = ["NegativeSampler", "Negatives", "Scene", "Setting", "chosen_items", "rows_of"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every sampler is made with, beside its options.
+
+    Attributes:
+        train: the train interactions of one block of users.
+        item_degrees: (n_items,) train interactions of each item over all users.
+        dim: of the final vectors.
+        seed: of the fit.
+        device: where draws are made.
+    """
+
+    train: Interactions
+    item_degrees: npt.NDArray[np.int64]
+    dim: int
+    seed: int
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One worker's part of a batch, with the vectors that the model gives it.
+
+    Attributes:
+        users: (B,) int64, rows of the worker's block.
+        items: (B,) int64, the positives.
+        places: (B,) int64, the place of each pair in the epoch, over all workers.
+        epoch: from 1.
+        step: of the batch in the epoch, from 0.
+        user: (B, d) final vectors of the users.
+        positive: (B, d) final vectors of the positives.
+        table: (I, d) final vectors of all items.
+        user_layers: (B, d) per layer; only for samplers that need layers.
+        positive_layers: (B, d) per layer, or none.
+        table_layers: (I, d) per layer, or none.
+        batch_items: (G,) int64, the positives of the whole batch over all workers; only for samplers that need them.
+        positions: (B,) int64, where the worker's pairs stand in ``batch_items``.
+    """
+
+    users: torch.Tensor
+    items: torch.Tensor
+    places: torch.Tensor
+    epoch: int
+    step: int
+    user: torch.Tensor
+    positive: torch.Tensor
+    table: torch.Tensor
+    user_layers: Sequence[torch.Tensor] = ()
+    positive_layers: Sequence[torch.Tensor] = ()
+    table_layers: Sequence[torch.Tensor] = ()
+    batch_items: torch.Tensor | None = None
+    positions: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Negatives:
+    """The negatives of a batch.
+
+    Attributes:
+        vectors: (B, K, d), or (M, d) when all pairs share them.
+        log_weights: (B, K) or (B, M), not differentiated: the log of what each negative counts; minus infinity where it
+            is none. None: all count alike.
+        items: int64 item numbers whose first-layer rows are regularised, (B, K) or (M,); None for none.
+        penalty: a scalar that the sampler adds to the sum of the losses of the batch, or None.
+    """
+
+    vectors: torch.Tensor
+    log_weights: torch.Tensor | None = None
+    items: torch.Tensor | None = None
+    penalty: torch.Tensor | None = None
 
 
 class NegativeSampler(Protocol):
-    """Draws one negative item for each train pair of a batch."""
+    """Gives negatives to the pairs of a batch; the same ones however users are divided over workers.
 
-    def draw(self, users: npt.NDArray[np.int32], items: npt.NDArray[np.int32], epoch: int) -> npt.NDArray[np.int32]:
-        """A negative per pair; the same pair in the same epoch gets the same one on any shard.
+    Attributes:
+        needs_layers: whether it reads the layers of the scene.
+        needs_batch: whether it reads the items of the whole batch.
+    """
 
-        Args:
-            users: (B,) int32, rows of the sampler's own block of users.
-            items: (B,) int32, the positive items.
-            epoch: from 1.
+    needs_layers: bool
+    needs_batch: bool
 
-        Returns:
-            (B,) int32, -1 where the user has met every item.
-        """
+    def __call__(self, scene: Scene) -> Negatives:
+        """Draw or choose; ``vectors`` carry gradients, the choice does not."""
         ...
+
+
+def chosen_items(scene: Scene, chosen: torch.Tensor) -> Negatives:
+    """Negatives that are items as they are: (B, K) int64 numbers, all of the same weight."""
+    return Negatives(vectors=rows_of(scene.table, chosen), items=chosen)
+
+
+def rows_of(table: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+    """Rows (..., d) of a table for int64 numbers of any shape; one gather, which is faster than fancy indexing."""
+    return table.index_select(0, numbers.reshape(-1)).view(*numbers.shape, table.shape[1])

@@ -28,12 +28,14 @@ class PairVectors:
         rows: (P,) int32, the row of ``vectors`` that belongs to the pair.
         vectors: (V, D) float16 or float32.
         n_items: size of the catalogue, which the pair numbers depend on.
+        items: (V,) int32, the item that each vector stands for; None when vectors stand for no item.
     """
 
     pairs: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int32]
     vectors: npt.NDArray[np.floating]
     n_items: int
+    items: npt.NDArray[np.int32] | None = None
 
     def __post_init__(self) -> None:
         if self.vectors.ndim != 2 or len(self.pairs) != len(self.rows):
@@ -67,7 +69,8 @@ class PairVectors:
         pairs = pair_id(users, matched.column("item").to_numpy().astype(np.int64), n_items)
         order = np.argsort(pairs, kind="stable")
         row_of_item = np.full(n_items, -1, dtype=np.int32)
-        row_of_item[item_vectors.column("item").to_numpy()] = np.arange(item_vectors.num_rows, dtype=np.int32)
+        items = item_vectors.column("item").to_numpy()
+        row_of_item[items] = np.arange(item_vectors.num_rows, dtype=np.int32)
         negatives = matched.column("negative").to_numpy()
         rows = row_of_item[negatives.astype(np.int64)]
         if (rows < 0).any():
@@ -75,7 +78,7 @@ class PairVectors:
                 f"table item_vectors has no vector of item {negatives[rows < 0][0]}, which table grounded names",
                 "run the stages vectors and ground on the same catalogue",
             )
-        return cls(pairs[order], rows[order], _matrix(item_vectors), n_items)
+        return cls(pairs[order], rows[order], _matrix(item_vectors), n_items, items.astype(np.int32))
 
     @property
     def dim(self) -> int:
@@ -93,7 +96,8 @@ class PairVectors:
         """The pairs of users ``first`` to ``last - 1``, with only the vectors they use; numbers stay global."""
         start, stop = np.searchsorted(self.pairs, np.array([first, last], dtype=np.int64) * self.n_items)
         used, rows = np.unique(self.rows[start:stop], return_inverse=True)
-        return PairVectors(self.pairs[start:stop], rows.astype(np.int32), self.vectors[used], self.n_items)
+        items = None if self.items is None else self.items[used]
+        return PairVectors(self.pairs[start:stop], rows.astype(np.int32), self.vectors[used], self.n_items, items)
 
 
 def _matrix(item_vectors: pa.Table) -> npt.NDArray[np.float16]:

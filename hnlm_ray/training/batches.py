@@ -1,23 +1,27 @@
 """The order of training: which pairs form a batch, whoever owns them.
 
-One permutation of all train pairs per epoch, derived from the seed, is cut into global batches. A worker takes from
-each batch the pairs of its own users, so that the batches are the same for any number of workers.
+An epoch is a sequence of places, each with one train pair, cut into global batches. What stands at a place derives from
+the seed and the epoch, and a worker takes the places whose users are its own, so that the batches are the same for any
+number of workers. Pairs of a user who has met every item are left out: there is no negative for them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from hnlm_ray import seeds
-from hnlm_ray.samplers.protocol import NegativeSampler
 from hnlm_ray.samplers.semantic import PairVectors
+from hnlm_ray.tables import pair_id
 from hnlm_ray.training.shard import Shard
 
 __all__ = ["Batch", "BatchStream"]
+
+_Numbers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -25,17 +29,21 @@ class Batch:
     """This worker's part of one global batch; may be empty.
 
     Attributes:
-        users: (B,) int32, inside the worker's block.
-        items: (B,) int32, the positives.
-        negatives: (B,) int32, drawn by the sampler.
+        users: (B,) int64, inside the worker's block.
+        items: (B,) int64, the positives.
+        places: (B,) int64, ascending, in the epoch.
         hard_rows: (B,) int32, the row of the pair's semantic vector or -1.
+        step: of the batch in the epoch, from 0.
+        first_place: of the batch.
         global_size: pairs of the batch over all workers.
     """
 
-    users: npt.NDArray[np.int32]
-    items: npt.NDArray[np.int32]
-    negatives: npt.NDArray[np.int32]
+    users: _Numbers
+    items: _Numbers
+    places: _Numbers
     hard_rows: npt.NDArray[np.int32]
+    step: int
+    first_place: int
     global_size: int
 
 
@@ -44,23 +52,23 @@ class BatchStream:
 
     Attributes:
         pairs_with_vector: train pairs of this worker that have a semantic vector.
-        pairs_without_negative: train pairs of this worker whose user has met every item; they are left out.
     """
 
     def __init__(
-        self, shard: Shard, sampler: NegativeSampler, vectors: PairVectors | None, seed: int, batch_size: int
+        self,
+        shard: Shard,
+        vectors: PairVectors | None,
+        seed: int,
+        batch_size: int,
+        positives: Literal["interaction", "user"] = "interaction",
     ) -> None:
         self._shard = shard
-        self._sampler = sampler
         self._seed = seed
         self._batch_size = batch_size
-        degrees = shard.train.degree
-        self._users, self._items = shard.train.users, shard.train.items
-        self._hard_rows = np.full(self._users.shape, -1, dtype=np.int32)
-        if vectors is not None:
-            self._hard_rows = vectors.lookup(shard.train.keys + shard.first_user * shard.train.n_items)
-        self.pairs_with_vector = int((self._hard_rows >= 0).sum())
-        self.pairs_without_negative = int(degrees[degrees == shard.train.n_items].sum())
+        self._positives = positives
+        self._vectors = vectors
+        self._pairs = np.flatnonzero(shard.has_negatives[shard.train.users])
+        self.pairs_with_vector = int((self._hard_rows(shard.train.users, shard.train.items) >= 0).sum())
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of one epoch, equally many on every worker.
@@ -68,20 +76,41 @@ class BatchStream:
         Args:
             epoch: from 1.
         """
-        shard = self._shard
-        places = seeds.generator(self._seed, "shuffle", epoch).permutation(shard.n_pairs)
-        own_places = places[shard.first_pair : shard.first_pair + len(self._items)]
-        order = np.argsort(own_places)
-        starts = range(0, shard.n_pairs, self._batch_size)
-        cuts = np.searchsorted(own_places[order], [*starts, shard.n_pairs])
-        for index, start in enumerate(starts):
-            chosen = order[cuts[index] : cuts[index + 1]]
-            yield self._batch(chosen, epoch, min(self._batch_size, shard.n_pairs - start))
+        places, users, items = self._by_user(epoch) if self._positives == "user" else self._by_interaction(epoch)
+        hard_rows = self._hard_rows(users, items)
+        starts = range(0, self._shard.n_pairs, self._batch_size)
+        cuts = np.searchsorted(places, [*starts, self._shard.n_pairs])
+        for step, start in enumerate(starts):
+            own = slice(cuts[step], cuts[step + 1])
+            size = min(self._batch_size, self._shard.n_pairs - start)
+            yield Batch(users[own], items[own], places[own], hard_rows[own], step, start, size)
 
-    def _batch(self, chosen: npt.NDArray[np.int64], epoch: int, global_size: int) -> Batch:
-        users, items, hard_rows = self._users[chosen], self._items[chosen], self._hard_rows[chosen]
-        negatives = self._sampler.draw(users, items, epoch)
-        if self.pairs_without_negative:
-            kept = negatives >= 0
-            users, items, negatives, hard_rows = users[kept], items[kept], negatives[kept], hard_rows[kept]
-        return Batch(users, items, negatives, hard_rows, global_size)
+    def _by_interaction(self, epoch: int) -> tuple[_Numbers, _Numbers, _Numbers]:
+        """Places in ascending order with their users and items: each train pair once."""
+        shard, train = self._shard, self._shard.train
+        shuffled = seeds.generator(self._seed, "shuffle", epoch).permutation(shard.n_pairs)
+        places = shuffled[shard.first_pair : shard.first_pair + len(self._pairs)]
+        order = np.argsort(places)
+        pairs = self._pairs[order]
+        return places[order], train.users[pairs].astype(np.int64), train.items[pairs].astype(np.int64)
+
+    def _by_user(self, epoch: int) -> tuple[_Numbers, _Numbers, _Numbers]:
+        """As many places as train pairs: users drawn alike, and one of their pairs."""
+        shard, train = self._shard, self._shard.train
+        active = np.flatnonzero(shard.is_active)
+        drawn = seeds.uniform_integers(
+            seeds.derive(self._seed, "positives", "user", epoch), np.arange(shard.n_pairs), len(active)
+        )
+        numbers = active[drawn]
+        places = np.flatnonzero((numbers >= shard.first_user) & (numbers < shard.last_user))
+        users = numbers[places] - shard.first_user
+        words = seeds.hash_counters(seeds.derive(self._seed, "positives", "item", epoch), places) >> np.uint64(32)
+        ranks = (words * train.degree[users].astype(np.uint64)) >> np.uint64(32)
+        items = train.items[train.offsets[users] + ranks.astype(np.int64)]
+        return places, users, items.astype(np.int64)
+
+    def _hard_rows(self, users: npt.NDArray[np.integer], items: npt.NDArray[np.integer]) -> npt.NDArray[np.int32]:
+        if self._vectors is None:
+            return np.full(users.shape, -1, dtype=np.int32)
+        numbers = users.astype(np.int64) + self._shard.first_user
+        return self._vectors.lookup(pair_id(numbers, items.astype(np.int64), self._shard.train.n_items))

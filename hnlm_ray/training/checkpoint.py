@@ -67,6 +67,8 @@ def restore(loop: TrainingLoop, folder: Path) -> None:
         loop.optimizer.state[parameter] = {_STEP: step.clone().to(parameter.device), **moments}
         with torch.no_grad():
             parameter.copy_(saved[name])
+    for name, buffer in loop.model.named_buffers():
+        buffer.copy_(saved[name])
     loop.progress = Progress.from_json(metadata["progress"])
 
 
@@ -100,8 +102,8 @@ def latest_progress(filesystem: pafs.FileSystem, folder: str) -> Progress | None
 
 
 def _state(loop: TrainingLoop) -> dict[str, torch.Tensor]:
-    """Parameters and Adam's state by name."""
-    tensors: dict[str, torch.Tensor] = {}
+    """Parameters, Adam's state and buffers by name."""
+    tensors: dict[str, torch.Tensor] = dict(loop.model.named_buffers())
     for name, parameter in loop.model.named_parameters():
         state = loop.optimizer.state[parameter]
         tensors |= {name: parameter.detach(), _STEP: state[_STEP]}
@@ -111,7 +113,7 @@ def _state(loop: TrainingLoop) -> dict[str, torch.Tensor]:
 
 def _split(tensors: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """Rows of users, and what all workers hold alike."""
-    of_users = {name for name in tensors if name == "users" or name.startswith("users.")}
+    of_users = {name for name in tensors if name.split(".")[-1] == "users_threshold" or name.split(".")[0] == "users"}
     return {name: tensors[name] for name in of_users}, {
         name: tensor for name, tensor in tensors.items() if name not in of_users
     }

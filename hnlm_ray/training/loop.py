@@ -7,7 +7,6 @@ import time
 import torch
 
 from hnlm_ray.samplers.semantic import PairVectors
-from hnlm_ray.samplers.uniform import UniformSampler
 from hnlm_ray.training.batches import BatchStream
 from hnlm_ray.training.collectives import sum_over_workers
 from hnlm_ray.training.model import RecommenderModel
@@ -43,8 +42,7 @@ class TrainingLoop:
         self._device = device
         self.shard = shard
         own_vectors = vectors.slice_users(shard.first_user, shard.last_user) if vectors is not None else None
-        sampler = UniformSampler(shard.train, seed, shard.first_user)
-        self.stream = BatchStream(shard, sampler, own_vectors, seed, variant.batch_size)
+        self.stream = BatchStream(shard, own_vectors, seed, variant.batch_size, variant.positives)
         self.model = RecommenderModel(shard, variant, seed, own_vectors, device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=variant.learning_rate, fused=True)
         self.progress = Progress()
@@ -65,10 +63,12 @@ class TrainingLoop:
         """Train on every pair once and add a record to the history."""
         started = time.monotonic()
         epoch = self.progress.epoch + 1
+        if self.model.ranking_loss.is_refresh_due(epoch):
+            self.model.ranking_loss.refresh(*self.model.final_vectors())
         sums = torch.zeros(3, dtype=torch.float64, device=self._device)
         for batch in self.stream.epoch(epoch):
             self.optimizer.zero_grad(set_to_none=True)
-            loss = self.model.loss(batch)
+            loss = self.model.loss(batch, epoch)
             loss.total.backward()  # type: ignore[no-untyped-call]
             self.model.share_gradients()
             self.optimizer.step()
@@ -87,12 +87,13 @@ class TrainingLoop:
 
     def counts(self) -> dict[str, int]:
         """Sizes over all workers; every worker must call it."""
-        stream, model = self.stream, self.model
-        own = torch.tensor([stream.pairs_with_vector, stream.pairs_without_negative, model.users.numel()])
+        shard, model = self.shard, self.model
+        without_negative = int(shard.train.degree[~shard.has_negatives].sum())
+        own = torch.tensor([self.stream.pairs_with_vector, without_negative, model.users.numel()])
         with_vector, without_negative, user_parameters = sum_over_workers(own.to(self._device)).tolist()
         shared = sum(weight.numel() for weight in model.parameters()) - model.users.numel()
         return {
-            "pairs": self.shard.n_pairs,
+            "pairs": shard.n_pairs + without_negative,
             "pairs_with_vector": with_vector,
             "pairs_without_negative": without_negative,
             "parameters": user_parameters + shared,

@@ -20,9 +20,11 @@ class Shard:
 
     Attributes:
         first_user: the number of the block's first user among all.
-        first_pair: the number of the block's first train pair among all, which are ordered by user.
-        n_pairs: train pairs of all blocks together.
+        first_pair: the number of the block's first usable train pair among all, which are ordered by user. The pairs of
+            a user who has met every item are not usable.
+        n_pairs: usable train pairs of all blocks together.
         n_users: users of all blocks together.
+        is_active: (n_users,) bool, users of all blocks who have a usable train pair.
         train: the block's train interactions.
         valid: the block's validation interactions.
         item_degrees: (n_items,) int64, train interactions of each item in all blocks.
@@ -32,6 +34,7 @@ class Shard:
     first_pair: int
     n_pairs: int
     n_users: int
+    is_active: npt.NDArray[np.bool_]
     train: Interactions
     valid: Interactions
     item_degrees: npt.NDArray[np.int64]
@@ -41,15 +44,23 @@ class Shard:
         """The number of the first user after the block."""
         return self.first_user + self.train.n_users
 
+    @property
+    def has_negatives(self) -> npt.NDArray[np.bool_]:
+        """(users of the block,) bool: whether there is an item that the user has not met."""
+        return self.train.degree < self.train.n_items
+
     @classmethod
     def cut(cls, train: Interactions, valid: Interactions, rank: int, world_size: int) -> Shard:
         """The block of worker ``rank`` of ``world_size``."""
         first, last = user_ranges(train, world_size)[rank]
+        degrees = train.degree
+        usable = np.where(degrees < train.n_items, degrees, 0)
         return cls(
             first_user=first,
-            first_pair=int(train.offsets[first]),
-            n_pairs=len(train.items),
+            first_pair=int(usable[:first].sum()),
+            n_pairs=int(usable.sum()),
             n_users=train.n_users,
+            is_active=usable > 0,
             train=train.slice_users(first, last),
             valid=valid.slice_users(first, last),
             item_degrees=train.item_popularity,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from hnlm_ray.samplers.semantic import PairVectors
-from hnlm_ray.samplers.uniform import UniformSampler
 from hnlm_ray.testing.worlds import random_world
 from hnlm_ray.training.batches import BatchStream
 from hnlm_ray.training.shard import Shard
@@ -17,8 +16,7 @@ VECTORS = PairVectors(PAIRS[::3], np.arange(len(PAIRS[::3]), dtype=np.int32), np
 
 def stream_of(rank: int, world_size: int) -> tuple[Shard, BatchStream]:
     shard = Shard.cut(TRAIN, VALID, rank, world_size)
-    sampler = UniformSampler(shard.train, 7, shard.first_user)
-    return shard, BatchStream(shard, sampler, VECTORS, seed=7, batch_size=16)
+    return shard, BatchStream(shard, VECTORS, seed=7, batch_size=16)
 
 
 def test_an_epoch_meets_every_pair_once_in_an_order_of_its_own() -> None:
@@ -42,7 +40,7 @@ def test_three_workers_share_the_batches_of_one() -> None:
         rows = [
             row
             for shard, part in zip(shards, shared, strict=True)
-            for row in zip(part.users + shard.first_user, part.items, part.negatives, part.hard_rows >= 0, strict=True)
+            for row in zip(part.users + shard.first_user, part.items, part.places, part.hard_rows >= 0, strict=True)
         ]
-        assert sorted(rows) == sorted(zip(one.users, one.items, one.negatives, one.hard_rows >= 0, strict=True))
+        assert sorted(rows) == sorted(zip(one.users, one.items, one.places, one.hard_rows >= 0, strict=True))
     assert sum(part.pairs_with_vector for part in parts) == whole.pairs_with_vector == len(VECTORS.pairs)

@@ -1,0 +1,24 @@
+"""Matrix factorisation (Koren et al., Computer 2009): the embeddings themselves."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from hnlm_ray import variants
+from hnlm_ray.models.protocol import Draw, Encoding, Graph
+
+__all__ = ["MatrixFactorisation"]
+
+
+class MatrixFactorisation(nn.Module):
+    """Has no parameters beside the embeddings."""
+
+    def __init__(self, options: variants.MF, graph: Graph, dim: int, seed: int) -> None:
+        super().__init__()
+
+    def encode(
+        self, users: torch.Tensor, items: torch.Tensor, draw: Draw | None = None, *, layers: bool = False
+    ) -> Encoding:
+        """See :class:`hnlm_ray.models.protocol.Backbone`."""
+        return Encoding((users, items), [(users, items)] if layers else ())

@@ -1,0 +1,43 @@
+"""SGL-ED (Wu et al., SIGIR 2021): LightGCN, and contrast between two graphs that each lost some edges per epoch."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from hnlm_ray import variants
+from hnlm_ray.models.lightgcn import mean_of_layers
+from hnlm_ray.models.protocol import Draw, Encoding, Graph
+
+__all__ = ["SGL"]
+
+
+class SGL(nn.Module):
+    """No parameters beside the embeddings; the two graphs are drawn anew for each epoch."""
+
+    def __init__(self, options: variants.SGL, graph: Graph, dim: int, seed: int) -> None:
+        super().__init__()
+        self._options = options
+        self._graph = graph
+        self._seed = seed
+        self._epoch = 0
+        self._thinned: list[Graph] = []
+
+    def encode(
+        self, users: torch.Tensor, items: torch.Tensor, draw: Draw | None = None, *, layers: bool = False
+    ) -> Encoding:
+        """See :class:`hnlm_ray.models.protocol.Backbone`."""
+        if layers:
+            raise ValueError("SGL gives no layers")
+        final = mean_of_layers(self._graph, users, items, self._options.layers)
+        if draw is None:
+            return Encoding(final)
+        views = [mean_of_layers(graph, users, items, self._options.layers) for graph in self._graphs(draw.epoch)]
+        return Encoding(final, views=(views[0], views[1]))
+
+    def _graphs(self, epoch: int) -> list[Graph]:
+        if epoch != self._epoch:
+            drop, seed = self._options.drop, self._seed
+            self._thinned = [self._graph.thinned(drop, seed, ("sgl", epoch, view)) for view in (0, 1)]
+            self._epoch = epoch
+        return self._thinned

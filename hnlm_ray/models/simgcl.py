@@ -1,0 +1,43 @@
+"""SimGCL (Yu et al., SIGIR 2022): LightGCN without layer 0, and contrast between two passes with noise."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from hnlm_ray import variants
+from hnlm_ray.models.lightgcn import mean_of_layers
+from hnlm_ray.models.noise import add_noise
+from hnlm_ray.models.protocol import Draw, Encoding, Graph, Layer
+
+__all__ = ["SimGCL"]
+
+
+class SimGCL(nn.Module):
+    """No parameters beside the embeddings."""
+
+    def __init__(self, options: variants.SimGCL, graph: Graph, dim: int, seed: int) -> None:
+        super().__init__()
+        self._options = options
+        self._graph = graph
+        self._seed = seed
+
+    def encode(
+        self, users: torch.Tensor, items: torch.Tensor, draw: Draw | None = None, *, layers: bool = False
+    ) -> Encoding:
+        """See :class:`hnlm_ray.models.protocol.Backbone`."""
+        if layers:
+            raise ValueError("SimGCL gives no layers")
+        final = mean_of_layers(self._graph, users, items, self._options.layers, first=1)
+        if draw is None:
+            return Encoding(final)
+        return Encoding(final, views=(self._noisy(users, items, draw, 0), self._noisy(users, items, draw, 1)))
+
+    def _noisy(self, users: torch.Tensor, items: torch.Tensor, draw: Draw, view: int) -> Layer:
+        options, graph = self._options, self._graph
+
+        def perturb(hop: int, layer: Layer) -> Layer:
+            return add_noise(layer, options.noise, self._seed, ("simgcl", view, hop), draw, graph.first_user)
+
+        share = 1.0 / options.layers
+        return graph.propagate(users, items, [[0.0] + [share] * options.layers], perturb)[0]

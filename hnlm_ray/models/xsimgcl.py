@@ -1,0 +1,41 @@
+"""XSimGCL (Yu et al., TKDE 2023): one pass with noise ranks, and is contrasted with one of its own layers."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from hnlm_ray import variants
+from hnlm_ray.models.lightgcn import mean_of_layers
+from hnlm_ray.models.noise import add_noise
+from hnlm_ray.models.protocol import Draw, Encoding, Graph, Layer
+
+__all__ = ["XSimGCL"]
+
+
+class XSimGCL(nn.Module):
+    """No parameters beside the embeddings; costs no more products with the graph than LightGCN."""
+
+    def __init__(self, options: variants.XSimGCL, graph: Graph, dim: int, seed: int) -> None:
+        super().__init__()
+        self._options = options
+        self._graph = graph
+        self._seed = seed
+
+    def encode(
+        self, users: torch.Tensor, items: torch.Tensor, draw: Draw | None = None, *, layers: bool = False
+    ) -> Encoding:
+        """See :class:`hnlm_ray.models.protocol.Backbone`."""
+        options, graph = self._options, self._graph
+        if layers:
+            raise ValueError("XSimGCL gives no layers")
+        if draw is None:
+            return Encoding(mean_of_layers(graph, users, items, options.layers, first=1))
+
+        def perturb(hop: int, layer: Layer) -> Layer:
+            return add_noise(layer, options.noise, self._seed, ("xsimgcl", hop), draw, graph.first_user)
+
+        mean = [0.0] + [1.0 / options.layers] * options.layers
+        alone = [float(layer == options.contrast_layer) for layer in range(options.layers + 1)]
+        final, contrasted = graph.propagate(users, items, [mean, alone], perturb)
+        return Encoding(final, views=(final, contrasted))

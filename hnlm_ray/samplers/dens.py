@@ -1,0 +1,81 @@
+"""DENS (Lai et al., WSDM 2023, "Disentangled Negative Sampling for Collaborative Filtering").
+
+Gates split the positive ``p`` into factors that matter to the user, ``p_r = p * sigmoid(W1 p + W2 u)``, and the rest
+``p_i = p - p_r``; those of a candidate ``n`` follow from ``p_r``: ``n_r = n * sigmoid(W3 n + W4 p_r)``. On each layer
+the candidate with the largest ``<u, (1 - w) n - n_r>`` is chosen, where ``w = min(1, epoch / warmup)`` moves the choice
+from hard ones to those that are alike in irrelevant factors. A contrast, the mean of four BPR terms, trains the gates:
+``p_r > p_i``, ``n_i > n_r``, ``p_r > n_r``, ``n_i > p_i``. Follows the authors' code (Riwei-HEU/DENS).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from hnlm_ray import seeds, variants
+from hnlm_ray.samplers.candidates import UnmetItems
+from hnlm_ray.samplers.protocol import Negatives, Scene, Setting, rows_of
+
+__all__ = ["DENSSampler"]
+
+
+class DENSSampler(nn.Module):
+    """One negative per pair: the mean over layers of the chosen candidates."""
+
+    needs_layers = True
+    needs_batch = False
+
+    def __init__(self, options: variants.DENS, setting: Setting) -> None:
+        """Prepare; the gates start from values derived from ``seed``, alike on every worker."""
+        super().__init__()
+        self._options = options
+        self._items = UnmetItems(setting.train, setting.seed, setting.device)
+        self.positive_gate = nn.Linear(setting.dim, setting.dim)
+        self.user_gate = nn.Linear(setting.dim, setting.dim)
+        self.negative_gate = nn.Linear(setting.dim, setting.dim)
+        self.relevant_gate = nn.Linear(setting.dim, setting.dim)
+        generator = torch.Generator().manual_seed(seeds.derive(setting.seed, "init", "dens"))
+        for gate in (self.positive_gate, self.user_gate, self.negative_gate, self.relevant_gate):
+            nn.init.xavier_uniform_(gate.weight, generator=generator)
+            nn.init.zeros_(gate.bias)
+        self.to(setting.device)
+
+    def forward(self, scene: Scene) -> Negatives:
+        """See :class:`hnlm_ray.samplers.protocol.NegativeSampler`."""
+        drawn = self._items.draw(scene.users, scene.places, scene.epoch, self._options.candidates)
+        warm = min(1.0, scene.epoch / self._options.warmup)
+        kept, chosen, contrast = [], [], scene.user.new_zeros(())
+        for user, positive, table in zip(scene.user_layers, scene.positive_layers, scene.table_layers, strict=True):
+            relevant = positive * torch.sigmoid(self.positive_gate(positive) + self.user_gate(user))
+            with torch.no_grad():
+                candidates = rows_of(table, drawn)
+                hardness = (1.0 - warm) * candidates - self._relevant(candidates, relevant[:, None])
+                best = drawn.gather(1, torch.bmm(hardness, user[:, :, None]).squeeze(2).argmax(dim=1, keepdim=True))
+            negative = rows_of(table, best.squeeze(1))
+            contrast = contrast + _contrast(user, positive, relevant, negative, self._relevant(negative, relevant))
+            kept.append(negative)
+            chosen.append(best)
+        mean = torch.stack(kept).mean(dim=0)[:, None]
+        penalty = self._options.gamma / len(kept) * contrast
+        return Negatives(mean, items=torch.cat(chosen, dim=1), penalty=penalty)
+
+    __call__ = nn.Module.__call__
+
+    def _relevant(self, negative: torch.Tensor, relevant: torch.Tensor) -> torch.Tensor:
+        gated: torch.Tensor = negative * torch.sigmoid(self.negative_gate(negative) + self.relevant_gate(relevant))
+        return gated
+
+
+def _contrast(
+    user: torch.Tensor,
+    positive: torch.Tensor,
+    positive_relevant: torch.Tensor,
+    negative: torch.Tensor,
+    negative_relevant: torch.Tensor,
+) -> torch.Tensor:
+    """The sum over the batch of the mean of the four BPR terms, on one layer."""
+    pairs = [positive_relevant, positive - positive_relevant, negative_relevant, negative - negative_relevant]
+    p_rel, p_irr, n_rel, n_irr = ((user * part).sum(dim=1) for part in pairs)
+    gaps = torch.stack([p_irr - p_rel, n_rel - n_irr, n_rel - p_rel, p_irr - n_irr])
+    return functional.softplus(gaps).mean(dim=0).sum()

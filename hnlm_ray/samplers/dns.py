@@ -1,0 +1,43 @@
+"""Dynamic negative sampling (Zhang et al., SIGIR 2013), and DNS(M, N) (Shi et al., WWW 2023)."""
+
+from __future__ import annotations
+
+import torch
+
+from hnlm_ray import seeds, variants
+from hnlm_ray.samplers.candidates import UnmetItems
+from hnlm_ray.samplers.hashing import random_below
+from hnlm_ray.samplers.protocol import Negatives, Scene, Setting, chosen_items, rows_of
+
+__all__ = ["DNSSampler", "candidate_scores"]
+
+
+class DNSSampler:
+    """One of the M best-scored of N uniform unmet candidates, each of the M alike; M = 1 takes the best."""
+
+    needs_layers = False
+    needs_batch = False
+
+    def __init__(self, options: variants.DNS, setting: Setting) -> None:
+        """Prepare to draw for the users of a block."""
+        self._options = options
+        self._seed = setting.seed
+        self._items = UnmetItems(setting.train, setting.seed, setting.device)
+
+    def __call__(self, scene: Scene) -> Negatives:
+        """See :class:`hnlm_ray.samplers.protocol.NegativeSampler`."""
+        drawn = self._items.draw(scene.users, scene.places, scene.epoch, self._options.candidates)
+        scores = candidate_scores(scene, drawn)
+        if self._options.top == 1:
+            best = scores.argmax(dim=1, keepdim=True)
+        else:
+            among = scores.topk(self._options.top, dim=1).indices
+            key = seeds.derive(self._seed, "dns", scene.epoch)
+            best = among.gather(1, random_below(key, scene.places, self._options.top)[:, None])
+        return chosen_items(scene, drawn.gather(1, best))
+
+
+@torch.no_grad()
+def candidate_scores(scene: Scene, drawn: torch.Tensor) -> torch.Tensor:
+    """Scores (B, N) of candidates (B, N), not differentiated."""
+    return torch.bmm(rows_of(scene.table, drawn), scene.user[:, :, None]).squeeze(2)

@@ -1,0 +1,38 @@
+"""Items in proportion to a power of their train interactions, 0.75 by habit of word2vec (Mikolov et al., 2013).
+
+Popularity is counted on the train split alone; some libraries count the test split too, which leaks.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from hnlm_ray import variants
+from hnlm_ray.samplers.candidates import UnmetItems, whole_weights
+from hnlm_ray.samplers.protocol import Negatives, Scene, Setting, chosen_items
+
+__all__ = ["PopularitySampler", "popularity_weights"]
+
+
+class PopularitySampler:
+    """Draws from the unmet items; one that nobody has met counts as met once, so that every item can be drawn."""
+
+    needs_layers = False
+    needs_batch = False
+
+    def __init__(self, options: variants.PopularitySampler, setting: Setting) -> None:
+        """Prepare to draw for the users of a block."""
+        self._n = options.negatives
+        weights = whole_weights(popularity_weights(setting.item_degrees, options.exponent))
+        self._items = UnmetItems(setting.train, setting.seed, setting.device, weights=weights)
+
+    def __call__(self, scene: Scene) -> Negatives:
+        """See :class:`hnlm_ray.samplers.protocol.NegativeSampler`."""
+        return chosen_items(scene, self._items.draw(scene.users, scene.places, scene.epoch, self._n))
+
+
+def popularity_weights(item_degrees: npt.NDArray[np.int64], exponent: float) -> npt.NDArray[np.float64]:
+    """``max(1, train interactions) ** exponent``, (n_items,)."""
+    weights: npt.NDArray[np.float64] = np.maximum(item_degrees, 1).astype(np.float64) ** exponent
+    return weights

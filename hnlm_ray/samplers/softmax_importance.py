@@ -1,0 +1,44 @@
+"""Softmax(rho, N) (Shi et al., WWW 2023, "On the Theories Behind Hard Negative Sampling for Recommendation").
+
+With ``l_j`` the BPR loss of candidate ``j``, its weight is the softmax of ``l_j / t`` over the candidates, where
+``t = sqrt(variance of l / (2 rho))`` is computed anew for each pair. Weights are not differentiated.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+from hnlm_ray import variants
+from hnlm_ray.samplers.candidates import UnmetItems
+from hnlm_ray.samplers.protocol import Negatives, Scene, Setting, rows_of
+
+__all__ = ["SoftmaxImportanceSampler", "importance_log_weights"]
+
+
+class SoftmaxImportanceSampler:
+    """All N uniform unmet candidates, each with its weight."""
+
+    needs_layers = False
+    needs_batch = False
+
+    def __init__(self, options: variants.SoftmaxImportance, setting: Setting) -> None:
+        """Prepare to draw for the users of a block."""
+        self._options = options
+        self._items = UnmetItems(setting.train, setting.seed, setting.device)
+
+    def __call__(self, scene: Scene) -> Negatives:
+        """See :class:`hnlm_ray.samplers.protocol.NegativeSampler`."""
+        drawn = self._items.draw(scene.users, scene.places, scene.epoch, self._options.candidates)
+        vectors = rows_of(scene.table, drawn)
+        with torch.no_grad():
+            gaps = torch.bmm(vectors, scene.user[:, :, None]).squeeze(2)
+            gaps -= (scene.user * scene.positive).sum(dim=1, keepdim=True)
+            log_weights = importance_log_weights(functional.softplus(gaps), self._options.rho)
+        return Negatives(vectors, log_weights, drawn)
+
+
+def importance_log_weights(losses: torch.Tensor, rho: float) -> torch.Tensor:
+    """Log of the weights (B, N) for losses (B, N); equal losses have equal weights."""
+    temperature = (losses.var(dim=1, correction=0, keepdim=True) / (2.0 * rho)).sqrt()
+    return functional.log_softmax(losses / temperature.clamp(min=1e-6), dim=1)

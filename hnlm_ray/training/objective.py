@@ -1,0 +1,180 @@
+"""What a batch is asked to lower: a ranking loss, contrast between views, or alignment and uniformity."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from hnlm_ray import variants
+from hnlm_ray.models import contrast, losses
+from hnlm_ray.training.collectives import gather_rows, of_total
+
+__all__ = ["BatchNodes", "RankingLoss", "alignment_and_uniformity", "first_occurrences", "view_contrast"]
+
+_USER_BLOCK = 1024
+
+
+class RankingLoss(nn.Module):
+    """The loss of each pair from its scores.
+
+    Attributes:
+        is_cosine: whether scores are cosines: softmax losses are, as their temperature needs bounded scores.
+        is_softmax: whether a semantic vector is one more negative instead of mixed into the sampled ones.
+        users_threshold: (U_r,) each user's K-th best score, for SL@K; None otherwise.
+    """
+
+    users_threshold: torch.Tensor | None
+
+    def __init__(self, options: variants.Loss, n_users: int, device: torch.device) -> None:
+        super().__init__()
+        self._options = options
+        self.is_softmax = isinstance(options, variants.SampledSoftmax | variants.BSL | variants.SLAtK)
+        self.is_cosine = self.is_softmax or isinstance(options, variants.PairwiseContrastive)
+        needs_threshold = isinstance(options, variants.SLAtK)
+        self.register_buffer("users_threshold", torch.zeros(n_users, device=device) if needs_threshold else None)
+
+    def forward(
+        self,
+        users: torch.Tensor,
+        positive: torch.Tensor,
+        negatives: torch.Tensor,
+        log_weights: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """(B,) losses.
+
+        Args:
+            users: (B,) int64, rows of the worker's block.
+            positive: (B,) scores.
+            negatives: (B, K) scores.
+            log_weights: (B, K), see :class:`hnlm_ray.samplers.protocol.Negatives`.
+        """
+        match self._options:
+            case variants.SampledSoftmax(temperature=t):
+                return losses.softmax(positive, negatives, log_weights, t)
+            case variants.BSL(temperature=t, power=power):
+                return losses.softmax(positive, negatives, log_weights, t, power)
+            case variants.SLAtK(temperature=t, weight_temperature=t_w):
+                assert self.users_threshold is not None
+                threshold = self.users_threshold.index_select(0, users)
+                return losses.softmax_at_k(positive, negatives, log_weights, t, threshold, t_w)
+        gaps = negatives - positive[:, None]
+        match self._options:
+            case variants.Hinge(margin=margin):
+                values = losses.hinge(gaps, margin)
+            case variants.PairwiseContrastive(temperature=t):
+                values = losses.pairwise_contrastive(gaps, t)
+            case _:
+                values = losses.bpr(gaps)
+        return losses.weighted_mean(values, log_weights)
+
+    def is_refresh_due(self, epoch: int) -> bool:
+        """Whether :meth:`refresh` is to be called before an epoch, from 1."""
+        return isinstance(self._options, variants.SLAtK) and (epoch - 1) % self._options.refresh == 0
+
+    @torch.no_grad()
+    def refresh(self, users: torch.Tensor, items: torch.Tensor) -> None:
+        """Compute each user's K-th best score, of all items and exactly.
+
+        Args:
+            users: (U_r, d) final vectors.
+            items: (I, d) final vectors.
+        """
+        assert isinstance(self._options, variants.SLAtK)
+        assert self.users_threshold is not None
+        k = min(self._options.k, len(items))
+        units = functional.normalize(items)
+        for first in range(0, len(users), _USER_BLOCK):
+            scores = functional.normalize(users[first : first + _USER_BLOCK]) @ units.T
+            self.users_threshold[first : first + len(scores)] = scores.topk(k, dim=1).values[:, -1]
+
+
+class BatchNodes:
+    """Which users and items the whole batch holds, over all workers.
+
+    Attributes:
+        positions: (B,) int64, places of this worker's pairs in the batch.
+        size: G, pairs of the batch.
+        items: (G,) int64.
+    """
+
+    def __init__(self, users: torch.Tensor, items: torch.Tensor, positions: torch.Tensor, size: int) -> None:
+        """Gather the numbers; every worker must call it.
+
+        Args:
+            users: (B,) int64, numbers of users among all workers.
+            items: (B,) int64.
+            positions: (B,) int64.
+            size: of the whole batch.
+        """
+        self.positions, self.size = positions, size
+        self.items = gather_rows(items, positions, size)
+        self._users = gather_rows(users, positions, size)
+
+    def first_users(self) -> torch.Tensor:
+        """(G,) bool, see :func:`first_occurrences`."""
+        return first_occurrences(self._users)
+
+    def first_items(self) -> torch.Tensor:
+        """(G,) bool, see :func:`first_occurrences`."""
+        return first_occurrences(self.items)
+
+
+def first_occurrences(numbers: torch.Tensor) -> torch.Tensor:
+    """Where a number stands for the first time: (G,) int64 to (G,) bool, whose size no device has to tell the host."""
+    ordered, order = numbers.sort(stable=True)
+    is_first = torch.ones_like(ordered, dtype=torch.bool)
+    is_first[1:] = ordered[1:] != ordered[:-1]
+    return torch.empty_like(is_first).scatter_(0, order, is_first)
+
+
+def view_contrast(
+    users: tuple[torch.Tensor, torch.Tensor],
+    items: tuple[torch.Tensor, torch.Tensor],
+    chosen: tuple[torch.Tensor, torch.Tensor],
+    nodes: BatchNodes,
+    temperature: float,
+) -> torch.Tensor:
+    """InfoNCE between two views of the users and of the items of a batch, each node once: this worker's share.
+
+    Args:
+        users: (U_r, d) in both views.
+        items: (I, d) in both views, equal on all workers.
+        chosen: (B,) int64 rows of users and of items.
+        nodes: of the whole batch.
+        temperature: of the contrast.
+    """
+    user_rows = [table.index_select(0, chosen[0]) for table in users]
+    item_rows = items[0].index_select(0, chosen[1])
+    columns = gather_rows(user_rows[1], nodes.positions, nodes.size), items[1].index_select(0, nodes.items)
+    total = item_rows.new_zeros(())
+    for rows, others, counted in (
+        (user_rows[0], columns[0], nodes.first_users()),
+        (item_rows, columns[1], nodes.first_items()),
+    ):
+        values = contrast.info_nce(rows, others, nodes.positions, counted, temperature)
+        total = total + (values * counted.index_select(0, nodes.positions)).sum() / counted.sum()
+    return total
+
+
+def alignment_and_uniformity(
+    user: torch.Tensor, positive: torch.Tensor, items: torch.Tensor, nodes: BatchNodes, weight: float
+) -> torch.Tensor:
+    """The loss of DirectAU, ``alignment + weight * (uniformity of users + of items) / 2``: this worker's share.
+
+    Args:
+        user: (B, d) of this worker's pairs.
+        positive: (B, d).
+        items: (I, d), equal on all workers.
+        nodes: of the whole batch.
+        weight: gamma of the paper.
+    """
+    aligned = contrast.alignment(user, positive).sum() / nodes.size
+    pairs = max(1, nodes.size * (nodes.size - 1))
+    columns = gather_rows(user, nodes.positions, nodes.size), items.index_select(0, nodes.items)
+    spread = aligned.new_zeros(())
+    for rows, others in ((user, columns[0]), (positive, columns[1])):
+        # A row stands among the columns too, at distance 0; that pair does not count.
+        part = contrast.kernel_sums(rows, others).sum() - len(rows)
+        spread = spread + of_total(part, lambda total: (total.clamp(min=1e-12) / pairs).log())
+    return aligned + weight * spread / 2.0
