@@ -62,6 +62,36 @@ def run(
 
 
 @app.command()
+def tune(
+    overrides: Overrides = None,
+    config: ConfigOption = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Trials per variant; else search.trials.")] = None,
+    to: Annotated[Path | None, typer.Option(help="Also write the best configuration here.", show_default=False)] = None,
+) -> None:
+    """Search hyper-parameters: the same number of trials for every variant, the best by validation NDCG@20.
+
+    The section [bold]search[/] of the configuration says which options are tried. The first trial of a variant is what
+    is configured, the others are drawn at random; the test split is not read. Written into the run folder: the table
+    of trials, search.html with the plots, and best.yaml, which [cyan]hnlm run -c[/] takes as it is.
+
+    Example: [cyan]hnlm tune -c configs/movielens.yaml data.path=ml-1m --trials 20 --to tuned.yaml
+    'search.space={"train.variants.*.learning_rate": {log_uniform: [1e-4, 1e-1]}}'[/]
+    """
+    from hnlm_ray import console
+    from hnlm_ray.pipeline import LLM_STAGES, plan
+
+    extra = [] if trials is None else [f"search.trials={trials}"]
+    options = load_config(config, [*(overrides or []), *extra])
+    planned = plan(options, search=True)
+    reads = planned["search"].inputs
+    _run(options, ("prepare", *(LLM_STAGES if "ground" in reads else ()), "search"), search=True)
+    found = planned["search"].artifact
+    console.print_search(found)
+    if to is not None:
+        _write(to, found.read_bytes("best.yaml"))
+
+
+@app.command()
 def validate(overrides: Overrides = None, config: ConfigOption = None) -> None:
     """Check configuration, data and models, and print every problem at once."""
     from hnlm_ray import console
@@ -229,12 +259,12 @@ def _sentences() -> Iterator[None]:
         sys.exit(INTERRUPTED)
 
 
-def _run(options: Config, stages: tuple[str, ...]) -> None:
+def _run(options: Config, stages: tuple[str, ...], *, search: bool = False) -> None:
     from hnlm_ray import console
     from hnlm_ray.cluster import connected
     from hnlm_ray.pipeline import execute, plan
 
-    planned = plan(options)
+    planned = plan(options, search=search)
     wanted = [stage for stage in planned.pending() if not stages or stage.kind in stages]
     if not wanted:
         execute(options, planned, stages, console.listener())
@@ -258,9 +288,13 @@ def _write_report(options: Config, to: Path) -> None:
     artifact = plan(options)["report"].artifact
     if not artifact.is_complete:
         raise ConfigError(f"{options.run} has no report for this configuration", "run `hnlm run` with it first")
+    _write(to, artifact.read_bytes("report.html"))
+
+
+def _write(to: Path, content: bytes) -> None:
     temporary = to.with_name(f".{to.name}.{os.getpid()}")
     try:
-        temporary.write_bytes(artifact.read_bytes("report.html"))
+        temporary.write_bytes(content)
         temporary.replace(to)
     except OSError as error:
         temporary.unlink(missing_ok=True)

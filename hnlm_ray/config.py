@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from hnlm_ray.errors import ConfigError
+from hnlm_ray.search import SearchConfig
 from hnlm_ray.section import Fraction, Positive, Section
 from hnlm_ray.variants import ITEM_ITEM, VariantConfig
 
@@ -260,7 +261,9 @@ class EvaluateConfig(Section):
 
     cutoffs: tuple[Positive, ...] = (10, 20)
     user_block: Positive = 1024
-    """Users ranked at once; bounds memory to ``user_block * items`` scores."""
+    """Users of one piece of work. Fewer are scored at a time where the catalogue is large, so memory stays bounded."""
+    trec: bool = True
+    """Write the test rankings of every fit, and the held-out items, in TREC format."""
 
 
 class ServeConfig(Section):
@@ -300,6 +303,7 @@ class Config(Section):
     ground: GroundConfig = GroundConfig()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    search: SearchConfig = SearchConfig()
     serve: ServeConfig = ServeConfig()
     cluster: ClusterConfig = ClusterConfig()
 

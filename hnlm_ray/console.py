@@ -17,8 +17,18 @@ from hnlm_ray.pipeline import PlannedStage, Progress, Run
 if TYPE_CHECKING:
     from hnlm_ray.llm.estimate import Estimate
     from hnlm_ray.serving.recommender import Recommendation
+    from hnlm_ray.store import Artifact
 
-__all__ = ["errors", "listener", "output", "print_estimate", "print_recommendation", "print_status", "summary_line"]
+__all__ = [
+    "errors",
+    "listener",
+    "output",
+    "print_estimate",
+    "print_recommendation",
+    "print_search",
+    "print_status",
+    "summary_line",
+]
 
 _LOG_WIDTH = 140
 """Columns where the output goes into a file or a job's log, which have no width of their own."""
@@ -91,6 +101,28 @@ def print_estimate(estimate: Estimate) -> None:
     output.print(table)
     for note in estimate.notes:
         output.print(f"[dim]{escape(note)}[/]")
+
+
+def print_search(artifact: Artifact) -> None:
+    """A table of variants: as configured, best, with what; then where everything is."""
+    from hnlm_ray.evaluation.search import summarise
+
+    table = Table(title="Best on validation NDCG@20", title_justify="left", title_style="bold", header_style="bold")
+    table.add_column("variant")
+    for column in ("as configured", "best", "failed trials"):
+        table.add_column(column, justify="right")
+    table.add_column("with")
+    for result in summarise(artifact.read("trials")):
+        chosen = ", ".join(f"{path}={value}" for path, value in result.chosen.items())
+        configured = "" if result.configured is None else f"{result.configured:.4f}"
+        best = "" if result.best is None else f"{result.best['valid_ndcg']:.4f}"
+        failed = f"{len(result.failed)} of {len(result.rows)}"
+        table.add_row(escape(result.variant), configured, best, failed, escape(chosen or "what was configured"))
+    output.print(table)
+    for reason in sorted({row["error"] for row in artifact.read("trials").to_pylist() if row["error"]}):
+        output.print(f"[yellow]![/] {escape(reason)}")
+    for name in ("search.html", "best.yaml"):
+        output.print(artifact.path_of(name), markup=False)
 
 
 def print_recommendation(recommendation: Recommendation) -> None:

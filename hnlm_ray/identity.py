@@ -18,6 +18,7 @@ from hnlm_ray import assets
 from hnlm_ray.config import Config, DataConfig, EmbedConfig, LLMConfig
 from hnlm_ray.errors import DataError
 from hnlm_ray.prompts.render import Task, version
+from hnlm_ray.search import draw_trials
 
 __all__ = ["identity"]
 
@@ -51,6 +52,7 @@ def identity(config: Config, kind: str, name: str) -> dict[str, Any]:
         "vectors": lambda c: _embedding(c.embed),
         "ground": lambda c: {**_embedding(c.embed), "ground": c.ground.model_dump(mode="json")},
         "evaluate": lambda c: {"cutoffs": c.evaluate.cutoffs},
+        "search": _search,
         "bundle": lambda c: {"variant": c.serve.variant},
     }
     return rules[kind](config) if kind in rules else {}
@@ -71,6 +73,13 @@ def _scope(config: Config) -> dict[str, Any]:
         return {}
     choice = config.negatives.model_dump(mode="json", include={"policy", config.negatives.policy})
     return {"pairs": choice, "seed": config.seed}
+
+
+def _search(config: Config) -> dict[str, Any]:
+    """The trials themselves, so that an option that changes none of them repeats none."""
+    trials = draw_trials(config.search, config.train.variants)
+    tried = [(trial.variant, trial.number, trial.options.model_dump(mode="json")) for trial in trials]
+    return {"trials": tried, "seed": config.search.seed, "epochs": config.search.epochs}
 
 
 def _embedding(embed: EmbedConfig) -> dict[str, Any]:

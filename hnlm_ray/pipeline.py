@@ -14,6 +14,7 @@ from hnlm_ray import __version__
 from hnlm_ray.config import Config
 from hnlm_ray.errors import ConfigError, HnlmError, StoreError
 from hnlm_ray.identity import identity
+from hnlm_ray.search import searched
 from hnlm_ray.stage import StageContext, StageSummary, silent
 from hnlm_ray.store import Artifact, RunStore, fingerprint
 
@@ -23,10 +24,10 @@ LLM_STAGES = ("item_profiles", "user_profiles", "vectors", "negatives", "ground"
 STAGES = ("prepare", *LLM_STAGES, "train", "evaluate", "report", "bundle")
 """Every stage, in order. ``train`` stands for one fit per variant and seed."""
 
-_VERSIONS: dict[str, int] = dict.fromkeys(STAGES, 1)
+_VERSIONS: dict[str, int] = dict.fromkeys((*STAGES, "search"), 1)
 """Raised when the code of a stage changes what it writes, so that old results are not reused."""
 
-_RESUMES = frozenset({"item_profiles", "user_profiles", "negatives", "vectors", "ground", "train"})
+_RESUMES = frozenset({"item_profiles", "user_profiles", "negatives", "vectors", "ground", "search", "train"})
 """Stages that go on from what an interrupted run left; the others start from an empty folder."""
 
 
@@ -36,7 +37,7 @@ class PlannedStage:
 
     Attributes:
         name: also its folder; ``train.<variant>.s<seed>`` for a fit.
-        kind: one of :data:`STAGES`.
+        kind: one of :data:`STAGES`, or ``search``.
         inputs: names of the stages that it reads.
         artifact: where it writes.
         run: the stage's function.
@@ -78,17 +79,22 @@ class Run:
         return [stage for stage in self.stages if not stage.artifact.is_complete]
 
 
-def plan(config: Config) -> Run:
+def plan(config: Config, *, search: bool = False) -> Run:
     """The stages that a configuration asks for, each with its fingerprint, in an order that respects their inputs.
 
+    Args:
+        config: the configuration.
+        search: add the stage ``search``, which no other stage reads.
+
     Raises:
+        ConfigError: the search does not suit the variants.
         StoreError: the run folder's file system cannot be reached.
         DataError, EngineError: raw data or a model folder that the fingerprint covers is missing.
     """
     store = RunStore(config.run)
     prints: dict[str, str] = {}
     stages = []
-    for name, kind, inputs, run in _graph(config):
+    for name, kind, inputs, run in (*_graph(config), *(_search(config) if search else ())):
         parts = {
             "stage": name,
             "version": _VERSIONS[kind],
@@ -113,7 +119,7 @@ def execute(config: Config, run: Run, only: Sequence[str] = (), progress: Progre
     Raises:
         HnlmError: with the sentence that a user needs; nothing half-written is left that a later run would trust.
     """
-    unknown = sorted(set(only) - set(STAGES))
+    unknown = sorted(set(only) - {*STAGES, *(stage.kind for stage in run.stages)})
     if unknown:
         raise ConfigError(f"there is no stage {', '.join(unknown)}", f"choose from {', '.join(STAGES)}")
     progress = progress or Progress()
@@ -206,6 +212,12 @@ def _graph(
     yield "report", "report", ("prepare", *written, *fits, "evaluate"), _stage("report")
     served = [name for name in fits if name.startswith(f"train.{config.serve.variant}.s")]
     yield "bundle", "bundle", ("prepare", *served, "evaluate"), _stage("bundle")
+
+
+def _search(config: Config) -> Iterator[tuple[str, str, tuple[str, ...], Callable[[StageContext], StageSummary]]]:
+    names = searched(config.search, config.train.variants)
+    semantic = any(config.train.variants[name].semantic for name in names)
+    yield "search", "search", ("prepare", "vectors", "ground") if semantic else ("prepare",), _stage("search")
 
 
 def _stage(module: str, **arguments: Any) -> Callable[[StageContext], StageSummary]:

@@ -28,7 +28,9 @@ __all__ = [
     "ITEM_VECTORS",
     "METRICS",
     "NEGATIVES",
+    "SEARCH_TRIALS",
     "SPLITS",
+    "STRATA",
     "TABLES",
     "TRUTH",
     "USERS",
@@ -122,11 +124,16 @@ METRICS = _table(
     variant=pa.string(),
     seed=pa.int32(),
     split=pa.string(),  # valid | test
-    metric=pa.string(),  # recall, ndcg, precision, hit_rate, mrr, map, coverage
+    # recall, ndcg, precision, hit_rate, mrr, map, tie_rate, popularity, novelty, coverage, gini, and
+    # intra_list_distance where items have text vectors
+    metric=pa.string(),
     k=pa.int32(),
     value=pa.float64(),
 )
-"""One row per fit, split, metric and cut-off, averaged over the users with at least one held-out item."""
+"""One row per fit, split, metric and cut-off, averaged over the users with at least one held-out item.
+
+Rankers that are not trained have rows too, with a null ``seed``; so it is in ``strata``.
+"""
 
 USER_METRICS = _table(
     variant=pa.string(),
@@ -137,8 +144,34 @@ USER_METRICS = _table(
 )
 """Test Recall and NDCG of each user at the selection cut-off."""
 
+STRATA = _table(
+    variant=pa.string(),
+    seed=pa.int32(),
+    kind=pa.string(),  # user_activity | item_popularity
+    stratum=pa.int32(),  # from 0, the lowest
+    low=pa.int64(),  # train interactions of its users, or items: the fewest
+    high=pa.int64(),  # the most, inclusive
+    size=pa.int64(),  # users, or held-out interactions, in it
+    metric=pa.string(),  # recall | ndcg
+    k=pa.int32(),
+    value=pa.float64(),
+)
+"""Test figures at the selection cut-off of users by activity, and of held-out items by popularity."""
+
 FALSE_NEGATIVES = _table(sampler=pa.string(), rate=pa.float64(), pairs=pa.int64())
 """Generated worlds only: the exact expected share of a sampler's negatives that the user would like."""
+
+SEARCH_TRIALS = _table(
+    variant=pa.string(),
+    trial=pa.int32(),  # from 0, the variant as it is configured
+    parameters=pa.string(),  # what was drawn: a JSON object of full path to value
+    best_epoch=pa.int32(),  # null where the trial failed, as in the columns below
+    valid_ndcg=pa.float64(),  # NDCG@20 at the best epoch
+    seconds=pa.float64(),  # of training, evaluation excluded
+    status=pa.string(),  # ok | failed
+    error=pa.string(),  # why the status is not ok; "" when it is
+)
+"""One row per trial of the search, sorted by variant and number; the test split is not read."""
 
 TABLES: dict[str, pa.Schema] = {
     "users": USERS,
@@ -153,7 +186,9 @@ TABLES: dict[str, pa.Schema] = {
     "history": HISTORY,
     "metrics": METRICS,
     "user_metrics": USER_METRICS,
+    "strata": STRATA,
     "false_negatives": FALSE_NEGATIVES,
+    "trials": SEARCH_TRIALS,
 }
 """Every table by the name under which a stage commits it."""
 

@@ -13,7 +13,20 @@ PACKAGE = Path(__file__).parents[1] / "hnlm_ray"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 PURE = {"data", "prompts", "samplers", "models", "semantics", "evaluation"}
 FLOORS = [
-    {"errors", "tables", "seeds", "config", "store", "stage", "assets", "cluster", "heartbeat", "section", "variants"},
+    {
+        "errors",
+        "tables",
+        "seeds",
+        "config",
+        "store",
+        "stage",
+        "assets",
+        "cluster",
+        "heartbeat",
+        "section",
+        "variants",
+        "search",
+    },
     PURE,
     {"llm", "training", "serving"},
     {"stages", "testing", "identity"},

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["SERIES_COLOURS", "Curve", "horizontal_bars", "learning_curves"]
+__all__ = ["SERIES_COLOURS", "Curve", "Dots", "horizontal_bars", "learning_curves", "scatter"]
 
 SERIES_COLOURS = 6
 """The page defines ``--series-0`` (the baseline) to ``--series-5``."""
@@ -45,6 +45,21 @@ class Curve:
     y: Sequence[float]
 
 
+@dataclass(frozen=True)
+class Dots:
+    """The points of one variant in a scatter chart.
+
+    Attributes:
+        series: as in :class:`Curve`.
+        x: positions, or words, which get places of their own.
+        y: values, as many.
+    """
+
+    series: int
+    x: Sequence[float | str]
+    y: Sequence[float]
+
+
 def learning_curves(curves: Sequence[Curve], x_label: str, y_label: str, description: str) -> str:
     """A line chart as an ``<svg>`` element, 290 by 200 points.
 
@@ -64,6 +79,41 @@ def learning_curves(curves: Sequence[Curve], x_label: str, y_label: str, descrip
     axes.grid(axis="y", color=_GRID, linewidth=0.7)
     axes.margins(x=0.01)
     return _svg(figure, f"{x_label} {y_label}", description)
+
+
+def scatter(groups: Sequence[Dots], x_label: str, y_label: str, description: str) -> str:
+    """Points as an ``<svg>`` element; positions that span magnitudes stand on a logarithmic axis.
+
+    Args:
+        groups: the points.
+        x_label: name of the horizontal axis.
+        y_label: name of the vertical axis.
+        description: read out instead of the picture.
+    """
+    figure, axes = _figure(4.0, 2.8)
+    values = [x for group in groups for x in group.x]
+    numbers = [x for x in values if not isinstance(x, str)]
+    if len(numbers) < len(values):
+        places = {word: place for place, word in enumerate(sorted(set(map(str, values))))}
+        axes.set_xticks(range(len(places)), [_short(word) for word in places])
+        axes.set_xlim(-0.5, len(places) - 0.5)
+    else:
+        places = {}
+        if numbers and min(numbers) > 0 and max(numbers) > 20 * min(numbers):
+            axes.set_xscale("log")
+    for group in groups:
+        x = [places[str(value)] if places else value for value in group.x]
+        axes.scatter(x, group.y, color=_series(group.series), s=22, alpha=0.85, linewidths=0)
+    axes.set_xlabel(x_label, color=_MUTED)
+    axes.set_title(y_label, color=_INK, loc="left", fontsize=10, fontweight="bold")
+    axes.grid(axis="y", color=_GRID, linewidth=0.7)
+    axes.tick_params(which="both", colors=_MUTED, labelsize=8.5, length=0)
+    return _svg(figure, f"{x_label} {y_label}", description)
+
+
+def _short(word: str) -> str:
+    """A label of the axis; a dollar sign would begin a formula."""
+    return (word if len(word) <= 18 else f"{word[:17]}\N{HORIZONTAL ELLIPSIS}").replace("$", r"\$")
 
 
 def horizontal_bars(names: Sequence[str], shares: Sequence[float], highlight: str, description: str) -> str:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 
-from hnlm_ray.evaluation.plots import SERIES_COLOURS, Curve, horizontal_bars, learning_curves
+from hnlm_ray.evaluation.plots import SERIES_COLOURS, Curve, Dots, horizontal_bars, learning_curves, scatter
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"
 
@@ -63,3 +63,22 @@ def test_bars_show_their_share_and_only_one_is_highlighted() -> None:
 
 def test_bars_of_nothing_can_be_drawn() -> None:
     assert "0.0%" in texts(horizontal_bars(["uniform"], [0.0], "", "d"))
+
+
+def test_points_that_span_magnitudes_stand_on_a_logarithmic_axis() -> None:
+    narrow = scatter([Dots(0, [1.0, 2.0], [0, 1])], "rate", "y", "d")
+    wide = scatter([Dots(0, [1e-4, 1e-1], [0, 1])], "rate", "y", "d")
+    assert "1.2" in texts(narrow)
+    powers = ["".join(text.split()) for text in texts(wide)]
+    assert {"10\N{MINUS SIGN}4", "10\N{MINUS SIGN}1"} <= set(powers)
+
+
+def test_words_get_places_of_their_own_in_every_group() -> None:
+    svg = scatter([Dots(0, ["b", "a"], [0, 1]), Dots(1, ["b", "a $x$ and much more"], [1, 0])], "kind", "y", "d")
+    assert {"a", "b", "a $x$ and much mo…"} <= set(texts(svg))
+    places = sorted({float(x) for x in re.findall(r'<use[^>]* x="([\d.]+)"[^>]*style="fill: var\(--series', svg)})
+    assert len(places) == 3
+
+
+def test_a_scatter_without_points_can_be_drawn() -> None:
+    assert "<svg" in scatter([Dots(0, [], [])], "x", "y", "d")

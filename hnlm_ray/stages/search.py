@@ -1,0 +1,206 @@
+"""Ray Tune around :func:`hnlm_ray.training.fit.fit`: one process per trial, the same number of trials per variant."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import yaml
+
+from hnlm_ray.cluster import connected, require
+from hnlm_ray.config import Config
+from hnlm_ray.errors import HnlmError, StageError
+from hnlm_ray.evaluation.search import render_search, summarise
+from hnlm_ray.heartbeat import heartbeat, rate_line
+from hnlm_ray.search import Trial, draw_trials
+from hnlm_ray.stage import StageContext, StageSummary
+from hnlm_ray.store import Artifact
+from hnlm_ray.tables import SEARCH_TRIALS
+
+__all__ = ["BEST", "PAGE", "run"]
+
+PAGE = "search.html"
+BEST = "best.yaml"
+"""The configuration with the best options of every searched variant, for ``hnlm run -c``."""
+
+_ROWS, _STATE = "_trials", "_ray_tune"
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What a trial gets: where to read, not what was read."""
+
+    prepare: Artifact
+    ground: Artifact | None
+    vectors: Artifact | None
+    output: Artifact
+    trials: tuple[Trial, ...]
+    seed: int
+    epochs: int | None
+    use_gpu: bool
+
+
+def run(context: StageContext) -> StageSummary:
+    """Try every trial of the search and write ``trials``, ``search.html`` and ``best.yaml``.
+
+    A trial that finished is on disk; an interrupted search goes on with the others. A trial that failed is a row with
+    its reason.
+
+    Args:
+        context: inputs ``prepare`` and, where a searched variant is semantic, ``ground`` and ``vectors``.
+
+    Raises:
+        ConfigError: the search section does not suit the variants.
+        ResourceError: the cluster has no room for a single trial.
+        StageError: every trial failed.
+    """
+    config, output = context.config, context.output
+    trials = tuple(draw_trials(config.search, config.train.variants))
+    output.filesystem.create_dir(f"{output.path}/{_ROWS}")
+    finished = _finished(output)
+    pending = tuple(trial for trial in trials if _key(trial) not in finished)
+    context.say(f"{len(trials)} trials of {len({trial.variant for trial in trials})} variants, {len(pending)} to run")
+    failed = {}
+    if pending:
+        look = rate_line("search", len(trials), lambda: len(_files(output)))
+        with connected(config.cluster), heartbeat(look, context.say):
+            failed = _tune(_task(context, pending), config)
+    rows = [finished.get(_key(trial)) or failed.get(_key(trial)) or _read(output, trial) for trial in trials]
+    table = pa.Table.from_pylist(rows, schema=SEARCH_TRIALS).sort_by([("variant", "ascending"), ("trial", "ascending")])
+    _check(table)
+    output.write("trials", table)
+    output.write_bytes(PAGE, render_search(config.run, table).encode())
+    output.write_bytes(BEST, _overlay(config, table, trials).encode())
+    for folder in (_ROWS, _STATE):
+        if output.filesystem.get_file_info(f"{output.path}/{folder}").type == pafs.FileType.Directory:
+            output.filesystem.delete_dir(f"{output.path}/{folder}")
+    counts = {"ok": len(trials) - len(failed), "failed": len(failed)}
+    return StageSummary({"trials": len(table)}, counts)
+
+
+def _task(context: StageContext, pending: tuple[Trial, ...]) -> _Task:
+    inputs, search = context.inputs, context.config.search
+    is_semantic = any(trial.options.semantic for trial in pending)
+    return _Task(
+        prepare=inputs["prepare"],
+        ground=inputs["ground"] if is_semantic else None,
+        vectors=inputs["vectors"] if is_semantic else None,
+        output=context.output,
+        trials=pending,
+        seed=search.seed,
+        epochs=search.epochs,
+        use_gpu=context.config.train.accelerator == "gpu",
+    )
+
+
+def _tune(task: _Task, config: Config) -> dict[str, dict[str, Any]]:
+    """Run Ray Tune to its end; the rows of the trials that failed, by key."""
+    # Read when Tune is imported or fits: no tables on the console, no event files, and Ctrl-C ends the command.
+    quiet = {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "TUNE_DISABLE_SIGINT_HANDLER": "1"}
+    os.environ.update(quiet)
+    from ray import tune
+
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failure is a row of the table
+    needs = {"CPU": 1.0, "GPU": 1.0} if task.use_gpu else {"CPU": 1.0}
+    require(needs, "a trial of the search")
+    is_local = not (config.cluster.address or os.environ.get("RAY_ADDRESS"))
+    tuner = tune.Tuner(
+        tune.with_resources(tune.with_parameters(_try, task=task), needs),
+        param_space={"trial": tune.grid_search(list(range(len(task.trials))))},
+        # A local Ray has more logical CPUs than the machine has cores, and a trial is one busy core.
+        tune_config=tune.TuneConfig(max_concurrent_trials=os.cpu_count() if is_local else None),
+        run_config=tune.RunConfig(
+            name="search",
+            storage_path=f"{task.output.path}/{_STATE}",
+            storage_filesystem=task.output.filesystem,
+            verbose=0,
+        ),
+    )
+    failed = {}
+    for trial, result in zip(task.trials, tuner.fit(), strict=True):  # Tune keeps the order of the grid
+        error = str(result.error).splitlines()[0] if result.error else result.metrics["error"]
+        if error:
+            failed[_key(trial)] = {**_row(trial), "status": "failed", "error": error}
+    return failed
+
+
+def _try(config: dict[str, int], task: _Task) -> dict[str, str]:
+    """The body of one trial."""
+    import torch
+
+    from hnlm_ray.training.fit import fit
+    from hnlm_ray.training.inputs import read_pair_vectors, read_splits
+
+    trial = task.trials[config["trial"]]
+    epochs = min(task.epochs or trial.options.epochs, trial.options.epochs)
+    torch.set_num_threads(1)
+    try:
+        train, valid = read_splits(task.prepare)
+        is_semantic = trial.options.semantic
+        result = fit(
+            train,
+            valid,
+            trial.options.model_copy(update={"epochs": epochs}),
+            task.seed,
+            vectors=read_pair_vectors(task.ground, task.vectors, train.n_items) if is_semantic else None,
+            device="cuda" if task.use_gpu else "cpu",
+        )
+    except Exception as error:  # whatever it is, the other trials go on and the table says it
+        return {"error": str(error) if isinstance(error, HnlmError) else f"{type(error).__name__}: {error}"}
+    progress = result.progress
+    found = {"best_epoch": progress.best_epoch, "valid_ndcg": progress.best_ndcg, "seconds": progress.seconds}
+    row = {**_row(trial), **found, "status": "ok", "error": ""}
+    task.output.write_bytes(f"{_ROWS}/{_key(trial)}.json", json.dumps(row).encode())
+    return {"error": ""}
+
+
+def _row(trial: Trial) -> dict[str, Any]:
+    return {"variant": trial.variant, "trial": trial.number, "parameters": json.dumps(trial.parameters)}
+
+
+def _key(trial: Trial) -> str:
+    return f"{trial.variant}.{trial.number}"
+
+
+def _files(output: Artifact) -> list[str]:
+    found = output.filesystem.get_file_info(pafs.FileSelector(f"{output.path}/{_ROWS}"))
+    return [info.base_name for info in found if info.base_name.endswith(".json")]
+
+
+def _finished(output: Artifact) -> dict[str, dict[str, Any]]:
+    rows = [json.loads(output.read_bytes(f"{_ROWS}/{name}")) for name in _files(output)]
+    return {f"{row['variant']}.{row['trial']}": row for row in rows}
+
+
+def _read(output: Artifact, trial: Trial) -> dict[str, Any]:
+    row: dict[str, Any] = json.loads(output.read_bytes(f"{_ROWS}/{_key(trial)}.json"))
+    return row
+
+
+def _check(table: pa.Table) -> None:
+    if "ok" not in table["status"].to_pylist():
+        raise StageError(f"every trial failed, the first with: {table['error'][0].as_py()}", "mend that and run again")
+
+
+def _overlay(config: Config, table: pa.Table, trials: Sequence[Trial]) -> str:
+    """What was configured, with the best options of every searched variant."""
+    variants = dict(config.train.variants)
+    options = {_key(trial): trial.options for trial in trials}
+    lines = ["# Best on validation NDCG@20:"]
+    for result in summarise(table):
+        if result.best is None:
+            lines.append(f"# {result.variant}: every trial failed, so it stands here as it was configured")
+        else:
+            variants[result.variant] = options[f"{result.variant}.{result.best['trial']}"]
+            lines.append(f"# {result.variant}: {result.best['valid_ndcg']:.4f} in trial {result.best['trial']}")
+    tree = config.model_dump(mode="json", exclude_unset=True)
+    chosen = {name: variant.model_dump(mode="json") for name, variant in variants.items()}
+    tree["train"] = {**tree.get("train", {}), "variants": chosen}
+    tree.pop("search", None)
+    return "\n".join(lines) + "\n" + yaml.safe_dump(tree, sort_keys=False)

@@ -1,0 +1,165 @@
+"""The search under real Ray Tune, on a tiny world."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hnlm_ray.config import Config, TrainConfig, VariantConfig, load_config
+from hnlm_ray.errors import ConfigError, StageError
+from hnlm_ray.pipeline import execute, plan
+from hnlm_ray.stages import search
+from hnlm_ray.training.fit import fit
+from hnlm_ray.training.inputs import read_splits
+
+from .finished_run import FinishedRun
+
+SHORT = {"dim": 8, "epochs": 4, "batch_size": 128, "validate_every": 2}
+VARIANTS = {
+    "gcn": VariantConfig(**SHORT),
+    "mf": VariantConfig(backbone="mf", **SHORT),
+    "ease": VariantConfig(backbone="ease"),
+}
+SPACE = {
+    "train.variants.*.learning_rate": {"log_uniform": [1e-3, 1e-1]},
+    "train.variants.gcn.backbone.layers": {"integers": [1, 2]},
+}
+
+
+def prepared(folder: Path, **options: object) -> FinishedRun:
+    run = FinishedRun(folder)
+    run.config = Config.model_validate(
+        {
+            "run": str(folder),
+            "train": {"variants": VARIANTS},
+            "serve": {"variant": "mf"},
+            "search": {"trials": 3, "space": SPACE, **options},
+        }
+    )
+    run.prepare(truth=False)
+    return run
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> FinishedRun:
+    """Three trials of two variants."""
+    run = prepared(tmp_path_factory.mktemp("search"))
+    context = run.context("search")
+    summary = search.run(context)
+    assert summary.counts == {"ok": 6, "failed": 0}
+    run.commit(context.output, dict(summary.rows))
+    return run
+
+
+@pytest.mark.ray
+def test_a_row_is_what_the_same_fit_gives_without_ray(found: FinishedRun) -> None:
+    rows = found.inputs["search"].read("trials").to_pylist()
+    assert [(row["variant"], row["trial"]) for row in rows] == [(name, n) for name in ("gcn", "mf") for n in range(3)]
+    train, valid = read_splits(found.inputs["prepare"])
+    for row in (rows[0], rows[5]):
+        drawn = {path.split(".", 3)[3]: value for path, value in json.loads(row["parameters"]).items()}
+        alone = fit(train, valid, VARIANTS[row["variant"]].model_copy(update=drawn), 0).progress
+        assert (row["best_epoch"], row["status"]) == (alone.best_epoch, "ok")
+        assert row["valid_ndcg"] == pytest.approx(alone.best_ndcg, rel=1e-4)
+    assert len({row["parameters"] for row in rows}) == 5  # both first trials draw nothing
+
+
+@pytest.mark.ray
+def test_the_best_of_each_variant_is_a_configuration_that_loads(found: FinishedRun, tmp_path: Path) -> None:
+    artifact = found.inputs["search"]
+    path = tmp_path / "best.yaml"
+    path.write_bytes(artifact.read_bytes(search.BEST))
+    config = load_config(path)
+    rows = artifact.read("trials").to_pylist()
+    for name in ("gcn", "mf"):
+        best = max((row for row in rows if row["variant"] == name), key=lambda row: row["valid_ndcg"])
+        drawn = json.loads(best["parameters"])
+        assert config.train.variants[name].learning_rate == drawn.get(f"train.variants.{name}.learning_rate", 1e-3)
+        assert config.train.variants[name].epochs == 4
+    assert config.train.variants["ease"] == VARIANTS["ease"]
+    assert (config.run, config.serve.variant) == (found.config.run, "mf")
+    assert "search" not in yaml.safe_load(path.read_text())
+
+
+@pytest.mark.ray
+def test_the_page_shows_every_option_and_leaves_no_scratch_behind(found: FinishedRun) -> None:
+    artifact = found.inputs["search"]
+    page = artifact.read_bytes(search.PAGE).decode()
+    for words in ("6 trials of 2 variants", "learning_rate", "backbone.layers", "best validation NDCG@20"):
+        assert words in page
+    assert sorted(path.name for path in Path(artifact.path).iterdir()) == [
+        "best.yaml",
+        "manifest.json",
+        "search.html",
+        "trials.parquet",
+    ]
+
+
+@pytest.mark.ray
+def test_an_interrupted_search_goes_on_and_a_failed_trial_is_a_row(tmp_path: Path, ray_session: None) -> None:
+    """An NDCG that no fit would give shows that the finished trial was not run again."""
+    run = prepared(tmp_path, variants=["mf"], epochs=1, space={"train.variants.mf.dim": {"choice": [10**12]}}, trials=2)
+    context = run.context("search")
+    folder = Path(context.output.path) / "_trials"
+    folder.mkdir()
+    row = {"variant": "mf", "trial": 0, "parameters": "{}", "best_epoch": 1, "valid_ndcg": 0.77, "seconds": 1.0}
+    (folder / "mf.0.json").write_text(json.dumps({**row, "status": "ok", "error": ""}))
+    summary = search.run(context)
+    first, second = context.output.read("trials").to_pylist()
+    assert first["valid_ndcg"] == 0.77
+    assert (second["status"], second["valid_ndcg"]) == ("failed", None)
+    assert second["error"]
+    assert summary.counts == {"ok": 1, "failed": 1}
+    page = context.output.read_bytes(search.PAGE).decode()
+    assert "Trials that failed" in page
+    assert "1000000000000" in page
+
+
+@pytest.mark.ray
+def test_when_every_trial_fails_the_stage_does(tmp_path: Path, ray_session: None) -> None:
+    run = prepared(tmp_path, variants=["mf"], trials=1)
+    broken = run.inputs["prepare"]
+    broken.write("interactions", broken.read("interactions").slice(0, 0))
+    with pytest.raises(StageError, match="every trial failed, the first with: the train split is empty"):
+        search.run(run.context("search"))
+
+
+def test_a_path_that_does_not_exist_ends_before_anything_starts(tmp_path: Path) -> None:
+    run = prepared(tmp_path, space={"train.variants.*.learning_rat": {"choice": [0.1]}})
+    with pytest.raises(ConfigError, match="did you mean 'learning_rate'"):
+        plan(run.config, search=True)
+
+
+@pytest.mark.ray
+def test_a_second_search_with_the_same_options_does_nothing(tmp_path: Path, ray_session: None) -> None:
+    config = load_config(
+        None,
+        [
+            f"run={tmp_path}",
+            "data.demo={users: 60, items: 40, interactions: 900}",
+            "train.variants={mf: {backbone: mf, dim: 4, epochs: 2, validate_every: 1}}",
+            "serve.variant=mf",
+            "search.trials=2",
+        ],
+    )
+    planned = plan(config, search=True)
+    assert planned["search"].inputs == ("prepare",)
+    execute(config, planned, ("prepare", "search"))
+    before = planned["search"].artifact.manifest()["committed"]
+    execute(config, plan(config, search=True), ("prepare", "search"))
+    assert planned["search"].artifact.manifest()["committed"] == before
+    assert {stage["name"] for stage in json.loads(planned.store.read_text("run.json"))["stages"]} > {
+        "evaluate",
+        "search",
+    }
+    more = config.model_copy(update={"search": config.search.model_copy(update={"trials": 3})})
+    assert not plan(more, search=True)["search"].artifact.is_complete
+
+
+def test_a_semantic_variant_is_searched_with_its_negatives() -> None:
+    config = Config(train=TrainConfig(variants={"hnlm": VariantConfig(semantic=True, alpha=0.1)}))
+    assert plan(config, search=True)["search"].inputs == ("prepare", "vectors", "ground")
+    assert "search" not in {stage.name for stage in plan(config).stages}
