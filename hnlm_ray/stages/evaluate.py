@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,23 +15,26 @@ from hnlm_ray.cluster import connected
 from hnlm_ray.config import Config
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import ConfigError, StageError
+from hnlm_ray.evaluation import trec
+from hnlm_ray.evaluation.beyond import Reference
 from hnlm_ray.evaluation.blocks import (
     BlockResult,
-    Evaluation,
     HeldOut,
     RandomRanker,
     Ranker,
     evaluate_block,
+    measures,
     merge,
     popularity_ranker,
 )
 from hnlm_ray.evaluation.false_negatives import hardest_of_rate, nearest_items, pairs_rate, weighted_rate
 from hnlm_ray.evaluation.inputs import read_held_out, read_ranker, read_text_vectors, read_truth, read_vectors
-from hnlm_ray.evaluation.metrics import METRICS, SELECTION_CUTOFF
+from hnlm_ray.evaluation.metrics import SELECTION_CUTOFF
+from hnlm_ray.evaluation.outcome import metrics_table, strata_table, user_metrics_table
+from hnlm_ray.evaluation.strata import strata
 from hnlm_ray.stage import StageContext, StageSummary
 from hnlm_ray.store import Artifact
-from hnlm_ray.tables import FALSE_NEGATIVES, USER_METRICS
-from hnlm_ray.tables import METRICS as METRICS_TABLE
+from hnlm_ray.tables import FALSE_NEGATIVES
 
 if TYPE_CHECKING:
     import ray.data
@@ -50,7 +53,8 @@ def run(context: StageContext) -> StageSummary:
     """Evaluate every fit and two reference rankers; on a generated world, measure false negatives too.
 
     Reads ``prepare``, every ``train.<variant>.s<seed>`` and, where they exist, ``ground`` and ``vectors``. Writes
-    ``metrics``, ``user_metrics`` and, where ``prepare`` has the truth, ``false_negatives``.
+    ``metrics``, ``user_metrics``, ``strata`` and, where ``prepare`` has the truth, ``false_negatives``; with
+    ``evaluate.trec``, the test rankings of each fit and the held-out items of the test split as TREC files.
 
     Raises:
         ConfigError: a variant has the name of a reference ranker.
@@ -60,12 +64,12 @@ def run(context: StageContext) -> StageSummary:
     plan = _plan(context)
     splits = read_held_out(plan.prepare)
     _check(plan, splits)
+    if plan.depth:
+        lines = trec.qrels_lines(splits["test"].relevant, *_ids(plan.prepare))
+        context.output.write_bytes("qrels.test.txt.gz", trec.packed(lines))
+        context.output.filesystem.create_dir(f"{context.output.path}/runs")
     with connected(context.config.cluster):
-        results = _evaluate_all(plan, splits)
-    written = {
-        "metrics": _metrics_table(results, plan.cutoffs),
-        "user_metrics": _user_metrics_table(results),
-    }
+        written = _evaluate_all(context, plan, splits)
     if plan.prepare.has("truth"):
         written["false_negatives"] = _false_negatives(context, plan, splits["valid"].seen)
     for name, table in written.items():
@@ -84,11 +88,17 @@ class _Plan:
     cutoffs: tuple[int, ...]
     user_block: int
     seed: int
+    depth: int  # of the rankings that are written; 0 writes none
+    vectors: Artifact | None
 
     @property
     def rankers(self) -> tuple[tuple[str, int | None], ...]:
         """Variant and seed of everything to evaluate; a reference ranker has no seed."""
         return (*((variant, seed) for variant, seed, _ in self.fits), *((name, None) for name in _REFERENCES))
+
+    def reference(self, train: Interactions) -> Reference:
+        """Load what recommendations are compared with."""
+        return Reference(train, read_text_vectors(self.vectors, train.n_items) if self.vectors else None)
 
     def ranker(self, index: int, train: Interactions) -> Ranker:
         """Load the ranker of a number."""
@@ -109,7 +119,15 @@ def _plan(context: StageContext) -> _Plan:
         for seed in config.train.seeds_of(variant)
     )
     cutoffs = tuple(sorted({*config.evaluate.cutoffs, SELECTION_CUTOFF}))
-    return _Plan(context.inputs["prepare"], fits, cutoffs, config.evaluate.user_block, config.seed)
+    depth = max(trec.RUN_DEPTH, *cutoffs) if config.evaluate.trec else 0
+    prepare, vectors = context.inputs["prepare"], context.inputs.get("vectors")
+    return _Plan(prepare, fits, cutoffs, config.evaluate.user_block, config.seed, depth, vectors)
+
+
+def _ids(prepare: Artifact) -> tuple[pa.Array, pa.Array]:
+    """Ids of users and of items, by number, as they stand in TREC files."""
+    users, items = prepare.read("users").sort_by("user"), prepare.read("items", ["item", "item_id"]).sort_by("item")
+    return trec.escaped(users["user_id"]), trec.escaped(items["item_id"])
 
 
 def _check(plan: _Plan, splits: Mapping[str, HeldOut]) -> None:
@@ -128,24 +146,35 @@ class _Worker:
     def __init__(self, plan: _Plan) -> None:
         self._plan = plan
         self._splits = read_held_out(plan.prepare)
+        self._reference = plan.reference(self._splits["valid"].seen)
+        self._ids = _ids(plan.prepare) if plan.depth else None
         self._loaded: tuple[int, Ranker] | None = None
 
     def __call__(self, batch: dict[str, npt.NDArray[np.int64]]) -> pa.Table:
         return pa.concat_tables([self._unit(int(unit)) for unit in batch["id"]])
 
     def _unit(self, unit: int) -> pa.Table:
-        train = self._splits["valid"].seen
+        train = self._reference.train
         index, block = divmod(unit, _blocks(train.n_users, self._plan.user_block))
         if self._loaded is None or self._loaded[0] != index:
             self._loaded = (index, self._plan.ranker(index, train))
         start = block * self._plan.user_block
         stop = min(start + self._plan.user_block, train.n_users)
-        rows = []
+        cutoffs, rows = self._plan.cutoffs, []
         for name, split in self._splits.items():
-            result = evaluate_block(self._loaded[1], split, start, stop, self._plan.cutoffs)
-            flat = {"users": result.users, "values": result.values.ravel(), "top": result.top.ravel()}
-            rows.append({"ranker": index, "split": name, **flat})
+            depth = self._plan.depth if name == "test" and index < len(self._plan.fits) else 0
+            result = evaluate_block(self._loaded[1], split, start, stop, cutoffs, self._reference, depth)
+            flat = {"values": result.values.ravel(), "top": result.top[:, : max(cutoffs)].ravel()}
+            run = self._run_file_part(index, result) if depth else None
+            rows.append({"ranker": index, "split": name, "users": result.users, **flat, "run": run})
         return pa.Table.from_pylist(rows, schema=_RESULT)
+
+    def _run_file_part(self, index: int, result: BlockResult) -> bytes | None:
+        if self._ids is None or not len(result.users):
+            return None
+        variant, seed = self._plan.rankers[index]
+        tag = trec.escaped(pa.array([f"{variant}.s{seed}"]))[0].as_py()
+        return trec.packed(trec.run_lines(result.top, result.users, *self._ids, tag))
 
 
 _RESULT = pa.schema(
@@ -155,6 +184,7 @@ _RESULT = pa.schema(
         "users": pa.list_(pa.int32()),
         "values": pa.list_(pa.float64()),
         "top": pa.list_(pa.int32()),
+        "run": pa.binary(),  # these users' part of the run file, compressed
     }
 )
 
@@ -163,22 +193,57 @@ def _blocks(n_users: int, user_block: int) -> int:
     return -(-n_users // user_block)
 
 
-def _evaluate_all(plan: _Plan, splits: Mapping[str, HeldOut]) -> dict[tuple[str, int | None, str], Evaluation]:
-    """Every ranker on every split, by variant, seed and split."""
-    dataset = _dataset(plan, len(plan.rankers) * _blocks(splits["test"].relevant.n_users, plan.user_block))
-    blocks: dict[tuple[int, str], list[BlockResult]] = {}
+_Parts = dict[str, list[tuple[BlockResult, bytes | None]]]
+"""Blocks of one ranker by split."""
+
+
+def _evaluate_all(context: StageContext, plan: _Plan, splits: Mapping[str, HeldOut]) -> dict[str, pa.Table]:
+    """The tables of all rankers; each ranker's blocks are let go of as soon as the last one is there."""
+    reference = plan.reference(splits["valid"].seen)
+    n_blocks = _blocks(splits["test"].relevant.n_users, plan.user_block)
+    waiting: dict[int, _Parts] = {index: {name: [] for name in splits} for index in range(len(plan.rankers))}
+    done: dict[int, dict[str, pa.Table]] = {}
+    width = len(measures(reference)) * len(plan.cutoffs)
+    dataset = _dataset(plan, len(plan.rankers) * n_blocks)
     for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
-        for row in table.to_batches():
-            _collect(row, len(METRICS) * len(plan.cutoffs), blocks)
-    evaluations = {}
-    for index, (variant, seed) in enumerate(plan.rankers):
-        for name, split in splits.items():
-            try:
-                merged = merge(blocks.get((index, name), []), split, plan.cutoffs)
-            except ValueError as error:
-                raise StageError(f"{variant}: {error}", "run evaluate again") from error
-            evaluations[variant, seed, name] = merged
-    return evaluations
+        for index, split, block in _unpacked(table, width):
+            waiting[index][split].append(block)
+            if all(len(blocks) == n_blocks for blocks in waiting[index].values()):
+                done[index] = _finish(context, plan, splits, reference, index, waiting.pop(index))
+    for index, parts in waiting.items():  # a block is lost: the error says how many users are
+        _finish(context, plan, splits, reference, index, parts)
+    names = dict.fromkeys(name for index in sorted(done) for name in done[index])
+    return {
+        name: pa.concat_tables(done[index][name] for index in sorted(done) if name in done[index]) for name in names
+    }
+
+
+def _finish(
+    context: StageContext,
+    plan: _Plan,
+    splits: Mapping[str, HeldOut],
+    reference: Reference,
+    index: int,
+    parts: _Parts,
+) -> dict[str, pa.Table]:
+    """The tables of one ranker; its run file is written here."""
+    variant, seed = plan.rankers[index]
+    try:
+        found = {
+            name: merge((block for block, _ in parts[name]), split, plan.cutoffs, reference)
+            for name, split in splits.items()
+        }
+    except ValueError as error:
+        raise StageError(f"{variant}: {error}", "run evaluate again") from error
+    figures = [metrics_table(variant, seed, name, evaluation) for name, evaluation in found.items()]
+    groups = strata(found["test"], splits["test"].relevant, reference.train, SELECTION_CUTOFF)
+    tables = {"metrics": pa.concat_tables(figures), "strata": strata_table(variant, seed, groups)}
+    if seed is None:
+        return tables
+    ordered = sorted((int(block.users[0]), run) for block, run in parts["test"] if run)
+    if plan.depth:
+        context.output.write_bytes(f"runs/{variant}.s{seed}.trec.gz", b"".join(run for _, run in ordered))
+    return {**tables, "user_metrics": user_metrics_table(variant, seed, found["test"], SELECTION_CUTOFF)}
 
 
 def _dataset(plan: _Plan, units: int) -> ray.data.Dataset:
@@ -195,39 +260,16 @@ def _dataset(plan: _Plan, units: int) -> ray.data.Dataset:
     )
 
 
-def _collect(batch: pa.RecordBatch, width: int, blocks: dict[tuple[int, str], list[BlockResult]]) -> None:
-    columns: dict[str, Any] = {name: batch.column(name) for name in _RESULT.names}
-    for row in range(batch.num_rows):
-        users, values, top = (columns[name][row].values.to_numpy() for name in ("users", "values", "top"))
-        result = BlockResult(users, values.reshape(-1, width), top.reshape(len(users), -1) if len(users) else top)
-        blocks.setdefault((columns["ranker"][row].as_py(), columns["split"][row].as_py()), []).append(result)
-
-
-def _metrics_table(results: Mapping[tuple[str, int | None, str], Evaluation], cutoffs: Sequence[int]) -> pa.Table:
-    rows = []
-    for (variant, seed, split), evaluation in results.items():
-        key = {"variant": variant, "seed": seed, "split": split}
-        for k in cutoffs:
-            rows += [{**key, "metric": name, "k": k, "value": evaluation.mean(name, k)} for name in METRICS]
-            rows.append({**key, "metric": "coverage", "k": k, "value": evaluation.coverage[k]})
-    return pa.Table.from_pylist(rows, schema=METRICS_TABLE)
-
-
-def _user_metrics_table(results: Mapping[tuple[str, int | None, str], Evaluation]) -> pa.Table:
-    parts = []
-    for (variant, seed, split), evaluation in results.items():
-        if split != "test" or seed is None:
-            continue
-        n = len(evaluation.users)
-        columns = [
-            pa.array([variant] * n, pa.string()),
-            pa.array(np.full(n, seed, dtype=np.int32)),
-            pa.array(evaluation.users),
-            pa.array(evaluation.per_user["recall", SELECTION_CUTOFF]),
-            pa.array(evaluation.per_user["ndcg", SELECTION_CUTOFF]),
-        ]
-        parts.append(pa.Table.from_arrays(columns, schema=USER_METRICS))
-    return pa.concat_tables(parts)
+def _unpacked(table: pa.Table, width: int) -> Iterator[tuple[int, str, tuple[BlockResult, bytes | None]]]:
+    """Ranker, split and block of every row of a worker's answer."""
+    for batch in table.to_batches():
+        columns: dict[str, Any] = {name: batch.column(name) for name in _RESULT.names}
+        for row in range(batch.num_rows):
+            users, values, top = (columns[name][row].values.to_numpy() for name in ("users", "values", "top"))
+            shape = (len(users), -1) if len(users) else (0, 0)
+            result = BlockResult(users, values.reshape(-1, width), top.reshape(shape))
+            index, split, run = (columns[name][row].as_py() for name in ("ranker", "split", "run"))
+            yield index, split, (result, run)
 
 
 def _false_negatives(context: StageContext, plan: _Plan, train: Interactions) -> pa.Table:

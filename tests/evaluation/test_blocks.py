@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hnlm_ray.evaluation.beyond import Reference
 from hnlm_ray.evaluation.blocks import (
     HeldOut,
     RandomRanker,
@@ -13,6 +14,7 @@ from hnlm_ray.evaluation.blocks import (
     popularity_ranker,
 )
 from hnlm_ray.evaluation.metrics import METRICS
+from hnlm_ray.evaluation.strata import strata
 
 from .conftest import Build
 
@@ -34,13 +36,47 @@ def ranker() -> VectorRanker:
     return VectorRanker(rng.normal(size=(23, 5)).astype(np.float32), rng.normal(size=(30, 5)).astype(np.float32))
 
 
+@pytest.fixture
+def reference(held_out: HeldOut) -> Reference:
+    return Reference(held_out.seen, np.random.default_rng(5).normal(size=(30, 7)).astype(np.float16))
+
+
 @pytest.mark.parametrize("user_block", [1, 4, 22, 23, 100])
-def test_the_size_of_a_block_changes_nothing(held_out: HeldOut, ranker: VectorRanker, user_block: int) -> None:
-    whole, parts = evaluate(ranker, held_out, (2, 5), 23), evaluate(ranker, held_out, (2, 5), user_block)
-    np.testing.assert_array_equal(parts.users, whole.users)
-    assert parts.coverage == whole.coverage
+@pytest.mark.parametrize("levels", [None, 2])  # all scores differ; few values, so that most places are tied
+def test_the_size_of_a_block_changes_nothing(
+    held_out: HeldOut, ranker: VectorRanker, reference: Reference, user_block: int, levels: int | None
+) -> None:
+    if levels:
+        ranker = VectorRanker(np.ones((23, 1), np.float32), np.arange(30, dtype=np.float32)[:, None] // (30 // levels))
+    whole = evaluate(ranker, held_out, (2, 5), 23, reference)
+    parts = evaluate(ranker, held_out, (2, 5), user_block, reference)
+    assert {measure for measure, _ in whole.per_user} == {*METRICS, "tie_rate", *reference.measures}
+    for field in ("users", "top"):
+        np.testing.assert_array_equal(getattr(parts, field), getattr(whole, field))
     for name, values in whole.per_user.items():
         np.testing.assert_array_equal(parts.per_user[name], values)
+    assert parts.means() == whole.means()
+    assert bool(whole.mean("tie_rate", 5)) == bool(levels)
+    strata_of = [strata(found, held_out.relevant, held_out.seen, 5) for found in (whole, parts)]
+    assert strata_of[0] == strata_of[1]
+
+
+def test_a_deeper_ranking_changes_no_figure(held_out: HeldOut, ranker: VectorRanker, reference: Reference) -> None:
+    deep = evaluate_block(ranker, held_out, 0, 23, (2, 5), reference, depth=9)
+    flat = evaluate_block(ranker, held_out, 0, 23, (2, 5), reference)
+    assert deep.top.shape[1] == 9
+    np.testing.assert_array_equal(deep.top[:, :5], flat.top)
+    np.testing.assert_array_equal(deep.values, flat.values)
+
+
+def test_users_without_a_value_are_left_out_of_its_mean(interactions: Build) -> None:
+    # User 1 has seen all but one item: a list of one item has no pairs.
+    held_out = HeldOut("test", interactions([[], [0, 1]], 3), interactions([[0], [2]], 3))
+    ranker = VectorRanker(np.ones((2, 1), np.float32), np.array([[3], [2], [1]], np.float32))
+    reference = Reference(held_out.seen, np.array([[1, 0], [0, 1], [1, 0]], np.float16))
+    evaluation = evaluate(ranker, held_out, (2,), reference=reference)
+    assert np.isnan(evaluation.per_user["intra_list_distance", 2][1])
+    assert evaluation.mean("intra_list_distance", 2) == 1.0
 
 
 def test_users_without_held_out_items_are_left_out(held_out: HeldOut, ranker: VectorRanker) -> None:

@@ -1,20 +1,28 @@
 from __future__ import annotations
 
+import gzip
+from dataclasses import asdict
 from pathlib import Path
 
+import ir_measures
 import numpy as np
 import pyarrow.compute as pc
 import pytest
 from safetensors.numpy import load, save
 
-from hnlm_ray.config import Config, TrainConfig, VariantConfig
+from hnlm_ray.config import Config, EvaluateConfig, TrainConfig, VariantConfig
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import ConfigError, StageError, StoreError
+from hnlm_ray.evaluation.beyond import Reference
 from hnlm_ray.evaluation.blocks import HeldOut, VectorRanker, evaluate
+from hnlm_ray.evaluation.inputs import read_text_vectors
 from hnlm_ray.evaluation.metrics import METRICS
+from hnlm_ray.evaluation.strata import strata as strata_of
 from hnlm_ray.stages.evaluate import run
 
-from .finished_run import N_ITEMS, N_USERS, FinishedRun
+from .finished_run import HELD_OUT, HISTORY, N_ITEMS, N_USERS, FinishedRun
+
+BEYOND = ("coverage", "gini", "tie_rate", "popularity", "novelty")
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +57,19 @@ def test_ray_data_and_one_process_give_the_same_figures(
     finished: FinishedRun, variant: str, seed: int, split: str
 ) -> None:
     tensors = load(finished.inputs[f"train.{variant}.s{seed}"].read_bytes("model.safetensors"))
-    alone = evaluate(VectorRanker(**tensors), held_out(finished)[split], (5, 10, 20))
+    splits = held_out(finished)
+    reference = Reference(splits["valid"].seen, read_text_vectors(finished.inputs["vectors"], N_ITEMS))
+    alone = evaluate(VectorRanker(**tensors), splits[split], (5, 10, 20), N_USERS, reference)
     metrics = finished.inputs["evaluate"].read("metrics")
     rows = metrics.filter((pc.field("variant") == variant) & (pc.field("seed") == seed) & (pc.field("split") == split))
     found = {(row["metric"], row["k"]): row["value"] for row in rows.to_pylist()}
-    expected = {(name, k): alone.mean(name, k) for name in METRICS for k in (5, 10, 20)}
-    assert found == {**expected, **{("coverage", k): alone.coverage[k] for k in (5, 10, 20)}}
+    assert {name for name, _ in found} == {*METRICS, *BEYOND, "intra_list_distance"}
+    assert found == alone.means()
+    strata = finished.inputs["evaluate"].read("strata")
+    rows = strata.filter((pc.field("variant") == variant) & (pc.field("seed") == seed)).to_pylist()
+    if split == "test":
+        groups = [asdict(group) for group in strata_of(alone, splits["test"].relevant, reference.train, 20)]
+        assert [{name: row[name] for name in groups[0]} for row in rows] == groups
     if split == "test":
         users = finished.inputs["evaluate"].read("user_metrics")
         mine = users.filter((pc.field("variant") == variant) & (pc.field("seed") == seed))
@@ -100,6 +115,42 @@ def test_masked_items_are_no_hits(finished: FinishedRun) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.parametrize(("variant", "seed"), [("uniform", 0), ("hnlm", 1)])
+def test_others_compute_the_same_figures_from_the_written_rankings(
+    finished: FinishedRun, variant: str, seed: int, tmp_path: Path
+) -> None:
+    files = {"run": f"runs/{variant}.s{seed}.trec.gz", "qrels": "qrels.test.txt.gz"}
+    for name, file in files.items():
+        (tmp_path / name).write_bytes(gzip.decompress(finished.inputs["evaluate"].read_bytes(file)))
+    qrels = list(ir_measures.read_trec_qrels(str(tmp_path / "qrels")))
+    ranked = list(ir_measures.read_trec_run(str(tmp_path / "run")))
+    assert len(qrels) == len(held_out(finished)["test"].relevant)
+    assert len(ranked) == N_USERS * (N_ITEMS - HISTORY - HELD_OUT)  # the catalogue has fewer items than a run holds
+    metrics = finished.inputs["evaluate"].read("metrics")
+    mine = (pc.field("variant") == variant) & (pc.field("seed") == seed) & (pc.field("split") == "test")
+    ours = {(row["metric"], row["k"]): row["value"] for row in metrics.filter(mine).to_pylist()}
+    for name, measure in (("recall", ir_measures.R), ("ndcg", ir_measures.nDCG), ("map", ir_measures.AP)):
+        for k in (5, 20):
+            theirs = ir_measures.calc_aggregate([measure @ k], qrels, ranked)[measure @ k]
+            assert ours[name, k] == pytest.approx(theirs, abs=1e-9)
+
+
+@pytest.mark.ray
+def test_a_run_may_go_without_the_files_for_others(tmp_path: Path, ray_session: None) -> None:
+    bare = FinishedRun(tmp_path)
+    options = EvaluateConfig(cutoffs=(5,), trec=False)
+    bare.config = bare.config.model_copy(
+        update={"train": TrainConfig(variants={"uniform": VariantConfig()}), "evaluate": options}
+    )
+    bare.prepare(truth=False)
+    bare.fits()
+    context = bare.context("evaluate")
+    run(context)
+    assert not context.output.has("qrels.test.txt.gz")
+    assert not context.output.has("runs/uniform.s0.trec.gz")
+
+
+@pytest.mark.ray
 def test_false_negative_rates_of_every_sampler(finished: FinishedRun) -> None:
     rows = finished.inputs["evaluate"].read("false_negatives").to_pylist()
     rate = {row["sampler"]: row["rate"] for row in rows}
@@ -125,10 +176,10 @@ def test_without_truth_and_language_model_only_metrics_are_written(tmp_path: Pat
     alone.fits()
     context = alone.context("evaluate")
     summary = run(context)
-    assert set(summary.rows) == {"metrics", "user_metrics"}
+    assert set(summary.rows) == {"metrics", "user_metrics", "strata"}
     assert summary.counts == {"valid_users": N_USERS, "test_users": N_USERS}
     assert not context.output.has("false_negatives")
-    assert len(context.output.read("metrics")) == summary.rows["metrics"] == 3 * 2 * 3 * 7
+    assert len(context.output.read("metrics")) == summary.rows["metrics"] == 3 * 2 * 3 * len((*METRICS, *BEYOND))
 
 
 @pytest.fixture
