@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hnlm_ray.evaluation.significance import Interval, paired_bootstrap
+from hnlm_ray.evaluation.significance import Interval, holm, paired_bootstrap, paired_t_test
 
 __all__ = ["Cell", "Difference", "VariantResult", "compare", "differences"]
+
+
+_LEVEL = 0.05
+"""Chance, for one metric, of calling any difference clear where there is none."""
 
 
 @dataclass(frozen=True)
@@ -55,17 +59,21 @@ class Difference:
         metric: ``recall`` or ``ndcg``, at the selection cut-off.
         baseline_mean: mean of the baseline over users and seeds.
         interval: of the difference, bootstrapped over users.
+        t_test: p-value of the paired t-test, adjusted for the number of variants that are compared.
+        bootstrap: p-value of the bootstrap, adjusted alike.
     """
 
     variant: str
     metric: str
     baseline_mean: float
     interval: Interval
+    t_test: float
+    bootstrap: float
 
     @property
     def verdict(self) -> str:
-        """What the interval says, in words."""
-        if not self.interval.excludes_zero:
+        """What both tests say together, in words."""
+        if max(self.t_test, self.bootstrap) >= _LEVEL:
             return "no clear difference"
         return "better" if self.interval.mean > 0.0 else "worse"
 
@@ -113,11 +121,21 @@ def differences(user_metrics: pa.Table, baseline: str, seed: int) -> list[Differ
     averaged = user_metrics.group_by(["variant", "user"]).aggregate([("recall", "mean"), ("ndcg", "mean")])
     averaged = averaged.sort_by("user")
     of = {name: averaged.filter(pc.equal(averaged["variant"], name)) for name in names}
-    found = []
-    for name in names:
-        for metric in ("ndcg", "recall"):
-            base, values = (of[which][f"{metric}_mean"].to_numpy() for which in (baseline, name))
+    found: list[Difference] = []
+    for metric in ("ndcg", "recall"):
+        base = of[baseline][f"{metric}_mean"].to_numpy()
+        rows = []
+        for name in names:
+            values = of[name][f"{metric}_mean"].to_numpy()
             interval = paired_bootstrap(values, base, seed) if name != baseline else None
             if interval is not None:
-                found.append(Difference(name, metric, float(base.mean()), interval))
-    return found
+                p_value = paired_t_test(values, base)
+                rows.append(Difference(name, metric, float(base.mean()), interval, p_value, interval.p_value))
+        found += _adjusted(rows)
+    return sorted(found, key=lambda row: names.index(row.variant))
+
+
+def _adjusted(rows: Sequence[Difference]) -> list[Difference]:
+    """One metric of every variant, with the p-values of each test adjusted for their number."""
+    tests = zip(holm([row.t_test for row in rows]), holm([row.bootstrap for row in rows]), strict=True)
+    return [replace(row, t_test=t, bootstrap=b) for row, (t, b) in zip(rows, tests, strict=True)]

@@ -60,7 +60,9 @@ class Dots:
     y: Sequence[float]
 
 
-def learning_curves(curves: Sequence[Curve], x_label: str, y_label: str, description: str) -> str:
+def learning_curves(
+    curves: Sequence[Curve], x_label: str, y_label: str, description: str, ticks: Sequence[str] = ()
+) -> str:
     """A line chart as an ``<svg>`` element, 290 by 200 points.
 
     Args:
@@ -68,16 +70,19 @@ def learning_curves(curves: Sequence[Curve], x_label: str, y_label: str, descrip
         x_label: name of the horizontal axis.
         y_label: name of the vertical axis.
         description: read out instead of the picture.
+        ticks: names of the positions 0, 1, ... where these are no numbers.
     """
     figure, axes = _figure(4.0, 2.8)
     for curve in curves:
         dash = ("-", "--", ":")[curve.series // SERIES_COLOURS % 3]
-        marker = "o" if len(curve.x) == 1 else ""
+        marker = "o" if ticks or len(curve.x) == 1 else ""
         axes.plot(curve.x, curve.y, color=_series(curve.series), linestyle=dash, linewidth=1.8, marker=marker)
     axes.set_xlabel(x_label, color=_MUTED)
     axes.set_title(y_label, color=_INK, loc="left", fontsize=10, fontweight="bold")
     axes.grid(axis="y", color=_GRID, linewidth=0.7)
-    axes.margins(x=0.01)
+    axes.margins(x=0.05 if ticks else 0.01)
+    if ticks:
+        axes.set_xticks(range(len(ticks)), ticks)
     return _svg(figure, f"{x_label} {y_label}", description)
 
 

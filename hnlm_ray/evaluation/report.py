@@ -18,7 +18,7 @@ from hnlm_ray.evaluation.page import render_page
 from hnlm_ray.evaluation.plots import Curve, horizontal_bars, learning_curves
 from hnlm_ray.evaluation.samples import ItemSample, NegativeSample, UserSample
 
-__all__ = ["FalseNegatives", "LearningCurves", "Report", "StageLine", "StatusShare", "render"]
+__all__ = ["FalseNegatives", "LearningCurves", "Report", "StageLine", "StatusShare", "StrataFigures", "render"]
 
 _COLUMNS = {
     "recall": "Recall",
@@ -27,9 +27,18 @@ _COLUMNS = {
     "hit_rate": "Hit rate",
     "mrr": "MRR",
     "map": "MAP",
-    "coverage": "Coverage",
 }
 """Metrics in the order of the page."""
+
+_BEYOND = {
+    "coverage": "Coverage",
+    "gini": "Gini index",
+    "popularity": "Popularity",
+    "novelty": "Novelty, bits",
+    "intra_list_distance": "Intra-list distance",
+    "tie_rate": "Tie rate",
+}
+"""Measures beyond accuracy in the order of the page; a run without text vectors lacks one."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +126,37 @@ class LearningCurves:
 
 
 @dataclass(frozen=True)
+class StrataFigures:
+    """Where each variant is good.
+
+    Attributes:
+        names: the variants; their position is the colour.
+        table: ``strata``.
+    """
+
+    names: Sequence[str]
+    table: pa.Table
+
+    def figures(self) -> list[str]:
+        """Two ``<svg>`` elements: NDCG by activity of users, and by popularity of items; means over seeds."""
+        return [
+            self._figure("user_activity", "train interactions of the user", "NDCG@20 of users by their activity"),
+            self._figure("item_popularity", "train interactions of the item", "NDCG@20 of items by their popularity"),
+        ]
+
+    def _figure(self, kind: str, x_label: str, description: str) -> str:
+        table = self.table.filter((pc.field("kind") == kind) & (pc.field("metric") == "ndcg"))
+        means = table.group_by(["variant", "stratum"]).aggregate([("value", "mean")]).sort_by("stratum")
+        curves = []
+        for series, name in enumerate(self.names):
+            rows = means.filter((pc.field("variant") == name) & ~pc.is_nan(pc.field("value_mean")))
+            curves.append(Curve(series, rows["stratum"].to_pylist(), rows["value_mean"].to_pylist()))
+        bounds = table.group_by(["stratum", "low", "high"]).aggregate([]).sort_by("stratum").to_pylist()
+        ticks = ["\N{EN DASH}".join(f"{end:,}" for end in sorted({row["low"], row["high"]})) for row in bounds]
+        return learning_curves(curves, x_label, description, description, ticks)
+
+
+@dataclass(frozen=True)
 class FalseNegatives:
     """Exact rates on a generated world: sampler, rate and number of pairs."""
 
@@ -146,8 +186,16 @@ class Report:
     users: Sequence[UserSample] = ()
     negatives: Sequence[NegativeSample] = ()
     false_negatives: FalseNegatives | None = None
+    strata: StrataFigures | None = None
     absent: Sequence[str] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def beyond(self) -> dict[str, str]:
+        """Measures beyond accuracy that this run has, and their names."""
+        return {
+            key: name for key, name in _BEYOND.items() if any(key == cell for r in self.results for cell, _ in r.cells)
+        }
 
     @property
     def chosen(self) -> VariantResult | None:

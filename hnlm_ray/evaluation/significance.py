@@ -1,7 +1,14 @@
-"""Whether a difference between two models is more than chance over users."""
+"""Whether a difference between two models is more than chance over users.
+
+Two tests of the same question: the bootstrap assumes nothing about how differences spread, the t-test is the one that
+others report. With several models against one baseline, :func:`holm` keeps the chance of any false discovery at the
+level of a single test.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +16,7 @@ import numpy.typing as npt
 
 from hnlm_ray.seeds import generator
 
-__all__ = ["Interval", "paired_bootstrap"]
+__all__ = ["Interval", "holm", "paired_bootstrap", "paired_t_test"]
 
 
 @dataclass(frozen=True)
@@ -20,11 +27,14 @@ class Interval:
         mean: over users.
         low: lower end.
         high: upper end.
+        p_value: two-sided, of no difference: twice the share of resamples on the rarer side of 0, the given sample
+            counted as one of them, so never below ``2 / (resamples + 1)``.
     """
 
     mean: float
     low: float
     high: float
+    p_value: float
 
     @property
     def excludes_zero(self) -> bool:
@@ -71,4 +81,39 @@ def paired_bootstrap(
         rng=generator(seed, "evaluation", "bootstrap"),
     )
     low, high = result.confidence_interval
-    return Interval(float(difference.mean()), float(low), float(high))
+    means = result.bootstrap_distribution
+    rarer = min(int((means <= 0.0).sum()), int((means >= 0.0).sum()))
+    p_value = min(1.0, 2.0 * (rarer + 1) / (resamples + 1))
+    return Interval(float(difference.mean()), float(low), float(high), p_value)
+
+
+def paired_t_test(values: npt.NDArray[np.float64], baseline: npt.NDArray[np.float64]) -> float:
+    """Two-sided p-value of Student's paired t-test.
+
+    Args:
+        values: (n_users,) a metric of each user under one model, at least two users.
+        baseline: (n_users,) the same metric of the same users under another.
+
+    Returns:
+        The p-value; where all differences are the same, 1 if that is no difference and 0 otherwise.
+    """
+    from scipy.stats import t
+
+    difference = values - baseline
+    error = float(difference.std(ddof=1)) / math.sqrt(len(difference))
+    mean = float(difference.mean())
+    if not error:
+        return 0.0 if mean else 1.0
+    return float(2.0 * t.sf(abs(mean) / error, len(difference) - 1))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values adjusted for being one of several (Holm, 1979), in the order given.
+
+    The smallest of m is multiplied by m, the next by m - 1 and so on, and none may end below a smaller one.
+    """
+    adjusted, floor = list(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda index: p_values[index])):
+        floor = max(floor, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = floor
+    return adjusted

@@ -10,7 +10,15 @@ import pyarrow.compute as pc
 
 from hnlm_ray.evaluation.comparison import compare, differences
 from hnlm_ray.evaluation.metrics import SELECTION_CUTOFF
-from hnlm_ray.evaluation.report import FalseNegatives, LearningCurves, Report, StageLine, StatusShare, render
+from hnlm_ray.evaluation.report import (
+    FalseNegatives,
+    LearningCurves,
+    Report,
+    StageLine,
+    StatusShare,
+    StrataFigures,
+    render,
+)
 from hnlm_ray.evaluation.samples import Catalogue, item_samples, negative_samples, user_samples
 from hnlm_ray.stage import StageContext, StageSummary
 from hnlm_ray.store import Artifact
@@ -70,6 +78,7 @@ def _report(context: StageContext) -> Report:
             else ()
         ),
         false_negatives=_false_negatives(evaluation),
+        strata=StrataFigures(_ordered_variants(context, baseline), evaluation.read("strata")),
         absent=_absent(context, baseline),
         versions=_versions(),
     )
@@ -115,9 +124,14 @@ def _shown(option: object) -> str:
     return {True: "yes", False: "no"}[option] if isinstance(option, bool) else str(option)
 
 
+def _ordered_variants(context: StageContext, baseline: str | None) -> list[str]:
+    """Variants in the order of colours: the baseline has the first."""
+    return sorted(context.config.train.variants, key=lambda name: name != baseline)
+
+
 def _curves(context: StageContext, baseline: str | None) -> LearningCurves:
     train = context.config.train
-    names = sorted(train.variants, key=lambda name: name != baseline)  # the baseline has the first colour
+    names = _ordered_variants(context, baseline)
     fits = [
         (series, context.inputs[f"train.{name}.s{seed}"].read("history"))
         for series, name in enumerate(names)

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from hnlm_ray.evaluation.comparison import compare, differences
+from hnlm_ray.evaluation.comparison import Difference, compare, differences
+from hnlm_ray.evaluation.significance import Interval
 from hnlm_ray.tables import METRICS, USER_METRICS
 
 
@@ -72,3 +75,33 @@ def test_a_clear_loss_is_called_worse() -> None:
 
 def test_no_baseline_no_differences() -> None:
     assert differences(user_metrics(("hnlm", 0, 1, 0.1, 0.1)), "uniform", seed=0) == []
+
+
+def test_p_values_are_adjusted_for_the_number_of_variants_within_a_metric() -> None:
+    rng = np.random.default_rng(0)
+    base = rng.random(60)
+    gains = {name: base + rng.normal(0.05, 0.18, 60) for name in ("hnlm", "mixgcf")}
+    two = [("uniform", 0, user, base[user], base[user]) for user in range(60)]
+    two += [(name, 0, user, base[user], values[user]) for name, values in gains.items() for user in range(60)]
+    of_two = {(row.variant, row.metric): row for row in differences(user_metrics(*two), "uniform", seed=0)}
+    alone = {}
+    for name in gains:
+        rows = [row for row in two if row[0] in ("uniform", name)]
+        alone |= {
+            row.variant: row for row in differences(user_metrics(*rows), "uniform", seed=0) if row.metric == "ndcg"
+        }
+    smaller, larger = sorted(gains, key=lambda name: alone[name].t_test)
+    assert of_two[smaller, "ndcg"].t_test == pytest.approx(2 * alone[smaller].t_test)
+    assert of_two[larger, "ndcg"].t_test == pytest.approx(max(alone[larger].t_test, 2 * alone[smaller].t_test))
+    assert of_two[smaller, "ndcg"].bootstrap > alone[smaller].bootstrap
+    assert of_two[smaller, "ndcg"].interval == alone[smaller].interval
+    assert [(row.variant, row.metric) for row in differences(user_metrics(*two), "uniform", seed=0)] == [
+        (name, metric) for name in gains for metric in ("ndcg", "recall")
+    ]
+
+
+@pytest.mark.parametrize(("t_test", "bootstrap"), [(0.2, 0.01), (0.01, 0.2)])
+def test_a_difference_is_clear_only_when_both_tests_say_so(t_test: float, bootstrap: float) -> None:
+    row = Difference("hnlm", "ndcg", 0.1, Interval(0.01, 0.002, 0.02, bootstrap), t_test, bootstrap)
+    assert row.verdict == "no clear difference"
+    assert dataclasses.replace(row, t_test=0.01, bootstrap=0.01).verdict == "better"

@@ -9,10 +9,18 @@ import pytest
 
 from hnlm_ray.evaluation.comparison import Cell, Difference, VariantResult
 from hnlm_ray.evaluation.metrics import METRICS
-from hnlm_ray.evaluation.report import FalseNegatives, LearningCurves, Report, StageLine, StatusShare, render
+from hnlm_ray.evaluation.report import (
+    FalseNegatives,
+    LearningCurves,
+    Report,
+    StageLine,
+    StatusShare,
+    StrataFigures,
+    render,
+)
 from hnlm_ray.evaluation.samples import ItemSample, NegativeSample, UserSample
 from hnlm_ray.evaluation.significance import Interval
-from hnlm_ray.tables import HISTORY
+from hnlm_ray.tables import HISTORY, STRATA
 
 ATTACK = '<script>alert("x")</script>'
 VOID = {"meta", "br", "hr", "img", "link", "input"}
@@ -48,8 +56,25 @@ class Page(HTMLParser):
 
 
 def result(name: str, seeds: int, valid: float, relative: float | None, sd: float | None = None) -> VariantResult:
-    cells = {(metric, k): Cell(0.1234, sd, relative) for metric in (*METRICS, "coverage") for k in (10, 20)}
+    cells = {
+        (metric, k): Cell(0.1234, sd, relative) for metric in (*METRICS, "coverage", "popularity") for k in (10, 20)
+    }
     return VariantResult(name, seeds, valid, cells)
+
+
+def strata_table() -> pa.Table:
+    """Two variants, two seeds, three strata; the last item stratum of ``hnlm`` has no value."""
+    rows = [
+        {"variant": variant, "seed": seed, "kind": kind, "stratum": stratum, "low": low, "high": high, "size": 9,
+         "metric": metric, "k": 20, "value": float("nan") if (kind, stratum, variant) == blank else 0.1 * stratum}
+        for variant in ("uniform", "hnlm")
+        for seed in (0, 1)
+        for kind in ("user_activity", "item_popularity")
+        for stratum, (low, high) in enumerate([(5, 7), (8, 8), (1200, 3000)])
+        for metric in ("recall", "ndcg")
+        for blank in [("item_popularity", 2, "hnlm")]
+    ]  # fmt: skip
+    return pa.Table.from_pylist(rows, schema=STRATA)
 
 
 @pytest.fixture
@@ -70,7 +95,7 @@ def report() -> Report:
         cutoffs=[10, 20],
         baseline="uniform",
         settings={"uniform": {"alpha": "0.0"}, "hnlm": {"alpha": "0.1"}},
-        differences=[Difference("hnlm", "ndcg", 0.1, Interval(0.0043, 0.001, 0.008))],
+        differences=[Difference("hnlm", "ndcg", 0.1, Interval(0.0043, 0.001, 0.008, 0.004), 0.0002, 0.012)],
         curves=LearningCurves(["uniform", "hnlm"], [(0, history), (1, history)]),
     )
 
@@ -84,6 +109,7 @@ def full(report: Report) -> Report:
         users=[UserSample("u1", ("A kettle", "A pot"), 3, "ok", "drinks tea")],
         negatives=[NegativeSample("u1", "drinks tea", "A kettle", "A mug", "matched", "fuzzy", 0.91, "The mug")],
         false_negatives=FalseNegatives([("uniform", 0.2, 10), ("language model", 0.05, 7)]),
+        strata=StrataFigures(["uniform", "hnlm"], strata_table()),
         absent=["Something was not run."],
         versions={"Python": "3"},
     )
@@ -113,6 +139,27 @@ def test_the_page_shows_what_the_run_found(full: Report) -> None:
         assert words in text
     for words in ("prepare", "users 1,000", "duplicate pairs 3", "1 min 15 s", "False negatives per sampler"):
         assert words in text
+
+
+def test_measures_beyond_accuracy_are_shown_where_the_run_has_them(full: Report) -> None:
+    text = " ".join(Page(render(full)).text.split())
+    beyond = text[text.index("Beyond accuracy") : text.index("Who and what it works for")]
+    assert "variantCoveragePopularity hnlm" in beyond.replace("uniform 0.1234 0.1 ", "")
+    assert "Intra-list" not in beyond
+    assert "hnlm 0.1234+4.3% 0.1+4.3%" in beyond  # popularity has one decimal place
+
+
+def test_p_values_and_what_they_were_adjusted_for_are_shown(full: Report) -> None:
+    text = " ".join(Page(render(full)).text.split())
+    assert "< 0.0010.012 better" in text
+    assert "Holm" in text
+
+
+def test_strata_are_drawn_with_their_bounds_and_without_what_has_no_value() -> None:
+    users, items = StrataFigures(["uniform", "hnlm"], strata_table()).figures()
+    for svg in (users, items):
+        assert {"5–7", "8", "1,200–3,000"} <= {tick.strip() for tick in Page(svg).text.split("\n")}  # noqa: RUF001
+    assert users.count("<use") == items.count("<use") + 1
 
 
 def test_an_untrained_ranker_is_never_the_chosen_one(report: Report) -> None:

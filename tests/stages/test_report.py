@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 
 from hnlm_ray.config import TrainConfig, VariantConfig
 from hnlm_ray.evaluation.metrics import METRICS
+from hnlm_ray.evaluation.strata import Stratum
 from hnlm_ray.stages.report import run
-from hnlm_ray.tables import FALSE_NEGATIVES
+from hnlm_ray.tables import FALSE_NEGATIVES, STRATA
 from hnlm_ray.tables import METRICS as METRICS_TABLE
 
 from .finished_run import N_USERS, FinishedRun
@@ -44,6 +46,14 @@ def evaluated(finished: FinishedRun, false_negatives: bool = True) -> FinishedRu
         keys = {"variant": [variant] * N_USERS, "seed": [seed] * N_USERS, "user": np.arange(N_USERS)}
         tables.append(pa.table({**keys, "recall": values, "ndcg": values}))
     artifact.write("user_metrics", pa.concat_tables(tables))
+    groups = [
+        {**asdict(Stratum(kind, stratum, stratum, stratum + 1, 9, metric, 20, 0.1)), "variant": variant, "seed": seed}
+        for variant, seed in fits
+        for kind in ("user_activity", "item_popularity")
+        for stratum in range(2)
+        for metric in ("recall", "ndcg")
+    ]
+    artifact.write("strata", pa.Table.from_pylist(groups, schema=STRATA))
     if false_negatives:
         rates = [{"sampler": "uniform", "rate": 0.25, "pairs": 9}, {"sampler": "dns-8", "rate": None, "pairs": 0}]
         artifact.write("false_negatives", pa.Table.from_pylist(rates, schema=FALSE_NEGATIVES))
@@ -67,7 +77,7 @@ def test_a_full_run_is_told_in_one_page(tmp_path: Path) -> None:
     html = page(evaluated(finished))
     for words in ("validation NDCG@20", "False negatives per sampler", "What the language model wrote", "empty answer"):
         assert words in html
-    assert html.count("<svg") == 4
+    assert html.count("<svg") == 6
     assert "At 10" in html
     assert "At 20" not in html  # computed for the choice of the model, not asked for
     assert html.count("the model's hard negative") == 6
