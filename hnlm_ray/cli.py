@@ -201,6 +201,38 @@ def report(
 
 
 @app.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Finished run folders, on the same data.")],
+    out: Annotated[Path, typer.Option(help="Where to write the page.")] = Path("compare.html"),
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN:VARIANT", help="What the others are compared with; else the first variant `uniform`."
+        ),
+    ] = None,
+) -> None:
+    """Compare every variant of finished runs on one self-contained HTML page.
+
+    The page has: means over seeds and 95% intervals over users; differences to the baseline with p-values (paired
+    t-test and paired bootstrap over users, adjusted by Holm's method); learning curves by epoch and by second; users by
+    their activity and items by their popularity; accuracy against what is shown; what each method cost.
+
+    Nothing is run: runs must be finished (`hnlm run` with the same configuration finishes one), and on the same data,
+    split alike.
+
+    Example: [cyan]hnlm compare runs/mine runs/tuned --baseline runs/mine:uniform --out compare.html[/]
+    """
+    from hnlm_ray import console
+    from hnlm_ray.evaluation.run_comparison import compare_runs, render_comparison
+    from hnlm_ray.evaluation.runs import open_runs
+
+    comparison = compare_runs(open_runs(runs), baseline)
+    _write(out, render_comparison(comparison).encode())
+    console.print_comparison(comparison)
+    console.output.print(f"wrote {out}", markup=False)
+
+
+@app.command()
 def demo(overrides: Overrides = None, config: ConfigOption = Path("configs/demo.yaml")) -> None:
     """Run everything on generated data, serve it, ask for recommendations, write report.html, stop."""
     from hnlm_ray import console, showcase
@@ -298,9 +330,7 @@ def _write(to: Path, content: bytes) -> None:
         temporary.replace(to)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise ConfigError(
-            f"cannot write {to} ({error.strerror})", "give a place that can be written with --to"
-        ) from error
+        raise ConfigError(f"cannot write {to} ({error.strerror})", "give a place that can be written") from error
 
 
 @app.callback(invoke_without_command=True)

@@ -15,6 +15,7 @@ from rich.table import Table
 from hnlm_ray.pipeline import PlannedStage, Progress, Run
 
 if TYPE_CHECKING:
+    from hnlm_ray.evaluation.run_comparison import RunComparison
     from hnlm_ray.llm.estimate import Estimate
     from hnlm_ray.serving.recommender import Recommendation
     from hnlm_ray.store import Artifact
@@ -23,6 +24,7 @@ __all__ = [
     "errors",
     "listener",
     "output",
+    "print_comparison",
     "print_estimate",
     "print_recommendation",
     "print_search",
@@ -123,6 +125,24 @@ def print_search(artifact: Artifact) -> None:
         output.print(f"[yellow]![/] {escape(reason)}")
     for name in ("search.html", "best.yaml"):
         output.print(artifact.path_of(name), markup=False)
+
+
+def print_comparison(comparison: RunComparison) -> None:
+    """A table of methods: test NDCG@20, difference to the baseline, reading."""
+    title = f"Test NDCG@20 against {comparison.baseline}"
+    table = Table(title=escape(title), title_justify="left", title_style="bold", header_style="bold")
+    table.add_column("method")
+    for column in ("NDCG@20", "difference", "p, t-test", "p, bootstrap"):
+        table.add_column(column, justify="right")
+    table.add_column("reading")
+    for method in comparison.methods:
+        mean = f"{method.result.cells['ndcg', 20].mean:.4f}"
+        row = method.differences.get("ndcg")
+        cells = ("", "", "", "") if row is None else (
+            f"{row.interval.mean:+.4f}", f"{row.t_test:.3g}", f"{row.bootstrap:.3g}", row.verdict,
+        )  # fmt: skip
+        table.add_row(escape(method.name), mean, *cells)
+    output.print(table)
 
 
 def print_recommendation(recommendation: Recommendation) -> None:

@@ -53,11 +53,13 @@ class Dots:
         series: as in :class:`Curve`.
         x: positions, or words, which get places of their own.
         y: values, as many.
+        label: written beside each point.
     """
 
     series: int
     x: Sequence[float | str]
     y: Sequence[float]
+    label: str = ""
 
 
 def learning_curves(
@@ -109,6 +111,8 @@ def scatter(groups: Sequence[Dots], x_label: str, y_label: str, description: str
     for group in groups:
         x = [places[str(value)] if places else value for value in group.x]
         axes.scatter(x, group.y, color=_series(group.series), s=22, alpha=0.85, linewidths=0)
+        for point in zip(x, group.y, strict=True) if group.label else ():
+            axes.annotate(_short(group.label), point, (4, 3), textcoords="offset points", color=_MUTED, fontsize=8.5)
     axes.set_xlabel(x_label, color=_MUTED)
     axes.set_title(y_label, color=_INK, loc="left", fontsize=10, fontweight="bold")
     axes.grid(axis="y", color=_GRID, linewidth=0.7)

@@ -17,7 +17,7 @@ from hnlm_ray.cluster import connected, require
 from hnlm_ray.config import Config
 from hnlm_ray.errors import HnlmError, StageError
 from hnlm_ray.evaluation.search import render_search, summarise
-from hnlm_ray.heartbeat import heartbeat, rate_line
+from hnlm_ray.heartbeat import heartbeat
 from hnlm_ray.search import Trial, draw_trials
 from hnlm_ray.stage import StageContext, StageSummary
 from hnlm_ray.store import Artifact
@@ -68,8 +68,7 @@ def run(context: StageContext) -> StageSummary:
     context.say(f"{len(trials)} trials of {len({trial.variant for trial in trials})} variants, {len(pending)} to run")
     failed = {}
     if pending:
-        look = rate_line("search", len(trials), lambda: len(_files(output)))
-        with connected(config.cluster), heartbeat(look, context.say):
+        with connected(config.cluster), heartbeat(lambda: _progress_line(output, len(trials)), context.say):
             failed = _tune(_task(context, pending), config)
     rows = [finished.get(_key(trial)) or failed.get(_key(trial)) or _read(output, trial) for trial in trials]
     table = pa.Table.from_pylist(rows, schema=SEARCH_TRIALS).sort_by([("variant", "ascending"), ("trial", "ascending")])
@@ -176,6 +175,14 @@ def _files(output: Artifact) -> list[str]:
 def _finished(output: Artifact) -> dict[str, dict[str, Any]]:
     rows = [json.loads(output.read_bytes(f"{_ROWS}/{name}")) for name in _files(output)]
     return {f"{row['variant']}.{row['trial']}": row for row in rows}
+
+
+def _progress_line(output: Artifact, total: int) -> str | None:
+    rows = list(_finished(output).values())
+    if not rows:
+        return None
+    best = max(rows, key=lambda row: float(row["valid_ndcg"]))
+    return f"{len(rows)} of {total} trials, best valid NDCG@20 {best['valid_ndcg']:.4f} ({best['variant']})"
 
 
 def _read(output: Artifact, trial: Trial) -> dict[str, Any]:
