@@ -2,9 +2,10 @@
 
 Gates split the positive ``p`` into factors that matter to the user, ``p_r = p * sigmoid(W1 p + W2 u)``, and the rest
 ``p_i = p - p_r``; those of a candidate ``n`` follow from ``p_r``: ``n_r = n * sigmoid(W3 n + W4 p_r)``. On each layer
-the candidate with the largest ``<u, (1 - w) n - n_r>`` is chosen, where ``w = min(1, epoch / warmup)`` moves the choice
-from hard ones to those that are alike in irrelevant factors. A contrast, the mean of four BPR terms, trains the gates:
-``p_r > p_i``, ``n_i > n_r``, ``p_r > n_r``, ``n_i > p_i``. Follows the authors' code (Riwei-HEU/DENS).
+the candidate with the largest ``<u, (1 - w) n - n_r>`` is chosen, where ``w = min(1, t / warmup)``, ``t`` the epochs
+before this one, moves the choice from hard ones to those that are alike in irrelevant factors. A contrast, the mean of
+four BPR terms over the means of the layers, trains the gates: ``p_r > p_i``, ``n_i > n_r``, ``p_r > n_r``,
+``n_i > p_i``. Follows the authors' code (Riwei-HEU/DENS).
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ class DENSSampler(nn.Module):
     def forward(self, scene: Scene) -> Negatives:
         """See :class:`hnlm_ray.samplers.protocol.NegativeSampler`."""
         drawn = self._items.draw(scene.users, scene.places, scene.epoch, self._options.candidates)
-        warm = min(1.0, scene.epoch / self._options.warmup)
-        kept, chosen, contrast = [], [], scene.user.new_zeros(())
+        warm = min(1.0, (scene.epoch - 1) / self._options.warmup)
+        factors, chosen = [], []
         for user, positive, table in zip(scene.user_layers, scene.positive_layers, scene.table_layers, strict=True):
             relevant = positive * torch.sigmoid(self.positive_gate(positive) + self.user_gate(user))
             with torch.no_grad():
@@ -53,12 +54,12 @@ class DENSSampler(nn.Module):
                 hardness = (1.0 - warm) * candidates - self._relevant(candidates, relevant[:, None])
                 best = drawn.gather(1, torch.bmm(hardness, user[:, :, None]).squeeze(2).argmax(dim=1, keepdim=True))
             negative = rows_of(table, best.squeeze(1))
-            contrast = contrast + _contrast(user, positive, relevant, negative, self._relevant(negative, relevant))
-            kept.append(negative)
+            factors.append(torch.stack([positive, relevant, negative, self._relevant(negative, relevant)]))
             chosen.append(best)
-        mean = torch.stack(kept).mean(dim=0)[:, None]
-        penalty = self._options.gamma / len(kept) * contrast
-        return Negatives(mean, items=torch.cat(chosen, dim=1), penalty=penalty)
+        positive, relevant, negative, negative_relevant = torch.stack(factors).mean(dim=0)
+        parts = relevant, positive - relevant, negative_relevant, negative - negative_relevant
+        penalty = self._options.gamma * _contrast(scene.user, *parts)
+        return Negatives(negative[:, None], items=torch.cat(chosen, dim=1), penalty=penalty)
 
     __call__ = nn.Module.__call__
 
@@ -67,15 +68,13 @@ class DENSSampler(nn.Module):
         return gated
 
 
-def _contrast(
-    user: torch.Tensor,
-    positive: torch.Tensor,
-    positive_relevant: torch.Tensor,
-    negative: torch.Tensor,
-    negative_relevant: torch.Tensor,
-) -> torch.Tensor:
-    """The sum over the batch of the mean of the four BPR terms, on one layer."""
-    pairs = [positive_relevant, positive - positive_relevant, negative_relevant, negative - negative_relevant]
-    p_rel, p_irr, n_rel, n_irr = ((user * part).sum(dim=1) for part in pairs)
+def _contrast(user: torch.Tensor, *parts: torch.Tensor) -> torch.Tensor:
+    """The sum over the batch of the mean of the four BPR terms.
+
+    Args:
+        user: (B, d).
+        parts: four (B, d): relevant and irrelevant factors of the positive, then of the negative.
+    """
+    p_rel, p_irr, n_rel, n_irr = ((user * part).sum(dim=1) for part in parts)
     gaps = torch.stack([p_irr - p_rel, n_rel - n_irr, n_rel - p_rel, p_irr - n_irr])
     return functional.softplus(gaps).mean(dim=0).sum()

@@ -28,12 +28,12 @@ class Met:
             np.bitwise_or.at(bits, train.keys >> 3, np.uint8(1) << (train.keys & 7).astype(np.uint8))
             self._bits = torch.from_numpy(bits).to(device)
         else:
-            self._keys = torch.from_numpy(train.keys).to(device)
+            # The last key is nobody's, so that every search ends inside.
+            self._keys = torch.from_numpy(np.append(train.keys, train.n_users * train.n_items)).to(device)
 
     def contains(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
         """Bool of the common shape of two int64 tensors: rows of the block, and items."""
         wanted = users * self._n_items + items
         if self._bits is not None:
             return ((self._bits[wanted >> 3] >> (wanted & 7).to(torch.uint8)) & 1).bool()
-        places = torch.searchsorted(self._keys, wanted).clamp_(max=len(self._keys) - 1)
-        return self._keys[places] == wanted
+        return self._keys[torch.searchsorted(self._keys, wanted)] == wanted

@@ -1,8 +1,8 @@
 """MixGCF (Huang et al., KDD 2021): negatives synthesised from layers of candidates and the positive.
 
 On each layer the candidates are mixed with the positive, ``a p + (1 - a) n`` with one ``a`` from (0, 1) per pair and
-layer (equation 5); the hardest mixture of each layer by the inner product with the user is kept (equation 6), and their mean
-is the negative (equation 7). As ``a`` is the same for all candidates, the hardest mixture is that of the hardest
+layer (equation 5); the hardest mixture of each layer by the inner product with the user is kept (equation 6), and their
+mean is the negative (equation 7). As ``a`` is the same for all candidates, the hardest mixture is that of the hardest
 candidate, so that only the chosen rows are ever mixed.
 """
 

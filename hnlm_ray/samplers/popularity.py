@@ -33,6 +33,7 @@ class PopularitySampler:
 
 
 def popularity_weights(item_degrees: npt.NDArray[np.int64], exponent: float) -> npt.NDArray[np.float64]:
-    """``max(1, train interactions) ** exponent``, (n_items,)."""
-    weights: npt.NDArray[np.float64] = np.maximum(item_degrees, 1).astype(np.float64) ** exponent
+    """``max(1, train interactions) ** exponent`` over its largest value, which no exponent overflows: (n_items,)."""
+    degrees = np.maximum(item_degrees, 1).astype(np.float64)
+    weights: npt.NDArray[np.float64] = (degrees / degrees.max(initial=1.0)) ** exponent
     return weights

@@ -40,5 +40,7 @@ class SoftmaxImportanceSampler:
 
 def importance_log_weights(losses: torch.Tensor, rho: float) -> torch.Tensor:
     """Log of the weights (B, N) for losses (B, N); equal losses have equal weights."""
-    temperature = (losses.var(dim=1, correction=0, keepdim=True) / (2.0 * rho)).sqrt()
+    # Written out, as `var` warns of a worker without pairs in the batch.
+    variance = (losses - losses.mean(dim=1, keepdim=True)).square().mean(dim=1, keepdim=True)
+    temperature = (variance / (2.0 * rho)).sqrt()
     return functional.log_softmax(losses / temperature.clamp(min=1e-6), dim=1)

@@ -1,69 +1,76 @@
-"""The plain sampler: never a positive, uniform over the rest, and the same on any shard."""
+"""The plain sampler: the rest of the catalogue alike, by each way to treat what the user has met."""
 
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
-from hypothesis import strategies as st
+import pytest
+import torch
 from scipy import stats
 
-from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.samplers.uniform import UniformSampler
+from hnlm_ray.testing.samplers import Tables, scene_of, setting_of
 from hnlm_ray.testing.worlds import random_world
+from hnlm_ray.variants import Uniform
+
+TRAIN, _ = random_world(6, 17, 0.5, 3)
+TABLES = Tables.random(TRAIN, dim=2)
+SCENE = scene_of(TRAIN, TABLES)
+MANY = 1500
 
 
-def pairs_of(train: Interactions) -> tuple[np.ndarray, np.ndarray]:
-    return train.users, train.items
+def drawn_by(options: Uniform, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor | None]:
+    found = UniformSampler(options, setting_of(TRAIN, 2, seed=seed))(SCENE)
+    assert found.items is not None
+    return found.items, found.log_weights
 
 
-@given(n_users=st.integers(1, 30), n_items=st.integers(2, 40), density=st.floats(0.0, 1.0), seed=st.integers(0, 2**31))
-@settings(max_examples=80, deadline=None)
-def test_never_draws_what_the_user_has_met(n_users: int, n_items: int, density: float, seed: int) -> None:
-    train, _ = random_world(n_users, n_items, density, seed)
-    users, items = pairs_of(train)
-    for epoch in (1, 2, 3):
-        negatives = UniformSampler(train, seed).draw(users, items, epoch)
-        assert negatives.dtype == np.int32
-        assert ((negatives >= 0) & (negatives < n_items)).all()
-        assert not train.contains(users, negatives).any()
+def counts_of(items: torch.Tensor, user: int) -> np.ndarray:
+    return np.bincount(items[SCENE.users == user].ravel().numpy(), minlength=TRAIN.n_items)
 
 
 def test_every_unmet_item_is_equally_likely() -> None:
-    train, _ = random_world(6, 17, 0.5, 3)
-    sampler = UniformSampler(train, 11)
-    for user in range(train.n_users):
-        met = train.row(user)
-        users = np.full(len(met), user, dtype=np.int32)
-        draws = np.concatenate([sampler.draw(users, met, epoch) for epoch in range(2000)])
-        counts = np.bincount(draws, minlength=train.n_items)
+    items, log_weights = drawn_by(Uniform(negatives=MANY))
+    assert log_weights is None
+    for user in range(TRAIN.n_users):
+        counts, met = counts_of(items, user), TRAIN.row(user)
         assert counts[met].sum() == 0
-        unmet = np.setdiff1d(np.arange(train.n_items), met)
-        assert stats.chisquare(counts[unmet]).pvalue > 1e-4
+        assert stats.chisquare(np.delete(counts, met)).pvalue > 1e-4
 
 
-@given(cut=st.integers(0, 20), seed=st.integers(0, 1000), epoch=st.integers(1, 50))
-@settings(max_examples=40, deadline=None)
-def test_draws_do_not_depend_on_the_shard(cut: int, seed: int, epoch: int) -> None:
-    train, _ = random_world(20, 30, 0.3, seed)
-    whole = UniformSampler(train, seed).draw(*pairs_of(train), epoch)
-    parts = []
-    for first, last in ((0, cut), (cut, 20)):
-        block = train.slice_users(first, last)
-        parts.append(UniformSampler(block, seed, first_user=first).draw(*pairs_of(block), epoch))
-    np.testing.assert_array_equal(np.concatenate(parts), whole)
+def test_without_rejection_met_items_are_drawn_and_used() -> None:
+    items, log_weights = drawn_by(Uniform(negatives=MANY, rejection="none"))
+    assert log_weights is None
+    for user in range(TRAIN.n_users):
+        assert stats.chisquare(counts_of(items, user)).pvalue > 1e-4
 
 
-def test_draws_change_with_epoch_and_seed_and_not_with_order() -> None:
-    train, _ = random_world(50, 200, 0.1, 0)
-    users, items = pairs_of(train)
-    first = UniformSampler(train, 0).draw(users, items, 1)
-    assert (first != UniformSampler(train, 0).draw(users, items, 2)).mean() > 0.9
-    assert (first != UniformSampler(train, 1).draw(users, items, 1)).mean() > 0.9
-    order = np.random.default_rng(0).permutation(len(users))
-    np.testing.assert_array_equal(UniformSampler(train, 0).draw(users[order], items[order], 1), first[order])
+def test_skipped_draws_are_the_met_ones_and_count_for_nothing() -> None:
+    items, log_weights = drawn_by(Uniform(negatives=MANY, rejection="skip"))
+    assert log_weights is not None
+    met = TRAIN.contains(SCENE.users.numpy()[:, None], items.numpy())
+    assert met.any()
+    np.testing.assert_array_equal(log_weights.numpy(), np.where(met, -np.inf, 0.0))
+    for user in range(TRAIN.n_users):
+        assert stats.chisquare(counts_of(items, user)).pvalue > 1e-4
 
 
-def test_a_user_who_has_met_every_item_gets_none() -> None:
-    train = Interactions.from_pairs(np.array([0, 0, 0, 1, 1]), np.array([0, 1, 2, 0, 2]), n_users=2, n_items=3)
-    negatives = UniformSampler(train, 0).draw(*pairs_of(train), 1)
-    np.testing.assert_array_equal(negatives, [-1, -1, -1, 1, 1])
+@pytest.mark.parametrize("rejection", ["exact", "skip", "none"])
+def test_a_shared_draw_is_the_same_for_all_and_masked_for_each(rejection: str) -> None:
+    options = Uniform(negatives=400, shared=True, rejection=rejection)  # type: ignore[arg-type]
+    found = UniformSampler(options, setting_of(TRAIN, 2))(SCENE)
+    assert found.items is not None
+    assert found.items.shape == (400,)
+    assert torch.equal(found.vectors, SCENE.table[found.items])
+    assert stats.chisquare(np.bincount(found.items.numpy(), minlength=TRAIN.n_items)).pvalue > 1e-4
+    if rejection == "none":
+        assert found.log_weights is None
+        return
+    met = TRAIN.contains(SCENE.users.numpy()[:, None], found.items.numpy()[None, :])
+    assert found.log_weights is not None
+    np.testing.assert_array_equal(found.log_weights.numpy(), np.where(met, -np.inf, 0.0))
+
+
+def test_vectors_are_the_rows_of_the_items() -> None:
+    found = UniformSampler(Uniform(negatives=3), setting_of(TRAIN, 2))(SCENE)
+    assert found.items is not None
+    assert torch.equal(found.vectors, SCENE.table[found.items])

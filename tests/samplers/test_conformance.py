@@ -1,0 +1,98 @@
+"""Every shipped sampler passes the suite that is there for one's own, on drawn worlds too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hnlm_ray import variants
+from hnlm_ray.data.interactions import Interactions
+from hnlm_ray.samplers.build import SAMPLERS, build_sampler
+from hnlm_ray.samplers.protocol import Negatives, Scene, Setting, chosen_items
+from hnlm_ray.testing.samplers import SAMPLER_CHECKS, Make, check_blocks, check_draws, check_gradients, check_unmet
+from hnlm_ray.testing.worlds import random_world
+
+OPTIONS: list[variants.Sampler] = [
+    variants.Uniform(),
+    variants.Uniform(negatives=5),
+    variants.Uniform(negatives=5, rejection="skip"),
+    variants.Uniform(negatives=40, shared=True),
+    variants.PopularitySampler(negatives=2),
+    variants.InBatch(),
+    variants.InBatch(correct=False),
+    variants.DNS(),
+    variants.DNS(candidates=16, top=4),
+    variants.SoftmaxImportance(),
+    variants.MixGCF(),
+    variants.DENS(),
+    variants.DENS(warmup=1),
+    variants.AHNS(),
+]
+
+
+def maker(options: variants.Sampler) -> Make:
+    return lambda setting: build_sampler(options, setting)
+
+
+def test_every_sampler_is_here() -> None:
+    assert {type(options) for options in OPTIONS} == set(SAMPLERS)
+
+
+@pytest.mark.parametrize("check", SAMPLER_CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_a_sampler_does_what_every_sampler_must(options: variants.Sampler, check: Callable[[Make], None]) -> None:
+    check(maker(options))
+
+
+worlds = st.builds(random_world, st.integers(1, 12), st.integers(2, 15), st.floats(0.0, 1.0), st.integers(0, 2**31))
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@given(world=worlds, seed=st.integers(0, 2**62))
+@settings(max_examples=12, deadline=None)
+def test_nobody_gets_what_they_have_met(
+    options: variants.Sampler, world: tuple[Interactions, Interactions], seed: int
+) -> None:
+    check_unmet(maker(options), world[0], seed)
+
+
+class Careless:
+    """Gives the item after the positive, whoever asks."""
+
+    needs_layers = False
+    needs_batch = False
+
+    def __init__(self, setting: Setting) -> None:
+        self.n_items = setting.train.n_items
+
+    def __call__(self, scene: Scene) -> Negatives:
+        return chosen_items(scene, ((scene.items + 1) % self.n_items)[:, None])
+
+
+class Undetached(Careless):
+    """Differentiates its choice."""
+
+    def __call__(self, scene: Scene) -> Negatives:
+        weights = (scene.user @ scene.table.T).softmax(dim=1)
+        return Negatives((weights @ scene.table)[:, None])
+
+
+class Sequential(Careless):
+    """Draws one after another, so that a draw depends on the rows before it."""
+
+    def __call__(self, scene: Scene) -> Negatives:
+        generator = torch.Generator().manual_seed(0)
+        return chosen_items(scene, torch.randint(self.n_items, (len(scene.users), 1), generator=generator))
+
+
+@pytest.mark.parametrize(
+    ("check", "sampler"),
+    [(check_unmet, Careless), (check_draws, Careless), (check_gradients, Undetached), (check_blocks, Sequential)],
+)
+def test_the_suite_finds_the_faults_it_is_for(check: Callable[[Make], None], sampler: type[Careless]) -> None:
+    with pytest.raises(AssertionError):
+        check(sampler)
