@@ -366,7 +366,7 @@ class VariantConfig(Section):
             raise ValueError(f"the sampler in_batch goes with a softmax loss ({', '.join(_SOFTMAX)})")
         if self.sampler.name in _PER_LAYER and self.backbone.name not in ("mf", "lightgcn"):
             raise ValueError(f"the sampler {self.sampler.name} goes with the backbones mf and lightgcn")
-        if self.sampler.name in _PER_LAYER and self.loss.name in _SOFTMAX:
+        if self.sampler.name in _PER_LAYER and self.loss.name not in ("bpr", "hinge"):
             raise ValueError(f"the sampler {self.sampler.name} makes one negative per pair: use the loss bpr or hinge")
         return self
 
