@@ -333,6 +333,9 @@ class VariantConfig(Section):
     epochs: Positive = 100
     batch_size: Positive = 2048
     learning_rate: float = Field(default=1e-3, gt=0.0)
+    init_std: float = Field(default=0.1, gt=0.0)
+    """Standard deviation of the first embeddings: 0.1 in the code of LightGCN's authors; Xavier's rule, which other
+    libraries use, gives about 0.01 to 0.04."""
     l2: Weight = 1e-4
     """Weight of the penalty on first-layer embeddings, see ``l2_on``."""
     l2_on: Literal["batch", "norm", "all"] = "batch"

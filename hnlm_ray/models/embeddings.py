@@ -9,11 +9,8 @@ from hnlm_ray import seeds
 
 __all__ = ["initial_rows"]
 
-INIT_STD = 0.1
-"""Standard deviation of the first embeddings, as in the authors' LightGCN code, which found it better than Xavier."""
 
-
-def initial_rows(seed: int, name: str, first: int, last: int, dim: int) -> torch.Tensor:
+def initial_rows(seed: int, name: str, first: int, last: int, dim: int, std: float) -> torch.Tensor:
     """Normal values for rows ``first`` to ``last - 1`` of the table ``name``, by the Box-Muller transform.
 
     Returns:
@@ -25,4 +22,4 @@ def initial_rows(seed: int, name: str, first: int, last: int, dim: int) -> torch
     radius = ((words >> np.uint64(32)).astype(np.float64) + 0.5) / 2**32
     angle = (words & np.uint64(0xFFFFFFFF)).astype(np.float64) / 2**32
     normal = np.sqrt(-2.0 * np.log(radius)) * np.cos(2.0 * np.pi * angle)
-    return torch.from_numpy((normal * INIT_STD).astype(np.float32).reshape(last - first, dim))
+    return torch.from_numpy((normal * std).astype(np.float32).reshape(last - first, dim))

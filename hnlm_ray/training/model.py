@@ -76,9 +76,9 @@ class RecommenderModel(nn.Module):
         self._device = device
         self._shard = shard
         train, degrees, dim = shard.train, shard.item_degrees, final_dim(variant.backbone, variant.dim)
-        rows = initial_rows(seed, "users", shard.first_user, shard.last_user, variant.dim)
-        self.users = nn.Parameter(rows.to(device))
-        self.items = nn.Parameter(initial_rows(seed, "items", 0, train.n_items, variant.dim).to(device))
+        size = variant.dim, variant.init_std
+        self.users = nn.Parameter(initial_rows(seed, "users", shard.first_user, shard.last_user, *size).to(device))
+        self.items = nn.Parameter(initial_rows(seed, "items", 0, train.n_items, *size).to(device))
         graph = InteractionGraph(train, shard.first_user, degrees, device)
         self.backbone = build_backbone(variant.backbone, graph, variant.dim, seed).to(device)
         self.sampler = build_sampler(variant.sampler, Setting(train, degrees, dim, seed, device))
