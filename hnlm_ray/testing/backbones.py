@@ -1,0 +1,224 @@
+"""What every backbone must do, as functions that a test calls with a way to make the backbone.
+
+A backbone of one's own is held to it like the shipped ones::
+
+    @pytest.mark.parametrize("check", BACKBONE_CHECKS)
+    def test_my_backbone(check):
+        check(lambda graph, dim, seed: MyBackbone(graph, dim, seed))
+
+The world of the checks has a user without items and an item without users.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from hnlm_ray import seeds
+from hnlm_ray.data.interactions import Interactions
+from hnlm_ray.models.protocol import Backbone, Draw, Encoding, Graph, Layer, Perturb
+from hnlm_ray.testing.worlds import random_world
+from hnlm_ray.training.graph import InteractionGraph
+
+__all__ = [
+    "BACKBONE_CHECKS",
+    "DenseGraph",
+    "MakeBackbone",
+    "check_encoding",
+    "check_evaluation",
+    "check_gradients",
+    "check_layers",
+    "check_parameters",
+    "check_training",
+    "first_layer",
+    "lonely_world",
+    "normalised_adjacency",
+]
+
+MakeBackbone = Callable[[Graph, int, int], nn.Module]
+"""Makes the backbone under test from a graph, a dimension and a seed."""
+
+_DIM = 6
+_DRAW = Draw(epoch=2, step=3)
+
+
+def lonely_world() -> Interactions:
+    """12 users and 9 items; the last user and the last item have met nobody."""
+    train, _ = random_world(11, 8, 0.3, 4)
+    return Interactions.from_pairs(train.users, train.items, 12, 9)
+
+
+def first_layer(train: Interactions, dim: int = _DIM, dtype: torch.dtype = torch.float32) -> Layer:
+    """Embeddings that require gradients."""
+    generator = torch.Generator().manual_seed(0)
+    users, items = (torch.randn(size, dim, generator=generator) for size in (train.n_users, train.n_items))
+    return users.to(dtype).requires_grad_(), items.to(dtype).requires_grad_()
+
+
+def normalised_adjacency(train: Interactions) -> npt.NDArray[np.float64]:
+    """``D^-1/2 A D^-1/2`` over users and then items, written out; rows of lonely nodes are 0."""
+    n_users, n_items = train.n_users, train.n_items
+    met = np.zeros((n_users, n_items))
+    met[train.users, train.items] = 1.0
+    adjacency = np.block([[np.zeros((n_users, n_users)), met], [met.T, np.zeros((n_items, n_items))]])
+    degrees = adjacency.sum(axis=1)
+    scale = np.divide(1.0, np.sqrt(degrees), out=np.zeros_like(degrees), where=degrees > 0)
+    product: npt.NDArray[np.float64] = scale[:, None] * adjacency * scale[None, :]
+    return product
+
+
+class DenseGraph:
+    """:class:`hnlm_ray.models.protocol.Graph` as plain float64 matrices, differentiated by PyTorch alone."""
+
+    first_user = 0
+
+    def __init__(self, train: Interactions) -> None:
+        """Write the matrix out."""
+        self.train = train
+        self._matrix = torch.from_numpy(normalised_adjacency(train))
+
+    def propagate(
+        self,
+        users: torch.Tensor,
+        items: torch.Tensor,
+        weights: Sequence[Sequence[float]],
+        perturb: Perturb | None = None,
+    ) -> list[Layer]:
+        """See :meth:`hnlm_ray.models.protocol.Graph.propagate`."""
+        cut = self.train.n_users
+        rows = [torch.cat([users, items])]
+        for hop in range(1, len(weights[0])):
+            moved = self._matrix @ rows[-1]
+            rows.append(moved if perturb is None else torch.cat(perturb(hop, (moved[:cut], moved[cut:]))))
+        sums = [
+            torch.stack([share * layer for share, layer in zip(shares, rows, strict=True)]).sum(dim=0)
+            for shares in weights
+        ]
+        return [(total[:cut], total[cut:]) for total in sums]
+
+    def thinned(self, drop: float, seed: int, purpose: tuple[str | int, ...]) -> DenseGraph:
+        """See :meth:`hnlm_ray.models.protocol.Graph.thinned`: an edge stays where its number is at least ``drop``."""
+        words = seeds.hash_counters(seeds.derive(seed, *purpose), self.train.keys)
+        kept = (words >> np.uint64(11)) / 2.0**53 >= drop
+        pairs = self.train.users[kept], self.train.items[kept]
+        return DenseGraph(Interactions.from_pairs(*pairs, self.train.n_users, self.train.n_items))
+
+    def shared(self, weight: torch.Tensor) -> torch.Tensor:
+        """See :meth:`hnlm_ray.models.protocol.Graph.shared`; there is one worker."""
+        return weight
+
+
+def check_encoding(make: MakeBackbone) -> None:
+    """One finite vector per user and item, lonely ones too, as long as the other kind's; views alike."""
+    train, backbone = lonely_world(), _made(make)
+    for draw in (None, _DRAW):
+        encoding = backbone.encode(*first_layer(train), draw)
+        for users, items in (encoding.final, *(encoding.views or ())):
+            assert len(users) == train.n_users
+            assert len(items) == train.n_items
+            assert users.shape[1] == items.shape[1]
+            assert users.isfinite().all()
+            assert items.isfinite().all()
+        assert draw is not None or encoding.views is None, "views are for training"
+
+
+def check_layers(make: MakeBackbone) -> None:
+    """Layers, where they are asked for, have the final vectors as their mean; a backbone without any says so."""
+    users, items = first_layer(lonely_world())
+    backbone = _made(make)
+    assert not backbone.encode(users, items, _DRAW).layers
+    try:
+        encoding = backbone.encode(users, items, _DRAW, layers=True)
+    except ValueError:
+        return
+    assert encoding.layers
+    for side, final in enumerate(encoding.final):
+        mean = torch.stack([layer[side] for layer in encoding.layers]).mean(dim=0)
+        torch.testing.assert_close(final, mean, rtol=1e-4, atol=1e-5)
+
+
+def check_evaluation(make: MakeBackbone) -> None:
+    """The vectors that rank have nothing random in them, whatever was drawn in training between."""
+    users, items = first_layer(lonely_world())
+    backbone = _made(make)
+    before = _tables(backbone.encode(users, items))
+    state = torch.get_rng_state()
+    backbone.encode(users, items, _DRAW)
+    assert torch.equal(state, torch.get_rng_state()), "the global generator was used"
+    for table, again in zip(before, _tables(backbone.encode(users, items)), strict=True):
+        assert torch.equal(table, again), "evaluation is random, or training leaves a trace"
+
+
+def check_training(make: MakeBackbone) -> None:
+    """A pass of training depends on the seed and the draw alone."""
+    users, items = first_layer(lonely_world())
+    backbone = _made(make)
+    first = _tables(backbone.encode(users, items, _DRAW))
+    backbone.encode(users, items, Draw(epoch=5, step=0))
+    for other in (backbone, _made(make)):
+        for table, again in zip(first, _tables(other.encode(users, items, _DRAW)), strict=True):
+            assert torch.equal(table, again), "the same draw gives other vectors"
+
+
+def check_gradients(make: MakeBackbone) -> None:
+    """Values and gradients over the sharded graph are those over dense matrices in float64."""
+    train = lonely_world()
+    graphs: list[Graph] = [_sparse(train), DenseGraph(train)]
+    found: list[list[torch.Tensor]] = []
+    for graph, dtype in zip(graphs, (torch.float32, torch.float64), strict=True):
+        users, items = first_layer(train, dtype=dtype)
+        module = make(graph, _DIM, 1).to(dtype)
+        tables = _tables(cast("Backbone", module).encode(users, items, _DRAW))
+        gradients = torch.autograd.grad(_objective(tables), [users, items, *module.parameters()])
+        found.append([*tables, *gradients])
+    for sparse, dense in zip(*found, strict=True):
+        torch.testing.assert_close(sparse.double(), dense, rtol=1e-3, atol=1e-4)
+
+
+def check_parameters(make: MakeBackbone) -> None:
+    """The gradient reaches every embedding that counts and every parameter, in values that are finite."""
+    train = lonely_world()
+    users, items = first_layer(train)
+    module = make(_sparse(train), _DIM, 1)
+    names = ["users", "items", *(name for name, _ in module.named_parameters())]
+    tables = _tables(cast("Backbone", module).encode(users, items, _DRAW))
+    gradients = torch.autograd.grad(_objective(tables), [users, items, *module.parameters()])
+    for name, gradient in zip(names, gradients, strict=True):
+        assert gradient.isfinite().all(), f"the gradient of {name} is not finite"
+        assert gradient.any(), f"no gradient reaches {name}"
+    assert (gradients[0][:-1] != 0).any(dim=1).all(), "no gradient reaches some users"
+
+
+BACKBONE_CHECKS: tuple[Callable[[MakeBackbone], None], ...] = (
+    check_encoding,
+    check_layers,
+    check_evaluation,
+    check_training,
+    check_gradients,
+    check_parameters,
+)
+"""All of them."""
+
+
+def _sparse(train: Interactions) -> InteractionGraph:
+    return InteractionGraph(train, 0, train.item_popularity, torch.device("cpu"))
+
+
+def _made(make: MakeBackbone) -> Backbone:
+    return cast("Backbone", make(_sparse(lonely_world()), _DIM, 1))
+
+
+def _tables(encoding: Encoding) -> list[torch.Tensor]:
+    return [table for layer in (encoding.final, *(encoding.views or ())) for table in layer]
+
+
+def _objective(tables: Sequence[torch.Tensor]) -> torch.Tensor:
+    """A number in which each value has a slope of its own."""
+    generator = torch.Generator().manual_seed(7)
+    factors = [torch.randn(table.shape, generator=generator) for table in tables]
+    return torch.stack([(table.square() * f + table).sum() for table, f in zip(tables, factors, strict=True)]).sum()
