@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from hnlm_ray.cli import app
 from hnlm_ray.config import Config, TrainConfig, VariantConfig, load_config
 from hnlm_ray.errors import ConfigError, StageError
-from hnlm_ray.pipeline import execute, plan
+from hnlm_ray.pipeline import plan
 from hnlm_ray.stages import search
 from hnlm_ray.training.fit import fit
 from hnlm_ray.training.inputs import read_splits
@@ -134,29 +136,30 @@ def test_a_path_that_does_not_exist_ends_before_anything_starts(tmp_path: Path) 
 
 
 @pytest.mark.ray
-def test_a_second_search_with_the_same_options_does_nothing(tmp_path: Path, ray_session: None) -> None:
-    config = load_config(
-        None,
-        [
-            f"run={tmp_path}",
-            "data.demo={users: 60, items: 40, interactions: 900}",
-            "train.variants={mf: {backbone: mf, dim: 4, epochs: 2, validate_every: 1}}",
-            "serve.variant=mf",
-            "search.trials=2",
-        ],
-    )
+def test_the_command_searches_once_and_a_second_time_does_nothing(tmp_path: Path, ray_session: None) -> None:
+    options = [
+        f"run={tmp_path / 'run'}",
+        "data.demo={users: 60, items: 40, interactions: 900}",
+        "train.variants={mf: {backbone: mf, dim: 4, epochs: 2, validate_every: 1}}",
+        "serve.variant=mf",
+    ]
+    best = tmp_path / "best.yaml"
+    command = ["tune", *options, "--trials", "2", "--to", str(best)]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    config = load_config(None, [*options, "search.trials=2"])
     planned = plan(config, search=True)
+    artifact = planned["search"].artifact
     assert planned["search"].inputs == ("prepare",)
-    execute(config, planned, ("prepare", "search"))
-    before = planned["search"].artifact.manifest()["committed"]
-    execute(config, plan(config, search=True), ("prepare", "search"))
-    assert planned["search"].artifact.manifest()["committed"] == before
-    assert {stage["name"] for stage in json.loads(planned.store.read_text("run.json"))["stages"]} > {
-        "evaluate",
-        "search",
-    }
-    more = config.model_copy(update={"search": config.search.model_copy(update={"trials": 3})})
+    assert best.read_bytes() == artifact.read_bytes(search.BEST)
+    committed = artifact.manifest()["committed"]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    assert artifact.manifest()["committed"] == committed
+    stages = {stage["name"] for stage in json.loads(planned.store.read_text("run.json"))["stages"]}
+    assert {"evaluate", "search"} < stages  # a later comparison still knows the whole run
+    more = load_config(None, [*options, "search.trials=3"])
     assert not plan(more, search=True)["search"].artifact.is_complete
+    assert isinstance(CliRunner().invoke(app, [*command, "search.space={a: {choice: [1]}}"]).exception, ConfigError)
 
 
 def test_a_semantic_variant_is_searched_with_its_negatives() -> None:
