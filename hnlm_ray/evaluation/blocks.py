@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from hnlm_ray.evaluation.beyond import Reference, beyond_accuracy, gini, tie_rate
 from hnlm_ray.evaluation.metrics import METRICS, coverage
-from hnlm_ray.evaluation.ranking import Ranked, ranked_block, ranked_scores, users_at_once
+from hnlm_ray.evaluation.ranking import Ranked, ranked_block, ranked_scores
 from hnlm_ray.models.popularity import popularity_vectors
 from hnlm_ray.seeds import derive, hash_counters
 
@@ -95,6 +95,10 @@ class ItemItemRanker:
 class RandomRanker:
     """Ranks by chance; the order of a user does not depend on the block it is in.
 
+    A user walks through the catalogue from a random item in steps of a random length that has no divisor in common with
+    the number of items, and so meets every item once. Each item is as likely as any other at each rank, and nothing
+    has to be scored.
+
     Attributes:
         seed: of the whole run.
     """
@@ -102,15 +106,21 @@ class RandomRanker:
     seed: int
 
     def rank(self, start: int, stop: int, seen: Interactions, k: int) -> Ranked:
-        """See :class:`Ranker`."""
-        key, parts = derive(self.seed, "evaluation", "random"), [Ranked.nothing(0, k)]
-        step = users_at_once(seen.n_items)
-        for first in range(start, stop, step):
-            last = min(first + step, stop)
-            pairs = np.arange(first, last)[:, None] * seen.n_items + np.arange(seen.n_items)
-            scores = (hash_counters(key, pairs) >> np.uint64(11)).astype(np.float64)
-            parts.append(ranked_scores(scores, seen.slice_users(first - start, last - start), k))
-        return Ranked(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("items", "tied")))
+        """See :class:`Ranker`; no two items are tied."""
+        ranked = Ranked.nothing(stop - start, k)
+        depth = min(k + int(seen.degree.max(initial=0)), seen.n_items)
+        key, users = derive(self.seed, "evaluation", "random"), np.arange(start, stop)[:, None]
+        first, step = (
+            (hash_counters(key, 2 * users + part) % np.uint64(seen.n_items)).astype(np.int64) for part in (0, 1)
+        )
+        while (shared := np.gcd(step, seen.n_items) > 1).any():
+            step[shared] += 1
+        walk = (first + step * np.arange(depth)) % seen.n_items
+        met = seen.contains(users - start, walk)
+        order = np.argsort(met, axis=1, kind="stable")[:, :k]  # what the user has not met, in the order of the walk
+        items = np.where(np.take_along_axis(met, order, axis=1), -1, np.take_along_axis(walk, order, axis=1))
+        ranked.items[:, : items.shape[1]] = items
+        return ranked
 
 
 def popularity_ranker(train: Interactions) -> VectorRanker:

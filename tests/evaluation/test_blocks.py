@@ -115,6 +115,24 @@ def test_random_ranks_differ_by_user_and_seed_but_not_by_block(held_out: HeldOut
     assert not np.array_equal(RandomRanker(1).rank(0, 23, seen, 10).items, top)
 
 
+@pytest.mark.parametrize("n_items", [1, 2, 12, 30, 31])
+def test_random_ranks_hold_every_unseen_item_once(n_items: int, interactions: Build) -> None:
+    met = [list(range(0, n_items, 1 + user)) for user in range(9)] + [[]]
+    top = RandomRanker(0).rank(0, 10, interactions(met, n_items), n_items + 1).items
+    for row, seen in zip(top, met, strict=True):
+        unseen = [item for item in range(n_items) if item not in seen]
+        assert sorted(row[: len(unseen)].tolist()) == unseen
+        assert set(row[len(unseen) :].tolist()) == {-1}
+
+
+def test_each_item_is_as_likely_as_any_other_at_each_rank(interactions: Build) -> None:
+    n_users, n_items = 12_000, 12
+    top = RandomRanker(3).rank(0, n_users, interactions([[]] * n_users, n_items), n_items).items
+    counts = np.stack([np.bincount(column, minlength=n_items) for column in top.T])
+    deviation = (counts - n_users / n_items) / np.sqrt(n_users / n_items)
+    assert np.abs(deviation).max() < 4.5
+
+
 def test_the_random_ranker_is_as_good_as_chance(interactions: Build) -> None:
     n_users, n_items = 3000, 40
     relevant = interactions([[user % n_items] for user in range(n_users)], n_items)
