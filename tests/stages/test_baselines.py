@@ -16,8 +16,9 @@ from hnlm_ray.evaluation.blocks import HeldOut, ItemItemRanker, evaluate
 from hnlm_ray.evaluation.inputs import read_ranker
 from hnlm_ray.models.ease import fit_ease
 from hnlm_ray.pipeline import plan
+from hnlm_ray.serving.recommender import Recommender
+from hnlm_ray.stages import bundle, train
 from hnlm_ray.stages import evaluate as evaluate_stage
-from hnlm_ray.stages import train
 
 from .finished_run import HISTORY, N_ITEMS, N_USERS, FinishedRun
 
@@ -52,6 +53,12 @@ def splits(run: FinishedRun) -> tuple[Interactions, Interactions]:
     return first, second
 
 
+def met(run: FinishedRun, user: int) -> set[int]:
+    rows = run.inputs["prepare"].read("interactions")
+    rows = rows.filter((pc.field("user") == user) & (pc.field("split") != "test"))
+    return set(rows["item"].to_pylist())
+
+
 def test_a_fit_is_the_model_one_row_of_history_and_its_validation(computed: FinishedRun) -> None:
     artifact = computed.inputs["train.ease.s3"]
     known, valid = splits(computed)
@@ -82,7 +89,7 @@ def test_one_seed_is_enough_for_a_baseline() -> None:
 
 
 @pytest.mark.ray
-def test_ray_data_evaluates_baselines_as_one_process_does(computed: FinishedRun, ray_session: None) -> None:
+def test_ray_data_evaluates_baselines_and_popularity_can_be_served(computed: FinishedRun, ray_session: None) -> None:
     context = computed.context("evaluate")
     evaluate_stage.run(context)
     known, valid = splits(computed)
@@ -100,6 +107,12 @@ def test_ray_data_evaluates_baselines_as_one_process_does(computed: FinishedRun,
         assert [(row["seed"], row["value"]) for row in mine] == [(3, expected)]
     users = context.output.read("user_metrics")
     assert set(users["variant"].to_pylist()) == set(BASELINES)
+    computed.commit(context.output, {})
+    bundled = computed.context("bundle")
+    assert bundle.run(bundled).counts["seed"] == 3
+    unmet = [item for item in np.argsort(-known.item_popularity, kind="stable") if item not in met(computed, 0)]
+    best = Recommender.load(bundled.output.path).recommend("u0", k=3)
+    assert [item.item_id for item in best.items] == [f"i{item}" for item in unmet[:3]]
 
 
 def test_weights_that_do_not_fit_are_named(computed: FinishedRun) -> None:
