@@ -23,6 +23,7 @@ from hnlm_ray.evaluation.plots import Dots, scatter
 from hnlm_ray.evaluation.report import LearningCurves, StrataFigures
 from hnlm_ray.evaluation.runs import FinishedRun, sizes
 from hnlm_ray.evaluation.significance import Interval, paired_bootstrap
+from hnlm_ray.variants import CLOSED_FORM
 
 __all__ = ["Cost", "Method", "RunComparison", "compare_runs", "render_comparison"]
 
@@ -244,9 +245,16 @@ def _cost(run: FinishedRun, variant: str) -> Cost:
 def _unlike(variants: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
     """Options of each method in words, without those in which all agree."""
     keys = list(dict.fromkeys(key for options in variants.values() for key in options))
-    shown = {name: {key: _shown(options.get(key)) for key in keys} for name, options in variants.items()}
+    read = {name: _read_options(options) for name, options in variants.items()}
+    shown = {name: {key: _shown(options.get(key)) for key in keys} for name, options in read.items()}
     kept = [key for key in keys if len({options[key] for options in shown.values()}) > 1 or key == "backbone"]
     return {name: {key: options[key] for key in kept} for name, options in shown.items()}
+
+
+def _read_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A baseline in closed form reads nothing but its backbone."""
+    is_trained = options.get("backbone", {}).get("name") not in CLOSED_FORM
+    return options if is_trained else {"backbone": options["backbone"]}
 
 
 def _shown(option: Any) -> str:

@@ -67,9 +67,13 @@ def test_cost_is_the_mean_over_seeds(comparison: RunComparison) -> None:
     assert (cost.seconds, cost.epochs, cost.best_epoch, cost.parameters) == (6.5, 4, 2.5, 1000)
 
 
-def test_only_options_that_differ_are_shown(comparison: RunComparison) -> None:
-    assert comparison.methods[3].options == {"backbone": "ease(ridge=500.0)", "dim": "8"}
-    assert comparison.methods[0].options == {"backbone": "lightgcn(layers=3)", "dim": "64"}
+def test_only_options_that_differ_and_are_read_are_shown(comparison: RunComparison, paths: list[str]) -> None:
+    trained = compare_runs(open_runs(paths[:1])).methods
+    assert [method.options for method in trained] == [{"backbone": "lightgcn(layers=3)"}] * 2
+    options = [method.options for method in comparison.methods]
+    assert (options[0]["dim"], options[2]["dim"], options[3]["dim"]) == ("64", "8", "\N{EN DASH}")
+    assert options[3]["backbone"] == "ease(ridge=500.0)"
+    assert options[3]["sampler"] == "\N{EN DASH}"
 
 
 def test_the_page_has_every_part_and_fetches_nothing(comparison: RunComparison) -> None:
