@@ -6,6 +6,7 @@ import pytest
 
 from hnlm_ray.config import Config, load_config
 from hnlm_ray.errors import ConfigError
+from hnlm_ray.variants import DNS, NGCF, PopularitySampler, SLAtK, VariantConfig
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 
@@ -47,6 +48,82 @@ def test_a_wrong_option_is_one_sentence(override: str, expected: str) -> None:
         load_config(None, [override])
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def variant_of(text: str) -> VariantConfig:
+    return load_config(None, [f"train.variants.new={text}"]).train.variants["new"]
+
+
+def refusal_of(text: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        variant_of(text)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_section_is_chosen_by_its_name_alone_or_with_options() -> None:
+    short = variant_of("{backbone: ngcf, sampler: popularity, loss: sl_at_k}")
+    assert (short.backbone, short.sampler, short.loss) == (NGCF(), PopularitySampler(), SLAtK())
+    long = variant_of("{sampler: {name: dns, candidates: 32, top: 2}}")
+    assert long.sampler == DNS(candidates=32, top=2)
+    assert str(long.sampler) == "dns(candidates=32, top=2)"
+    assert str(short.sampler) == "popularity"
+    assert variant_of(long.model_dump_json()) == long
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{backbone: lightgnc}", "train.variants.new.backbone: there is no 'lightgnc', there are 'mf', 'lightgcn'"),
+        ("{sampler: {name: hardest}}", "train.variants.new.sampler: there is no 'hardest'"),
+        ("{loss: {temperature: 0.2}}", "train.variants.new.loss: has no name"),
+        (
+            "{sampler: {name: dns, candidats: 3}}",
+            "unknown key 'train.variants.new.sampler.candidats', did you mean 'candidates'?",
+        ),
+        (
+            "{sampler: {name: dns, exponent: 3}}",
+            "'train.variants.new.sampler.exponent', there are name, candidates, top",
+        ),
+        ("{backbone: {name: sgl, dorp: 0.1}}", "'train.variants.new.backbone.dorp', did you mean 'drop'?"),
+        ("{loss: {name: bsl, power: 0}}", "train.variants.new.loss.power: Input should be greater than 0"),
+        ("{backbone: {name: ngcf, layers: 0}}", "train.variants.new.backbone.layers"),
+        ("{dim: 0}", "train.variants.new.dim: Input should be greater than or equal to 1"),
+        ("{sampler: {name: uniform, negatives: 0}}", "train.variants.new.sampler.negatives"),
+        ("{epochs: 0}", "train.variants.new.epochs"),
+        ("{batch_size: 0}", "train.variants.new.batch_size"),
+    ],
+)
+def test_a_wrong_part_of_a_variant_is_named_as_the_user_wrote_it(text: str, expected: str) -> None:
+    assert expected in refusal_of(text)
+
+
+REFUSED = [
+    ("{sampler: in_batch}", "in_batch goes with a softmax loss (softmax, bsl, sl_at_k)"),
+    ("{sampler: in_batch, loss: hinge}", "in_batch goes with a softmax loss"),
+    *[
+        (f"{{sampler: {sampler}, backbone: {backbone}}}", f"{sampler} goes with the backbones mf and lightgcn")
+        for sampler in ("mixgcf", "dens")
+        for backbone in ("ngcf", "sgl", "simgcl", "xsimgcl")
+    ],
+    *[
+        (f"{{sampler: {sampler}, loss: {loss}}}", f"{sampler} makes one negative per pair: use the loss bpr or hinge")
+        for sampler in ("mixgcf", "dens")
+        for loss in ("softmax", "bsl", "sl_at_k", "pairwise_contrastive")
+    ],
+    ("{sampler: {name: dns, candidates: 4, top: 5}}", "new.sampler: top is 5, there are 4 candidates"),
+    ("{backbone: {name: xsimgcl, layers: 2, contrast_layer: 3}}", "contrast_layer is 3, there are 2 layers"),
+    *[
+        (f"{{backbone: {backbone}, semantic: true, alpha: 0.1}}", f"{backbone} takes no negatives")
+        for backbone in ("directau", "popularity", "item_knn", "ease")
+    ],
+    ("{contrastive_weight: 0.1}", "no effect without semantic: true"),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), REFUSED, ids=[text for text, _ in REFUSED])
+def test_parts_that_do_not_fit_together_are_refused(text: str, expected: str) -> None:
+    assert expected in refusal_of(text)
 
 
 def test_overriding_a_default_variant_keeps_the_others() -> None:
