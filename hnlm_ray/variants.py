@@ -365,12 +365,26 @@ class VariantConfig(Section):
     def _parts_fit(self) -> VariantConfig:
         if self.semantic and (not self.is_trained or self.backbone.name == "directau"):
             raise ValueError(f"the backbone {self.backbone.name} takes no negatives, so semantic: true has no effect")
-        if self.sampler.name == "in_batch" and self.loss.name not in _SOFTMAX:
-            raise ValueError(f"the sampler in_batch goes with a softmax loss ({', '.join(_SOFTMAX)})")
         if self.sampler.name in _PER_LAYER and self.backbone.name not in ("mf", "lightgcn"):
             raise ValueError(f"the sampler {self.sampler.name} goes with the backbones mf and lightgcn")
         if self.sampler.name in _PER_LAYER and self.loss.name not in ("bpr", "hinge"):
             raise ValueError(f"the sampler {self.sampler.name} makes one negative per pair: use the loss bpr or hinge")
+        return self
+
+    @model_validator(mode="after")
+    def _batch_fits(self) -> VariantConfig:
+        if self.batch_size == 1 and self.backbone.name == "directau":
+            raise ValueError("directau compares the pairs of a batch, so batch_size must be at least 2")
+        if not isinstance(self.sampler, InBatch):
+            return self
+        if self.batch_size == 1:
+            raise ValueError("in_batch takes the other pairs of the batch, so batch_size must be at least 2")
+        if self.loss.name not in _SOFTMAX:
+            raise ValueError(f"the sampler in_batch goes with a softmax loss ({', '.join(_SOFTMAX)})")
+        if self.sampler.correct and self.positives == "user":
+            raise ValueError(
+                "in_batch corrects for interactions drawn alike: set positives: interaction or correct: false"
+            )
         return self
 
 

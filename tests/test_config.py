@@ -117,6 +117,9 @@ REFUSED = [
         (f"{{backbone: {backbone}, semantic: true, alpha: 0.1}}", f"{backbone} takes no negatives")
         for backbone in ("directau", "popularity", "item_knn", "ease")
     ],
+    ("{sampler: in_batch, loss: softmax, batch_size: 1}", "in_batch takes the other pairs of the batch"),
+    ("{sampler: in_batch, loss: softmax, positives: user}", "in_batch corrects for interactions drawn alike"),
+    ("{backbone: directau, batch_size: 1}", "directau compares the pairs of a batch, so batch_size must be at least 2"),
     ("{contrastive_weight: 0.1}", "no effect without semantic: true"),
 ]
 

@@ -72,7 +72,8 @@ def fit(
         on_validation: called after each validation, on every worker, for example to write a checkpoint.
 
     Raises:
-        DataError: nothing to train on, no validation item, or a semantic variant without vectors.
+        DataError: nothing to train on or to validate with, more draws than items, or a semantic variant without vectors
+            that suit it.
         StoreError: ``resume_from`` is damaged or belongs to another fit.
     """
     _check(train, valid, variant, vectors)
@@ -99,10 +100,37 @@ def _check(train: Interactions, valid: Interactions, variant: VariantConfig, vec
             f"train has {train.n_users} users and {train.n_items} items, valid {valid.n_users} and {valid.n_items}",
             "number users and items once for all splits",
         )
-    if variant.semantic and vectors is None:
+    if not len(valid.items):
+        raise DataError("no user has a validation interaction", "raise data.split.valid or bring more interactions")
+    if len(train) == np.count_nonzero(train.degree) * train.n_items:
+        raise DataError(
+            "every user with an interaction has met every item, so there are no negatives", "bring more items"
+        )
+    _check_sampler(train, variant)
+    if variant.semantic:
+        _check_vectors(train, variant, vectors)
+
+
+def _check_sampler(train: Interactions, variant: VariantConfig) -> None:
+    for option in ("candidates", "negatives"):
+        drawn = getattr(variant.sampler, option, 0)
+        if drawn > train.n_items:
+            raise DataError(
+                f"the sampler {variant.sampler.name} would draw {drawn} {option} from {train.n_items} items",
+                f"lower its option {option}",
+            )
+
+
+def _check_vectors(train: Interactions, variant: VariantConfig, vectors: PairVectors | None) -> None:
+    if vectors is None:
         raise DataError("the variant is semantic, but there are no vectors of hard negatives", "run the stage ground")
-    if vectors is not None and vectors.n_items != train.n_items:
+    if vectors.n_items != train.n_items:
         raise DataError(
             f"the pair vectors count {vectors.n_items} items, the train split {train.n_items}",
             "make both from the same catalogue",
+        )
+    if variant.semantic_source == "item" and vectors.items is None:
+        raise DataError(
+            "semantic_source is item, but the vectors of hard negatives stand for no item",
+            "say which items they are, or use semantic_source: text",
         )

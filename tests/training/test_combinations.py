@@ -17,7 +17,8 @@ from hnlm_ray.training.fit import fit
 
 TRAIN, VALID = random_world(20, 15, 0.25, 0)
 SAMPLER_OPTIONS: list[variants.Sampler] = [
-    *(section() for section in SAMPLERS),
+    *(section() for section in SAMPLERS if "candidates" not in section.model_fields),
+    *(section(candidates=6) for section in SAMPLERS if "candidates" in section.model_fields),
     variants.Uniform(negatives=6, shared=True),
     variants.Uniform(negatives=2, rejection="skip"),
 ]

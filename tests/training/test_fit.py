@@ -9,6 +9,7 @@ import pytest
 import torch
 from pyarrow.fs import LocalFileSystem
 
+from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import DataError, StoreError
 from hnlm_ray.evaluation.ranking import rank_block
 from hnlm_ray.samplers.semantic import PairVectors
@@ -16,7 +17,7 @@ from hnlm_ray.testing.worlds import checkerboard, random_world
 from hnlm_ray.training import checkpoint
 from hnlm_ray.training.fit import FitResult, fit
 from hnlm_ray.training.loop import TrainingLoop
-from hnlm_ray.variants import MF, LightGCN, VariantConfig
+from hnlm_ray.variants import DNS, MF, LightGCN, Uniform, VariantConfig
 
 TRAIN, VALID = random_world(40, 30, 0.2, 0)
 BACKBONES = {"mf": MF(), "lightgcn": LightGCN()}
@@ -172,6 +173,45 @@ def test_what_cannot_be_trained_is_refused_in_a_sentence() -> None:
     other = PairVectors(np.array([1]), np.array([0], np.int32), np.ones((1, 5), np.float32), 31)
     with pytest.raises(DataError, match="31 items"):
         fit(TRAIN, VALID, SEMANTIC, 0, vectors=other)
+    with pytest.raises(DataError, match="stand for no item"):
+        fit(TRAIN, VALID, SEMANTIC.model_copy(update={"semantic_source": "item"}), 0, vectors=pair_vectors())
+    fit(TRAIN, VALID, PLAIN.model_copy(update={"epochs": 1}), 0, vectors=other)  # ignored: the variant is not semantic
+
+
+def test_an_empty_validation_split_is_refused_before_the_first_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    nobody = Interactions.from_pairs(np.array([], int), np.array([], int), TRAIN.n_users, TRAIN.n_items)
+    monkeypatch.setattr(TrainingLoop, "run_epoch", lambda loop: pytest.fail("an epoch was run"))
+    with pytest.raises(DataError, match="no user has a validation interaction"):
+        fit(TRAIN, nobody, PLAIN, 0)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "expected"),
+    [
+        (DNS(candidates=31), "dns would draw 31 candidates from 30 items"),
+        (Uniform(negatives=31, shared=True), "uniform would draw 31 negatives from 30 items"),
+    ],
+    ids=str,
+)
+def test_more_draws_than_items_are_refused_and_as_many_are_not(sampler: DNS | Uniform, expected: str) -> None:
+    with pytest.raises(DataError, match=expected):
+        fit(TRAIN, VALID, PLAIN.model_copy(update={"sampler": sampler}), 0)
+    option = "candidates" if isinstance(sampler, DNS) else "negatives"
+    fewer = sampler.model_copy(update={option: 30})
+    fit(TRAIN, VALID, PLAIN.model_copy(update={"sampler": fewer, "epochs": 1}), 0)
+
+
+def test_users_who_have_met_every_item_are_left_out_and_counted() -> None:
+    users, items = np.concatenate([TRAIN.users, np.full(30, 40)]), np.concatenate([TRAIN.items, np.arange(30)])
+    train = Interactions.from_pairs(users, items, 41, 30)
+    valid = Interactions.from_pairs(VALID.users, VALID.items, 41, 30)
+    result = fit(train, valid, PLAIN, 0)
+    assert result.counts["pairs"] == len(train)
+    assert result.counts["pairs_without_negative"] == 30
+    assert np.isfinite(losses(result)).all()
+    everything = train.slice_users(40, 41)
+    with pytest.raises(DataError, match="met every item"):
+        fit(everything, everything, PLAIN, 0)
 
 
 def test_a_checkpoint_of_another_model_or_a_damaged_one_is_refused(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ VARIANTS = {
     "mf": HALF.model_copy(update={"backbone": MF()}),
     "item vectors": HALF.model_copy(update={"semantic_source": "item"}),
     **{
-        str(part): VariantConfig.model_validate({**PLAIN.model_dump(), key: part, **others})
+        part: VariantConfig.model_validate({**PLAIN.model_dump(), key: part, **others})
         for key, part, others in [
             ("backbone", "ngcf", {}),
             ("backbone", "sgl", {}),
@@ -42,7 +42,11 @@ VARIANTS = {
             ("sampler", "popularity", {}),
             ("sampler", "in_batch", {"loss": "softmax"}),
             ("sampler", "dns", {"positives": "user"}),
-            ("sampler", "softmax_importance", {"l2_on": "all"}),
+            (
+                "sampler",
+                "softmax_importance",
+                {"sampler": {"name": "softmax_importance", "candidates": 9}, "l2_on": "all"},
+            ),
             ("sampler", "mixgcf", {}),
             ("sampler", "dens", {"l2_on": "norm"}),
             ("sampler", "ahns", {"loss": "hinge"}),
