@@ -92,7 +92,7 @@ class Trial:
     Attributes:
         variant: a key of ``train.variants``.
         number: 0 for the variant as it is configured.
-        parameters: what was drawn, by full path; empty for number 0.
+        parameters: the searched options by full path: what was drawn, or for number 0 what is configured.
         options: the variant with these.
     """
 
@@ -132,7 +132,7 @@ def draw_trials(search: SearchConfig, variants: Mapping[str, VariantConfig]) -> 
         ConfigError: a path does not exist, a variant has nothing to search, or a draw is no valid variant.
     """
     names = searched(search, variants)
-    spaces = {name: _space_of(name, search.space, variants[name], names) for name in names}
+    spaces = {name: _space_of(name, search.space, variants[name]) for name in names}
     for key in search.space:
         _check_key(key, variants)
     for name, space in spaces.items():
@@ -149,7 +149,7 @@ def _check_key(key: str, variants: Mapping[str, VariantConfig]) -> None:
     name = key.removeprefix(_ROOT).partition(".")[0]
     if not key.startswith(_ROOT):
         near = difflib.get_close_matches(key, [_ROOT + "*." + path for path in _paths(VariantConfig().model_dump())], 1)
-        hint = f", did you mean {near[0]!r}?" if near else ""
+        hint = f", did you mean {near[0]!r}" if near else ""
         raise ConfigError(f"search.space has {key!r}{hint}", f"only options below {_ROOT}<name>. can be searched")
     if name != _EVERY and name not in variants:
         what = f"search.space has {key!r}{_near(name, [*variants, _EVERY])}"
@@ -158,9 +158,7 @@ def _check_key(key: str, variants: Mapping[str, VariantConfig]) -> None:
         raise ConfigError(f"search.space has {key!r}, but {name} is computed, not trained", "leave it out")
 
 
-def _space_of(
-    variant: str, space: Mapping[str, Domain], options: VariantConfig, names: Sequence[str]
-) -> dict[str, Domain]:
+def _space_of(variant: str, space: Mapping[str, Domain], options: VariantConfig) -> dict[str, Domain]:
     """Paths inside the variant and their values, sections before the options in them."""
     paths = list(_paths(options.model_dump()))
     found = {}
@@ -169,8 +167,7 @@ def _space_of(
         if not key.startswith(_ROOT) or name not in (variant, _EVERY):
             continue
         if path not in paths:
-            whose = f"of the variant {variant} " if len(names) > 1 else ""
-            what = f"search.space has {key!r}: {whose}there is no {path!r}{_near(path, paths)}"
+            what = f"search.space has {key!r}, but {variant} has no {path!r}{_near(path, paths)}"
             raise ConfigError(what, "mend the path, or name the variants that have it instead of *")
         found[path] = domain
     return dict(sorted(found.items(), key=lambda entry: entry[0].count(".")))
@@ -192,9 +189,9 @@ def _paths(tree: Mapping[str, Any]) -> Iterator[str]:
 def _draw(
     search: SearchConfig, variant: str, number: int, space: Mapping[str, Domain], configured: VariantConfig
 ) -> Trial:
-    if number == 0:
-        return Trial(variant, 0, {}, configured)
     tree = configured.model_dump(mode="json")
+    if number == 0:
+        return Trial(variant, 0, {f"{_ROOT}{variant}.{path}": _get(tree, path) for path in space}, configured)
     parameters = {}
     for path, domain in space.items():
         value = domain.draw(generator(search.seed, "search", variant, number, path))
@@ -209,6 +206,12 @@ def _draw(
         raise ConfigError(what, "narrow the values") from error
 
 
+def _get(tree: Any, path: str) -> Any:
+    for part in path.split("."):
+        tree = tree[part]
+    return tree
+
+
 def _set(tree: dict[str, Any], path: str, value: Any) -> None:
     *parents, leaf = path.split(".")
     for part in parents:
@@ -220,4 +223,4 @@ def _set(tree: dict[str, Any], path: str, value: Any) -> None:
 
 def _near(name: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
-    return f", did you mean {near[0]!r}?" if near else f", there are {', '.join(known)}"
+    return f", did you mean {near[0]!r}" if near else f", there are {', '.join(known)}"

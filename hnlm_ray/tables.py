@@ -164,7 +164,7 @@ FALSE_NEGATIVES = _table(sampler=pa.string(), rate=pa.float64(), pairs=pa.int64(
 SEARCH_TRIALS = _table(
     variant=pa.string(),
     trial=pa.int32(),  # from 0, the variant as it is configured
-    parameters=pa.string(),  # what was drawn: a JSON object of full path to value
+    parameters=pa.string(),  # of the searched options: a JSON object of full path to value
     best_epoch=pa.int32(),  # null where the trial failed, as in the columns below
     valid_ndcg=pa.float64(),  # NDCG@20 at the best epoch
     seconds=pa.float64(),  # of training, evaluation excluded

@@ -30,7 +30,7 @@ def test_every_variant_gets_as_many_trials_and_the_first_is_what_is_configured()
     for name in ("plain", "dns"):
         mine = [trial for trial in trials if trial.variant == name]
         assert [trial.number for trial in mine] == list(range(5))
-        assert mine[0].parameters == {}
+        assert mine[0].parameters[f"train.variants.{name}.learning_rate"] == VARIANTS[name].learning_rate
         assert mine[0].options == VARIANTS[name]
         assert all(trial.options != VARIANTS[name] for trial in mine[1:])
     assert {trial.variant for trial in trials} == {"plain", "dns"}
@@ -112,8 +112,8 @@ def test_values_that_make_no_sense_are_a_sentence(domain: dict[str, Any], senten
         ({"space": {"ground.fuzzy": {"choice": [1]}}}, "only options below train.variants"),
         ({"space": {"train.variants.dsn.l2": {"choice": [1]}}}, "did you mean 'dns'"),
         ({"space": {"train.variants.ease.backbone.ridge": {"choice": [1]}}}, "ease is computed, not trained"),
-        ({"space": {"train.variants.*.sampler.candidates": {"choice": [1]}}}, "plain there is no 'sampler.can"),
-        ({"space": {"train.variants.dns.sampler.name": {"choice": ["uniform"]}}}, "there is no 'sampler.name'"),
+        ({"space": {"train.variants.*.sampler.candidates": {"choice": [1]}}}, "but plain has no 'sampler.candidates'"),
+        ({"space": {"train.variants.dns.sampler.name": {"choice": ["uniform"]}}}, "dns has no 'sampler.name'"),
         ({"space": {CANDIDATES: {"choice": [4]}}}, "no option of the variant plain"),
         ({"space": {RATE: {"choice": [-1]}}}, r"cannot be trained \(plain.learning_rate=-1\): Input should be greater"),
         ({"variants": ["plian"]}, "did you mean 'plain'"),

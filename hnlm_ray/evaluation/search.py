@@ -53,8 +53,8 @@ class VariantSearch:
 
     @property
     def chosen(self) -> dict[str, Any]:
-        """Path inside the variant and value, of the best trial."""
-        return {} if self.best is None else _inside(self.best)
+        """Path inside the variant and value, of the best trial; empty where that is what was configured."""
+        return {} if self.best is None or self.best["trial"] == 0 else _inside(self.best)
 
     @property
     def seconds(self) -> float:

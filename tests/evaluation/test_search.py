@@ -19,7 +19,7 @@ def row(variant: str, trial: int, ndcg: float | None, **drawn: object) -> dict[s
 
 
 ROWS = [
-    row("gcn", 0, 0.10),
+    row("gcn", 0, 0.10, l2=0.5, sampler={"name": "uniform"}),
     row("gcn", 1, None, l2=0.1, sampler="dns"),
     row("gcn", 2, 0.12, l2=0.01, sampler={"name": "dns"}),
     row("gcn", 3, 0.12, l2=0.001, sampler="uniform"),
@@ -35,6 +35,12 @@ def test_the_first_of_the_best_finished_trials_is_chosen() -> None:
     assert (gcn.best["trial"], gcn.configured, gcn.seconds) == (2, 0.10, 6.0)
     assert gcn.chosen == {"l2": 0.01, "sampler": {"name": "dns"}}
     assert (mf.best, mf.configured, mf.chosen, len(mf.failed)) == (None, None, {}, 2)
+
+
+def test_what_was_configured_may_be_the_best() -> None:
+    [result] = summarise(TABLE.slice(0, 1))
+    assert (result.best, result.chosen) == (ROWS[0], {})
+    assert "as configured" in render_search("runs/x", TABLE.slice(0, 1))
 
 
 def test_failed_trials_are_counted_and_shown_with_their_reason() -> None:

@@ -66,7 +66,8 @@ def test_a_row_is_what_the_same_fit_gives_without_ray(found: FinishedRun) -> Non
         alone = fit(train, valid, VARIANTS[row["variant"]].model_copy(update=drawn), 0).progress
         assert (row["best_epoch"], row["status"]) == (alone.best_epoch, "ok")
         assert row["valid_ndcg"] == pytest.approx(alone.best_ndcg, rel=1e-4)
-    assert len({row["parameters"] for row in rows}) == 5  # both first trials draw nothing
+    assert len({row["parameters"] for row in rows}) == 6
+    assert json.loads(rows[0]["parameters"])["train.variants.gcn.backbone.layers"] == 3  # as configured
 
 
 @pytest.mark.ray
@@ -79,7 +80,7 @@ def test_the_best_of_each_variant_is_a_configuration_that_loads(found: FinishedR
     for name in ("gcn", "mf"):
         best = max((row for row in rows if row["variant"] == name), key=lambda row: row["valid_ndcg"])
         drawn = json.loads(best["parameters"])
-        assert config.train.variants[name].learning_rate == drawn.get(f"train.variants.{name}.learning_rate", 1e-3)
+        assert config.train.variants[name].learning_rate == drawn[f"train.variants.{name}.learning_rate"]
         assert config.train.variants[name].epochs == 4
     assert config.train.variants["ease"] == VARIANTS["ease"]
     assert (config.run, config.serve.variant) == (found.config.run, "mf")
