@@ -58,12 +58,13 @@ def case(interactions: Build) -> tuple[Evaluation, HeldOut]:
     ranker = VectorRanker(
         rng.normal(size=(n_users, 6)).astype(np.float32), rng.normal(size=(n_items, 6)).astype(np.float32)
     )
-    return evaluate(ranker, held_out, (8,)), held_out
+    return evaluate(ranker, held_out, (2, 8)), held_out
 
 
-def test_figures_of_strata_agree_with_one_user_and_one_item_at_a_time(case: tuple[Evaluation, HeldOut]) -> None:
+@pytest.mark.parametrize("k", [2, 8])  # fewer and more than a user has held out
+def test_figures_of_strata_agree_with_one_user_and_one_item_at_a_time(case: tuple[Evaluation, HeldOut], k: int) -> None:
     evaluation, held_out = case
-    train, relevant, k = held_out.seen, held_out.relevant, 8
+    train, relevant = held_out.seen, held_out.relevant
     found = strata(evaluation, relevant, train, k)
     groups = item_strata(train.item_popularity)
     for number in range(groups.max() + 1):
