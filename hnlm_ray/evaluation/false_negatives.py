@@ -1,9 +1,10 @@
 """How often a sampler's negatives are things the user would like, where the truth is known.
 
 A generated world knows the probability that each user likes each item. The false-negative rate of a sampler is the mean
-of that probability over the negatives it gives to the train pairs. For samplers with a known law it is computed exactly
-in expectation and nothing is drawn. A sampler sees train interactions only, so a held-out item is a candidate like any
-other.
+of that probability over the negatives it gives to the train pairs; where a sampler weighs its negatives, each counts by
+its weight. For samplers with a known law it is computed exactly in expectation and nothing is drawn; for the others one
+epoch is drawn with the sampler itself. A sampler sees train interactions only, so a held-out item is a candidate like
+any other.
 """
 
 from __future__ import annotations
@@ -13,13 +14,83 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from hnlm_ray.data.interactions import Interactions
+from hnlm_ray import variants
 
-__all__ = ["hardest_of_rate", "nearest_items", "pairs_rate", "weighted_rate"]
+if TYPE_CHECKING:
+    import torch
+
+    from hnlm_ray.data.interactions import Interactions
+    from hnlm_ray.samplers.protocol import Scene
+
+__all__ = [
+    "FREE_OF_MODEL",
+    "drawn_rate",
+    "hardest_of_rate",
+    "law_rate",
+    "nearest_items",
+    "pairs_rate",
+    "scored_rate",
+    "weighted_rate",
+]
 
 Truth = npt.NDArray[np.float32]
 Floats = npt.NDArray[Any]
+
+FREE_OF_MODEL = variants.Uniform | variants.PopularitySampler | variants.InBatch
+"""Samplers whose law does not depend on what is trained."""
+
+_PAIRS = 1024
+"""Pairs drawn at a time, which bounds the memory of their candidates' vectors."""
+
+
+def law_rate(truth: Truth, train: Interactions, sampler: FREE_OF_MODEL) -> float:
+    """The rate of a sampler that asks no model, exactly.
+
+    Args:
+        truth: as in :func:`weighted_rate`.
+        train: as in :func:`weighted_rate`.
+        sampler: its options. Corrected in-batch negatives weigh one over their popularity, so that every item that
+            comes into batches counts alike.
+    """
+    from hnlm_ray.samplers.popularity import popularity_weights
+
+    degrees = train.item_popularity
+    match sampler:
+        case variants.Uniform(rejection="none"):
+            return _mean(truth.mean(axis=1, dtype=np.float64), train.degree)
+        case variants.Uniform():
+            return weighted_rate(truth, train, np.ones(train.n_items))
+        case variants.PopularitySampler(exponent=exponent):
+            return weighted_rate(truth, train, popularity_weights(degrees, exponent))
+        case variants.InBatch(correct=correct):
+            return weighted_rate(truth, train, (degrees > 0).astype(float) if correct else degrees)
+
+
+def scored_rate(
+    truth: Truth,
+    train: Interactions,
+    sampler: variants.Sampler,
+    user_vectors: Floats,
+    item_vectors: Floats,
+    seed: int,
+    epoch: int = 1,
+) -> float:
+    """The rate of any sampler under a trained model: its law where that is known, else what it draws.
+
+    Args:
+        truth: as in :func:`weighted_rate`.
+        train: as in :func:`weighted_rate`.
+        sampler: its options.
+        user_vectors: (n_users, d) that it is given in training.
+        item_vectors: (n_items, d).
+        seed: of the fit; only for what is drawn.
+        epoch: from 1; only for what is drawn.
+    """
+    if isinstance(sampler, FREE_OF_MODEL):
+        return law_rate(truth, train, sampler)
+    if isinstance(sampler, variants.DNS):
+        return hardest_of_rate(truth, train, user_vectors, item_vectors, sampler.candidates, sampler.top)
+    return drawn_rate(truth, train, sampler, user_vectors, item_vectors, seed, epoch)
 
 
 def weighted_rate(truth: Truth, train: Interactions, weights: Floats) -> float:
@@ -42,34 +113,85 @@ def weighted_rate(truth: Truth, train: Interactions, weights: Floats) -> float:
 
 
 def hardest_of_rate(
-    truth: Truth, train: Interactions, user_vectors: Floats, item_vectors: Floats, candidates: int
+    truth: Truth, train: Interactions, user_vectors: Floats, item_vectors: Floats, candidates: int, top: int = 1
 ) -> float:
-    """The best-scored of ``candidates`` uniform draws: dynamic negative sampling (Zhang et al., SIGIR 2013).
+    """One of the ``top`` best-scored of ``candidates`` uniform draws, each alike: DNS and DNS(M, N).
 
-    With N unseen items in ascending order of score and draws with replacement, the r-th is the best with probability
-    ``(r / N)**candidates - ((r - 1) / N)**candidates``.
+    With n unseen items in ascending order of score and draws with replacement, the k-th best is among the first r when
+    more than ``candidates - k`` draws are, whose number is binomial with the share ``r / n``.
 
     Args:
         truth: as in :func:`weighted_rate`.
         train: as in :func:`weighted_rate`.
         user_vectors: (n_users, d) of the model that scores.
         item_vectors: (n_items, d).
-        candidates: draws per negative.
+        candidates: draws per negative, N.
+        top: M.
 
     Returns:
         The rate; NaN when no user has an unseen item.
     """
+    from scipy.stats import binom
+
     scores = user_vectors @ item_vectors.T
     scores[train.users, train.items] = -np.inf
     seen = train.degree
     unseen = train.n_items - seen
     order = np.argsort(scores, axis=1, kind="stable")  # the seen items come first
-    rank = np.arange(1, train.n_items + 1) - seen[:, None]
-    upper = np.clip(rank, 0, None) / np.maximum(unseen, 1)[:, None]
-    lower = np.clip(rank - 1, 0, None) / np.maximum(unseen, 1)[:, None]
-    chance = upper**candidates - lower**candidates
+    sizes, row = np.unique(unseen, return_inverse=True)
+    first = np.arange(train.n_items + 1) - (train.n_items - sizes)[:, None]
+    share = np.clip(first, 0, None) / np.maximum(sizes, 1)[:, None]
+    below = np.mean([binom.sf(candidates - k, candidates, share) for k in range(1, top + 1)], axis=0)
+    chance = np.diff(below, axis=1)[row]
     rates = (chance * np.take_along_axis(truth, order, axis=1)).sum(axis=1)
     return _mean(rates, seen * (unseen > 0))
+
+
+def drawn_rate(
+    truth: Truth,
+    train: Interactions,
+    sampler: variants.Sampler,
+    user_vectors: Floats,
+    item_vectors: Floats,
+    seed: int,
+    epoch: int = 1,
+) -> float:
+    """The rate of what a sampler gives to each train pair in one epoch, measured with the sampler itself.
+
+    A sampler that chooses on each layer is given the final vectors as its only layer, and gates that a sampler learns
+    are as they were before training: neither is kept after it.
+
+    Args:
+        truth: as in :func:`weighted_rate`.
+        train: as in :func:`weighted_rate`.
+        sampler: its options.
+        user_vectors: (n_users, d).
+        item_vectors: (n_items, d).
+        seed: of the draws.
+        epoch: of the draws.
+
+    Returns:
+        The rate; NaN when no user has an unseen item.
+    """
+    import torch
+
+    from hnlm_ray.samplers.build import build_sampler
+    from hnlm_ray.samplers.protocol import Setting
+
+    tables = torch.from_numpy(user_vectors).float(), torch.from_numpy(item_vectors).float()
+    setting = Setting(train, train.item_popularity, item_vectors.shape[1], seed, torch.device("cpu"))
+    choose = build_sampler(sampler, setting)
+    pairs = np.flatnonzero(train.degree[train.users] < train.n_items)
+    rates = []
+    for start in range(0, len(pairs), _PAIRS):
+        scene = _scene(train, pairs[start : start + _PAIRS], tables, epoch)
+        with torch.no_grad():
+            negatives = choose(scene)
+        assert negatives.items is not None
+        liked = truth[scene.users.numpy()[:, None], negatives.items.numpy()]
+        weights = np.ones_like(liked) if negatives.log_weights is None else negatives.log_weights.exp().numpy()
+        rates.append((weights * liked).sum(axis=1) / weights.sum(axis=1))
+    return float(np.concatenate(rates).mean(dtype=np.float64)) if rates else float("nan")
 
 
 def nearest_items(train: Interactions, item_vectors: Floats) -> npt.NDArray[np.int32]:
@@ -97,6 +219,31 @@ def nearest_items(train: Interactions, item_vectors: Floats) -> npt.NDArray[np.i
 def pairs_rate(truth: Truth, users: npt.NDArray[np.integer], negatives: npt.NDArray[np.integer]) -> float:
     """The rate of negatives that are known one by one; NaN without any."""
     return float(truth[users, negatives].mean(dtype=np.float64)) if len(users) else float("nan")
+
+
+def _scene(
+    train: Interactions, pairs: npt.NDArray[np.intp], tables: tuple[torch.Tensor, torch.Tensor], epoch: int
+) -> Scene:
+    """These train pairs as a batch, with the final vectors as the only layer."""
+    import torch
+
+    from hnlm_ray.samplers.protocol import Scene
+
+    users, items = (torch.from_numpy(part[pairs].astype(np.int64)) for part in (train.users, train.items))
+    user, positive = tables[0].index_select(0, users), tables[1].index_select(0, items)
+    return Scene(
+        users=users,
+        items=items,
+        places=torch.from_numpy(pairs.astype(np.int64)),
+        epoch=epoch,
+        step=0,
+        user=user,
+        positive=positive,
+        table=tables[1],
+        user_layers=[user],
+        positive_layers=[positive],
+        table_layers=[tables[1]],
+    )
 
 
 def _sum_per_user(train: Interactions, values: Floats) -> npt.NDArray[np.float64]:

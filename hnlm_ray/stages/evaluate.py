@@ -27,7 +27,7 @@ from hnlm_ray.evaluation.blocks import (
     merge,
     popularity_ranker,
 )
-from hnlm_ray.evaluation.false_negatives import hardest_of_rate, nearest_items, pairs_rate, weighted_rate
+from hnlm_ray.evaluation.false_negatives import FREE_OF_MODEL, law_rate, nearest_items, pairs_rate, scored_rate
 from hnlm_ray.evaluation.inputs import read_held_out, read_ranker, read_text_vectors, read_truth, read_vectors
 from hnlm_ray.evaluation.metrics import SELECTION_CUTOFF
 from hnlm_ray.evaluation.outcome import metrics_table, strata_table, user_metrics_table
@@ -35,6 +35,7 @@ from hnlm_ray.evaluation.strata import strata
 from hnlm_ray.stage import StageContext, StageSummary
 from hnlm_ray.store import Artifact
 from hnlm_ray.tables import FALSE_NEGATIVES
+from hnlm_ray.variants import PopularitySampler, Uniform, VariantConfig
 
 if TYPE_CHECKING:
     import ray.data
@@ -44,7 +45,6 @@ __all__ = ["run"]
 _REFERENCES = ("popularity", "random")
 """Rankers that need no training and show what the figures mean."""
 
-_DNS_CANDIDATES = 8
 _UNITS_PER_WORKER = 4
 """A worker takes seconds to start, so it should have more than one block to do."""
 
@@ -275,15 +275,7 @@ def _unpacked(table: pa.Table, width: int) -> Iterator[tuple[int, str, tuple[Blo
 def _false_negatives(context: StageContext, plan: _Plan, train: Interactions) -> pa.Table:
     truth = read_truth(plan.prepare, train)
     pairs = len(train.items)
-    rows = [
-        ("uniform", weighted_rate(truth, train, np.ones(train.n_items)), pairs),
-        ("popularity", weighted_rate(truth, train, train.item_popularity), pairs),
-    ]
-    uniform = _uniform_fit(context.config, plan)
-    if uniform is not None:
-        model = read_vectors(uniform, train.n_users, train.n_items)
-        rate = hardest_of_rate(truth, train, model.user_vectors, model.item_vectors, _DNS_CANDIDATES)
-        rows.append((f"dns-{_DNS_CANDIDATES}", rate, pairs))
+    rows = [(name, rate, pairs) for name, rate in _sampler_rates(context.config, plan, truth, train).items()]
     if "vectors" in context.inputs:
         nearest = nearest_items(train, read_text_vectors(context.inputs["vectors"], train.n_items))
         found = nearest >= 0
@@ -297,10 +289,43 @@ def _false_negatives(context: StageContext, plan: _Plan, train: Interactions) ->
     return pa.table({name: list(column) for name, column in columns.items()}, schema=FALSE_NEGATIVES)
 
 
-def _uniform_fit(config: Config, plan: _Plan) -> Artifact | None:
-    """The first fit of a variant with uniform negatives and nothing else."""
-    for variant, _, artifact in plan.fits:
-        options = config.train.variants[variant]
-        if options.is_trained and options.sampler.name == "uniform" and not options.semantic:
-            return artifact
-    return None
+def _sampler_rates(
+    config: Config, plan: _Plan, truth: npt.NDArray[np.float32], train: Interactions
+) -> dict[str, float]:
+    """By sampler: of two reference samplers and of every variant that is trained on negatives, over its seeds."""
+    rates = {str(sampler): [law_rate(truth, train, sampler)] for sampler in (Uniform(), PopularitySampler())}
+    trained = {
+        name: variant
+        for name, variant in config.train.variants.items()
+        if variant.is_trained and variant.backbone.name != "directau"
+    }
+    shown = [str(variant.sampler) for variant in trained.values()]
+    for name, seed, fit in plan.fits:
+        if name not in trained:
+            continue
+        sampler = trained[name].sampler
+        if isinstance(sampler, FREE_OF_MODEL):
+            rates.setdefault(str(sampler), [law_rate(truth, train, sampler)])
+            continue
+        label = str(sampler) if shown.count(str(sampler)) == 1 else f"{sampler}, {name}"
+        users, items = _training_vectors(fit, trained[name], train)
+        rate = scored_rate(truth, train, sampler, users, items, seed, _best_epoch(fit))
+        rates.setdefault(label, []).append(rate)
+    return {label: float(np.mean(values)) for label, values in rates.items()}
+
+
+def _training_vectors(
+    fit: Artifact, variant: VariantConfig, train: Interactions
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Final vectors as samplers see them: of unit length where the loss compares cosines."""
+    model = read_vectors(fit, train.n_users, train.n_items)
+    if variant.loss.name in ("bpr", "hinge"):
+        return model.user_vectors, model.item_vectors
+    lengths = np.linalg.norm(model.user_vectors, axis=1, keepdims=True)
+    return model.user_vectors / np.maximum(lengths, 1e-12), model.item_vectors
+
+
+def _best_epoch(fit: Artifact) -> int:
+    """The epoch whose vectors were kept."""
+    history = fit.read("history", ["epoch", "valid_ndcg"]).sort_by([("valid_ndcg", "descending")])  # nulls last
+    return max(1, int(history["epoch"][0].as_py()))

@@ -1,14 +1,24 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hnlm_ray import variants
 from hnlm_ray.data.interactions import Interactions
-from hnlm_ray.evaluation.false_negatives import hardest_of_rate, nearest_items, pairs_rate, weighted_rate
+from hnlm_ray.evaluation.false_negatives import (
+    drawn_rate,
+    hardest_of_rate,
+    law_rate,
+    nearest_items,
+    pairs_rate,
+    scored_rate,
+    weighted_rate,
+)
 
 from .conftest import Build, build
 
@@ -47,18 +57,119 @@ def test_weighted_rate_is_the_mean_over_unseen_items(world: tuple[np.ndarray, In
         assert rate == pytest.approx(expected(truth, train, weights), rel=1e-5, nan_ok=True)
 
 
-def test_hardest_of_agrees_with_every_possible_draw(interactions: Build) -> None:
-    rng = np.random.default_rng(0)
-    train = interactions([[0, 2], [1], [4, 3, 0]], 5)
-    truth = rng.random((3, 5), dtype=np.float32)
-    users, items = rng.normal(size=(3, 2)), rng.normal(size=(5, 2))
-    scores = users @ items.T
+SMALL = build([[0, 2], [1], [4, 3, 0], [0, 1, 2, 3, 4]], 5)
+TRUTH = np.random.default_rng(0).random((4, 5), dtype=np.float32)
+USERS = np.random.default_rng(1).normal(size=(4, 2)).astype(np.float32)
+ITEMS = np.random.default_rng(2).normal(size=(5, 2)).astype(np.float32)
+
+Choice = Callable[[int, int, tuple[int, ...]], float]
+"""The truth of what is made of some candidates, for a user and a positive."""
+
+
+def over_every_draw(choice: Choice, candidates: int) -> float:
+    """The mean over the train pairs and over every draw of unmet candidates, each as likely."""
     rates = []
-    for user, met in enumerate(rows(train)):
-        unseen = [item for item in range(5) if item not in met]
-        draws = itertools.product(unseen, repeat=3)
-        rates += [np.mean([truth[user, max(draw, key=lambda item: scores[user, item])] for draw in draws])] * len(met)
-    assert hardest_of_rate(truth, train, users, items, 3) == pytest.approx(np.mean(rates), rel=1e-6)
+    for user, met in enumerate(rows(SMALL)):
+        unmet = [item for item in range(5) if item not in met]
+        for positive in met if unmet else []:
+            draws = itertools.product(unmet, repeat=candidates)
+            rates.append(np.mean([choice(user, positive, draw) for draw in draws]))
+    return float(np.mean(rates))
+
+
+@pytest.mark.parametrize(("candidates", "top"), [(1, 1), (3, 1), (3, 2), (4, 4)])
+def test_hardest_of_agrees_with_every_possible_draw(candidates: int, top: int) -> None:
+    scores = USERS @ ITEMS.T
+
+    def choice(user: int, positive: int, draw: tuple[int, ...]) -> float:
+        best = sorted(draw, key=lambda item: -scores[user, item])[:top]
+        return float(np.mean(TRUTH[user, best]))
+
+    exact = over_every_draw(choice, candidates)
+    assert hardest_of_rate(TRUTH, SMALL, USERS, ITEMS, candidates, top) == pytest.approx(exact, rel=1e-6)
+    options = variants.DNS(candidates=candidates, top=top)
+    assert scored_rate(TRUTH, SMALL, options, USERS, ITEMS, 0) == pytest.approx(exact, rel=1e-6)
+    drawn = [drawn_rate(TRUTH, SMALL, options, USERS, ITEMS, 0, epoch) for epoch in range(1, 200)]
+    assert np.mean(drawn) == pytest.approx(exact, abs=0.02)
+
+
+def hardest(user: int, positive: int, draw: tuple[int, ...]) -> float:
+    return float(TRUTH[user, max(draw, key=lambda item: USERS[user] @ ITEMS[item])])
+
+
+def nearest_to_target(user: int, positive: int, draw: tuple[int, ...]) -> float:
+    target = 0.4 / (max(0.0, USERS[user] @ ITEMS[positive]) + 0.1)
+    return float(TRUTH[user, min(draw, key=lambda item: abs(USERS[user] @ ITEMS[item] - target))])
+
+
+def weighted(user: int, positive: int, draw: tuple[int, ...]) -> float:
+    losses = np.log1p(np.exp((ITEMS[list(draw)] - ITEMS[positive]) @ USERS[user]).astype(float))
+    weights = np.exp((losses - losses.max()) / max(1e-6, np.sqrt(losses.var() / 2.0)))
+    return float(np.average(TRUTH[user, list(draw)], weights=weights))
+
+
+@pytest.mark.parametrize(
+    ("sampler", "choice"),
+    [
+        (variants.MixGCF(candidates=3), hardest),
+        (variants.AHNS(candidates=3), nearest_to_target),
+        (variants.SoftmaxImportance(candidates=3), weighted),
+    ],
+    ids=["mixgcf", "ahns", "softmax_importance"],
+)
+def test_what_is_drawn_agrees_with_every_possible_draw(sampler: variants.Sampler, choice: Choice) -> None:
+    drawn = [scored_rate(TRUTH, SMALL, sampler, USERS, ITEMS, 0, epoch) for epoch in range(1, 200)]
+    assert np.mean(drawn) == pytest.approx(over_every_draw(choice, 3), abs=0.015)
+    assert len(set(drawn)) > 20
+
+
+def test_what_dens_draws_is_unmet_and_changes_with_the_epoch() -> None:
+    truth = np.zeros((4, 5), dtype=np.float32)
+    truth[SMALL.users, SMALL.items] = 1.0
+    assert drawn_rate(truth, SMALL, variants.DENS(), USERS, ITEMS, 0) == 0.0
+    few = variants.DENS(candidates=2)
+    rates = {drawn_rate(TRUTH, SMALL, few, USERS, ITEMS, 0, epoch) for epoch in range(1, 9)}
+    assert len(rates) > 1
+
+
+@pytest.mark.parametrize(
+    ("sampler", "weights", "masked"),
+    [
+        (variants.Uniform(negatives=7, shared=True), [1, 1, 1, 1, 1], True),
+        (variants.Uniform(rejection="skip"), [1, 1, 1, 1, 1], True),
+        (variants.Uniform(rejection="none"), [1, 1, 1, 1, 1], False),
+        (variants.PopularitySampler(exponent=2.0), [9, 4, 4, 4, 4], True),
+        (variants.PopularitySampler(), [3**0.75, *[2**0.75] * 4], True),
+        (variants.InBatch(correct=False), [3, 2, 2, 2, 2], True),
+        (variants.InBatch(), [1, 1, 1, 1, 1], True),
+    ],
+    ids=str,
+)
+def test_samplers_that_ask_no_model_have_the_rate_of_their_law(
+    sampler: variants.Sampler, weights: list[float], masked: bool
+) -> None:
+    wide = np.array(weights, dtype=float)
+    by_hand = [
+        np.average(TRUTH[user, allowed], weights=wide[allowed])
+        for user, met in enumerate(rows(SMALL))
+        for allowed in [[item for item in range(5) if not masked or item not in met]]
+        for _ in (met if allowed else [])
+    ]
+    assert law_rate(TRUTH, SMALL, sampler) == pytest.approx(np.mean(by_hand), rel=1e-5)  # type: ignore[arg-type]
+    assert scored_rate(TRUTH, SMALL, sampler, USERS, ITEMS, 0) == pytest.approx(np.mean(by_hand), rel=1e-5)
+
+
+def test_items_that_nobody_met_never_come_into_a_batch(interactions: Build) -> None:
+    train, truth = interactions([[0], [1]], 3), np.array([[0.5, 0.2, 1.0], [0.4, 0.5, 1.0]], dtype=np.float32)
+    for correct in (True, False):
+        assert law_rate(truth, train, variants.InBatch(correct=correct)) == pytest.approx(0.3)
+
+
+def test_without_an_unmet_item_there_is_no_rate(interactions: Build) -> None:
+    full, truth = interactions([[0, 1]], 2), np.ones((1, 2), dtype=np.float32)
+    vectors = np.ones((1, 2), dtype=np.float32), np.ones((2, 2), dtype=np.float32)
+    for sampler in (variants.Uniform(), variants.DNS(), variants.AHNS()):
+        assert np.isnan(scored_rate(truth, full, sampler, *vectors, 0))
 
 
 @given(worlds())

@@ -15,10 +15,11 @@ from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import ConfigError, StageError, StoreError
 from hnlm_ray.evaluation.beyond import Reference
 from hnlm_ray.evaluation.blocks import HeldOut, VectorRanker, evaluate
+from hnlm_ray.evaluation.false_negatives import hardest_of_rate
 from hnlm_ray.evaluation.inputs import read_text_vectors
 from hnlm_ray.evaluation.metrics import METRICS
 from hnlm_ray.evaluation.strata import strata as strata_of
-from hnlm_ray.stages.evaluate import run
+from hnlm_ray.stages.evaluate import _plan, _sampler_rates, run
 
 from .finished_run import HELD_OUT, HISTORY, N_ITEMS, N_USERS, FinishedRun
 
@@ -154,7 +155,7 @@ def test_a_run_may_go_without_the_files_for_others(tmp_path: Path, ray_session: 
 def test_false_negative_rates_of_every_sampler(finished: FinishedRun) -> None:
     rows = finished.inputs["evaluate"].read("false_negatives").to_pylist()
     rate = {row["sampler"]: row["rate"] for row in rows}
-    assert set(rate) == {"uniform", "popularity", "dns-8", "nearest text", "language model"}
+    assert set(rate) == {"uniform", "popularity", "nearest text", "language model"}
     truth, train = finished.probability, held_out(finished)["valid"].seen
     unseen = np.ones_like(truth, dtype=bool)
     unseen[train.users, train.items] = False
@@ -162,10 +163,37 @@ def test_false_negative_rates_of_every_sampler(finished: FinishedRun) -> None:
     assert rate["uniform"] == pytest.approx(np.mean([truth[u, unseen[u]].mean() for u in range(N_USERS)]), rel=1e-5)
     matched = np.arange(N_USERS - 10)
     assert rate["language model"] == pytest.approx(truth[matched, matched % N_ITEMS].mean(), rel=1e-5)
-    assert rate["dns-8"] > rate["uniform"] + 0.1
     pairs = {row["sampler"]: row["pairs"] for row in rows}
     assert pairs["uniform"] == len(train.items)
     assert pairs["language model"] == N_USERS - 10
+
+
+def test_every_variant_that_is_trained_on_negatives_has_the_rate_of_its_sampler(tmp_path: Path) -> None:
+    several = FinishedRun(tmp_path)
+    hard = {"name": "dns", "candidates": 32}
+    written = {
+        "hnlm": {},
+        "first": {"sampler": hard},
+        "second": {"sampler": hard, "backbone": "mf"},
+        "ahns": {"sampler": "ahns", "loss": "softmax"},
+        "flat": {"sampler": {"name": "popularity", "exponent": 0.0}},
+        "au": {"backbone": "directau", "sampler": "dns"},
+        "knn": {"backbone": "popularity", "sampler": "dns"},
+    }
+    variants = {name: VariantConfig.model_validate(options) for name, options in written.items()}
+    several.config = several.config.model_copy(update={"train": TrainConfig(variants=variants, seeds=(0, 1))})
+    several.prepare()
+    several.fits()
+    truth, train = several.probability, held_out(several)["valid"].seen
+    rate = _sampler_rates(several.config, _plan(several.context("evaluate")), truth, train)
+    named = {"dns(candidates=32), first", "dns(candidates=32), second", "ahns", "popularity(exponent=0.0)"}
+    assert set(rate) == {"uniform", "popularity", *named}
+    assert rate["popularity(exponent=0.0)"] == pytest.approx(rate["uniform"])
+    assert rate["dns(candidates=32), first"] > rate["uniform"] + 0.1
+    assert rate["dns(candidates=32), first"] != rate["dns(candidates=32), second"]  # each by its own vectors
+    tensors = [load(several.inputs[f"train.first.s{seed}"].read_bytes("model.safetensors")) for seed in (0, 1)]
+    by_seed = [hardest_of_rate(truth, train, one["user_vectors"], one["item_vectors"], 32) for one in tensors]
+    assert rate["dns(candidates=32), first"] == pytest.approx(np.mean(by_seed))
 
 
 @pytest.mark.ray
