@@ -15,11 +15,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 
 from hnlm_ray.data.interactions import Interactions
+from hnlm_ray.models.protocol import Layer
 from hnlm_ray.samplers.protocol import Negatives, NegativeSampler, Scene, Setting
 from hnlm_ray.testing.worlds import random_world
 
@@ -72,6 +74,12 @@ class Tables:
         users = cls.random(train, train.n_items, layers, seed).users
         return cls(users, [torch.eye(train.n_items).requires_grad_() for _ in range(layers)])
 
+    @cached_property
+    def final(self) -> Layer:
+        """Means of the layers, which require gradients of their own."""
+        users, items = (torch.stack(layers).detach().mean(dim=0) for layers in (self.users, self.items))
+        return users.requires_grad_(), items.requires_grad_()
+
     @property
     def dim(self) -> int:
         """Of every vector."""
@@ -102,7 +110,7 @@ def scene_of(
     owners, items = (torch.from_numpy(part[order].astype(np.int64)) for part in (train.users, train.items))
     places = torch.nonzero((owners >= first) & (owners < last)).squeeze(1)
     numbers, own = owners[places], items[places]
-    user_final, item_final = (torch.stack(layers).mean(dim=0) for layers in (tables.users, tables.items))
+    user_final, item_final = tables.final
     return Scene(
         users=numbers - first,
         items=own,
@@ -202,13 +210,9 @@ def check_gradients(make: Make) -> None:
     found = make(setting_of(train, tables.dim))(scene)
     assert found.log_weights is None or not found.log_weights.requires_grad
     wanted = found.vectors.detach().reshape(-1, train.n_items).sum(dim=0)
-    gradients = torch.autograd.grad(
-        found.vectors.sum(), [*tables.items, *tables.users], retain_graph=True, allow_unused=True
-    )
-    n_layers = len(tables.items)
-    of_items = torch.stack([g for g in gradients[:n_layers] if g is not None]).sum(dim=0)
+    of_items = _gradients(found.vectors, [tables.final[1], *tables.items])
     torch.testing.assert_close(of_items, wanted[:, None].expand_as(of_items), rtol=1e-4, atol=1e-5)
-    assert not any(g is not None and g.any() for g in gradients[n_layers:]), "the choice is differentiated"
+    assert not _gradients(found.vectors, [tables.final[0], *tables.users]).any(), "the choice is differentiated"
 
 
 def check_extremes(make: Make) -> None:
@@ -237,6 +241,15 @@ SAMPLER_CHECKS: tuple[Callable[[Make], None], ...] = (
     check_extremes,
 )
 """All of them."""
+
+
+def _gradients(vectors: torch.Tensor, tables: list[torch.Tensor]) -> torch.Tensor:
+    """The sum over tables of one shape of the gradient of the sum of all coordinates."""
+    found = torch.autograd.grad(vectors.sum(), tables, retain_graph=True, allow_unused=True)
+    total = torch.zeros_like(tables[0])
+    for gradient in found:
+        total = total if gradient is None else total + gradient.to_dense()
+    return total
 
 
 def _shares(negatives: Negatives, n_pairs: int) -> tuple[torch.Tensor, torch.Tensor]:
