@@ -159,7 +159,7 @@ STRATA = _table(
 """Test figures at the selection cut-off of users by activity, and of held-out items by popularity."""
 
 FALSE_NEGATIVES = _table(sampler=pa.string(), rate=pa.float64(), pairs=pa.int64())
-"""Generated worlds only: the exact expected share of a sampler's negatives that the user would like."""
+"""Generated worlds only: the expected share of a sampler's negatives that the user would like."""
 
 SEARCH_TRIALS = _table(
     variant=pa.string(),

@@ -158,7 +158,7 @@ class StrataFigures:
 
 @dataclass(frozen=True)
 class FalseNegatives:
-    """Exact rates on a generated world: sampler, rate and number of pairs."""
+    """Rates on a generated world: sampler, rate and number of pairs."""
 
     rows: Sequence[tuple[str, float, int]]
 

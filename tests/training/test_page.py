@@ -1,0 +1,51 @@
+"""docs/training.md names every section with its defaults, and its programs run."""
+
+from __future__ import annotations
+
+import re
+import typing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from hnlm_ray import variants
+from hnlm_ray.config import TrainConfig
+
+PAGE = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+PARTS = {"Backbones": variants.Backbone, "Samplers": variants.Sampler, "Losses": variants.Loss}
+SECTIONS = [
+    (title, section) for title, union in PARTS.items() for section in typing.get_args(typing.get_args(union)[0])
+]
+
+
+@pytest.mark.parametrize(("title", "section"), SECTIONS, ids=lambda part: getattr(part, "__name__", part))
+def test_every_section_stands_there_with_its_defaults(title: str, section: Any) -> None:
+    chapter = PAGE.split(f"\n## {title}\n")[1].split("\n## ")[0]
+    fields = {name: field.default for name, field in section.model_fields.items()}
+    (line,) = [line for line in chapter.splitlines() if line.startswith(f"| `{fields['name']}` |")]
+    options = {f"{name}={default}" for name, default in fields.items() if name != "name"}
+    assert set(re.findall(r"`(\w+=[^`]+)`", line)) == options
+
+
+def test_every_general_setting_that_the_page_names_exists() -> None:
+    for name in ("semantic", "semantic_source", "alpha", "contrastive_weight", "l2_on", "positives", "init_std"):
+        assert name in variants.VariantConfig.model_fields
+        assert f"`{name}" in PAGE
+
+
+def test_the_example_is_a_configuration() -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    train = TrainConfig.model_validate(yaml.safe_load(text)["train"])
+    assert str(train.variants["dns"].sampler) == "dns(candidates=32)"
+    assert len(train.variants) == 4
+
+
+def test_the_programs_run() -> None:
+    programs = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    assert len(programs) == 3
+    names: dict[str, Any] = {}
+    for program in programs:
+        exec(compile(program, "docs/training.md", "exec", dont_inherit=True), names)
+    assert {"SecondBest", "TwoHops"} <= set(names)
