@@ -12,6 +12,7 @@ from torch import nn
 from hnlm_ray import variants
 from hnlm_ray.models.lightgcn import mean_of_layers
 from hnlm_ray.models.protocol import Draw, Encoding, Graph
+from hnlm_ray.models.rows import dense_gradient
 
 __all__ = ["DirectAU"]
 
@@ -31,5 +32,5 @@ class DirectAU(nn.Module):
         if layers:
             raise ValueError("DirectAU takes no negatives and gives no layers")
         if self._layers == 0:
-            return Encoding((users, items))
-        return Encoding(mean_of_layers(self._graph, users, items, self._layers))
+            return Encoding((dense_gradient(users), dense_gradient(items)))
+        return Encoding(mean_of_layers(self._graph, users, items, self._layers, draw=draw))

@@ -7,6 +7,7 @@ from torch import nn
 
 from hnlm_ray import variants
 from hnlm_ray.models.protocol import Draw, Encoding, Graph, Layer
+from hnlm_ray.models.rows import dense_gradient
 
 __all__ = ["LightGCN", "mean_of_layers"]
 
@@ -24,14 +25,17 @@ class LightGCN(nn.Module):
     ) -> Encoding:
         """See :class:`hnlm_ray.models.protocol.Backbone`."""
         if not layers:
-            return Encoding(mean_of_layers(self._graph, users, items, self._layers))
+            return Encoding(mean_of_layers(self._graph, users, items, self._layers, draw=draw))
         each = [[float(layer == output) for layer in range(self._layers + 1)] for output in range(self._layers + 1)]
         rows = self._graph.propagate(users, items, each)
-        means = [torch.stack(tables).mean(dim=0) for tables in zip(*rows, strict=True)]
+        means = [dense_gradient(torch.stack(tables).mean(dim=0)) for tables in zip(*rows, strict=True)]
         return Encoding((means[0], means[1]), rows)
 
 
-def mean_of_layers(graph: Graph, users: torch.Tensor, items: torch.Tensor, layers: int, first: int = 0) -> Layer:
-    """``1 / (L - first + 1) * sum of A^l E`` for ``l`` from ``first`` to ``L``."""
+def mean_of_layers(
+    graph: Graph, users: torch.Tensor, items: torch.Tensor, layers: int, first: int = 0, draw: Draw | None = None
+) -> Layer:
+    """``1 / (L - first + 1) * sum of A^l E`` for ``l`` from ``first`` to ``L``; of users, what a draw will read."""
     share = 1.0 / (layers - first + 1)
-    return graph.propagate(users, items, [[share if layer >= first else 0.0 for layer in range(layers + 1)]])[0]
+    weights = [share if layer >= first else 0.0 for layer in range(layers + 1)]
+    return graph.propagate(users, items, [weights], only=None if draw is None else draw.users)[0]

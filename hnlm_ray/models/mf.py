@@ -7,6 +7,7 @@ from torch import nn
 
 from hnlm_ray import variants
 from hnlm_ray.models.protocol import Draw, Encoding, Graph
+from hnlm_ray.models.rows import dense_gradient
 
 __all__ = ["MatrixFactorisation"]
 
@@ -21,4 +22,5 @@ class MatrixFactorisation(nn.Module):
         self, users: torch.Tensor, items: torch.Tensor, draw: Draw | None = None, *, layers: bool = False
     ) -> Encoding:
         """See :class:`hnlm_ray.models.protocol.Backbone`."""
-        return Encoding((users, items), [(users, items)] if layers else ())
+        tables = dense_gradient(users), dense_gradient(items)
+        return Encoding(tables, [tables] if layers else ())

@@ -14,6 +14,7 @@ from torch.nn import functional
 from hnlm_ray import seeds, variants
 from hnlm_ray.models.noise import kept_coordinates
 from hnlm_ray.models.protocol import Draw, Encoding, Graph
+from hnlm_ray.models.rows import dense_gradient
 
 __all__ = ["NGCF"]
 
@@ -47,7 +48,7 @@ class NGCF(nn.Module):
             users = self._drop(self._message(layer, users, near_users, on_items=False), draw, layer, "users")
             items = self._drop(self._message(layer, items, near_items, on_items=True), draw, layer, "items")
             parts.append((functional.normalize(users), functional.normalize(items)))
-        joined = [torch.cat(tables, dim=1) for tables in zip(*parts, strict=True)]
+        joined = [dense_gradient(torch.cat(tables, dim=1)) for tables in zip(*parts, strict=True)]
         return Encoding((joined[0], joined[1]))
 
     def _message(self, layer: int, rows: torch.Tensor, near: torch.Tensor, *, on_items: bool) -> torch.Tensor:

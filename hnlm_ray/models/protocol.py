@@ -23,10 +23,17 @@ Perturb = Callable[[int, Layer], Layer]
 
 @dataclass(frozen=True)
 class Draw:
-    """Which pass of training this is: whatever is drawn in it derives from this and the seed."""
+    """Which pass of training this is: whatever is drawn in it derives from this and the seed.
+
+    Attributes:
+        epoch: from 1.
+        step: from 0.
+        users: int64, the rows of users that will be read; a backbone need not compute others.
+    """
 
     epoch: int
     step: int
+    users: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,7 @@ class Graph(Protocol):
         items: torch.Tensor,
         weights: Sequence[Sequence[float]],
         perturb: Perturb | None = None,
+        only: torch.Tensor | None = None,
     ) -> list[Layer]:
         """Weighted sums of layers, ``sum over l of weights[o][l] * A^l E``, one for each ``o``; differentiable.
 
@@ -65,6 +73,7 @@ class Graph(Protocol):
             items: (I, d).
             weights: one list per output, all of one length L + 1.
             perturb: what is added after each hop; a constant for the gradient.
+            only: rows of users that will be read; others may hold anything. None for all.
         """
         ...
 

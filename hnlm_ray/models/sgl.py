@@ -29,10 +29,11 @@ class SGL(nn.Module):
         """See :class:`hnlm_ray.models.protocol.Backbone`."""
         if layers:
             raise ValueError("SGL gives no layers")
-        final = mean_of_layers(self._graph, users, items, self._options.layers)
+        final = mean_of_layers(self._graph, users, items, self._options.layers, draw=draw)
         if draw is None:
             return Encoding(final)
-        views = [mean_of_layers(graph, users, items, self._options.layers) for graph in self._graphs(draw.epoch)]
+        graphs = self._graphs(draw.epoch)
+        views = [mean_of_layers(graph, users, items, self._options.layers, draw=draw) for graph in graphs]
         return Encoding(final, views=(views[0], views[1]))
 
     def _graphs(self, epoch: int) -> list[Graph]:

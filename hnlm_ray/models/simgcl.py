@@ -28,7 +28,7 @@ class SimGCL(nn.Module):
         """See :class:`hnlm_ray.models.protocol.Backbone`."""
         if layers:
             raise ValueError("SimGCL gives no layers")
-        final = mean_of_layers(self._graph, users, items, self._options.layers, first=1)
+        final = mean_of_layers(self._graph, users, items, self._options.layers, first=1, draw=draw)
         if draw is None:
             return Encoding(final)
         return Encoding(final, views=(self._noisy(users, items, draw, 0), self._noisy(users, items, draw, 1)))

@@ -15,8 +15,9 @@ from torch import nn
 from torch.nn import functional
 
 from hnlm_ray import seeds, variants
+from hnlm_ray.models.rows import rows_of
 from hnlm_ray.samplers.candidates import UnmetItems
-from hnlm_ray.samplers.protocol import Negatives, Scene, Setting, rows_of
+from hnlm_ray.samplers.protocol import Negatives, Scene, Setting
 
 __all__ = ["DENSSampler"]
 

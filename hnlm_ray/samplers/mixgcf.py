@@ -11,9 +11,10 @@ from __future__ import annotations
 import torch
 
 from hnlm_ray import seeds, variants
+from hnlm_ray.models.rows import rows_of
 from hnlm_ray.samplers.candidates import UnmetItems
 from hnlm_ray.samplers.hashing import random_below
-from hnlm_ray.samplers.protocol import Negatives, Scene, Setting, rows_of
+from hnlm_ray.samplers.protocol import Negatives, Scene, Setting
 
 __all__ = ["MixGCFSampler"]
 

@@ -10,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from hnlm_ray.models.rows import rows_of
+
 if TYPE_CHECKING:
     from hnlm_ray.data.interactions import Interactions
 
-__all__ = ["NegativeSampler", "Negatives", "Scene", "Setting", "chosen_items", "rows_of"]
+__all__ = ["NegativeSampler", "Negatives", "Scene", "Setting", "chosen_items"]
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,3 @@ class NegativeSampler(Protocol):
 def chosen_items(scene: Scene, chosen: torch.Tensor) -> Negatives:
     """Negatives that are items as they are: (B, K) int64 numbers, all of the same weight."""
     return Negatives(vectors=rows_of(scene.table, chosen), items=chosen)
-
-
-def rows_of(table: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
-    """Rows (..., d) of a table for int64 numbers of any shape; one gather, which is faster than fancy indexing."""
-    return table.index_select(0, numbers.reshape(-1)).view(*numbers.shape, table.shape[1])

@@ -10,8 +10,9 @@ import torch
 from torch.nn import functional
 
 from hnlm_ray import variants
+from hnlm_ray.models.rows import rows_of
 from hnlm_ray.samplers.candidates import UnmetItems
-from hnlm_ray.samplers.protocol import Negatives, Scene, Setting, rows_of
+from hnlm_ray.samplers.protocol import Negatives, Scene, Setting
 
 __all__ = ["SoftmaxImportanceSampler", "importance_log_weights"]
 

@@ -12,6 +12,7 @@ The world of the checks has a user without items and an item without users.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -22,6 +23,7 @@ from torch import nn
 from hnlm_ray import seeds
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.models.protocol import Backbone, Draw, Encoding, Graph, Layer, Perturb
+from hnlm_ray.models.rows import rows_of
 from hnlm_ray.testing.worlds import random_world
 from hnlm_ray.training.graph import InteractionGraph
 
@@ -35,6 +37,7 @@ __all__ = [
     "check_layers",
     "check_parameters",
     "check_training",
+    "check_wanted_rows",
     "first_layer",
     "lonely_world",
     "normalised_adjacency",
@@ -88,6 +91,7 @@ class DenseGraph:
         items: torch.Tensor,
         weights: Sequence[Sequence[float]],
         perturb: Perturb | None = None,
+        only: torch.Tensor | None = None,
     ) -> list[Layer]:
         """See :meth:`hnlm_ray.models.protocol.Graph.propagate`."""
         cut = self.train.n_users
@@ -180,6 +184,22 @@ def check_gradients(make: MakeBackbone) -> None:
         torch.testing.assert_close(sparse.double(), dense, rtol=1e-3, atol=1e-4)
 
 
+def check_wanted_rows(make: MakeBackbone) -> None:
+    """A draw that names the users it will read gets their rows, and the gradient of what it reads."""
+    train = lonely_world()
+    wanted = torch.tensor([7, 2, 2, 9])
+    found: list[list[torch.Tensor]] = []
+    for draw in (_DRAW, replace(_DRAW, users=wanted)):
+        users, items = first_layer(train)
+        module = make(_sparse(train), _DIM, 1)
+        tables = _tables(cast("Backbone", module).encode(users, items, draw))
+        read = [rows_of(table, wanted) if len(table) == train.n_users else table for table in tables]
+        gradients = torch.autograd.grad(_objective(read), [users, items, *module.parameters()])
+        found.append([*read, *gradients])
+    for whole, part in zip(*found, strict=True):
+        torch.testing.assert_close(part.to_dense(), whole.to_dense(), rtol=1e-4, atol=1e-5)
+
+
 def check_parameters(make: MakeBackbone) -> None:
     """The gradient reaches every embedding that counts and every parameter, in values that are finite."""
     train = lonely_world()
@@ -200,6 +220,7 @@ BACKBONE_CHECKS: tuple[Callable[[MakeBackbone], None], ...] = (
     check_evaluation,
     check_training,
     check_gradients,
+    check_wanted_rows,
     check_parameters,
 )
 """All of them."""

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from hnlm_ray.models.rows import laid_out
+
 __all__ = ["divided", "gather_rows", "of_total", "rank", "replicate", "sum_over_workers", "world_size"]
 
 
@@ -81,6 +83,7 @@ class _Replicate(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        gradients = tuple(laid_out(gradient) for gradient in gradients)
         flat = sum_over_workers(torch.cat([gradient.reshape(-1) for gradient in gradients]))
         parts = torch.split(flat, [gradient.numel() for gradient in gradients])
         return tuple(part.view_as(gradient) for part, gradient in zip(parts, gradients, strict=True))

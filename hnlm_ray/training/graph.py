@@ -8,7 +8,6 @@ same code, by Horner's rule, and nothing is saved between the two.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +20,9 @@ from hnlm_ray import seeds
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import ResourceError
 from hnlm_ray.models.protocol import Layer, Perturb
+from hnlm_ray.models.rows import laid_out
 from hnlm_ray.training.collectives import divided, sum_over_workers, world_size
+from hnlm_ray.training.products import SparseBlock
 
 __all__ = ["InteractionGraph", "edge_weights"]
 
@@ -29,6 +30,9 @@ _MOST_PAIRS = 2**31 - 1
 
 Term = tuple[float, Layer] | None
 """A multiple of a layer; None for nothing."""
+
+Reads = tuple[torch.Tensor | None, torch.Tensor | None]
+"""Numbers of rows of users and of items."""
 
 
 class InteractionGraph:
@@ -42,8 +46,6 @@ class InteractionGraph:
         self, train: Interactions, first_user: int, item_degrees: npt.NDArray[np.int64], device: torch.device
     ) -> None:
         """Lay out the worker's block and its transpose.
-
-        Both are CSR with int32 indices: on a CPU, PyTorch multiplies that about five times as fast as COO.
 
         Args:
             train: the train interactions of the worker's users.
@@ -64,8 +66,8 @@ class InteractionGraph:
         block = sparse.csr_array(
             (edge_weights(train, item_degrees), train.items, train.offsets), shape=(train.n_users, train.n_items)
         )
-        self._block = _csr(block, device)
-        self._transposed = _csr(sparse.csr_array(block.T), device)
+        self._block = SparseBlock(block, device)
+        self._transposed = SparseBlock(sparse.csr_array(block.T), device)
 
     def propagate(
         self,
@@ -73,13 +75,14 @@ class InteractionGraph:
         items: torch.Tensor,
         weights: Sequence[Sequence[float]],
         perturb: Perturb | None = None,
+        only: torch.Tensor | None = None,
     ) -> list[Layer]:
         """See :meth:`hnlm_ray.models.protocol.Graph.propagate`.
 
         In the backward pass the gradient of the items must already be the sum over the workers, see
         :func:`hnlm_ray.training.collectives.replicate`; so is the one that comes out.
         """
-        flat = _Propagate.apply(self, weights, perturb, users, items)  # type: ignore[no-untyped-call]
+        flat = _Propagate.apply(self, weights, perturb, only, users, items)  # type: ignore[no-untyped-call]
         return list(zip(flat[::2], flat[1::2], strict=True))
 
     def thinned(self, drop: float, seed: int, purpose: tuple[str | int, ...]) -> InteractionGraph:
@@ -96,30 +99,38 @@ class InteractionGraph:
         """See :meth:`hnlm_ray.models.protocol.Graph.shared`."""
         return divided(weight)
 
-    def sum_of_powers(self, terms: Sequence[Term]) -> Layer:
-        """``sum over l of A^l terms[l]`` by Horner's rule, one product per power; the last term must not be None."""
+    def sum_of_powers(
+        self, terms: Sequence[Term], reads: Reads = (None, None), only: torch.Tensor | None = None
+    ) -> Layer:
+        """``sum over l of A^l terms[l]`` by Horner's rule, one product per power; the last term must not be None.
+
+        Args:
+            terms: by power.
+            reads: of users and of items, the rows where the last term is not 0; None for all. The first product reads
+                no others.
+            only: the rows of users that are wanted of the last product; None for all.
+        """
         last = terms[-1]
         assert last is not None
         scale, rows = last
-        for term in reversed(terms[:-1]):
-            rows = self._hop_and_add(rows, scale, term)
-            scale = 1.0
+        for number, term in reversed(list(enumerate(terms[:-1]))):
+            rows = self._hop_and_add(rows, scale, term, reads, only if number == 0 else None)
+            scale, reads = 1.0, (None, None)
         return rows if scale == 1.0 else (rows[0] * scale, rows[1] * scale)
 
     def hop(self, users: torch.Tensor, items: torch.Tensor) -> Layer:
         """One product with the adjacency."""
-        return self._block @ items, sum_over_workers(self._transposed @ users)
+        return self._hop_and_add((users, items), 1.0, None, (None, None), None)
 
-    def _hop_and_add(self, rows: Layer, scale: float, term: Term) -> Layer:
-        """``scale * A rows + term``; with one worker each half is a single call into the sparse library."""
+    def _hop_and_add(self, rows: Layer, scale: float, term: Term, reads: Reads, only: torch.Tensor | None) -> Layer:
+        """``scale * A rows + term``."""
         users, items = rows
-        share, added = term if term is not None else (0.0, rows)
-        beta = share if term is not None else 0.0
-        new_users = torch.addmm(added[0], self._block, items, beta=beta, alpha=scale)
+        share, (other_users, other_items) = term if term is not None else (0.0, (None, None))
+        new_users = self._block.multiply(items, scale, other_users, share, reads=reads[1], only=only)
         if world_size() == 1:
-            return new_users, torch.addmm(added[1], self._transposed, users, beta=beta, alpha=scale)
-        new_items = sum_over_workers(self._transposed @ users).mul_(scale)
-        return new_users, new_items if term is None else new_items.add_(added[1], alpha=share)
+            return new_users, self._transposed.multiply(users, scale, other_items, share, reads=reads[0])
+        new_items = sum_over_workers(self._transposed.multiply(users, scale, reads=reads[0]))
+        return new_users, new_items if other_items is None else new_items.add_(other_items, alpha=share)
 
 
 class _Propagate(torch.autograd.Function):
@@ -129,19 +140,30 @@ class _Propagate(torch.autograd.Function):
         graph: InteractionGraph,
         weights: Sequence[Sequence[float]],
         perturb: Perturb | None,
+        only: torch.Tensor | None,
         users: torch.Tensor,
         items: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
         ctx.graph, ctx.weights = graph, weights
         if len(weights) == 1 and perturb is None:
-            return graph.sum_of_powers([(share, (users, items)) if share else None for share in weights[0]])
+            return graph.sum_of_powers([(share, (users, items)) if share else None for share in weights[0]], only=only)
         return _each_layer(graph, weights, perturb, (users, items))
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        layers = list(zip(gradients[::2], gradients[1::2], strict=True))
+        dense = [laid_out(gradient) for gradient in gradients]
+        layers = list(zip(dense[::2], dense[1::2], strict=True))
         terms = [_weighted(shares, layers) for shares in zip(*ctx.weights, strict=True)]
-        return None, None, None, *ctx.graph.sum_of_powers(terms)
+        # A batch touches few rows, so most rows of its gradient are 0 and the first product need not read them.
+        sides = gradients[::2], gradients[1::2]
+        return None, None, None, None, *ctx.graph.sum_of_powers(terms, (_touched(sides[0]), _touched(sides[1])))
+
+
+def _touched(gradients: Sequence[torch.Tensor]) -> torch.Tensor | None:
+    """Numbers of the rows that gradients hold, some twice; None when one holds all."""
+    if not all(gradient.is_sparse for gradient in gradients):
+        return None
+    return torch.cat([gradient._indices()[0] for gradient in gradients])
 
 
 def _each_layer(
@@ -186,21 +208,3 @@ def edge_weights(train: Interactions, item_degrees: npt.NDArray[np.int64]) -> np
     product = train.degree[train.users].astype(np.float64) * item_degrees[train.items]
     weights: npt.NDArray[np.float32] = (1.0 / np.sqrt(product)).astype(np.float32)
     return weights
-
-
-def _csr(matrix: sparse.csr_array, device: torch.device) -> torch.Tensor:
-    def tensor(array: npt.NDArray[Any]) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array))
-
-    rows, columns = matrix.indptr.astype(np.int32), matrix.indices.astype(np.int32)
-    # The layout comes from scipy, so PyTorch need not check it; it would also warn that its CSR is young.
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support", category=UserWarning)
-        return torch.sparse_csr_tensor(
-            tensor(rows),
-            tensor(columns),
-            tensor(matrix.data.astype(np.float32)),
-            size=matrix.shape,
-            device=device,
-            check_invariants=False,
-        )

@@ -17,6 +17,7 @@ from hnlm_ray.models.build import build_backbone, final_dim
 from hnlm_ray.models.embeddings import initial_rows
 from hnlm_ray.models.losses import contrastive, half_squares, mix_scores
 from hnlm_ray.models.protocol import Backbone, Draw, Encoding
+from hnlm_ray.models.rows import dense_gradient, rows_of
 from hnlm_ray.samplers.build import build_sampler
 from hnlm_ray.samplers.protocol import Negatives, Scene, Setting
 from hnlm_ray.samplers.semantic import PairVectors
@@ -62,6 +63,7 @@ class RecommenderModel(nn.Module):
     Attributes:
         users: (U_r, d) parameter, rows of this worker.
         items: (I, d) parameter, equal on all workers.
+        graph: of this worker's train interactions.
         backbone: turns them into final vectors.
         sampler: gives negatives.
         ranking_loss: of each pair.
@@ -79,8 +81,8 @@ class RecommenderModel(nn.Module):
         size = variant.dim, variant.init_std
         self.users = nn.Parameter(initial_rows(seed, "users", shard.first_user, shard.last_user, *size).to(device))
         self.items = nn.Parameter(initial_rows(seed, "items", 0, train.n_items, *size).to(device))
-        graph = InteractionGraph(train, shard.first_user, degrees, device)
-        self.backbone = build_backbone(variant.backbone, graph, variant.dim, seed).to(device)
+        self.graph = InteractionGraph(train, shard.first_user, degrees, device)
+        self.backbone = build_backbone(variant.backbone, self.graph, variant.dim, seed).to(device)
         self.sampler = build_sampler(variant.sampler, Setting(train, degrees, dim, seed, device))
         self.ranking_loss = RankingLoss(variant.loss, train.n_users, device)
         self.alignment: Alignment | None = None
@@ -101,7 +103,7 @@ class RecommenderModel(nn.Module):
         """
         users, items, places = (self._tensor(part) for part in (batch.users, batch.items, batch.places))
         pairs = _Pairs(users, items, places, places - batch.first_place, batch)
-        encoding = self._encode(Draw(epoch, batch.step))
+        encoding = self._encode(Draw(epoch, batch.step, users))
         nodes = self._nodes(pairs, encoding)
         if isinstance(self._variant.backbone, variants.DirectAU):
             assert nodes is not None
@@ -159,9 +161,9 @@ class RecommenderModel(nn.Module):
 
     def _scene(self, pairs: _Pairs, encoding: Encoding, nodes: BatchNodes | None, epoch: int) -> Scene:
         users, items = encoding.final
-        user = users.index_select(0, pairs.users)
+        user = rows_of(users, pairs.users)
         if self.ranking_loss.is_cosine:
-            user, items = functional.normalize(user), functional.normalize(items)
+            user, items = functional.normalize(user), dense_gradient(functional.normalize(items))
         return Scene(
             users=pairs.users,
             items=pairs.items,
@@ -169,10 +171,10 @@ class RecommenderModel(nn.Module):
             epoch=epoch,
             step=pairs.batch.step,
             user=user,
-            positive=items.index_select(0, pairs.items),
+            positive=rows_of(items, pairs.items),
             table=items,
-            user_layers=[layer[0].index_select(0, pairs.users) for layer in encoding.layers],
-            positive_layers=[layer[1].index_select(0, pairs.items) for layer in encoding.layers],
+            user_layers=[rows_of(layer[0], pairs.users) for layer in encoding.layers],
+            positive_layers=[rows_of(layer[1], pairs.items) for layer in encoding.layers],
             table_layers=[layer[1] for layer in encoding.layers],
             batch_items=None if nodes is None else nodes.items,
             positions=pairs.positions,
@@ -259,11 +261,11 @@ class RecommenderModel(nn.Module):
             # All workers hold the items, one of them counts them.
             return half_squares(self.users) + half_squares(first_items if rank() == 0 else first_items[:0])
         groups = [
-            (self.users.index_select(0, pairs.users), 1.0),
-            (first_items.index_select(0, pairs.items), 1.0),
+            (rows_of(self.users, pairs.users), 1.0),
+            (rows_of(first_items, pairs.items), 1.0),
         ]
         if negatives is not None and negatives.items is not None:
-            rows = first_items.index_select(0, negatives.items.reshape(-1))
+            rows = rows_of(first_items, negatives.items.reshape(-1))
             groups.append((rows, len(pairs.users) / max(1, len(rows))))
         size = pairs.batch.global_size
         if self._variant.l2_on == "batch":

@@ -108,7 +108,7 @@ def test_the_withheld_item_of_a_checkerboard_comes_first(backbone: ItemKNN | EAS
     train, held, withheld = checkerboard(40, 20)
     model = ItemItem.from_tensors(closed_form(backbone, train), 20)
     assert model is not None
-    top = ItemItemRanker(model, train).top(0, 40, train, 1)
+    top = ItemItemRanker(model, train).rank(0, 40, train, 1).items
     np.testing.assert_array_equal(top[:, 0], withheld)
     assert (
         evaluate(ItemItemRanker(model, train), HeldOut("valid", train, held), (1,), user_block=7).mean("recall", 1) == 1
@@ -125,7 +125,7 @@ def test_a_ranker_votes_with_train_and_masks_what_was_seen() -> None:
     scores = model.scores(train)
     scores[both.users, both.items] = -np.inf
     ranker = ItemItemRanker(model, train)
-    np.testing.assert_array_equal(ranker.top(10, 20, both.slice_users(10, 20), 1)[:, 0], scores[10:20].argmax(axis=1))
+    np.testing.assert_array_equal(ranker.rank(10, 20, both.slice_users(10, 20), 1).items[:, 0], scores[10:20].argmax(axis=1))
 
 
 def test_popularity_has_one_definition() -> None:
