@@ -51,7 +51,7 @@ def identity(config: Config, kind: str, name: str) -> dict[str, Any]:
         "negatives": lambda c: _language_model(c.llm, "negative", c.negatives),
         "vectors": lambda c: _embedding(c.embed),
         "ground": lambda c: {**_embedding(c.embed), "ground": c.ground.model_dump(mode="json")},
-        "evaluate": lambda c: {"cutoffs": c.evaluate.cutoffs},
+        "evaluate": lambda c: {"cutoffs": c.evaluate.cutoffs, "trec": c.evaluate.trec},
         "search": _search,
         "bundle": lambda c: {"variant": c.serve.variant},
     }

@@ -125,7 +125,8 @@ def test_a_ranker_votes_with_train_and_masks_what_was_seen() -> None:
     scores = model.scores(train)
     scores[both.users, both.items] = -np.inf
     ranker = ItemItemRanker(model, train)
-    np.testing.assert_array_equal(ranker.rank(10, 20, both.slice_users(10, 20), 1).items[:, 0], scores[10:20].argmax(axis=1))
+    best = ranker.rank(10, 20, both.slice_users(10, 20), 1).items[:, 0]
+    np.testing.assert_array_equal(best, scores[10:20].argmax(axis=1))
 
 
 def test_popularity_has_one_definition() -> None:
