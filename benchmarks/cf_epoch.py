@@ -5,8 +5,8 @@
 All train LightGCN with d 64, 3 layers and batches of 2,048 on the train split of the data set. A step of ours includes
 its sampling; the six sparse products are three hops forward and three backward on the same tables; all take turns.
 ``textbook`` is the form that most libraries use: COO adjacency, autograd through every layer, plain Adam; it gets our
-batches and negatives, and its first loss is compared with ours. A peer is the Python of an environment that has RecBole,
-LensKit or implicit; it runs ``benchmarks/peer_epoch.py`` on the same pairs. Prints one JSON line.
+batches and negatives, and its first loss is compared with ours. A peer is the Python of an environment that has
+RecBole, LensKit or implicit; it runs ``benchmarks/peer_epoch.py`` on the same pairs. Prints one JSON line.
 """
 
 from __future__ import annotations

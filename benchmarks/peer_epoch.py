@@ -3,8 +3,8 @@
     PYTHON benchmarks/peer_epoch.py train.npz THREADS
 
 Measures whichever of RecBole (LightGCN, BPR), LensKit (LightGCN) and implicit (BPR) can be imported, each by its own
-code with d 64, 3 layers, batches of 2,048. Where an epoch would take minutes, it is taken from a few steps. Needs nothing
-of ``hnlm_ray``. Prints one JSON line: seconds per epoch by name.
+code with d 64, 3 layers, batches of 2,048. Where an epoch would take minutes, it is taken from a few steps. Needs
+nothing of ``hnlm_ray``. Prints one JSON line: seconds per epoch by name.
 """
 
 from __future__ import annotations

@@ -50,24 +50,28 @@ class UnmetItems:
             reject: whether met items are kept out; if not, every item can be drawn.
         """
         self._seed = seed
-        self._before: torch.Tensor | None = None
-        met_weights = np.ones(len(train), dtype=np.int64) if weights is None else weights[train.items]
-        before = np.arange(train.n_items + 1) if weights is None else np.concatenate([[0], np.cumsum(weights)])
-        if weights is not None:
-            self._before = torch.from_numpy(before[1:]).to(device)
-        self._total = int(before[-1])
         self._reject = reject
         offsets = torch.from_numpy(train.offsets).to(device)
         self._start, self._stop = offsets[:-1], offsets[1:]
-        # Of each user, the met weight before each of their items, and in all.
-        running = np.concatenate([[0], np.cumsum(met_weights)])
-        at_start = np.repeat(running[train.offsets[:-1]], train.degree)
-        met_before = running[:-1] - at_start
-        self._unmet_before = torch.from_numpy(before[train.items] - met_before).to(device)
-        self._met_before = torch.from_numpy(np.concatenate([met_before, [0]])).to(device)
-        met = running[train.offsets[1:]] - running[train.offsets[:-1]]
-        self._met = torch.from_numpy(met).to(device)
         self._steps = int(train.degree.max(initial=0)).bit_length()
+        self._items = torch.from_numpy(train.items).to(device)
+        self._before: torch.Tensor | None = None
+        if weights is None:
+            self._total, self._met = train.n_items, self._stop - self._start
+        else:
+            self._total = int(weights.sum())
+            self._weigh(train, weights, device)
+
+    def _weigh(self, train: Interactions, weights: npt.NDArray[np.int64], device: torch.device) -> None:
+        """Of each met item, the weight of the unmet ones and of the user's met ones before it; int32 holds both."""
+        before = np.concatenate([[0], np.cumsum(weights)])
+        running = np.concatenate([[0], np.cumsum(weights[train.items])])
+        met_before = running[:-1] - np.repeat(running[train.offsets[:-1]], train.degree)
+        unmet_before = before[train.items] - met_before
+        self._before = torch.from_numpy(before[1:]).to(device)
+        self._met = torch.from_numpy(running[train.offsets[1:]] - running[train.offsets[:-1]]).to(device)
+        self._met_before = torch.from_numpy(met_before.astype(np.int32)).to(device)
+        self._unmet_before = torch.from_numpy(unmet_before.astype(np.int32)).to(device)
 
     def draw(self, users: torch.Tensor, places: torch.Tensor, epoch: int, n: int) -> torch.Tensor:
         """``n`` items for each place of the epoch, with replacement.
@@ -99,15 +103,18 @@ class UnmetItems:
             return torch.zeros_like(target)
         start, stop = self._start[users][:, None], self._stop[users][:, None]
         low, high = start.expand_as(target).clone(), stop.expand_as(target).clone()
-        last = len(self._unmet_before) - 1
+        last = len(self._items) - 1
         for _ in range(self._steps):
             middle = (low + high) >> 1
             # The index is clamped only where the search is over and the value is not used.
-            below = (self._unmet_before[middle.clamp(max=last)] <= target) & (low < high)
+            place = middle.clamp(max=last)
+            unmet = self._items[place] - (place - start) if self._before is None else self._unmet_before[place]
+            below = (unmet <= target) & (low < high)
             low = torch.where(below, middle + 1, low)
             high = torch.where(below, high, middle)
-        found = self._met_before[low]
-        return torch.where(low == stop, self._met[users][:, None], found)
+        if self._before is None:
+            return low - start
+        return torch.where(low == stop, self._met[users][:, None], self._met_before[low.clamp(max=last)])
 
     def _covering(self, weight: torch.Tensor) -> torch.Tensor:
         """The item whose weight covers a number below the total."""

@@ -67,7 +67,9 @@ class BatchStream:
         self._batch_size = batch_size
         self._positives = positives
         self._vectors = vectors
-        self._pairs = np.flatnonzero(shard.has_negatives[shard.train.users])
+        # Only where some pairs are left out must the others be listed.
+        usable = shard.has_negatives
+        self._usable = None if usable.all() else np.flatnonzero(usable[shard.train.users])
         self.pairs_with_vector = int((self._hard_rows(shard.train.users, shard.train.items) >= 0).sum())
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
@@ -76,41 +78,46 @@ class BatchStream:
         Args:
             epoch: from 1.
         """
-        places, users, items = self._by_user(epoch) if self._positives == "user" else self._by_interaction(epoch)
-        hard_rows = self._hard_rows(users, items)
+        draw = self._by_user if self._positives == "user" else self._by_interaction
+        places, pairs = draw(epoch)
+        train = self._shard.train
         starts = range(0, self._shard.n_pairs, self._batch_size)
         cuts = np.searchsorted(places, [*starts, self._shard.n_pairs])
         for step, start in enumerate(starts):
             own = slice(cuts[step], cuts[step + 1])
+            users, items = train.users[pairs[own]], train.items[pairs[own]]
             size = min(self._batch_size, self._shard.n_pairs - start)
-            yield Batch(users[own], items[own], places[own], hard_rows[own], step, start, size)
+            hard_rows = self._hard_rows(users, items)
+            yield Batch(users.astype(np.int64), items.astype(np.int64), places[own], hard_rows, step, start, size)
 
-    def _by_interaction(self, epoch: int) -> tuple[_Numbers, _Numbers, _Numbers]:
-        """Places in ascending order with their users and items: each train pair once."""
-        shard, train = self._shard, self._shard.train
-        shuffled = seeds.generator(self._seed, "shuffle", epoch).permutation(shard.n_pairs)
-        places = shuffled[shard.first_pair : shard.first_pair + len(self._pairs)]
-        order = np.argsort(places)
-        pairs = self._pairs[order]
-        return places[order], train.users[pairs].astype(np.int64), train.items[pairs].astype(np.int64)
+    def _by_interaction(self, epoch: int) -> tuple[_Numbers, npt.NDArray[np.integer]]:
+        """This worker's places in ascending order, and which of its pairs stands at each: every pair once."""
+        shard = self._shard
+        n_own = len(shard.train) if self._usable is None else len(self._usable)
+        shuffled = seeds.generator(self._seed, "shuffle", epoch).permutation(_numbers(shard.n_pairs))
+        places = np.flatnonzero((shuffled >= shard.first_pair) & (shuffled < shard.first_pair + n_own))
+        own = shuffled[places] - shard.first_pair
+        return places, own if self._usable is None else self._usable[own]
 
-    def _by_user(self, epoch: int) -> tuple[_Numbers, _Numbers, _Numbers]:
+    def _by_user(self, epoch: int) -> tuple[_Numbers, npt.NDArray[np.integer]]:
         """As many places as train pairs: users drawn alike, and one of their pairs."""
         shard, train = self._shard, self._shard.train
         active = np.flatnonzero(shard.is_active)
-        drawn = seeds.uniform_integers(
-            seeds.derive(self._seed, "positives", "user", epoch), np.arange(shard.n_pairs), len(active)
-        )
-        numbers = active[drawn]
-        places = np.flatnonzero((numbers >= shard.first_user) & (numbers < shard.last_user))
-        users = numbers[places] - shard.first_user
+        key = seeds.derive(self._seed, "positives", "user", epoch)
+        drawn = active[seeds.uniform_integers(key, _numbers(shard.n_pairs), len(active))]
+        places = np.flatnonzero((drawn >= shard.first_user) & (drawn < shard.last_user))
+        users = drawn[places] - shard.first_user
         words = seeds.hash_counters(seeds.derive(self._seed, "positives", "item", epoch), places) >> np.uint64(32)
         ranks = (words * train.degree[users].astype(np.uint64)) >> np.uint64(32)
-        items = train.items[train.offsets[users] + ranks.astype(np.int64)]
-        return places, users, items.astype(np.int64)
+        return places, train.offsets[users] + ranks.astype(np.int64)
 
     def _hard_rows(self, users: npt.NDArray[np.integer], items: npt.NDArray[np.integer]) -> npt.NDArray[np.int32]:
         if self._vectors is None:
             return np.full(users.shape, -1, dtype=np.int32)
         numbers = users.astype(np.int64) + self._shard.first_user
         return self._vectors.lookup(pair_id(numbers, items.astype(np.int64), self._shard.train.n_items))
+
+
+def _numbers(size: int) -> npt.NDArray[np.integer]:
+    """0 to ``size - 1`` in the narrowest type that holds them."""
+    return np.arange(size, dtype=np.int32 if size < 2**31 else np.int64)

@@ -113,7 +113,7 @@ def test_every_weight_of_the_alignment_gets_a_gradient_and_moves(part: dict[str,
         VALID,
         PLAIN.model_copy(update={"semantic": True, **part}),
         0,
-        vectors=pair_vectors(),
+        vectors=pair_vectors(share=1.0),
         on_validation=watch,
     )
     assert len(moved) == 4
