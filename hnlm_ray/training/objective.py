@@ -170,7 +170,9 @@ def alignment_and_uniformity(
         weight: gamma of the paper.
     """
     aligned = contrast.alignment(user, positive).sum() / nodes.size
-    pairs = max(1, nodes.size * (nodes.size - 1))
+    if nodes.size == 1:  # nothing to be apart from
+        return aligned
+    pairs = nodes.size * (nodes.size - 1)
     columns = gather_rows(user, nodes.positions, nodes.size), items.index_select(0, nodes.items)
     spread = aligned.new_zeros(())
     for rows, others in ((user, columns[0]), (positive, columns[1])):

@@ -91,7 +91,7 @@ def _marks(numbers: torch.Tensor | None, size: int) -> npt.NDArray[np.bool_]:
 
 @functools.cache
 def _kernel(width: int, skips: bool) -> Callable[..., None]:  # noqa: C901 - one loop nest, inlined by the compiler
-    """The compiled product for rows of one width; kept on disk for the next process.
+    """The compiled product for rows of one width; kept on disk for the next process where that can be.
 
     Args:
         width: d.
@@ -131,7 +131,11 @@ def _kernel(width: int, skips: bool) -> Callable[..., None]:  # noqa: C901 - one
                     for k in range(width):
                         out[row, k] = scale * total[k] + share * added[row, k]
 
-    kernel: Callable[..., None] = numba.njit(multiply, parallel=True, fastmath=True, cache=True)
+    kernel: Callable[..., None]
+    try:
+        kernel = numba.njit(multiply, parallel=True, fastmath=True, cache=True)
+    except RuntimeError:  # neither the package's folder nor the user's can be written
+        kernel = numba.njit(multiply, parallel=True, fastmath=True)
     return kernel
 
 

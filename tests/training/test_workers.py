@@ -1,4 +1,4 @@
-"""One worker, two and three: the same losses, and checkpoints that change hands."""
+"""One worker, two and four: the same losses, and checkpoints that change hands."""
 
 from __future__ import annotations
 
@@ -118,17 +118,17 @@ def test_a_checkpoint_of_two_workers_continues_on_one(name: str, two_workers: Pa
     assert progress.epoch == 4
 
 
-def resume_on_three(rank: int, folder: Path) -> None:
+def resume_on_four(rank: int, folder: Path) -> None:
     result = fit(TRAIN, VALID, HALF, 0, vectors=vectors(), resume_from=folder / "from")
     (folder / f"{rank}.json").write_text(json.dumps([record.loss for record in result.progress.history]))
 
 
-def test_a_checkpoint_of_one_worker_continues_on_three(tmp_path: Path) -> None:
+def test_a_checkpoint_of_one_worker_continues_on_four(tmp_path: Path) -> None:
     place = tmp_path / "from"
     place.mkdir()
     half = HALF.model_copy(update={"epochs": 2})
     fit(TRAIN, VALID, half, 0, vectors=vectors(), on_validation=lambda loop: checkpoint.save(loop, place))
-    run_workers(3, resume_on_three, tmp_path)
+    run_workers(4, resume_on_four, tmp_path)
     expected = [record.loss for record in fit(TRAIN, VALID, HALF, 0, vectors=vectors()).progress.history]
-    for rank in range(3):
+    for rank in range(4):
         assert json.loads((tmp_path / f"{rank}.json").read_text()) == pytest.approx(expected, rel=1e-4)
