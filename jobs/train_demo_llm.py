@@ -4,6 +4,7 @@ They go to ``FOLDER/demo_llm`` and ``FOLDER/demo_encoder``; the default is ``hnl
 two cores.
 """
 
+import itertools
 import sys
 import time
 from pathlib import Path
@@ -12,6 +13,8 @@ from hnlm_ray import assets
 from hnlm_ray.training.demo_corpus import examples
 from hnlm_ray.training.demo_encoder import EncoderRecipe, train_encoder
 from hnlm_ray.training.demo_llm import Recipe, build_tokenizer, train
+
+_SHORT_WORLDS = 22
 
 
 def main() -> None:
@@ -22,7 +25,9 @@ def main() -> None:
     tokenizer = build_tokenizer(texts, recipe)
     say(f"tokenizer of {len(tokenizer)} entries")
     train_encoder(tokenizer, EncoderRecipe(), folder / "demo_encoder", say)
-    train(tokenizer, examples(10_000), recipe, folder / "demo_llm", say=say)
+    # Short prompts first: they are cheap, and once copying and counting are learned there the long ones build on it.
+    lessons = itertools.chain(examples(_SHORT_WORLDS, longest_history=4), examples(10_000))
+    train(tokenizer, lessons, recipe, folder / "demo_llm", say=say)
     say(f"saved to {folder} after {(time.monotonic() - started) / 60:.1f} minutes")
 
 

@@ -6,7 +6,6 @@ Worlds are generated with seeds of their own, so the items and users of the demo
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -37,11 +36,11 @@ class Example:
     answer: str
 
 
-def examples(n_worlds: int) -> Iterator[Example]:
-    """The examples of ``n_worlds`` generated worlds, shuffled inside each."""
+def examples(n_worlds: int, longest_history: int = 9) -> Iterator[Example]:
+    """The examples of ``n_worlds`` generated worlds, shuffled inside each; a user shows 2 to ``longest_history``."""
     for number in range(n_worlds):
         world = generate(DemoWorldConfig(users=_USERS, interactions=_INTERACTIONS, seed=FIRST_SEED + number))
-        writer = _Writer(world, seeds.generator(FIRST_SEED + number, "corpus"))
+        writer = _Writer(world, longest_history, seeds.generator(FIRST_SEED + number, "corpus"))
         batch = [*writer.item_profiles(), *writer.user_profiles(), *writer.negatives()]
         for index in writer.rng.permutation(len(batch)):
             yield batch[index]
@@ -50,7 +49,8 @@ def examples(n_worlds: int) -> Iterator[Example]:
 class _Writer:
     """Turns one world into examples, in the variety of lengths and missing fields that real runs show."""
 
-    def __init__(self, world: DemoWorld, rng: np.random.Generator) -> None:
+    def __init__(self, world: DemoWorld, longest_history: int, rng: np.random.Generator) -> None:
+        self.longest_history = longest_history
         self.rng = rng
         self.catalogue = world.catalogue
         self.descriptions = world.items["description"].to_pylist()
@@ -65,25 +65,25 @@ class _Writer:
 
     def item_profiles(self) -> Iterator[Example]:
         limits = ProfilesConfig(max_description_chars=160, max_review_chars=80, max_feedback=2)
-        for item in self.rng.choice(len(self.catalogue), 160, replace=False):
+        for item in self.rng.choice(len(self.catalogue), 80, replace=False):
             rows = self.rows_of_items.get(int(item), np.empty(0, np.int64))
             feedback = [self.reviews[row] for row in self.rng.permutation(rows)[: self.rng.integers(0, 3)]]
             description = self.descriptions[item]
             product = Product(
                 self.catalogue.title(item), self._brand(item), self._categories(item), description, feedback
             )
-            reasoning = (
-                f"A {self._style(item)} {self.catalogue.noun_name(item).lower()}, sold under {self._leaf(item)}."
-            )
+            # As the title spells them, so that the same tokens are copied.
+            name = f"{lexicon.STYLES[int(self.catalogue.style[item])]} {self.catalogue.noun_name(int(item))}"
+            reasoning = f"{name}, sold under {self._leaf(item)}."
             answer = _json(reasoning=reasoning, summary=_item_summary(self.catalogue, int(item)))
             yield Example("item_profile", render.item_profile(product, limits), answer)
 
     def user_profiles(self) -> Iterator[Example]:
         for rows in self.rows_of_users:
             limits = ProfilesConfig(
-                max_history=int(self.rng.integers(4, 13)),
-                max_review_chars=int(self.rng.choice([0, 40, 60])),
-                max_profile_chars=int(self.rng.choice([0, 50, 80])),
+                max_history=int(self.rng.integers(2, self.longest_history + 1)),
+                max_review_chars=int(self.rng.choice([0, 0, 40])),
+                max_profile_chars=int(self.rng.choice([0, 80])),
             )
             shown = rows[-limits.max_history :]
             with_rating = self.rng.random() < 0.7
@@ -96,7 +96,7 @@ class _Writer:
     def negatives(self) -> Iterator[Example]:
         for rows in self.rows_of_users:
             _, customer = _user_answer(self.catalogue, self.items[rows[-int(self.rng.integers(6, 13)) :]])
-            for row in self.rng.permutation(rows)[:2]:
+            for row in self.rng.permutation(rows)[:1]:
                 item = int(self.items[row])
                 profile = _item_summary(self.catalogue, item) if self.rng.random() < 0.85 else ""
                 shown = customer if self.rng.random() < 0.95 else ""
@@ -105,12 +105,12 @@ class _Writer:
                 yield Example("negative", render.negative(shown, product, profile, NegativesConfig()), answer)
 
     def _negative(self, item: int, customer: str) -> str:
-        """The same shelf in a style that the customer's profile does not name."""
+        """The same shelf in a style that the customer's profile does not name; the reasoning lists all of those."""
         liked = customer.rpartition("mostly ")[-1]
         styles = [name for name in lexicon.STYLES if name.lower() not in liked and name.lower() != self._style(item)]
         style = str(self.rng.choice(styles))
         noun = str(self.rng.choice(lexicon.NOUNS[int(self.catalogue.category[item])]))
-        reasoning = f"Also {self._leaf(item)}, but {style.lower()} is not their style."
+        reasoning = f"Also {self._leaf(item)}; not their style: {', '.join(styles).lower()}."
         return _json(reasoning=reasoning, hard_negative=f"{style} {noun}")
 
     def _purchase(self, row: int, with_rating: bool) -> Purchase:
@@ -144,17 +144,29 @@ def _item_summary(catalogue: Catalogue, item: int) -> str:
 
 
 def _user_answer(catalogue: Catalogue, items: npt.NDArray[np.int64]) -> tuple[str, str]:
-    """Reasoning and summary from the items shown: the commonest two categories and up to three styles."""
-    leaves = _commonest([lexicon.CATEGORIES[leaf][1] for leaf in catalogue.category[items]], 2)
-    styles = _commonest([lexicon.STYLES[style].lower() for style in catalogue.style[items]], 3)
-    reasoning = f"Most purchases are {leaves[0]}, many are {styles[0]}."
-    return reasoning, f"Enjoys {_joined(leaves)}, mostly {_joined(styles)} things."
+    """Reasoning and summary from the items shown: a tally, and its commonest two categories and three styles.
+
+    To count first and to compare the counts after is what a small model can learn; to do both at once is not.
+    """
+    leaves = _tally([leaf for _, leaf in lexicon.CATEGORIES], catalogue.category[items])
+    styles = _tally([style.lower() for style in lexicon.STYLES], catalogue.style[items])
+    reasoning = f"{_counted(leaves)}; {_counted(styles)}."
+    return reasoning, f"Enjoys {_joined(_commonest(leaves, 2))}, mostly {_joined(_commonest(styles, 3))} things."
 
 
-def _commonest(names: list[str], most: int) -> list[str]:
-    """By count; among equals, the one bought last comes first."""
-    counts = Counter(reversed(names))
-    return [name for name, _ in counts.most_common(most)]
+def _tally(names: list[str], numbers: npt.NDArray[np.int64]) -> dict[str, int]:
+    """How often each name occurs, in the order of the lexicon, without those that do not."""
+    counts = np.bincount(numbers, minlength=len(names))
+    return {name: int(count) for name, count in zip(names, counts, strict=True) if count}
+
+
+def _counted(tally: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in tally.items())
+
+
+def _commonest(tally: dict[str, int], most: int) -> list[str]:
+    """By count; among equals, in the order of the tally."""
+    return sorted(tally, key=tally.__getitem__, reverse=True)[:most]
 
 
 def _joined(names: list[str]) -> str:
