@@ -15,6 +15,24 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+TINY_TENSORS = {"models", "samplers", "training"}
+"""Folders whose tests work on tensors so small that on a busy machine two threads mostly wait for each other."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread(request: pytest.FixtureRequest) -> Iterator[None]:
+    """One thread in the folders of :data:`TINY_TENSORS`."""
+    if request.path.parent.name not in TINY_TENSORS:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     """One local Ray for every test that needs one."""

@@ -18,9 +18,18 @@ from hnlm_ray.evaluation.page import render_page
 from hnlm_ray.evaluation.plots import Curve, horizontal_bars, learning_curves
 from hnlm_ray.evaluation.samples import ItemSample, NegativeSample, UserSample
 
-__all__ = ["FalseNegatives", "LearningCurves", "Report", "StageLine", "StatusShare", "StrataFigures", "render"]
+__all__ = [
+    "ACCURACY",
+    "FalseNegatives",
+    "LearningCurves",
+    "Report",
+    "StageLine",
+    "StatusShare",
+    "StrataFigures",
+    "render",
+]
 
-_COLUMNS = {
+ACCURACY = {
     "recall": "Recall",
     "ndcg": "NDCG",
     "precision": "Precision",
@@ -206,4 +215,4 @@ class Report:
 
 def render(report: Report) -> str:
     """The page as HTML."""
-    return render_page("report.html.j2", report=report, columns=_COLUMNS, chosen=report.chosen)
+    return render_page("report.html.j2", report=report, columns=ACCURACY, chosen=report.chosen)

@@ -20,7 +20,7 @@ from hnlm_ray.evaluation.comparison import Difference, VariantResult, compare, d
 from hnlm_ray.evaluation.metrics import SELECTION_CUTOFF
 from hnlm_ray.evaluation.page import render_page
 from hnlm_ray.evaluation.plots import Dots, scatter
-from hnlm_ray.evaluation.report import LearningCurves, StrataFigures
+from hnlm_ray.evaluation.report import ACCURACY, LearningCurves, StrataFigures
 from hnlm_ray.evaluation.runs import FinishedRun, sizes
 from hnlm_ray.evaluation.significance import Interval, paired_bootstrap
 from hnlm_ray.variants import CLOSED_FORM
@@ -28,14 +28,6 @@ from hnlm_ray.variants import CLOSED_FORM
 __all__ = ["Cost", "Method", "RunComparison", "compare_runs", "render_comparison"]
 
 _USUAL_BASELINE = "uniform"
-_ACCURACY = {
-    "recall": "Recall",
-    "ndcg": "NDCG",
-    "precision": "Precision",
-    "hit_rate": "Hit rate",
-    "mrr": "MRR",
-    "map": "MAP",
-}
 _BEYOND = {
     "popularity": "train interactions of what is shown",
     "gini": "Gini index of what is shown",
@@ -116,7 +108,7 @@ class RunComparison:
     @property
     def accuracy(self) -> dict[str, str]:
         """Accuracy metrics in the order of the page."""
-        return {name: title for name, title in _ACCURACY.items() if self._has(name)}
+        return {name: title for name, title in ACCURACY.items() if self._has(name)}
 
     def bias_figures(self) -> list[str]:
         """NDCG against what is shown: one ``<svg>`` element per measure that the runs have."""

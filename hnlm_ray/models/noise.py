@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from hnlm_ray.models.protocol import Draw, Layer
+from hnlm_ray.models.protocol import Draw, Layer, Perturb
 from hnlm_ray.samplers.hashing import uniform_rows
 
-__all__ = ["add_noise", "kept_coordinates"]
+__all__ = ["kept_coordinates", "noise"]
 
 Purpose = tuple[str | int, ...]
 
@@ -19,10 +19,15 @@ def kept_coordinates(rows: torch.Tensor, dropout: float, seed: int, purpose: Pur
     return (drawn >= dropout).to(rows.dtype) / (1.0 - dropout)
 
 
-def add_noise(layer: Layer, length: float, seed: int, purpose: Purpose, draw: Draw, first_user: int) -> Layer:
-    """Noise in the orthant of each row, ``sign(e) * length * normalize(U(0, 1))`` (SimGCL, equation 7)."""
-    moved = []
-    for kind, rows, first in (("users", layer[0], first_user), ("items", layer[1], 0)):
-        drawn = uniform_rows(seed, (*purpose, draw.epoch, draw.step, kind), first, first + len(rows), rows.shape[1])
-        moved.append(rows + rows.sign() * functional.normalize(drawn.to(rows.device)) * length)
-    return moved[0], moved[1]
+def noise(length: float, seed: int, purpose: Purpose, draw: Draw, first_user: int) -> Perturb:
+    """What is added after a hop: ``sign(e) * length * normalize(U(0, 1))`` for each row ``e`` (SimGCL, equation 7)."""
+
+    def perturb(hop: int, layer: Layer) -> Layer:
+        moved = []
+        for kind, rows, first in (("users", layer[0], first_user), ("items", layer[1], 0)):
+            drawn_for = (*purpose, hop, draw.epoch, draw.step, kind)
+            drawn = uniform_rows(seed, drawn_for, first, first + len(rows), rows.shape[1])
+            moved.append(rows + rows.sign() * functional.normalize(drawn.to(rows.device)) * length)
+        return moved[0], moved[1]
+
+    return perturb

@@ -12,12 +12,17 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-__all__ = ["dense_gradient", "laid_out", "rows_of"]
+__all__ = ["dense_gradient", "inner_products", "laid_out", "rows_of"]
 
 
 def rows_of(table: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
     """Rows (..., d) of a table (n, d) for int64 numbers of any shape; the table's gradient is sparse."""
     return functional.embedding(numbers, table, sparse=True)
+
+
+def inner_products(vectors: torch.Tensor, user: torch.Tensor) -> torch.Tensor:
+    """Scores (B, K) of vectors (B, K, d) for users (B, d)."""
+    return torch.bmm(vectors, user[:, :, None]).squeeze(2)
 
 
 def dense_gradient(table: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,7 @@ from torch import nn
 
 from hnlm_ray import variants
 from hnlm_ray.models.lightgcn import mean_of_layers
-from hnlm_ray.models.noise import add_noise
+from hnlm_ray.models.noise import noise
 from hnlm_ray.models.protocol import Draw, Encoding, Graph, Layer
 
 __all__ = ["SimGCL"]
@@ -35,9 +35,6 @@ class SimGCL(nn.Module):
 
     def _noisy(self, users: torch.Tensor, items: torch.Tensor, draw: Draw, view: int) -> Layer:
         options, graph = self._options, self._graph
-
-        def perturb(hop: int, layer: Layer) -> Layer:
-            return add_noise(layer, options.noise, self._seed, ("simgcl", view, hop), draw, graph.first_user)
-
+        perturb = noise(options.noise, self._seed, ("simgcl", view), draw, graph.first_user)
         share = 1.0 / options.layers
         return graph.propagate(users, items, [[0.0] + [share] * options.layers], perturb)[0]

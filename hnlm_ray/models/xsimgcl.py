@@ -7,8 +7,8 @@ from torch import nn
 
 from hnlm_ray import variants
 from hnlm_ray.models.lightgcn import mean_of_layers
-from hnlm_ray.models.noise import add_noise
-from hnlm_ray.models.protocol import Draw, Encoding, Graph, Layer
+from hnlm_ray.models.noise import noise
+from hnlm_ray.models.protocol import Draw, Encoding, Graph
 
 __all__ = ["XSimGCL"]
 
@@ -31,10 +31,7 @@ class XSimGCL(nn.Module):
             raise ValueError("XSimGCL gives no layers")
         if draw is None:
             return Encoding(mean_of_layers(graph, users, items, options.layers, first=1))
-
-        def perturb(hop: int, layer: Layer) -> Layer:
-            return add_noise(layer, options.noise, self._seed, ("xsimgcl", hop), draw, graph.first_user)
-
+        perturb = noise(options.noise, self._seed, ("xsimgcl",), draw, graph.first_user)
         mean = [0.0] + [1.0 / options.layers] * options.layers
         alone = [float(layer == options.contrast_layer) for layer in range(options.layers + 1)]
         final, contrasted = graph.propagate(users, items, [mean, alone], perturb)

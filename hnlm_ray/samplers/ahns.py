@@ -11,8 +11,7 @@ import torch
 
 from hnlm_ray import variants
 from hnlm_ray.samplers.candidates import UnmetItems
-from hnlm_ray.samplers.dns import candidate_scores
-from hnlm_ray.samplers.protocol import Negatives, Scene, Setting, chosen_items
+from hnlm_ray.samplers.protocol import Negatives, Scene, Setting, candidate_scores, chosen_items
 
 __all__ = ["AHNSSampler"]
 

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from hnlm_ray import seeds, variants
-from hnlm_ray.models.rows import rows_of
+from hnlm_ray.models.rows import inner_products, rows_of
 from hnlm_ray.samplers.candidates import UnmetItems
 from hnlm_ray.samplers.protocol import Negatives, Scene, Setting
 
@@ -53,7 +53,7 @@ class DENSSampler(nn.Module):
             with torch.no_grad():
                 candidates = rows_of(table, drawn)
                 hardness = (1.0 - warm) * candidates - self._relevant(candidates, relevant[:, None])
-                best = drawn.gather(1, torch.bmm(hardness, user[:, :, None]).squeeze(2).argmax(dim=1, keepdim=True))
+                best = drawn.gather(1, inner_products(hardness, user).argmax(dim=1, keepdim=True))
             negative = rows_of(table, best.squeeze(1))
             factors.append(torch.stack([positive, relevant, negative, self._relevant(negative, relevant)]))
             chosen.append(best)

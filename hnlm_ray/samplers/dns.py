@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import torch
-
 from hnlm_ray import seeds, variants
-from hnlm_ray.models.rows import rows_of
 from hnlm_ray.samplers.candidates import UnmetItems
 from hnlm_ray.samplers.hashing import random_below
-from hnlm_ray.samplers.protocol import Negatives, Scene, Setting, chosen_items
+from hnlm_ray.samplers.protocol import Negatives, Scene, Setting, candidate_scores, chosen_items
 
-__all__ = ["DNSSampler", "candidate_scores"]
+__all__ = ["DNSSampler"]
 
 
 class DNSSampler:
@@ -36,9 +33,3 @@ class DNSSampler:
             key = seeds.derive(self._seed, "dns", scene.epoch)
             best = among.gather(1, random_below(key, scene.places, self._options.top)[:, None])
         return chosen_items(scene, drawn.gather(1, best))
-
-
-@torch.no_grad()
-def candidate_scores(scene: Scene, drawn: torch.Tensor) -> torch.Tensor:
-    """Scores (B, N) of candidates (B, N), not differentiated."""
-    return torch.bmm(rows_of(scene.table, drawn), scene.user[:, :, None]).squeeze(2)

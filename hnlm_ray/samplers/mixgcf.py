@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 
 from hnlm_ray import seeds, variants
-from hnlm_ray.models.rows import rows_of
+from hnlm_ray.models.rows import inner_products, rows_of
 from hnlm_ray.samplers.candidates import UnmetItems
 from hnlm_ray.samplers.hashing import random_below
 from hnlm_ray.samplers.protocol import Negatives, Scene, Setting
@@ -41,7 +41,7 @@ class MixGCFSampler:
         mixed, chosen = [], []
         for layer, table in enumerate(scene.table_layers):
             with torch.no_grad():
-                scores = torch.bmm(rows_of(table, drawn), scene.user[:, :, None]).squeeze(2)
+                scores = inner_products(rows_of(table, drawn), scene.user)
             best = drawn.gather(1, scores.argmax(dim=1, keepdim=True))
             share = self._shares(scene, layer)
             mixed.append(share * scene.positive_layers[layer] + (1.0 - share) * rows_of(table, best.squeeze(1)))

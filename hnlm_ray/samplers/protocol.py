@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from hnlm_ray.models.rows import rows_of
+from hnlm_ray.models.rows import inner_products, rows_of
 
 if TYPE_CHECKING:
     from hnlm_ray.data.interactions import Interactions
 
-__all__ = ["NegativeSampler", "Negatives", "Scene", "Setting", "chosen_items"]
+__all__ = ["NegativeSampler", "Negatives", "Scene", "Setting", "candidate_scores", "chosen_items"]
 
 
 @dataclass(frozen=True)
@@ -109,3 +109,9 @@ class NegativeSampler(Protocol):
 def chosen_items(scene: Scene, chosen: torch.Tensor) -> Negatives:
     """Negatives that are items as they are: (B, K) int64 numbers, all of the same weight."""
     return Negatives(vectors=rows_of(scene.table, chosen), items=chosen)
+
+
+@torch.no_grad()
+def candidate_scores(scene: Scene, drawn: torch.Tensor) -> torch.Tensor:
+    """Scores (B, N) of candidates (B, N), not differentiated."""
+    return inner_products(rows_of(scene.table, drawn), scene.user)

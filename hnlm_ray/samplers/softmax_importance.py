@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from hnlm_ray import variants
-from hnlm_ray.models.rows import rows_of
+from hnlm_ray.models.rows import inner_products, rows_of
 from hnlm_ray.samplers.candidates import UnmetItems
 from hnlm_ray.samplers.protocol import Negatives, Scene, Setting
 
@@ -33,7 +33,7 @@ class SoftmaxImportanceSampler:
         drawn = self._items.draw(scene.users, scene.places, scene.epoch, self._options.candidates)
         vectors = rows_of(scene.table, drawn)
         with torch.no_grad():
-            gaps = torch.bmm(vectors, scene.user[:, :, None]).squeeze(2)
+            gaps = inner_products(vectors, scene.user)
             gaps -= (scene.user * scene.positive).sum(dim=1, keepdim=True)
             log_weights = importance_log_weights(functional.softplus(gaps), self._options.rho)
         return Negatives(vectors, log_weights, drawn)

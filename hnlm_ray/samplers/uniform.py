@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 
 from hnlm_ray import variants
+from hnlm_ray.models.rows import rows_of
 from hnlm_ray.samplers.candidates import UnmetItems
 from hnlm_ray.samplers.membership import Met
-from hnlm_ray.samplers.protocol import Negatives, Scene, Setting, chosen_items
+from hnlm_ray.samplers.protocol import Negatives, Scene, Setting
 
 __all__ = ["UniformSampler"]
 
@@ -30,10 +31,9 @@ class UniformSampler:
         n = self._options.negatives
         if self._options.shared:
             drawn = self._items.shared(scene.epoch, scene.step, n)
-            return Negatives(scene.table.index_select(0, drawn), self._log_weights(scene, drawn[None, :]), drawn)
-        drawn = self._items.draw(scene.users, scene.places, scene.epoch, n)
-        negatives = chosen_items(scene, drawn)
-        return Negatives(negatives.vectors, self._log_weights(scene, drawn), drawn)
+        else:
+            drawn = self._items.draw(scene.users, scene.places, scene.epoch, n)
+        return Negatives(rows_of(scene.table, drawn), self._log_weights(scene, drawn), drawn)
 
     def _log_weights(self, scene: Scene, drawn: torch.Tensor) -> torch.Tensor | None:
         """Minus infinity for draws that the user has met, where they count for nothing."""

@@ -8,6 +8,7 @@ same code, by Horner's rule, and nothing is saved between the two.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,7 +46,7 @@ class InteractionGraph:
     def __init__(
         self, train: Interactions, first_user: int, item_degrees: npt.NDArray[np.int64], device: torch.device
     ) -> None:
-        """Lay out the worker's block and its transpose.
+        """Keep what the layout is made from; a backbone that never propagates does not pay for it.
 
         Args:
             train: the train interactions of the worker's users.
@@ -62,12 +63,16 @@ class InteractionGraph:
             )
         self.first_user = first_user
         self._train = train
+        self._item_degrees = item_degrees
         self._device = device
-        block = sparse.csr_array(
-            (edge_weights(train, item_degrees), train.items, train.offsets), shape=(train.n_users, train.n_items)
-        )
-        self._block = SparseBlock(block, device)
-        self._transposed = SparseBlock(sparse.csr_array(block.T), device)
+
+    @functools.cached_property
+    def _blocks(self) -> tuple[SparseBlock, SparseBlock]:
+        """The worker's block and its transpose."""
+        train = self._train
+        weights = edge_weights(train, self._item_degrees)
+        block = sparse.csr_array((weights, train.items, train.offsets), shape=(train.n_users, train.n_items))
+        return SparseBlock(block, self._device), SparseBlock(sparse.csr_array(block.T), self._device)
 
     def propagate(
         self,
@@ -125,11 +130,12 @@ class InteractionGraph:
     def _hop_and_add(self, rows: Layer, scale: float, term: Term, reads: Reads, only: torch.Tensor | None) -> Layer:
         """``scale * A rows + term``."""
         users, items = rows
+        block, transposed = self._blocks
         share, (other_users, other_items) = term if term is not None else (0.0, (None, None))
-        new_users = self._block.multiply(items, scale, other_users, share, reads=reads[1], only=only)
+        new_users = block.multiply(items, scale, other_users, share, reads=reads[1], only=only)
         if world_size() == 1:
-            return new_users, self._transposed.multiply(users, scale, other_items, share, reads=reads[0])
-        new_items = sum_over_workers(self._transposed.multiply(users, scale, reads=reads[0]))
+            return new_users, transposed.multiply(users, scale, other_items, share, reads=reads[0])
+        new_items = sum_over_workers(transposed.multiply(users, scale, reads=reads[0]))
         return new_users, new_items if other_items is None else new_items.add_(other_items, alpha=share)
 
 

@@ -17,7 +17,7 @@ from hnlm_ray.models.build import build_backbone, final_dim
 from hnlm_ray.models.embeddings import initial_rows
 from hnlm_ray.models.losses import contrastive, half_squares, mix_scores
 from hnlm_ray.models.protocol import Backbone, Draw, Encoding
-from hnlm_ray.models.rows import dense_gradient, rows_of
+from hnlm_ray.models.rows import dense_gradient, inner_products, rows_of
 from hnlm_ray.samplers.build import build_sampler
 from hnlm_ray.samplers.protocol import Negatives, Scene, Setting
 from hnlm_ray.samplers.semantic import PairVectors
@@ -187,7 +187,7 @@ class RecommenderModel(nn.Module):
         """
         vectors = negatives.vectors
         is_shared = vectors.dim() == 2
-        scores = scene.user @ vectors.T if is_shared else torch.bmm(vectors, scene.user[:, :, None]).squeeze(2)
+        scores = scene.user @ vectors.T if is_shared else inner_products(vectors, scene.user)
         log_weights, apart = negatives.log_weights, scores.new_zeros(())
         chosen = np.flatnonzero(batch.hard_rows >= 0)
         if self._is_semantic:

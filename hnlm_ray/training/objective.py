@@ -109,11 +109,11 @@ class BatchNodes:
         """
         self.positions, self.size = positions, size
         self.items = gather_rows(items, positions, size)
-        self._users = gather_rows(users, positions, size)
+        self._users = users
 
     def first_users(self) -> torch.Tensor:
-        """(G,) bool, see :func:`first_occurrences`."""
-        return first_occurrences(self._users)
+        """(G,) bool, see :func:`first_occurrences`; every worker must call it."""
+        return first_occurrences(gather_rows(self._users, self.positions, self.size))
 
     def first_items(self) -> torch.Tensor:
         """(G,) bool, see :func:`first_occurrences`."""

@@ -6,14 +6,13 @@ import numpy as np
 import torch
 
 from hnlm_ray.errors import DataError
-from hnlm_ray.evaluation.metrics import ndcg, recall
+from hnlm_ray.evaluation.metrics import SELECTION_CUTOFF, ndcg, recall
 from hnlm_ray.evaluation.ranking import rank_block
 from hnlm_ray.training.collectives import sum_over_workers
 from hnlm_ray.training.shard import Shard
 
-__all__ = ["SELECTION_CUTOFF", "validate"]
+__all__ = ["validate"]
 
-SELECTION_CUTOFF = 20
 USER_BLOCK = 1024
 
 
