@@ -140,8 +140,8 @@ class _RowCount:
 def _run(transform: Callable[[Dataset], Dataset], folder: Folder, rows_per_block: int) -> None:
     import ray
 
-    requests = ray.data.read_parquet(f"{folder.path}/{_REQUESTS}", filesystem=folder.filesystem)
-    # A block is what is made durable together; as read, all rows would be one.
+    requests = ray.data.read_parquet(f"{folder.path}/{_REQUESTS}", filesystem=folder.filesystem, override_num_blocks=1)
+    # A block is what is made durable together: read as one, cut to size.
     results = transform(requests.repartition(target_num_rows_per_block=rows_per_block))
     folder.filesystem.create_dir(f"{folder.path}/results", recursive=True)
     results.write_parquet(f"{folder.path}/results", filesystem=folder.filesystem)
@@ -190,6 +190,8 @@ def _checkpointing(folder: Folder) -> Iterator[None]:
     config.checkpoint_actor_memory_bytes = _FILTER_BYTES
     context = DataContext.get_current().copy()
     context.checkpoint_config = config
+    # The second reader of Parquet starts actors that list and read footers: a dozen processes for one small file.
+    context.use_datasource_v2 = False
     with DataContext.current(context):
         yield
 
