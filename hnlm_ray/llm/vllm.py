@@ -142,7 +142,8 @@ def _processor(
 
     options: dict[str, Any] = {}
     if config.accelerator == "cpu":
-        engine_kwargs = {"enforce_eager": True, "distributed_executor_backend": "mp", **engine_kwargs}
+        backend = "uni" if tensor_parallel == 1 else "mp"
+        engine_kwargs = {"enforce_eager": True, "distributed_executor_backend": backend, **engine_kwargs}
         if task == "generate":
             # A prompt in chunks makes vLLM rewind its row's random generator, which a CPU generator cannot do: the
             # engine dies. So each prompt is read whole.
@@ -152,8 +153,11 @@ def _processor(
             }
         options["placement_group_config"] = {"bundles": [{"CPU": 1}] * tensor_parallel}
         # Ray would give the engine as many threads as it asks CPUs for: one.
-        threads, cache = str(config.cpu_threads), str(config.cpu_kv_cache_gib)
-        options["runtime_env"] = {"env_vars": {"VLLM_CPU_KVCACHE_SPACE": cache, "OMP_NUM_THREADS": threads}}
+        variables = {"OMP_NUM_THREADS": str(config.cpu_threads), "VLLM_CPU_KVCACHE_SPACE": str(config.cpu_kv_cache_gib)}
+        if tensor_parallel == 1:
+            # On a CPU, vLLM would start one more process for the model, and spend 10 s on importing itself there.
+            variables["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+        options["runtime_env"] = {"env_vars": variables}
     return vLLMEngineProcessorConfig(
         model_source=model,
         task_type=task,
