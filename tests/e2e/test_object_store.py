@@ -1,0 +1,101 @@
+"""Raw data and the run folder in an object store: the pipeline, a second run, a recommendation from there."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pyarrow.fs as pafs
+import pytest
+
+from hnlm_ray.config import load_config
+from hnlm_ray.pipeline import plan
+from hnlm_ray.serving.recommender import Recommender
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(1200)]
+
+N_USERS, N_ITEMS, PER_USER = 60, 40, 8
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def query() -> Iterator[str]:
+    """What an address needs behind it to mean the store of this test."""
+    pytest.importorskip("moto", reason="moto plays the object store")
+    from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+
+    port = free_port()
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        yield f"?scheme=http&endpoint_override=127.0.0.1:{port}&region=us-east-1&allow_bucket_creation=true"
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def options(query: str) -> list[str]:
+    filesystem, _ = pafs.FileSystem.from_uri(f"s3://hnlm/raw{query}")
+    filesystem.create_dir("hnlm")
+    pairs = [f"u{user},i{(user * 7 + k * 5) % N_ITEMS}" for user in range(N_USERS) for k in range(PER_USER)]
+    titles = [f"i{item},Thing number {item},Home" for item in range(N_ITEMS)]
+    for name, lines in (
+        ("interactions", ["user_id,item_id", *pairs]),
+        ("items", ["item_id,title,categories", *titles]),
+    ):
+        with filesystem.open_output_stream(f"hnlm/raw/{name}.csv") as stream:
+            stream.write("\n".join(lines).encode())
+    return [
+        "data.format=table",
+        f"data.path=s3://hnlm/raw{query}",
+        "data.interactions=interactions.csv",
+        "data.items=items.csv",
+        f"run=s3://hnlm/run{query}",
+        "llm.engine=scripted",
+        "embed.engine=scripted",
+        "negatives.policy=per_user",
+        "negatives.per_user=1",
+        "train.workers=2",
+        "train.variants={hnlm: {dim: 8, epochs: 2, validate_every: 1, semantic: true, alpha: 0.1}}",
+        "serve.variant=hnlm",
+    ]
+
+
+def hnlm(options: list[str]) -> str:
+    """``hnlm run``, with a Ray of its own whose processes have the keys of the store."""
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    done = subprocess.run(
+        [sys.executable, "-m", "hnlm_ray.cli", "run", *options],
+        check=False,
+        env=environment | {"COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_a_run_lives_in_an_object_store(options: list[str], query: str) -> None:
+    hnlm(options)
+    run = plan(load_config(None, options))
+    assert not run.pending()
+    assert run["prepare"].artifact.read("interactions").num_rows == N_USERS * PER_USER
+    assert run["negatives"].artifact.read("negatives").num_rows == N_USERS
+    leftovers = [
+        info.path for info in run.store.filesystem.get_file_info(pafs.FileSelector("hnlm/run", recursive=True))
+    ]
+    assert not [path for path in leftovers if "/_" in path]
+    best = Recommender.load(f"s3://{run['bundle'].artifact.path}{query}").recommend("u0", k=3)
+    assert len(best.items) == 3
+    assert hnlm(options).count("already complete") == len(run.stages)
