@@ -51,7 +51,11 @@ def identity(config: Config, kind: str, name: str) -> dict[str, Any]:
         "negatives": lambda c: _language_model(c.llm, "negative", c.negatives),
         "vectors": lambda c: _embedding(c.embed),
         "ground": lambda c: {**_embedding(c.embed), "ground": c.ground.model_dump(mode="json")},
-        "evaluate": lambda c: {"cutoffs": c.evaluate.cutoffs, "trec": c.evaluate.trec},
+        "evaluate": lambda c: {
+            "cutoffs": c.evaluate.cutoffs,
+            "trec": c.evaluate.trec,
+            "tune": c.tune.model_dump(mode="json"),
+        },
         "search": _search,
         "bundle": lambda c: {"variant": c.serve.variant},
     }

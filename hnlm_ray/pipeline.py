@@ -24,7 +24,7 @@ LLM_STAGES = ("item_profiles", "user_profiles", "vectors", "negatives", "ground"
 STAGES = ("prepare", *LLM_STAGES, "train", "evaluate", "report", "bundle")
 """Every stage, in order. ``train`` stands for one fit per variant and seed."""
 
-_VERSIONS = {**dict.fromkeys((*STAGES, "search"), 1), "train": 2, "evaluate": 2, "report": 2}
+_VERSIONS = {**dict.fromkeys((*STAGES, "search"), 1), "train": 2, "evaluate": 3, "report": 2}
 """Raised when the code of a stage changes what it writes, so that old results are not reused."""
 
 _RESUMES = frozenset({"item_profiles", "user_profiles", "negatives", "vectors", "ground", "search", "train"})

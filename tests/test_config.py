@@ -161,3 +161,16 @@ def test_every_option_has_its_section_documented() -> None:
         section = field.annotation
         if isinstance(section, type) and hasattr(section, "model_fields"):
             assert section.__doc__, name
+
+
+def test_the_teacher_is_a_variant_trained_without_the_language_model() -> None:
+    config = load_config(None)
+    assert config.tune.teacher_of(config.train.variants) == "uniform"
+    with pytest.raises(
+        ConfigError, match=r"tune.teacher is 'hnlm', variants trained without the language model: uniform"
+    ):
+        load_config(None, ["tune.teacher=hnlm"])
+    with pytest.raises(ConfigError, match="window ends at rank 3, before its first rank 5"):
+        load_config(None, ["tune.supervision.first=5", "tune.supervision.last=3"])
+    alone = load_config(None, ["train.variants={hnlm: {semantic: true, alpha: 0.1}}"])
+    assert alone.tune.teacher_of(alone.train.variants) is None

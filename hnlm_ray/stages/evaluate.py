@@ -32,6 +32,14 @@ from hnlm_ray.evaluation.inputs import read_held_out, read_ranker, read_text_vec
 from hnlm_ray.evaluation.metrics import SELECTION_CUTOFF
 from hnlm_ray.evaluation.outcome import metrics_table, strata_table, user_metrics_table
 from hnlm_ray.evaluation.strata import strata
+from hnlm_ray.semantics.supervision import (
+    MATCHED_COLUMNS,
+    STRATEGIES,
+    Knowledge,
+    choose_targets,
+    matched_items,
+    nearest_unmet,
+)
 from hnlm_ray.stage import StageContext, StageSummary
 from hnlm_ray.store import Artifact
 from hnlm_ray.tables import FALSE_NEGATIVES
@@ -285,8 +293,32 @@ def _false_negatives(context: StageContext, plan: _Plan, train: Interactions) ->
         matched = grounded.filter(pc.equal(grounded["status"], "matched"))
         rate = pairs_rate(truth, matched["user"].to_numpy(), matched["negative"].to_numpy())
         rows.append(("language model", rate, len(matched)))
+        rows += _supervision_rates(context, truth, train)
     columns = dict(zip(FALSE_NEGATIVES.names, zip(*rows, strict=True), strict=True))
     return pa.table({name: list(column) for name, column in columns.items()}, schema=FALSE_NEGATIVES)
+
+
+def _supervision_rates(
+    context: StageContext, truth: npt.NDArray[np.float32], train: Interactions
+) -> list[tuple[str, float, int]]:
+    """Of each choice of the supervising negative, over the pairs that it finds one for."""
+    config = context.config
+    teacher = config.tune.teacher_of(config.train.variants)
+    if teacher is None:
+        return []
+    fit = context.inputs[f"train.{teacher}.s{config.train.seeds_of(teacher)[0]}"]
+    vectors = _training_vectors(fit, config.train.variants[teacher], train)
+    knowledge = Knowledge(train, *vectors, read_text_vectors(context.inputs["vectors"], train.n_items))
+    answers = matched_items(context.inputs["ground"].read("grounded", MATCHED_COLUMNS), train.keys)
+    rows = []
+    for strategy in STRATEGIES:
+        options = config.tune.supervision.model_copy(update={"strategy": strategy})
+        targets = choose_targets(train.keys, knowledge, options, config.seed, answers)
+        items = nearest_unmet(targets, knowledge)
+        found = items >= 0
+        rate = pairs_rate(truth, train.users[found], items[found])
+        rows.append((f"supervision: {strategy}", rate, int(found.sum())))
+    return rows
 
 
 def _sampler_rates(

@@ -19,6 +19,7 @@ from hnlm_ray.evaluation.false_negatives import hardest_of_rate
 from hnlm_ray.evaluation.inputs import read_text_vectors
 from hnlm_ray.evaluation.metrics import METRICS
 from hnlm_ray.evaluation.strata import strata as strata_of
+from hnlm_ray.semantics.supervision import STRATEGIES, Knowledge, choose_targets
 from hnlm_ray.stages.evaluate import _plan, _sampler_rates, run
 
 from .finished_run import HELD_OUT, HISTORY, N_ITEMS, N_USERS, FinishedRun
@@ -155,7 +156,8 @@ def test_a_run_may_go_without_the_files_for_others(tmp_path: Path, ray_session: 
 def test_false_negative_rates_of_every_sampler(finished: FinishedRun) -> None:
     rows = finished.inputs["evaluate"].read("false_negatives").to_pylist()
     rate = {row["sampler"]: row["rate"] for row in rows}
-    assert set(rate) == {"uniform", "popularity", "nearest text", "language model"}
+    choices = {f"supervision: {name}" for name in STRATEGIES}
+    assert set(rate) == {"uniform", "popularity", "nearest text", "language model"} | choices
     truth, train = finished.probability, held_out(finished)["valid"].seen
     unseen = np.ones_like(truth, dtype=bool)
     unseen[train.users, train.items] = False
@@ -166,6 +168,18 @@ def test_false_negative_rates_of_every_sampler(finished: FinishedRun) -> None:
     pairs = {row["sampler"]: row["pairs"] for row in rows}
     assert pairs["uniform"] == len(train.items)
     assert pairs["language model"] == N_USERS - 10
+    model = load(finished.inputs["train.uniform.s0"].read_bytes("model.safetensors"))
+    texts = read_text_vectors(finished.inputs["vectors"], N_ITEMS)
+    knowledge = Knowledge(train, model["user_vectors"], model["item_vectors"], texts)
+    options = finished.config.tune.supervision
+    assert options.strategy == "refined"
+    chosen = choose_targets(train.keys, knowledge, options, finished.config.seed)
+    found = chosen.negatives >= 0
+    assert pairs["supervision: refined"] == found.sum() > 0
+    expected = truth[train.users[found], chosen.negatives[found]].mean()
+    assert rate["supervision: refined"] == pytest.approx(expected, rel=1e-5)
+    answered = set(train.keys.tolist()) & {user * N_ITEMS for user in range(N_USERS - 10)}
+    assert pairs["supervision: answer"] <= len(answered)
 
 
 def test_every_variant_that_is_trained_on_negatives_has_the_rate_of_its_sampler(tmp_path: Path) -> None:
