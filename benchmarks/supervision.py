@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hnlm_ray.config import SupervisionConfig, load_config
+from hnlm_ray.config import load_config
+from hnlm_ray.tune_config import SupervisionConfig
 from hnlm_ray.evaluation.blocks import VectorRanker, evaluate
 from hnlm_ray.evaluation.false_negatives import pairs_rate, scored_rate
 from hnlm_ray.evaluation.inputs import read_held_out, read_text_vectors, read_truth, read_vectors

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from types import UnionType
@@ -19,6 +19,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from hnlm_ray.errors import ConfigError
 from hnlm_ray.search import SearchConfig
 from hnlm_ray.section import Fraction, Positive, Section
+from hnlm_ray.tune_config import EncodeConfig, TuneConfig
 from hnlm_ray.variants import ITEM_ITEM, VariantConfig
 
 __all__ = [
@@ -232,45 +233,6 @@ class GroundConfig(Section):
     """Least cosine of the text-vector step."""
 
 
-class SupervisionConfig(Section):
-    """Which hard negative the language model is tuned to emit for a pair."""
-
-    strategy: Literal["window", "answer", "refined", "denoised"] = "refined"
-    """``window``: drawn from a window of the teacher's ranks. ``answer``: the item that the model's own text was
-    matched to. ``refined``: of the window, by text. ``denoised``: the weighted mean of the window."""
-    first: Positive = 1
-    """First rank of the window, among items that the user has not met."""
-    last: Positive = 50
-    """Last rank of the window."""
-    near_item: float = Field(default=1.0, ge=0.0)
-    """How much ``refined`` wants text near the pair's item."""
-    far_from_user: float = Field(default=2.0, ge=0.0)
-    """How much ``refined`` wants text far from the mean of what the user has met, where false negatives lie."""
-    temperature: float = Field(default=1.0, gt=0.0)
-    """Of the softmax of ``denoised``, over the teacher's scores."""
-    guard: Fraction | None = 0.5
-    """Candidates are removed whose score and text both reach this quantile of the user's own items; null: none are."""
-
-    @model_validator(mode="after")
-    def _window_has_ranks(self) -> SupervisionConfig:
-        if self.last < self.first:
-            raise ValueError(f"the window ends at rank {self.last}, before its first rank {self.first}")
-        return self
-
-
-class TuneConfig(Section):
-    """What a language model would be tuned to emit."""
-
-    teacher: str | None = None
-    """The variant whose vectors supervise; null: the first that is trained without the language model."""
-    supervision: SupervisionConfig = SupervisionConfig()
-
-    def teacher_of(self, variants: Mapping[str, VariantConfig]) -> str | None:
-        """The name of the teacher; None where no variant can be one."""
-        able = (name for name, one in variants.items() if one.is_trained and not one.semantic)
-        return self.teacher or next(able, None)
-
-
 _VARIANTS: dict[str, dict[str, Any]] = {
     "uniform": {},
     "hnlm": {"semantic": True, "alpha": 0.1, "contrastive_weight": 0.001},
@@ -342,6 +304,7 @@ class Config(Section):
     ground: GroundConfig = GroundConfig()
     train: TrainConfig = TrainConfig()
     tune: TuneConfig = TuneConfig()
+    encode: EncodeConfig = EncodeConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     search: SearchConfig = SearchConfig()
     serve: ServeConfig = ServeConfig()
@@ -367,6 +330,12 @@ class Config(Section):
         if teacher is not None and teacher not in able:
             known = ", ".join(able) or "none"
             raise ValueError(f"tune.teacher is {teacher!r}, variants trained without the language model: {known}")
+        tuned = [name for name, one in self.train.variants.items() if one.is_tuned]
+        if tuned and not able:
+            raise ValueError(
+                f"train.variants.{tuned[0]} uses a tuned encoder, which needs a teacher: add a variant that is trained"
+                " without the language model"
+            )
         return self
 
 

@@ -19,23 +19,28 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 __all__ = [
+    "ENCODED",
     "FALSE_NEGATIVES",
     "GROUNDED",
     "HISTORY",
     "INTERACTIONS",
     "ITEMS",
     "ITEM_PROFILES",
+    "ITEM_TOKENS",
     "ITEM_VECTORS",
     "METRICS",
     "NEGATIVES",
     "SEARCH_TRIALS",
     "SPLITS",
     "STRATA",
+    "SUPERVISION",
     "TABLES",
     "TRUTH",
+    "TUNING",
     "USERS",
     "USER_METRICS",
     "USER_PROFILES",
+    "USER_TOKENS",
     "conform",
     "pair_id",
 ]
@@ -108,6 +113,43 @@ GROUNDED = _table(
     negative=pa.int32(),  # the catalogue item; null unless status is matched or interacted
 )
 """One row per row of ``negatives``: the answer matched to the catalogue."""
+
+SUPERVISION = _table(
+    pair=pa.int64(),
+    user=pa.int32(),
+    item=pa.int32(),
+    status=pa.string(),  # ok | no_candidate | no_answer
+    negative=pa.int32(),  # null unless the status is ok, and where the target is a mean of items
+    vector=pa.list_(pa.float16()),  # in the teacher's space; empty unless the status is ok
+)
+"""One row per train pair: what the language model is tuned to emit."""
+
+USER_TOKENS = _table(user=pa.int32(), tokens=pa.list_(pa.int32()))
+"""One row per user: the text that stands for them, in tokens of the model to tune."""
+
+ITEM_TOKENS = _table(item=pa.int32(), tokens=pa.list_(pa.int32()))
+"""One row per item."""
+
+TUNING = _table(
+    epoch=pa.int32(),  # 0 is the encoder before tuning
+    seconds=pa.float64(),  # of tuning so far, validation excluded
+    loss=pa.float64(),  # mean over the pairs of the epoch; null at epoch 0
+    valid_loss=pa.float64(),
+    hit_1=pa.float64(),  # share of validation pairs whose vector is nearest to the supervising item, of all items
+    hit_10=pa.float64(),  # with it among the ten nearest
+    mrr=pa.float64(),
+    nearer=pa.float64(),  # nearer to the supervising item than to the pair's own
+)
+"""Learning curve of the encoder."""
+
+ENCODED = _table(
+    pair=pa.int64(),
+    user=pa.int32(),
+    item=pa.int32(),
+    vector=pa.list_(pa.float16()),  # of unit length, in the teacher's space
+    nearest=pa.list_(pa.int32()),  # items not met, the nearest first
+)
+"""One row per encoded pair: the hard negative as the tuned encoder emits it."""
 
 HISTORY = _table(
     epoch=pa.int32(),
@@ -183,6 +225,11 @@ TABLES: dict[str, pa.Schema] = {
     "negatives": NEGATIVES,
     "item_vectors": ITEM_VECTORS,
     "grounded": GROUNDED,
+    "supervision": SUPERVISION,
+    "user_tokens": USER_TOKENS,
+    "item_tokens": ITEM_TOKENS,
+    "tuning": TUNING,
+    "encoded": ENCODED,
     "history": HISTORY,
     "metrics": METRICS,
     "user_metrics": USER_METRICS,

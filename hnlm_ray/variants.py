@@ -320,11 +320,14 @@ class VariantConfig(Section):
     dim: Positive = 64
     sampler: Sampler = Uniform()
     loss: Loss = BPR()
+    item_text: bool = False
+    """Add the text vector of each item, through a trained linear map, to its first-layer embedding."""
     semantic: bool = False
     """Use the language model's hard negatives, beside whatever the sampler gives."""
-    semantic_source: Literal["text", "item"] = "text"
+    semantic_source: Literal["text", "item", "tuned", "retrieved"] = "text"
     """``text``: the text vector of the matched item, aligned by a trained module. ``item``: the CF vector of the
-    matched item itself."""
+    matched item itself. ``tuned``: the vector that the tuned encoder gives to the pair, aligned by a trained module.
+    ``retrieved``: the items nearest to that vector, by their CF vectors."""
     alpha: Fraction = 0.0
     """Share of the semantic vector. Losses over pairs: in the mixed negative (HNLMRec, joint objective). Softmax
     losses: the semantic vector is one more negative, which weighs ``alpha`` times all sampled ones together."""
@@ -355,6 +358,11 @@ class VariantConfig(Section):
         """Whether there is anything to train; baselines in closed form are computed."""
         return self.backbone.name not in CLOSED_FORM
 
+    @property
+    def is_tuned(self) -> bool:
+        """Whether its hard negatives come from a tuned encoder."""
+        return self.semantic and self.semantic_source in ("tuned", "retrieved")
+
     @model_validator(mode="after")
     def _semantic_options(self) -> VariantConfig:
         if not self.semantic and (self.alpha > 0.0 or self.contrastive_weight > 0.0):
@@ -369,6 +377,12 @@ class VariantConfig(Section):
             raise ValueError(f"the sampler {self.sampler.name} goes with the backbones mf and lightgcn")
         if self.sampler.name in _PER_LAYER and self.loss.name not in ("bpr", "hinge"):
             raise ValueError(f"the sampler {self.sampler.name} makes one negative per pair: use the loss bpr or hinge")
+        return self
+
+    @model_validator(mode="after")
+    def _text_is_used(self) -> VariantConfig:
+        if self.item_text and not self.is_trained:
+            raise ValueError(f"the backbone {self.backbone.name} has no item embeddings, so item_text has no effect")
         return self
 
     @model_validator(mode="after")

@@ -12,8 +12,9 @@ from hnlm_ray.errors import StageError, StoreError
 from hnlm_ray.evaluation.blocks import HeldOut, ItemItemRanker, Ranker, VectorRanker
 from hnlm_ray.models.item_item import ItemItem
 from hnlm_ray.store import Artifact
+from hnlm_ray.variants import VariantConfig
 
-__all__ = ["read_held_out", "read_ranker", "read_text_vectors", "read_truth", "read_vectors"]
+__all__ = ["read_held_out", "read_ranker", "read_text_vectors", "read_truth", "read_vectors", "training_vectors"]
 
 _MODEL, _ACTION = "model.safetensors", "delete its folder and train again"
 
@@ -49,6 +50,20 @@ def read_ranker(fit: Artifact, train: Interactions) -> Ranker:
 def read_vectors(fit: Artifact, n_users: int, n_items: int) -> VectorRanker:
     """The vectors of a fit that has some; errors as in :func:`read_ranker`."""
     return _vectors(fit, _tensors(fit), n_users, n_items)
+
+
+def training_vectors(
+    fit: Artifact, variant: VariantConfig, train: Interactions
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Final vectors (U, d) and (I, d) as samplers see them: of unit length where the loss compares cosines.
+
+    Errors as in :func:`read_ranker`.
+    """
+    model = read_vectors(fit, train.n_users, train.n_items)
+    if variant.loss.name in ("bpr", "hinge"):
+        return model.user_vectors, model.item_vectors
+    lengths = np.linalg.norm(model.user_vectors, axis=1, keepdims=True)
+    return model.user_vectors / np.maximum(lengths, 1e-12), model.item_vectors
 
 
 def _tensors(fit: Artifact) -> dict[str, npt.NDArray[Any]]:

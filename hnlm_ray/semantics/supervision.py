@@ -16,10 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnlm_ray import seeds
-from hnlm_ray.config import SupervisionConfig
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import DataError
 from hnlm_ray.evaluation.ranking import ranked_block
+from hnlm_ray.semantics.neighbours import unmet_neighbours
+from hnlm_ray.tune_config import SupervisionConfig
 
 __all__ = [
     "MATCHED_COLUMNS",
@@ -218,21 +219,9 @@ def nearest_unmet(targets: Targets, knowledge: Knowledge) -> npt.NDArray[np.int3
     -1 where there is no target.
     """
     nearest = targets.negatives.copy()
-    open_places = np.flatnonzero((targets.status == OK) & (nearest < 0))
-    users = targets.pairs // knowledge.train.n_items
-    order = open_places[np.argsort(users[open_places], kind="stable")]
-    units = _units(knowledge.items).astype(np.float32)
-    for start in range(0, len(order), _PAIRS_AT_ONCE):
-        places = order[start : start + _PAIRS_AT_ONCE]
-        owners, rows = np.unique(users[places], return_inverse=True)
-        met = [knowledge.train.row(int(owner)) for owner in owners[rows]]
-        seen = Interactions.from_pairs(
-            np.repeat(np.arange(len(places)), [len(items) for items in met]),
-            np.concatenate(met),
-            len(places),
-            knowledge.train.n_items,
-        )
-        nearest[places] = ranked_block(targets.vectors[places], units, seen, 1).items[:, 0]
+    places = np.flatnonzero((targets.status == OK) & (nearest < 0))
+    users = targets.pairs[places] // knowledge.train.n_items
+    nearest[places] = unmet_neighbours(targets.vectors[places], users, knowledge.items, knowledge.train, 1)[:, 0]
     return nearest
 
 

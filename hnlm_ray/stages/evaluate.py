@@ -28,7 +28,7 @@ from hnlm_ray.evaluation.blocks import (
     popularity_ranker,
 )
 from hnlm_ray.evaluation.false_negatives import FREE_OF_MODEL, law_rate, nearest_items, pairs_rate, scored_rate
-from hnlm_ray.evaluation.inputs import read_held_out, read_ranker, read_text_vectors, read_truth, read_vectors
+from hnlm_ray.evaluation.inputs import read_held_out, read_ranker, read_text_vectors, read_truth, training_vectors
 from hnlm_ray.evaluation.metrics import SELECTION_CUTOFF
 from hnlm_ray.evaluation.outcome import metrics_table, strata_table, user_metrics_table
 from hnlm_ray.evaluation.strata import strata
@@ -43,7 +43,7 @@ from hnlm_ray.semantics.supervision import (
 from hnlm_ray.stage import StageContext, StageSummary
 from hnlm_ray.store import Artifact
 from hnlm_ray.tables import FALSE_NEGATIVES
-from hnlm_ray.variants import PopularitySampler, Uniform, VariantConfig
+from hnlm_ray.variants import PopularitySampler, Uniform
 
 if TYPE_CHECKING:
     import ray.data
@@ -307,7 +307,7 @@ def _supervision_rates(
     if teacher is None:
         return []
     fit = context.inputs[f"train.{teacher}.s{config.train.seeds_of(teacher)[0]}"]
-    vectors = _training_vectors(fit, config.train.variants[teacher], train)
+    vectors = training_vectors(fit, config.train.variants[teacher], train)
     knowledge = Knowledge(train, *vectors, read_text_vectors(context.inputs["vectors"], train.n_items))
     answers = matched_items(context.inputs["ground"].read("grounded", MATCHED_COLUMNS), train.keys)
     rows = []
@@ -340,21 +340,10 @@ def _sampler_rates(
             rates.setdefault(str(sampler), [law_rate(truth, train, sampler)])
             continue
         label = str(sampler) if shown.count(str(sampler)) == 1 else f"{sampler}, {name}"
-        users, items = _training_vectors(fit, trained[name], train)
+        users, items = training_vectors(fit, trained[name], train)
         rate = scored_rate(truth, train, sampler, users, items, seed, _best_epoch(fit))
         rates.setdefault(label, []).append(rate)
     return {label: float(np.mean(values)) for label, values in rates.items()}
-
-
-def _training_vectors(
-    fit: Artifact, variant: VariantConfig, train: Interactions
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Final vectors as samplers see them: of unit length where the loss compares cosines."""
-    model = read_vectors(fit, train.n_users, train.n_items)
-    if variant.loss.name in ("bpr", "hinge"):
-        return model.user_vectors, model.item_vectors
-    lengths = np.linalg.norm(model.user_vectors, axis=1, keepdims=True)
-    return model.user_vectors / np.maximum(lengths, 1e-12), model.item_vectors
 
 
 def _best_epoch(fit: Artifact) -> int:

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from hnlm_ray.cluster import connected, require
+from hnlm_ray.cluster import connected
 from hnlm_ray.config import TrainConfig, VariantConfig
-from hnlm_ray.errors import ConfigError, HnlmError, StageError
+from hnlm_ray.errors import ConfigError
 from hnlm_ray.heartbeat import heartbeat
 from hnlm_ray.stage import StageContext, StageSummary
 from hnlm_ray.store import Artifact
 from hnlm_ray.tables import HISTORY
+from hnlm_ray.training.ray_train import STATE, Workers, run_workers
 
 if TYPE_CHECKING:
+    from hnlm_ray.training.inputs import PairSource
     from hnlm_ray.training.loop import TrainingLoop
     from hnlm_ray.training.progress import Progress
 
@@ -29,16 +31,13 @@ MODEL = "model.safetensors"
 """Tensors ``user_vectors`` (users, d) and ``item_vectors`` (items, d), float32, of the best epoch; of a baseline, those
 of :func:`hnlm_ray.models.closed_form.closed_form`."""
 
-_STATE = "_ray_train"
-
 
 @dataclass(frozen=True)
 class _Task:
     """What a worker gets: where to read, not what was read."""
 
     prepare: Artifact
-    ground: Artifact | None
-    vectors: Artifact | None
+    negatives: PairSource
     variant: VariantConfig
     seed: int
     use_gpu: bool
@@ -51,7 +50,7 @@ def run(context: StageContext, *, variant: str, seed: int) -> StageSummary:
     closed form is computed here, without workers.
 
     Args:
-        context: inputs ``prepare`` and, for a semantic variant, ``ground`` and ``vectors``.
+        context: inputs ``prepare`` and, for a semantic variant, ``ground`` and ``vectors``, or ``encode``.
         variant: a key of ``train.variants``.
         seed: of the fit.
 
@@ -69,8 +68,7 @@ def run(context: StageContext, *, variant: str, seed: int) -> StageSummary:
     inputs = context.inputs
     task = _Task(
         prepare=inputs["prepare"],
-        ground=inputs["ground"] if chosen.semantic else None,
-        vectors=inputs["vectors"] if chosen.semantic else None,
+        negatives=PairSource(inputs.get("ground"), inputs.get("vectors"), inputs.get("encode")),
         variant=chosen,
         seed=seed,
         use_gpu=options.accelerator == "gpu",
@@ -81,7 +79,7 @@ def run(context: StageContext, *, variant: str, seed: int) -> StageSummary:
         with heartbeat(look, context.say):
             progress, counts = _train(task, options, context.output)
     _write_history(progress, context.output)
-    context.output.filesystem.delete_dir(f"{context.output.path}/{_STATE}")
+    context.output.filesystem.delete_dir(f"{context.output.path}/{STATE}")
     return StageSummary(
         rows={"history": len(progress.history)},
         counts={
@@ -123,7 +121,7 @@ def _compute(context: StageContext, variant: VariantConfig) -> StageSummary:
 def _progress_line(output: Artifact, what: str, epochs: int) -> str | None:
     from hnlm_ray.training.checkpoint import latest_progress
 
-    progress = latest_progress(output.filesystem, f"{output.path}/{_STATE}")
+    progress = latest_progress(output.filesystem, f"{output.path}/{STATE}")
     if progress is None:
         return None
     return (
@@ -134,48 +132,10 @@ def _progress_line(output: Artifact, what: str, epochs: int) -> str | None:
 
 def _train(task: _Task, options: TrainConfig, output: Artifact) -> tuple[Progress, dict[str, int]]:
     """Run Ray Train to its end and write the model."""
-    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
-
-    needs = {"CPU": 1.0, "GPU": 1.0} if task.use_gpu else {"CPU": 1.0}
-    require({name: amount * options.workers for name, amount in needs.items()}, f"train.workers={options.workers}")
-    trainer = TorchTrainer(
-        _work,
-        train_loop_config={"task": task},
-        torch_config=TorchConfig(backend="nccl" if task.use_gpu else "gloo"),
-        scaling_config=ScalingConfig(num_workers=options.workers, use_gpu=task.use_gpu, resources_per_worker=needs),
-        run_config=RunConfig(
-            # The same name and place let a new driver continue where a lost one stopped.
-            name="fit",
-            storage_path=f"{output.path}/{_STATE}",
-            storage_filesystem=output.filesystem,
-            failure_config=FailureConfig(max_failures=options.max_failures),
-            checkpoint_config=CheckpointConfig(num_to_keep=1),
-        ),
-    )
-    result = _fit_or_explain(trainer, options.max_failures)
+    workers = Workers(options.workers, task.use_gpu, options.max_failures, "train")
+    result = run_workers(_work, task, workers, output)
     with result.checkpoint.as_directory() as folder:
         return _write_model(Path(folder), output), result.return_value
-
-
-def _fit_or_explain(trainer: Any, max_failures: int) -> Any:
-    """``trainer.fit()``, with a sentence where the user can do something about the failure."""
-    from ray.train.v2.api.exceptions import TrainingFailedError
-
-    try:
-        return trainer.fit()
-    except TrainingFailedError as error:
-        causes = list(getattr(error, "worker_failures", {}).values())
-        for cause in causes:
-            reason = getattr(cause, "_original_exception", cause)
-            if isinstance(reason, HnlmError):
-                raise reason from error
-        if not causes:
-            raise
-        raise StageError(
-            f"training failed more than {max_failures} time(s), at last with: {str(causes[0]).strip()}",
-            "run again to continue from the last checkpoint, or raise train.max_failures",
-        ) from error
 
 
 def _work(config: dict[str, Any]) -> dict[str, int]:
@@ -192,7 +152,7 @@ def _work(config: dict[str, Any]) -> dict[str, int]:
     train, valid = read_splits(task.prepare)
     checkpoint = ray.train.get_checkpoint()
     arguments: dict[str, Any] = {
-        "vectors": read_pair_vectors(task.ground, task.vectors, train.n_items),
+        "vectors": read_pair_vectors(task.negatives, task.variant, train.n_items),
         "device": ray.train.torch.get_device() if task.use_gpu else "cpu",
         "on_validation": _report,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -52,6 +52,7 @@ def fit(
     seed: int,
     *,
     vectors: PairVectors | None = None,
+    item_texts: npt.NDArray[np.floating[Any]] | None = None,
     device: str | torch.device = "cpu",
     resume_from: Path | None = None,
     on_validation: Callable[[TrainingLoop], None] | None = None,
@@ -67,6 +68,7 @@ def fit(
         variant: what to train.
         seed: of the fit.
         vectors: hard negatives by pair; needed when the variant is semantic, ignored when it is not.
+        item_texts: (I, D) unit text vectors; needed when ``variant.item_text``, ignored when not.
         device: where the parameters are.
         resume_from: a folder written by :func:`hnlm_ray.training.checkpoint.save`, by any number of workers.
         on_validation: called after each validation, on every worker, for example to write a checkpoint.
@@ -77,9 +79,14 @@ def fit(
         StoreError: ``resume_from`` is damaged or belongs to another fit.
     """
     _check(train, valid, variant, vectors)
+    if variant.item_text and (item_texts is None or len(item_texts) != train.n_items):
+        found = "none" if item_texts is None else len(item_texts)
+        raise DataError(f"item_text needs {train.n_items} text vectors, there are {found}", "run the stage vectors")
     shard = Shard.cut(train, valid, rank(), world_size())
     used_vectors = vectors if variant.semantic else None
-    loop = TrainingLoop(shard, variant, seed, used_vectors, torch.device(device))
+    loop = TrainingLoop(
+        shard, variant, seed, used_vectors, torch.device(device), item_texts if variant.item_text else None
+    )
     if resume_from is not None:
         checkpoint.restore(loop, resume_from)
     while not loop.is_finished:

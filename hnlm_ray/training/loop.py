@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from hnlm_ray.samplers.semantic import PairVectors
@@ -37,13 +40,14 @@ class TrainingLoop:
         seed: int,
         vectors: PairVectors | None,
         device: torch.device,
+        item_texts: npt.NDArray[np.floating[Any]] | None = None,
     ) -> None:
         self._variant = variant
         self._device = device
         self.shard = shard
         own_vectors = vectors.slice_users(shard.first_user, shard.last_user) if vectors is not None else None
         self.stream = BatchStream(shard, own_vectors, seed, variant.batch_size, variant.positives)
-        self.model = RecommenderModel(shard, variant, seed, own_vectors, device)
+        self.model = RecommenderModel(shard, variant, seed, own_vectors, device, item_texts)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=variant.learning_rate, fused=True)
         self.progress = Progress()
         self.best = self.model.final_vectors()

@@ -22,7 +22,7 @@ from hnlm_ray.samplers.build import build_sampler
 from hnlm_ray.samplers.protocol import Negatives, Scene, Setting
 from hnlm_ray.samplers.semantic import PairVectors
 from hnlm_ray.training.batches import Batch
-from hnlm_ray.training.collectives import of_total, rank, replicate, sum_over_workers
+from hnlm_ray.training.collectives import divided, of_total, rank, replicate, sum_over_workers
 from hnlm_ray.training.graph import InteractionGraph
 from hnlm_ray.training.objective import BatchNodes, RankingLoss, alignment_and_uniformity, view_contrast
 from hnlm_ray.training.shard import Shard
@@ -68,10 +68,18 @@ class RecommenderModel(nn.Module):
         sampler: gives negatives.
         ranking_loss: of each pair.
         alignment: of semantic text vectors; None without them. Equal on all workers.
+        text_map: (d, D) parameter, from text vectors of items into their embeddings; None without them. Equal on all
+            workers.
     """
 
     def __init__(
-        self, shard: Shard, variant: VariantConfig, seed: int, vectors: PairVectors | None, device: torch.device
+        self,
+        shard: Shard,
+        variant: VariantConfig,
+        seed: int,
+        vectors: PairVectors | None,
+        device: torch.device,
+        item_texts: npt.NDArray[np.floating[Any]] | None = None,
     ) -> None:
         super().__init__()
         self._variant = variant
@@ -81,6 +89,11 @@ class RecommenderModel(nn.Module):
         size = variant.dim, variant.init_std
         self.users = nn.Parameter(initial_rows(seed, "users", shard.first_user, shard.last_user, *size).to(device))
         self.items = nn.Parameter(initial_rows(seed, "items", 0, train.n_items, *size).to(device))
+        self.text_map: nn.Parameter | None = None
+        if item_texts is not None:
+            self._texts = torch.from_numpy(item_texts.astype(np.float32)).to(device)
+            first = initial_rows(seed, "text_map", 0, variant.dim, item_texts.shape[1], variant.init_std)
+            self.text_map = nn.Parameter(first.to(device))
         self.graph = InteractionGraph(train, shard.first_user, degrees, device)
         self.backbone = build_backbone(variant.backbone, self.graph, variant.dim, seed).to(device)
         self.sampler = build_sampler(variant.sampler, Setting(train, degrees, dim, seed, device))
@@ -134,7 +147,7 @@ class RecommenderModel(nn.Module):
     @torch.no_grad()
     def final_vectors(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Vectors (U_r, d) and (I, d) whose inner products are the scores."""
-        users, items = cast("Backbone", self.backbone).encode(self.users, self.items).final
+        users, items = cast("Backbone", self.backbone).encode(self.users, self._first_items()).final
         if self.ranking_loss.is_cosine:
             # The length of a user's vector changes no order, that of an item's would.
             items = functional.normalize(items)
@@ -143,7 +156,7 @@ class RecommenderModel(nn.Module):
     def _encode(self, draw: Draw) -> Encoding:
         """One pass whose item tables gather their gradients from all workers."""
         encoding = cast("Backbone", self.backbone).encode(
-            self.users, self.items, draw, layers=self.sampler.needs_layers
+            self.users, self._first_items(), draw, layers=self.sampler.needs_layers
         )
         views = encoding.views or ()
         tables = [encoding.final, *encoding.layers, *views]
@@ -151,6 +164,13 @@ class RecommenderModel(nn.Module):
         merged = [(users, items) for (users, _), items in zip(tables, shared, strict=True)]
         final, layers = merged[0], merged[1 : 1 + len(encoding.layers)]
         return Encoding(final, layers, (merged[-2], merged[-1]) if views else None)
+
+    def _first_items(self) -> torch.Tensor:
+        """(I, d) first-layer embeddings of the items, with their texts in them."""
+        if self.text_map is None:
+            return self.items
+        # The gradient that comes back here is that of all workers already.
+        return torch.addmm(self.items, self._texts, divided(self.text_map).T)
 
     def _nodes(self, pairs: _Pairs, encoding: Encoding) -> BatchNodes | None:
         is_direct = isinstance(self._variant.backbone, variants.DirectAU)

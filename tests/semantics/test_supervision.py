@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hnlm_ray.config import SupervisionConfig
+from hnlm_ray.tune_config import SupervisionConfig
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import DataError
 from hnlm_ray.semantics import supervision

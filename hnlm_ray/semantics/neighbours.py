@@ -1,0 +1,44 @@
+"""Items nearest to vectors, among those that a user has not met."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hnlm_ray.data.interactions import Interactions
+from hnlm_ray.evaluation.ranking import ranked_block
+
+__all__ = ["unmet_neighbours"]
+
+_ROWS_AT_ONCE = 1024
+
+
+def unmet_neighbours(
+    vectors: npt.NDArray[np.floating[Any]],
+    users: npt.NDArray[np.integer],
+    items: npt.NDArray[np.floating[Any]],
+    train: Interactions,
+    k: int,
+) -> npt.NDArray[np.int32]:
+    """The ``k`` items nearest to each vector by cosine that its user has not met: (P, k) int32, -1 past the end.
+
+    Args:
+        vectors: (P, d).
+        users: (P,) of the vectors, in any order; users may repeat.
+        items: (I, d).
+        train: what users have met.
+        k: how many.
+    """
+    lengths = np.linalg.norm(items, axis=1, keepdims=True)
+    units = (items / np.maximum(lengths, 1e-12)).astype(np.float32)
+    nearest = np.full((len(vectors), k), -1, np.int32)
+    for start in range(0, len(vectors), _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        met = [train.row(int(user)) for user in users[rows]]
+        counts = [len(own) for own in met]
+        pairs = np.repeat(np.arange(len(met)), counts), np.concatenate(met)
+        seen = Interactions.from_pairs(*pairs, len(met), train.n_items)
+        nearest[rows] = ranked_block(vectors[rows].astype(np.float32), units, seen, k).items
+    return nearest

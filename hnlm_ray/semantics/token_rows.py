@@ -1,0 +1,100 @@
+"""Token ids of many texts as one flat array, and the sequence of a (user, item) pair laid out from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from hnlm_ray.errors import DataError
+
+__all__ = ["Layout", "TokenRows", "lay_out"]
+
+
+@dataclass(frozen=True)
+class TokenRows:
+    """The tokens of text r are ``values[offsets[r]:offsets[r + 1]]``.
+
+    Attributes:
+        values: int32, all tokens.
+        offsets: (R + 1,) int64.
+    """
+
+    values: npt.NDArray[np.int32]
+    offsets: npt.NDArray[np.int64]
+
+    @classmethod
+    def from_table(cls, table: pa.Table, key: str, size: int) -> TokenRows:
+        """From the table ``user_tokens`` or ``item_tokens``.
+
+        Args:
+            table: with the columns ``key`` and ``tokens``.
+            key: ``user`` or ``item``.
+            size: how many users or items there are.
+
+        Raises:
+            DataError: one is missing or stands twice.
+        """
+        table = table.sort_by(key)
+        if not np.array_equal(table[key].to_numpy(), np.arange(size)):
+            raise DataError(f"the table {key}_tokens does not hold one row per {key}", "run the stage tokens again")
+        lists = table["tokens"].combine_chunks()
+        offsets = np.r_[0, np.cumsum(lists.value_lengths().to_numpy(zero_copy_only=False))].astype(np.int64)
+        return cls(lists.flatten().to_numpy().astype(np.int32), offsets)
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """(R,): tokens of each text."""
+        return np.diff(self.offsets)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Sequences of pairs, padded on the right: ``[user vector] user text [item vector] item text``.
+
+    Attributes:
+        ids: (B, L) int64 token ids; 0 where a vector or padding stands.
+        mask: (B, L) bool, False at padding.
+        item_places: (B,) int64, where the item's vector stands; that of the user stands at 0.
+    """
+
+    ids: npt.NDArray[np.int64]
+    mask: npt.NDArray[np.bool_]
+    item_places: npt.NDArray[np.int64]
+
+
+def lay_out(
+    user_tokens: TokenRows,
+    item_tokens: TokenRows,
+    users: npt.NDArray[np.integer],
+    items: npt.NDArray[np.integer],
+    width: int | None = None,
+) -> Layout:
+    """The sequences of some pairs.
+
+    Args:
+        user_tokens: of every user.
+        item_tokens: of every item.
+        users: (B,) of the pairs.
+        items: (B,) of the pairs.
+        width: L; by default that of the longest.
+    """
+    user_lengths, item_lengths = user_tokens.lengths[users], item_tokens.lengths[items]
+    totals = user_lengths + item_lengths + 2
+    width = int(totals.max(initial=2)) if width is None else width
+    ids = np.zeros((len(users), width), np.int64)
+    _place(ids, user_tokens, users, np.ones(len(users), np.int64))
+    _place(ids, item_tokens, items, user_lengths + 2)
+    return Layout(ids, np.arange(width) < totals[:, None], user_lengths + 1)
+
+
+def _place(
+    ids: npt.NDArray[np.int64], tokens: TokenRows, texts: npt.NDArray[np.integer], starts: npt.NDArray[np.int64]
+) -> None:
+    """Write text ``texts[b]`` into row b from the column ``starts[b]`` on."""
+    lengths = tokens.lengths[texts]
+    rows = np.repeat(np.arange(len(texts)), lengths)
+    inside = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    ids[rows, np.repeat(starts, lengths) + inside] = tokens.values[np.repeat(tokens.offsets[texts], lengths) + inside]

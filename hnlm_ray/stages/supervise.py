@@ -1,0 +1,52 @@
+"""The hard negative that the language model is tuned to emit, for every train pair."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from hnlm_ray.evaluation.inputs import read_held_out, read_text_vectors, training_vectors
+from hnlm_ray.semantics.supervision import MATCHED_COLUMNS, OK, Knowledge, choose_targets, matched_items
+from hnlm_ray.stage import StageContext, StageSummary
+
+__all__ = ["run"]
+
+
+def run(context: StageContext, *, teacher: str) -> StageSummary:
+    """Write ``supervision``: one row per train pair, whatever was found for it.
+
+    Args:
+        context: with the inputs ``prepare``, ``vectors``, the teacher's fit and, for the strategy ``answer``,
+            ``ground``.
+        teacher: the name of the stage that fitted the teacher.
+
+    Raises:
+        StoreError: the teacher's vectors are missing, or belong to other users and items.
+        DataError: the strategy needs answers that nobody has written.
+    """
+    inputs, options = context.inputs, context.config.tune.supervision
+    train = read_held_out(inputs["prepare"])["valid"].seen
+    variant = context.config.train.variants[teacher.split(".", 1)[1].rpartition(".s")[0]]
+    users, items = training_vectors(inputs[teacher], variant, train)
+    knowledge = Knowledge(train, users, items, read_text_vectors(inputs["vectors"], train.n_items))
+    answers = None
+    if options.strategy == "answer":
+        answers = matched_items(inputs["ground"].read("grounded", MATCHED_COLUMNS), train.keys)
+    context.say(f"supervision: {len(train):,} pairs, {options.strategy}, teacher {teacher}")
+    targets = choose_targets(train.keys, knowledge, options, context.config.seed, answers)
+    found = targets.status == OK
+    counts = np.where(found, targets.vectors.shape[1], 0)
+    vectors = pa.ListArray.from_arrays(
+        np.r_[0, np.cumsum(counts)].astype(np.int32), pa.array(targets.vectors[found].astype(np.float16).ravel())
+    )
+    columns = {
+        "pair": targets.pairs,
+        "user": train.users,
+        "item": train.items,
+        "status": targets.status.tolist(),
+        "negative": pa.array(targets.negatives, mask=targets.negatives < 0),
+        "vector": vectors,
+    }
+    context.output.write("supervision", pa.table(columns))
+    names, numbers = np.unique(targets.status, return_counts=True)
+    return StageSummary({"supervision": len(found)}, dict(zip(names.tolist(), numbers.tolist(), strict=True)))
