@@ -79,7 +79,9 @@ def main() -> None:
         targets = choose_targets(train.keys, knowledge, SupervisionConfig.model_validate(choice), 0, answers)
         found = targets.negatives >= 0
         users, items = train.users[found], targets.negatives[found]
-        pairs = PairVectors(targets.pairs[found], items, texts, train.n_items, np.arange(train.n_items, dtype=np.int32))
+        pairs = PairVectors(
+            targets.pairs[found], items, texts, train.n_items, np.arange(train.n_items, dtype=np.int32)[:, None]
+        )
         for alpha in chosen.alphas:
             semantic = {"semantic": True, "semantic_source": "item", "alpha": alpha, "contrastive_weight": 0.0}
             variant = VariantConfig.model_validate(options.model_dump() | semantic)

@@ -78,13 +78,12 @@ def tune(
     'search.space={"train.variants.*.learning_rate": {log_uniform: [1e-4, 1e-1]}}'[/]
     """
     from hnlm_ray import console
-    from hnlm_ray.pipeline import LLM_STAGES, plan
+    from hnlm_ray.pipeline import plan
 
     extra = [] if trials is None else [f"search.trials={trials}"]
     options = load_config(config, [*(overrides or []), *extra])
     planned = plan(options, search=True)
-    reads = planned["search"].inputs
-    _run(options, ("prepare", *(LLM_STAGES if "ground" in reads else ()), "search"), search=True)
+    _run(options, (*planned.before("search"), "search"), search=True)
     found = planned["search"].artifact
     console.print_search(found)
     if to is not None:

@@ -27,6 +27,10 @@ _LLM_RESULT = {
     "chat_template_kwargs",
 }  # fmt: skip
 _EMBED_RESULT = {"engine", "model", "pooling", "dtype", "max_model_len", "engine_kwargs"}
+_TUNE_PLACE = {
+    "teacher", "supervision", "texts", "max_user_tokens", "max_item_tokens",  # in the inputs already
+    "workers", "accelerator", "accumulation", "zero", "max_failures",
+}  # fmt: skip
 _HEAD_BYTES = 1 << 16
 
 
@@ -51,6 +55,21 @@ def identity(config: Config, kind: str, name: str) -> dict[str, Any]:
         "negatives": lambda c: _language_model(c.llm, "negative", c.negatives),
         "vectors": lambda c: _embedding(c.embed),
         "ground": lambda c: {**_embedding(c.embed), "ground": c.ground.model_dump(mode="json")},
+        "supervise": lambda c: {"supervision": c.tune.supervision.model_dump(mode="json")},
+        "tokens": lambda c: {
+            "weights": _weights(assets.resolve(c.tune.model)),
+            "texts": c.tune.model_dump(mode="json", include={"texts", "max_user_tokens", "max_item_tokens"}),
+            "max_history": c.profiles.max_history,
+        },
+        "tune": lambda c: {
+            "weights": _weights(assets.resolve(c.tune.model)),
+            "start": None if c.tune.start is None else _weights(c.tune.start),
+            "options": c.tune.model_dump(mode="json", exclude=_TUNE_PLACE),
+        },
+        "encode": lambda c: {
+            "options": c.encode.model_dump(mode="json", include={"pairs", "nearest", "dtype", "engine_kwargs"}),
+            "pairs": _pairs(c) if c.encode.pairs == "chosen" else {},
+        },
         "evaluate": lambda c: {
             "cutoffs": c.evaluate.cutoffs,
             "trec": c.evaluate.trec,
@@ -73,8 +92,11 @@ def _language_model(llm: LLMConfig, task: Task, options: BaseModel) -> dict[str,
 
 def _scope(config: Config) -> dict[str, Any]:
     """The choice of pairs, where it decides who gets a profile."""
-    if config.profiles.scope == "all":
-        return {}
+    return {} if config.profiles.scope == "all" else _pairs(config)
+
+
+def _pairs(config: Config) -> dict[str, Any]:
+    """The choice of pairs."""
     choice = config.negatives.model_dump(mode="json", include={"policy", config.negatives.policy})
     return {"pairs": choice, "seed": config.seed}
 

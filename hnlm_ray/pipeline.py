@@ -18,16 +18,18 @@ from hnlm_ray.search import searched
 from hnlm_ray.stage import StageContext, StageSummary, silent
 from hnlm_ray.store import Artifact, RunStore, fingerprint
 
-__all__ = ["LLM_STAGES", "STAGES", "PlannedStage", "Progress", "Run", "execute", "plan"]
+__all__ = ["LLM_STAGES", "STAGES", "TUNING_STAGES", "PlannedStage", "Progress", "Run", "Wanted", "execute", "plan"]
 
 LLM_STAGES = ("item_profiles", "user_profiles", "vectors", "negatives", "ground")
-STAGES = ("prepare", *LLM_STAGES, "train", "evaluate", "report", "bundle")
-"""Every stage, in order. ``train`` stands for one fit per variant and seed."""
+TUNING_STAGES = ("supervise", "tokens", "tune", "encode")
+STAGES = ("prepare", *LLM_STAGES, "train", *TUNING_STAGES, "evaluate", "report", "bundle")
+"""Every stage, in order. ``train`` stands for one fit per variant and seed; variants that use the tuned encoder are
+fitted after it."""
 
-_VERSIONS = {**dict.fromkeys((*STAGES, "search"), 1), "train": 2, "evaluate": 3, "report": 2}
+_VERSIONS = {**dict.fromkeys((*STAGES, "search"), 1), "train": 3, "evaluate": 4, "report": 2}
 """Raised when the code of a stage changes what it writes, so that old results are not reused."""
 
-_RESUMES = frozenset({"item_profiles", "user_profiles", "negatives", "vectors", "ground", "search", "train"})
+_RESUMES = frozenset({*LLM_STAGES, "search", "train", "tune", "encode"})
 """Stages that go on from what an interrupted run left; the others start from an empty folder."""
 
 
@@ -69,6 +71,14 @@ class Run:
 
     def __getitem__(self, name: str) -> PlannedStage:
         return next(stage for stage in self.stages if stage.name == name)
+
+    def before(self, name: str) -> tuple[str, ...]:
+        """The stages that a stage reads, and those that these read, in order."""
+        needed: set[str] = {name}
+        for stage in reversed(self.stages):
+            if stage.name in needed:
+                needed.update(stage.inputs)
+        return tuple(stage.name for stage in self.stages if stage.name in needed - {name})
 
     def artifacts(self) -> dict[str, Artifact]:
         """The artefacts by stage name."""
@@ -113,13 +123,13 @@ def execute(config: Config, run: Run, only: Sequence[str] = (), progress: Progre
     Args:
         config: the configuration that ``run`` was planned from.
         run: from :func:`plan`.
-        only: kinds of stages to run; empty for all. What these read must be complete.
+        only: kinds or names of stages to run; empty for all. What these read must be complete.
         progress: who listens.
 
     Raises:
         HnlmError: with the sentence that a user needs; nothing half-written is left that a later run would trust.
     """
-    unknown = sorted(set(only) - {*STAGES, *(stage.kind for stage in run.stages)})
+    unknown = sorted(set(only) - {*STAGES, *(name for stage in run.stages for name in (stage.kind, stage.name))})
     if unknown:
         raise ConfigError(f"there is no stage {', '.join(unknown)}", f"choose from {', '.join(STAGES)}")
     progress = progress or Progress()
@@ -127,7 +137,7 @@ def execute(config: Config, run: Run, only: Sequence[str] = (), progress: Progre
     with run.store.lock():
         run.store.write_text("run.json", _record(config, run))
         for stage in run.stages:
-            if only and stage.kind not in only:
+            if only and not {stage.kind, stage.name} & set(only):
                 continue
             if stage.artifact.is_complete:
                 progress.skipped(stage)
@@ -186,38 +196,105 @@ def _user_error(error: BaseException, stage: PlannedStage) -> HnlmError | None:
     return None
 
 
-def _graph(
-    config: Config,
-) -> Iterator[tuple[str, str, tuple[str, ...], Callable[[StageContext], StageSummary]]]:
-    """Name, kind, inputs and function of every stage, inputs first."""
-    semantic = any(variant.semantic for variant in config.train.variants.values())
+@dataclass(frozen=True)
+class Wanted:
+    """Which parts of the language model's work the variants ask for.
+
+    Attributes:
+        profiles: written profiles.
+        vectors: text vectors of items.
+        answers: written negatives, matched to the catalogue.
+        tuning: a tuned encoder's vectors.
+    """
+
+    profiles: bool
+    vectors: bool
+    answers: bool
+    tuning: bool
+
+    @classmethod
+    def by(cls, config: Config) -> Wanted:
+        """Of a configuration."""
+        variants, tune = config.train.variants.values(), config.tune
+        tuning = any(variant.is_tuned for variant in variants)
+        answers = any(variant.semantic and not variant.is_tuned for variant in variants)
+        answers = answers or (tuning and tune.supervision.strategy == "answer")
+        profiles = answers or (tuning and tune.texts == "profiles")
+        return cls(profiles, answers or tuning or any(variant.item_text for variant in variants), answers, tuning)
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages before training that these parts need."""
+        parts = {"item_profiles": self.profiles, "user_profiles": self.profiles, "vectors": self.vectors}
+        parts |= {"negatives": self.answers, "ground": self.answers}
+        return tuple(name for name, is_wanted in parts.items() if is_wanted)
+
+
+_Node = tuple[str, str, tuple[str, ...], Callable[[StageContext], StageSummary]]
+"""Name, kind, inputs and function of a stage."""
+
+_LLM_READS = {
+    "item_profiles": ("prepare",),
+    "user_profiles": ("prepare", "item_profiles"),
+    "vectors": ("prepare",),
+    "negatives": ("prepare", "item_profiles", "user_profiles"),
+    "ground": ("prepare", "vectors", "negatives"),
+}
+
+
+def _graph(config: Config) -> Iterator[_Node]:
+    """Every stage, inputs first."""
+    wanted, variants = Wanted.by(config), config.train.variants
     yield "prepare", "prepare", (), _stage("prepare")
-    if semantic:
-        yield "item_profiles", "item_profiles", ("prepare",), _stage("item_profiles")
-        yield "user_profiles", "user_profiles", ("prepare", "item_profiles"), _stage("user_profiles")
-        yield "vectors", "vectors", ("prepare",), _stage("vectors")
-        read = ("prepare", "item_profiles", "user_profiles")
-        yield "negatives", "negatives", read, _stage("negatives")
-        yield "ground", "ground", ("prepare", "vectors", "negatives"), _stage("ground")
-    fits = []
-    for variant, options in config.train.variants.items():
-        for seed in config.train.seeds_of(variant):
-            name = f"train.{variant}.s{seed}"
-            reads = ("prepare", "vectors", "ground") if options.semantic else ("prepare",)
-            fits.append(name)
-            yield name, "train", reads, _stage("train", variant=variant, seed=seed)
-    written = LLM_STAGES if semantic else ()
-    judged = ("prepare", *(name for name in written if name in ("vectors", "ground")), *fits)
+    for name in wanted.stages:
+        yield name, name, _LLM_READS[name], _stage(name)
+    yield from _fits(config, [name for name, variant in variants.items() if not variant.is_tuned])
+    if wanted.tuning:
+        yield from _tuning(config)
+    yield from _fits(config, [name for name, variant in variants.items() if variant.is_tuned])
+    fits = [f"train.{variant}.s{seed}" for variant in variants for seed in config.train.seeds_of(variant)]
+    told = (*wanted.stages, *(TUNING_STAGES if wanted.tuning else ()))
+    judged = ("prepare", *(name for name in told if name in ("vectors", "ground", "encode")), *fits)
     yield "evaluate", "evaluate", judged, _stage("evaluate")
-    yield "report", "report", ("prepare", *written, *fits, "evaluate"), _stage("report")
+    yield "report", "report", ("prepare", *told, *fits, "evaluate"), _stage("report")
     served = [name for name in fits if name.startswith(f"train.{config.serve.variant}.s")]
     yield "bundle", "bundle", ("prepare", *served, "evaluate"), _stage("bundle")
 
 
-def _search(config: Config) -> Iterator[tuple[str, str, tuple[str, ...], Callable[[StageContext], StageSummary]]]:
+def _fits(config: Config, variants: Sequence[str]) -> Iterator[_Node]:
+    for variant in variants:
+        reads = ("prepare", *_semantic_inputs(config, [variant]))
+        for seed in config.train.seeds_of(variant):
+            yield f"train.{variant}.s{seed}", "train", reads, _stage("train", variant=variant, seed=seed)
+
+
+def _semantic_inputs(config: Config, names: Sequence[str]) -> tuple[str, ...]:
+    """What some variants read beside ``prepare``."""
+    chosen = [config.train.variants[name] for name in names]
+    answers = any(variant.semantic and not variant.is_tuned for variant in chosen)
+    needs = {
+        "vectors": answers or any(variant.item_text for variant in chosen),
+        "ground": answers,
+        "encode": any(variant.is_tuned for variant in chosen),
+    }
+    return tuple(name for name, is_needed in needs.items() if is_needed)
+
+
+def _tuning(config: Config) -> Iterator[_Node]:
+    teacher = config.tune.teacher_of(config.train.variants)
+    assert teacher is not None
+    fit = config.train.first_fit(teacher)
+    answers = ("ground",) if config.tune.supervision.strategy == "answer" else ()
+    yield "supervise", "supervise", ("prepare", "vectors", *answers, fit), _stage("supervise", teacher=teacher)
+    profiles = ("item_profiles", "user_profiles") if config.tune.texts == "profiles" else ()
+    yield "tokens", "tokens", ("prepare", *profiles), _stage("tokens")
+    yield "tune", "tune", ("prepare", "supervise", "tokens", fit), _stage("tune", teacher=teacher)
+    yield "encode", "encode", ("prepare", "tokens", "tune", fit), _stage("encode", teacher=teacher)
+
+
+def _search(config: Config) -> Iterator[_Node]:
     names = searched(config.search, config.train.variants)
-    semantic = any(config.train.variants[name].semantic for name in names)
-    yield "search", "search", ("prepare", "vectors", "ground") if semantic else ("prepare",), _stage("search")
+    yield "search", "search", ("prepare", *_semantic_inputs(config, names)), _stage("search")
 
 
 def _stage(module: str, **arguments: Any) -> Callable[[StageContext], StageSummary]:

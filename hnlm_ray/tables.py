@@ -200,7 +200,12 @@ STRATA = _table(
 )
 """Test figures at the selection cut-off of users by activity, and of held-out items by popularity."""
 
-FALSE_NEGATIVES = _table(sampler=pa.string(), rate=pa.float64(), pairs=pa.int64())
+FALSE_NEGATIVES = _table(
+    sampler=pa.string(),
+    rate=pa.float64(),
+    pairs=pa.int64(),
+    hardness=pa.float64(),  # mean score of the negatives by the teacher of tune; null where none is known
+)
 """Generated worlds only: the expected share of a sampler's negatives that the user would like."""
 
 SEARCH_TRIALS = _table(

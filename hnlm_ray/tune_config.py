@@ -44,7 +44,7 @@ class LoraOptions(Section):
 
     rank: int = Field(default=8, ge=0)
     """0: the body stays as it is, and only the projections around it are fitted."""
-    alpha: float = Field(default=16.0, gt=0.0)
+    alpha: Positive = 16
     """The adapter counts ``alpha / rank`` times."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Above 0, runs with different numbers of workers draw differently."""

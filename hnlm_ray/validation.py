@@ -31,11 +31,17 @@ def _data(config: Config) -> list[str]:
 
 
 def _language_model(config: Config) -> list[str]:
-    from hnlm_ray.llm.checks import check
+    from hnlm_ray import assets
+    from hnlm_ray.llm.checks import check, check_folder
+    from hnlm_ray.pipeline import Wanted
 
-    if not any(variant.semantic for variant in config.train.variants.values()):
-        return []
-    return check(config.llm, config.embed)
+    wanted = Wanted.by(config)
+    found = check(config.llm if wanted.profiles else None, config.embed if wanted.vectors else None)
+    if wanted.tuning:
+        found += [f"tune.model: {problem}" for problem in check_folder(assets.resolve(config.tune.model))]
+        if config.tune.start is not None and not (Path(config.tune.start) / "encoder.json").is_file():
+            found.append(f"tune.start: {config.tune.start} holds no encoder.json; give the folder of a tuned encoder.")
+    return found
 
 
 def _resources(config: Config) -> Iterator[str]:
@@ -46,6 +52,8 @@ def _resources(config: Config) -> Iterator[str]:
         # An engine replica, and three slots for reading, writing and the filter of a resumed run.
         ("llm.replicas", 3, lambda c: c.llm.replicas * c.llm.tensor_parallel if c.llm.engine == "vllm" else 0),
         ("train.workers", 1, lambda c: c.train.workers),
+        ("tune.workers", 1, lambda c: c.tune.workers),
+        ("encode.replicas", 3, lambda c: c.encode.replicas),
         ("serve.replicas", 1, lambda c: c.serve.replicas),
     )
     for option, spare, needed in rules:

@@ -328,9 +328,18 @@ class VariantConfig(Section):
     """``text``: the text vector of the matched item, aligned by a trained module. ``item``: the CF vector of the
     matched item itself. ``tuned``: the vector that the tuned encoder gives to the pair, aligned by a trained module.
     ``retrieved``: the items nearest to that vector, by their CF vectors."""
+    semantic_use: Literal["mix", "candidates"] = "mix"
+    """``mix``: as ``alpha`` says. ``candidates``: the items join those of the sampler ``dns`` or ``mixgcf``, which
+    chooses; for the sources ``item`` and ``retrieved``."""
+    semantic_control: Literal["none", "shuffled", "random"] = "none"
+    """What to compare with: ``shuffled``, the vectors of other pairs; ``random``, vectors that say nothing."""
+    alignment: Literal["trained", "frozen"] = "trained"
+    """``frozen``: the module that aligns vectors stays as it starts; to compare with."""
     alpha: Fraction = 0.0
     """Share of the semantic vector. Losses over pairs: in the mixed negative (HNLMRec, joint objective). Softmax
     losses: the semantic vector is one more negative, which weighs ``alpha`` times all sampled ones together."""
+    alpha_mode: Literal["fixed", "rising", "learned"] = "fixed"
+    """``rising``: from 0 to ``alpha`` over the first half of the epochs. ``learned``: trained, and starts there."""
     contrastive_weight: Weight = 0.0
     contrastive_temperature: Temperature = 0.2
     epochs: Positive = 100
@@ -367,6 +376,22 @@ class VariantConfig(Section):
     def _semantic_options(self) -> VariantConfig:
         if not self.semantic and (self.alpha > 0.0 or self.contrastive_weight > 0.0):
             raise ValueError("alpha and contrastive_weight have no effect without semantic: true")
+        if not self.semantic and (self.semantic_use, self.semantic_control) != ("mix", "none"):
+            raise ValueError("semantic_use and semantic_control have no effect without semantic: true")
+        if self.alpha_mode == "learned" and not 0.0 < self.alpha < 1.0:
+            raise ValueError(f"a learned alpha must start between 0 and 1, alpha is {self.alpha:g}")
+        return self
+
+    @model_validator(mode="after")
+    def _candidates_are_items(self) -> VariantConfig:
+        if self.semantic_use == "mix":
+            return self
+        if self.semantic_source not in ("item", "retrieved"):
+            raise ValueError("semantic_use: candidates needs items: set semantic_source: item or retrieved")
+        if self.sampler.name not in ("dns", "mixgcf"):
+            raise ValueError(f"the sampler {self.sampler.name} takes no candidates: use dns or mixgcf")
+        if self.alpha > 0.0:
+            raise ValueError("alpha has no effect with semantic_use: candidates")
         return self
 
     @model_validator(mode="after")

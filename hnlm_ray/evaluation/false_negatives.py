@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FREE_OF_MODEL",
+    "dns_at_hardness",
     "drawn_rate",
     "hardest_of_rate",
     "law_rate",
@@ -145,6 +146,46 @@ def hardest_of_rate(
     chance = np.diff(below, axis=1)[row]
     rates = (chance * np.take_along_axis(truth, order, axis=1)).sum(axis=1)
     return _mean(rates, seen * (unseen > 0))
+
+
+def dns_at_hardness(
+    truth: Truth, train: Interactions, user_vectors: Floats, item_vectors: Floats, hardness: float
+) -> tuple[float, float]:
+    """How many candidates make DNS as hard as given, and its rate there, between whole numbers on a straight line.
+
+    Args:
+        truth: as in :func:`weighted_rate`.
+        train: as in :func:`weighted_rate`.
+        user_vectors: (n_users, d) of the model that scores.
+        item_vectors: (n_items, d).
+        hardness: mean score of the negatives.
+
+    Returns:
+        Candidates and rate; those of the nearest end where DNS is never so easy or never so hard.
+    """
+    scores = user_vectors @ item_vectors.T
+
+    def point(candidates: int) -> tuple[float, float]:
+        vectors = user_vectors, item_vectors
+        return tuple(hardest_of_rate(matrix, train, *vectors, candidates) for matrix in (scores, truth))  # type: ignore[return-value]
+
+    low, high = 1, 2
+    (easy, low_rate), (hard, high_rate) = point(low), point(high)
+    if hardness <= easy:
+        return 1.0, low_rate
+    while hard < hardness and high < train.n_items:
+        low, easy, low_rate = high, hard, high_rate
+        high *= 2
+        hard, high_rate = point(high)
+    while high - low > 1:
+        middle = (low + high) // 2
+        found, rate = point(middle)
+        if found < hardness:
+            low, easy, low_rate = middle, found, rate
+        else:
+            high, hard, high_rate = middle, found, rate
+    share = min(1.0, (hardness - easy) / max(hard - easy, 1e-12))
+    return low + share * (high - low), low_rate + share * (high_rate - low_rate)
 
 
 def drawn_rate(

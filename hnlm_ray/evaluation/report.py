@@ -167,9 +167,9 @@ class StrataFigures:
 
 @dataclass(frozen=True)
 class FalseNegatives:
-    """Rates on a generated world: sampler, rate and number of pairs."""
+    """Rates on a generated world: sampler, rate, number of pairs, and mean score of the teacher where it is known."""
 
-    rows: Sequence[tuple[str, float, int]]
+    rows: Sequence[tuple[str, float, int, float | None]]
 
     def figure(self) -> str:
         """An ``<svg>`` element."""

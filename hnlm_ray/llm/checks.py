@@ -17,20 +17,24 @@ _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 _TIMEOUT_S = 5.0
 
 
-def check(llm: LLMConfig, embed: EmbedConfig) -> list[str]:
+def check(llm: LLMConfig | None, embed: EmbedConfig | None) -> list[str]:
     """Every problem found, one sentence each; none where the engines can be expected to start.
 
     A name that is no local folder is taken for one of the Hugging Face hub and not looked up.
+
+    Args:
+        llm: the language model, or None where it writes nothing.
+        embed: the text encoder, or None where no text vector is made.
     """
     problems: list[str] = []
-    if llm.engine == "vllm":
+    if llm is not None and llm.engine == "vllm":
         folder = assets.resolve(llm.model)
         problems += [f"llm.model: {problem}" for problem in check_folder(folder)]
         if not problems and Path(folder).is_dir() and load_tokenizer(folder).chat_template is None:
             problems.append(f"llm.model: {folder} has no chat template; use an instruction-tuned model.")
-    elif llm.engine == "http":
+    elif llm is not None and llm.engine == "http":
         problems += _check_endpoint(llm)
-    if embed.engine == "vllm":
+    if embed is not None and embed.engine == "vllm":
         problems += [f"embed.model: {problem}" for problem in check_folder(assets.resolve(embed.model, "embed"))]
     return problems
 

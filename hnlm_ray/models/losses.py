@@ -96,7 +96,7 @@ def half_squares(*rows: torch.Tensor) -> torch.Tensor:
 
 
 def mix_scores(
-    scores: torch.Tensor, lengths: torch.Tensor, user: torch.Tensor, hard: torch.Tensor, alpha: float
+    scores: torch.Tensor, lengths: torch.Tensor, user: torch.Tensor, hard: torch.Tensor, alpha: float | torch.Tensor
 ) -> torch.Tensor:
     """Scores of negatives mixed as ``alpha * e_hard + (1 - alpha) * e_j``, ``e_hard`` brought to the length of ``e_j``.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hnlm_ray import seeds, variants
 from hnlm_ray.samplers.candidates import UnmetItems
 from hnlm_ray.samplers.hashing import random_below
-from hnlm_ray.samplers.protocol import Negatives, Scene, Setting, candidate_scores, chosen_items
+from hnlm_ray.samplers.protocol import Negatives, Scene, Setting, candidate_scores, chosen_items, with_extra
 
 __all__ = ["DNSSampler"]
 
@@ -25,6 +25,7 @@ class DNSSampler:
     def __call__(self, scene: Scene) -> Negatives:
         """See :class:`hnlm_ray.samplers.protocol.NegativeSampler`."""
         drawn = self._items.draw(scene.users, scene.places, scene.epoch, self._options.candidates)
+        drawn = with_extra(scene, drawn)
         scores = candidate_scores(scene, drawn)
         if self._options.top == 1:
             best = scores.argmax(dim=1, keepdim=True)

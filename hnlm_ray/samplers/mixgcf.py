@@ -14,7 +14,7 @@ from hnlm_ray import seeds, variants
 from hnlm_ray.models.rows import inner_products, rows_of
 from hnlm_ray.samplers.candidates import UnmetItems
 from hnlm_ray.samplers.hashing import random_below
-from hnlm_ray.samplers.protocol import Negatives, Scene, Setting
+from hnlm_ray.samplers.protocol import Negatives, Scene, Setting, with_extra
 
 __all__ = ["MixGCFSampler"]
 
@@ -37,6 +37,7 @@ class MixGCFSampler:
     def __call__(self, scene: Scene) -> Negatives:
         """See :class:`hnlm_ray.samplers.protocol.NegativeSampler`."""
         drawn = self._items.draw(scene.users, scene.places, scene.epoch, self._options.candidates)
+        drawn = with_extra(scene, drawn)
         n_layers = len(scene.table_layers)
         mixed, chosen = [], []
         for layer, table in enumerate(scene.table_layers):

@@ -15,7 +15,7 @@ from hnlm_ray.models.rows import inner_products, rows_of
 if TYPE_CHECKING:
     from hnlm_ray.data.interactions import Interactions
 
-__all__ = ["NegativeSampler", "Negatives", "Scene", "Setting", "candidate_scores", "chosen_items"]
+__all__ = ["NegativeSampler", "Negatives", "Scene", "Setting", "candidate_scores", "chosen_items", "with_extra"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class Scene:
         table_layers: (I, d) per layer, or none.
         batch_items: (G,) int64, the positives of the whole batch over all workers; only for samplers that need them.
         positions: (B,) int64, where the worker's pairs stand in ``batch_items``.
+        extra: (B, E) int64, more candidates for samplers that choose among some, -1 for none; never a met item.
     """
 
     users: torch.Tensor
@@ -70,6 +71,7 @@ class Scene:
     table_layers: Sequence[torch.Tensor] = ()
     batch_items: torch.Tensor | None = None
     positions: torch.Tensor | None = None
+    extra: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,13 @@ class NegativeSampler(Protocol):
 def chosen_items(scene: Scene, chosen: torch.Tensor) -> Negatives:
     """Negatives that are items as they are: (B, K) int64 numbers, all of the same weight."""
     return Negatives(vectors=rows_of(scene.table, chosen), items=chosen)
+
+
+def with_extra(scene: Scene, drawn: torch.Tensor) -> torch.Tensor:
+    """Candidates (B, N) and the extra ones of the scene; where there is none, the first candidate stands twice."""
+    if scene.extra is None:
+        return drawn
+    return torch.cat([drawn, torch.where(scene.extra >= 0, scene.extra, drawn[:, :1])], dim=1)
 
 
 @torch.no_grad()

@@ -7,14 +7,19 @@ says -1 and the training loop leaves such a pair to the plain sampler.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hnlm_ray import seeds
 from hnlm_ray.errors import DataError
 from hnlm_ray.tables import pair_id
+
+if TYPE_CHECKING:
+    from hnlm_ray.data.interactions import Interactions
 
 __all__ = ["PairVectors"]
 
@@ -28,7 +33,8 @@ class PairVectors:
         rows: (P,) int32, the row of ``vectors`` that belongs to the pair.
         vectors: (V, D) float16 or float32.
         n_items: size of the catalogue, which the pair numbers depend on.
-        items: (V,) int32, the item that each vector stands for; None when vectors stand for no item.
+        items: (V, M) int32, the items that each vector stands for, the nearest first, -1 past the end; None when
+            vectors stand for no item. None of them is an item that the user of a pair has met.
     """
 
     pairs: npt.NDArray[np.int64]
@@ -78,7 +84,52 @@ class PairVectors:
                 f"table item_vectors has no vector of item {negatives[rows < 0][0]}, which table grounded names",
                 "run the stages vectors and ground on the same catalogue",
             )
-        return cls(pairs[order], rows[order], _matrix(item_vectors), n_items, items.astype(np.int32))
+        return cls(pairs[order], rows[order], _matrix(item_vectors, "item_vectors"), n_items, items[:, None])
+
+    @classmethod
+    def from_encoded(cls, encoded: pa.Table, n_items: int) -> PairVectors:
+        """Give each pair the vector that the tuned encoder emits for it, and the items nearest to that.
+
+        Args:
+            encoded: table ``encoded``.
+            n_items: size of the catalogue.
+
+        Raises:
+            DataError: vectors differ in length, or a pair stands twice.
+        """
+        rows = encoded.sort_by("pair")
+        nearest = rows["nearest"].combine_chunks().flatten().to_numpy().reshape(len(rows), -1)
+        places = np.arange(len(rows), dtype=np.int32)
+        return cls(rows["pair"].to_numpy(), places, _matrix(rows, "encoded"), n_items, nearest)
+
+    def shuffled(self, train: Interactions, seed: int) -> PairVectors:
+        """A control: the same vectors, dealt out to other pairs; an item that the new user has met is left out."""
+        rows = seeds.generator(seed, "control", "shuffled").permutation(self.rows)
+        if self.items is None:
+            return PairVectors(self.pairs, rows, self.vectors, self.n_items)
+        items = self.items[rows]
+        users = np.repeat((self.pairs // self.n_items)[:, None], items.shape[1], axis=1)
+        met = train.contains(users.ravel(), np.maximum(items, 0).ravel()).reshape(items.shape)
+        return self._dealt(self.vectors[rows], np.where(met, np.int32(-1), items))
+
+    def random(self, train: Interactions, seed: int) -> PairVectors:
+        """A control: vectors of the same lengths in random directions, and random items that the user has not met."""
+        generator = seeds.generator(seed, "control", "random")
+        noise = generator.normal(size=(len(self.pairs), self.dim)).astype(np.float32)
+        noise *= (np.linalg.norm(self.vectors[self.rows], axis=1) / np.linalg.norm(noise, axis=1))[:, None]
+        if self.items is None:
+            return PairVectors(self.pairs, np.arange(len(noise), dtype=np.int32), noise, self.n_items)
+        items = generator.integers(self.n_items, size=(len(self.pairs), self.items.shape[1])).astype(np.int32)
+        users = np.repeat((self.pairs // self.n_items)[:, None], items.shape[1], axis=1)
+        met = train.contains(users.ravel(), items.ravel()).reshape(items.shape)
+        return self._dealt(noise, np.where(met, np.int32(-1), items))
+
+    def _dealt(self, vectors: npt.NDArray[np.floating], items: npt.NDArray[np.int32]) -> PairVectors:
+        """A vector and items for each pair; pairs that are left without an item are left out."""
+        ordered = np.take_along_axis(items, np.argsort(items < 0, axis=1, kind="stable"), axis=1)
+        kept = np.flatnonzero(ordered[:, 0] >= 0)
+        places = np.arange(len(kept), dtype=np.int32)
+        return PairVectors(self.pairs[kept], places, vectors[kept], self.n_items, ordered[kept])
 
     @property
     def dim(self) -> int:
@@ -100,14 +151,14 @@ class PairVectors:
         return PairVectors(self.pairs[start:stop], rows.astype(np.int32), self.vectors[used], self.n_items, items)
 
 
-def _matrix(item_vectors: pa.Table) -> npt.NDArray[np.float16]:
+def _matrix(table: pa.Table, name: str) -> npt.NDArray[np.float16]:
     """The column ``vector`` as a matrix (V, D)."""
-    column = item_vectors.column("vector").combine_chunks()
+    column = table.column("vector").combine_chunks()
     lengths = np.unique(pc.list_value_length(column).to_numpy(zero_copy_only=False))
     if len(lengths) != 1:
         raise DataError(
-            f"table item_vectors holds vectors of the lengths {lengths.tolist()}, expected one length",
-            "run the stage vectors again",
+            f"table {name} holds vectors of the lengths {lengths.tolist()}, expected one length",
+            "run the stage that writes it again",
         )
     matrix: npt.NDArray[np.float16] = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, int(lengths[0]))
     return matrix

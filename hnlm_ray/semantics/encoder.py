@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,13 +29,20 @@ from hnlm_ray.errors import EngineError, StoreError
 from hnlm_ray.semantics.token_rows import Layout
 from hnlm_ray.tune_config import LoraOptions
 
-__all__ = ["ADAPTER", "HEAD", "SPEC", "EncoderSpec", "PairEncoder", "load_body"]
+__all__ = [
+    "EncoderSpec",
+    "PairEncoder",
+    "copy_adapters",
+    "load_body",
+    "merged_body",
+    "root_mean_square",
+    "tensors_of",
+    "with_adapter",
+]
 
 ADAPTER, HEAD, SPEC = "adapter", "encoder.safetensors", "encoder.json"
 """In the folder of a tuned encoder: a PEFT adapter (absent where the body was left as it is), the projections and the
 head, and :class:`EncoderSpec`."""
-
-_BASES = "bases"
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,19 @@ class EncoderSpec:
     model: str
     dim: int
     bases: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, folder: Path) -> EncoderSpec:
+        """Of a tuned encoder's folder.
+
+        Raises:
+            StoreError: there is none, or it is damaged.
+        """
+        try:
+            content = json.loads((folder / SPEC).read_text())
+            return cls(content["model"], content["dim"], tuple(content["bases"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{folder} holds no tuned encoder ({error})", "give the folder of a stage tune") from error
 
 
 class PairEncoder(nn.Module):
@@ -143,6 +164,11 @@ class PairEncoder(nn.Module):
             (folder / ADAPTER / "README.md").unlink(missing_ok=True)  # a template of PEFT's without content
         (folder / SPEC).write_text(json.dumps(asdict(spec), indent=2))
 
+    def save_body(self, folder: Path) -> None:
+        """Write the body as a Hugging Face folder, and keep of it here only what :meth:`embed` reads."""
+        self.body.save_pretrained(folder)  # type: ignore[operator]
+        self.body = _Words(self.body.get_input_embeddings())  # type: ignore[operator]
+
     @classmethod
     def load(cls, folder: Path) -> tuple[PairEncoder, EncoderSpec]:
         """An encoder from its folder, every adapter merged into the body: what inference runs.
@@ -154,15 +180,26 @@ class PairEncoder(nn.Module):
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
+        spec = EncoderSpec.read(folder)
         try:
-            content = json.loads((folder / SPEC).read_text())
-            spec = EncoderSpec(content["model"], content["dim"], tuple(content["bases"]))
             tensors = load_file(folder / HEAD)
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except (OSError, SafetensorError) as error:
             raise StoreError(f"{folder} holds no tuned encoder ({error})", "give the folder of a stage tune") from error
         encoder = cls(merged_body(folder, spec), spec.dim, 0)
         encoder.load_state_dict(tensors, strict=False)
         return encoder.eval(), spec
+
+
+class _Words(nn.Module):
+    """What is left of a body that runs elsewhere."""
+
+    def __init__(self, words: nn.Module) -> None:
+        super().__init__()
+        self.words = words
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The embedding of token ids."""
+        return self.words
 
 
 def load_body(model: str) -> nn.Module:
@@ -193,6 +230,16 @@ def merged_body(folder: Path, spec: EncoderSpec) -> nn.Module:
     return body.requires_grad_(False)
 
 
+def copy_adapters(source: Path, target: Path) -> tuple[str, ...]:
+    """Copy the adapters of one encoder's folder into another's, as the bases of a new one; their names there."""
+    kept = [source / base for base in EncoderSpec.read(source).bases]
+    kept += [source / ADAPTER] if (source / ADAPTER).is_dir() else []
+    names = tuple(f"base-{number}" for number in range(len(kept)))
+    for name, adapter in zip(names, kept, strict=True):
+        shutil.copytree(adapter, target / name)
+    return names
+
+
 def with_adapter(body: nn.Module, options: LoraOptions, seed: int) -> nn.Module:
     """The body with a new adapter, whose first values derive from ``seed``; the body itself at rank 0.
 
@@ -212,7 +259,7 @@ def with_adapter(body: nn.Module, options: LoraOptions, seed: int) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(seeds.derive(seed, "init", "lora") % 2**31)
         try:
-            adapted: nn.Module = get_peft_model(body, config)  # type: ignore[arg-type]
+            adapted: nn.Module = get_peft_model(body, config)
         except ValueError as error:
             raise EngineError(f"tune.lora.targets: {error}", "name layers of the body, or none") from error
     return adapted

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from hnlm_ray.cluster import connected
-from hnlm_ray.config import Config
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import ConfigError, StageError
 from hnlm_ray.evaluation import trec
@@ -27,23 +25,13 @@ from hnlm_ray.evaluation.blocks import (
     merge,
     popularity_ranker,
 )
-from hnlm_ray.evaluation.false_negatives import FREE_OF_MODEL, law_rate, nearest_items, pairs_rate, scored_rate
-from hnlm_ray.evaluation.inputs import read_held_out, read_ranker, read_text_vectors, read_truth, training_vectors
+from hnlm_ray.evaluation.inputs import read_held_out, read_ranker, read_text_vectors
 from hnlm_ray.evaluation.metrics import SELECTION_CUTOFF
 from hnlm_ray.evaluation.outcome import metrics_table, strata_table, user_metrics_table
+from hnlm_ray.evaluation.rate_table import rate_table
 from hnlm_ray.evaluation.strata import strata
-from hnlm_ray.semantics.supervision import (
-    MATCHED_COLUMNS,
-    STRATEGIES,
-    Knowledge,
-    choose_targets,
-    matched_items,
-    nearest_unmet,
-)
 from hnlm_ray.stage import StageContext, StageSummary
 from hnlm_ray.store import Artifact
-from hnlm_ray.tables import FALSE_NEGATIVES
-from hnlm_ray.variants import PopularitySampler, Uniform
 
 if TYPE_CHECKING:
     import ray.data
@@ -79,7 +67,7 @@ def run(context: StageContext) -> StageSummary:
     with connected(context.config.cluster):
         written = _evaluate_all(context, plan, splits)
     if plan.prepare.has("truth"):
-        written["false_negatives"] = _false_negatives(context, plan, splits["valid"].seen)
+        written["false_negatives"] = rate_table(context.config, context.inputs, splits["valid"].seen)
     for name, table in written.items():
         context.output.write(name, table)
     context.say(f"evaluated {len(plan.fits)} fits on {len(splits['test'].relevant.items)} held-out test interactions")
@@ -278,75 +266,3 @@ def _unpacked(table: pa.Table, width: int) -> Iterator[tuple[int, str, tuple[Blo
             result = BlockResult(users, values.reshape(-1, width), top.reshape(shape))
             index, split, run = (columns[name][row].as_py() for name in ("ranker", "split", "run"))
             yield index, split, (result, run)
-
-
-def _false_negatives(context: StageContext, plan: _Plan, train: Interactions) -> pa.Table:
-    truth = read_truth(plan.prepare, train)
-    pairs = len(train.items)
-    rows = [(name, rate, pairs) for name, rate in _sampler_rates(context.config, plan, truth, train).items()]
-    if "vectors" in context.inputs:
-        nearest = nearest_items(train, read_text_vectors(context.inputs["vectors"], train.n_items))
-        found = nearest >= 0
-        rows.append(("nearest text", pairs_rate(truth, train.users[found], nearest[found]), int(found.sum())))
-    if "ground" in context.inputs:
-        grounded = context.inputs["ground"].read("grounded", ["user", "status", "negative"])
-        matched = grounded.filter(pc.equal(grounded["status"], "matched"))
-        rate = pairs_rate(truth, matched["user"].to_numpy(), matched["negative"].to_numpy())
-        rows.append(("language model", rate, len(matched)))
-        rows += _supervision_rates(context, truth, train)
-    columns = dict(zip(FALSE_NEGATIVES.names, zip(*rows, strict=True), strict=True))
-    return pa.table({name: list(column) for name, column in columns.items()}, schema=FALSE_NEGATIVES)
-
-
-def _supervision_rates(
-    context: StageContext, truth: npt.NDArray[np.float32], train: Interactions
-) -> list[tuple[str, float, int]]:
-    """Of each choice of the supervising negative, over the pairs that it finds one for."""
-    config = context.config
-    teacher = config.tune.teacher_of(config.train.variants)
-    if teacher is None:
-        return []
-    fit = context.inputs[f"train.{teacher}.s{config.train.seeds_of(teacher)[0]}"]
-    vectors = training_vectors(fit, config.train.variants[teacher], train)
-    knowledge = Knowledge(train, *vectors, read_text_vectors(context.inputs["vectors"], train.n_items))
-    answers = matched_items(context.inputs["ground"].read("grounded", MATCHED_COLUMNS), train.keys)
-    rows = []
-    for strategy in STRATEGIES:
-        options = config.tune.supervision.model_copy(update={"strategy": strategy})
-        targets = choose_targets(train.keys, knowledge, options, config.seed, answers)
-        items = nearest_unmet(targets, knowledge)
-        found = items >= 0
-        rate = pairs_rate(truth, train.users[found], items[found])
-        rows.append((f"supervision: {strategy}", rate, int(found.sum())))
-    return rows
-
-
-def _sampler_rates(
-    config: Config, plan: _Plan, truth: npt.NDArray[np.float32], train: Interactions
-) -> dict[str, float]:
-    """By sampler: of two reference samplers and of every variant that is trained on negatives, over its seeds."""
-    rates = {str(sampler): [law_rate(truth, train, sampler)] for sampler in (Uniform(), PopularitySampler())}
-    trained = {
-        name: variant
-        for name, variant in config.train.variants.items()
-        if variant.is_trained and variant.backbone.name != "directau"
-    }
-    shown = [str(variant.sampler) for variant in trained.values()]
-    for name, seed, fit in plan.fits:
-        if name not in trained:
-            continue
-        sampler = trained[name].sampler
-        if isinstance(sampler, FREE_OF_MODEL):
-            rates.setdefault(str(sampler), [law_rate(truth, train, sampler)])
-            continue
-        label = str(sampler) if shown.count(str(sampler)) == 1 else f"{sampler}, {name}"
-        users, items = training_vectors(fit, trained[name], train)
-        rate = scored_rate(truth, train, sampler, users, items, seed, _best_epoch(fit))
-        rates.setdefault(label, []).append(rate)
-    return {label: float(np.mean(values)) for label, values in rates.items()}
-
-
-def _best_epoch(fit: Artifact) -> int:
-    """The epoch whose vectors were kept."""
-    history = fit.read("history", ["epoch", "valid_ndcg"]).sort_by([("valid_ndcg", "descending")])  # nulls last
-    return max(1, int(history["epoch"][0].as_py()))

@@ -144,7 +144,7 @@ def _false_negatives(evaluation: Artifact) -> FalseNegatives | None:
     if not evaluation.has("false_negatives"):
         return None
     rows = evaluation.read("false_negatives").filter(pc.is_finite(pc.field("rate"))).to_pylist()
-    return FalseNegatives([(row["sampler"], row["rate"], row["pairs"]) for row in rows])
+    return FalseNegatives([(row["sampler"], row["rate"], row["pairs"], row["hardness"]) for row in rows])
 
 
 def _absent(context: StageContext, baseline: str | None) -> list[str]:

@@ -22,6 +22,7 @@ from hnlm_ray.search import Trial, draw_trials
 from hnlm_ray.stage import StageContext, StageSummary
 from hnlm_ray.store import Artifact
 from hnlm_ray.tables import SEARCH_TRIALS
+from hnlm_ray.training.inputs import SemanticInputs
 
 __all__ = ["BEST", "PAGE", "run"]
 
@@ -37,8 +38,7 @@ class _Task:
     """What a trial gets: where to read, not what was read."""
 
     prepare: Artifact
-    ground: Artifact | None
-    vectors: Artifact | None
+    semantics: SemanticInputs
     output: Artifact
     trials: tuple[Trial, ...]
     seed: int
@@ -85,11 +85,9 @@ def run(context: StageContext) -> StageSummary:
 
 def _task(context: StageContext, pending: tuple[Trial, ...]) -> _Task:
     inputs, search = context.inputs, context.config.search
-    is_semantic = any(trial.options.semantic for trial in pending)
     return _Task(
         prepare=inputs["prepare"],
-        ground=inputs["ground"] if is_semantic else None,
-        vectors=inputs["vectors"] if is_semantic else None,
+        semantics=SemanticInputs(inputs.get("vectors"), inputs.get("ground"), inputs.get("encode")),
         output=context.output,
         trials=pending,
         seed=search.seed,
@@ -134,20 +132,19 @@ def _try(config: dict[str, int], task: _Task) -> dict[str, str]:
     import torch
 
     from hnlm_ray.training.fit import fit
-    from hnlm_ray.training.inputs import read_pair_vectors, read_splits
+    from hnlm_ray.training.inputs import read_splits
 
     trial = task.trials[config["trial"]]
     epochs = min(task.epochs or trial.options.epochs, trial.options.epochs)
     torch.set_num_threads(1)
     try:
         train, valid = read_splits(task.prepare)
-        is_semantic = trial.options.semantic
         result = fit(
             train,
             valid,
             trial.options.model_copy(update={"epochs": epochs}),
             task.seed,
-            vectors=read_pair_vectors(task.ground, task.vectors, train.n_items) if is_semantic else None,
+            **task.semantics.arguments(trial.options, train),
             device="cuda" if task.use_gpu else "cpu",
         )
     except Exception as error:  # whatever it is, the other trials go on and the table says it

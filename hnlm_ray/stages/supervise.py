@@ -18,7 +18,7 @@ def run(context: StageContext, *, teacher: str) -> StageSummary:
     Args:
         context: with the inputs ``prepare``, ``vectors``, the teacher's fit and, for the strategy ``answer``,
             ``ground``.
-        teacher: the name of the stage that fitted the teacher.
+        teacher: the variant whose first fit supervises.
 
     Raises:
         StoreError: the teacher's vectors are missing, or belong to other users and items.
@@ -26,8 +26,8 @@ def run(context: StageContext, *, teacher: str) -> StageSummary:
     """
     inputs, options = context.inputs, context.config.tune.supervision
     train = read_held_out(inputs["prepare"])["valid"].seen
-    variant = context.config.train.variants[teacher.split(".", 1)[1].rpartition(".s")[0]]
-    users, items = training_vectors(inputs[teacher], variant, train)
+    fit = inputs[context.config.train.first_fit(teacher)]
+    users, items = training_vectors(fit, context.config.train.variants[teacher], train)
     knowledge = Knowledge(train, users, items, read_text_vectors(inputs["vectors"], train.n_items))
     answers = None
     if options.strategy == "answer":

@@ -18,10 +18,10 @@ from hnlm_ray.heartbeat import heartbeat
 from hnlm_ray.stage import StageContext, StageSummary
 from hnlm_ray.store import Artifact
 from hnlm_ray.tables import HISTORY
+from hnlm_ray.training.inputs import SemanticInputs
 from hnlm_ray.training.ray_train import STATE, Workers, run_workers
 
 if TYPE_CHECKING:
-    from hnlm_ray.training.inputs import PairSource
     from hnlm_ray.training.loop import TrainingLoop
     from hnlm_ray.training.progress import Progress
 
@@ -37,7 +37,7 @@ class _Task:
     """What a worker gets: where to read, not what was read."""
 
     prepare: Artifact
-    negatives: PairSource
+    semantics: SemanticInputs
     variant: VariantConfig
     seed: int
     use_gpu: bool
@@ -68,7 +68,7 @@ def run(context: StageContext, *, variant: str, seed: int) -> StageSummary:
     inputs = context.inputs
     task = _Task(
         prepare=inputs["prepare"],
-        negatives=PairSource(inputs.get("ground"), inputs.get("vectors"), inputs.get("encode")),
+        semantics=SemanticInputs(inputs.get("vectors"), inputs.get("ground"), inputs.get("encode")),
         variant=chosen,
         seed=seed,
         use_gpu=options.accelerator == "gpu",
@@ -144,7 +144,7 @@ def _work(config: dict[str, Any]) -> dict[str, int]:
     import torch
 
     from hnlm_ray.training.fit import fit
-    from hnlm_ray.training.inputs import read_pair_vectors, read_splits
+    from hnlm_ray.training.inputs import read_splits
 
     task: _Task = config["task"]
     # Ray gives a worker as many threads as it has CPUs, of which a local Ray has more than the machine.
@@ -152,7 +152,7 @@ def _work(config: dict[str, Any]) -> dict[str, int]:
     train, valid = read_splits(task.prepare)
     checkpoint = ray.train.get_checkpoint()
     arguments: dict[str, Any] = {
-        "vectors": read_pair_vectors(task.negatives, task.variant, train.n_items),
+        **task.semantics.arguments(task.variant, train),
         "device": ray.train.torch.get_device() if task.use_gpu else "cpu",
         "on_validation": _report,
     }

@@ -30,7 +30,7 @@ from hnlm_ray.training.progress import Progress
 if TYPE_CHECKING:
     from hnlm_ray.training.loop import TrainingLoop
 
-__all__ = ["best_vectors", "latest_progress", "restore", "save"]
+__all__ = ["best_vectors", "latest_progress", "newest_metadata", "restore", "save"]
 
 SHARED = "shared.safetensors"
 _BEST = "best_vectors"
@@ -60,7 +60,7 @@ def restore(loop: TrainingLoop, folder: Path) -> None:
     saved = {**shared, **users}
     # The step is one number for all parameters, but Adam keeps it with each.
     step = saved.pop(_STEP)
-    for name, parameter in loop.model.named_parameters():
+    for name, parameter in _trained(loop):
         if name not in saved or saved[name].shape != parameter.shape:
             raise StoreError(f"the checkpoint {folder} belongs to another model ({name})", "delete it")
         moments = {moment: saved[f"{name}.{moment}"].to(parameter.device) for moment in _MOMENTS}
@@ -91,24 +91,36 @@ def latest_progress(filesystem: pafs.FileSystem, folder: str) -> Progress | None
         OSError: a checkpoint vanished or cannot be read.
         ValueError: it is half-written.
     """
+    text = newest_metadata(filesystem, folder, SHARED, "progress")
+    return None if text is None else Progress.from_json(text)
+
+
+def newest_metadata(filesystem: pafs.FileSystem, folder: str, name: str, key: str) -> str | None:
+    """A metadata entry of the newest safetensors file of a name below ``folder``; errors as above."""
     selector = pafs.FileSelector(folder, recursive=True, allow_not_found=True)
-    found = [info.path for info in filesystem.get_file_info(selector) if info.base_name == SHARED]
+    found = [info.path for info in filesystem.get_file_info(selector) if info.base_name == name]
     if not found:
         return None
     with filesystem.open_input_file(max(found)) as file:
         # A safetensors file starts with the length of its JSON header, eight bytes, little-endian.
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    return Progress.from_json(header["__metadata__"]["progress"])
+    entry: str = header["__metadata__"][key]
+    return entry
 
 
 def _state(loop: TrainingLoop) -> dict[str, torch.Tensor]:
     """Parameters, Adam's state and buffers by name."""
     tensors: dict[str, torch.Tensor] = dict(loop.model.named_buffers())
-    for name, parameter in loop.model.named_parameters():
+    for name, parameter in _trained(loop):
         state = loop.optimizer.state[parameter]
         tensors |= {name: parameter.detach(), _STEP: state[_STEP]}
         tensors |= {f"{name}.{moment}": state[moment] for moment in _MOMENTS}
     return tensors
+
+
+def _trained(loop: TrainingLoop) -> Iterator[tuple[str, torch.nn.Parameter]]:
+    """Parameters by name; what is frozen derives from the seed."""
+    return (named for named in loop.model.named_parameters() if named[1].requires_grad)
 
 
 def _split(tensors: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:

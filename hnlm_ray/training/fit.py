@@ -136,8 +136,8 @@ def _check_vectors(train: Interactions, variant: VariantConfig, vectors: PairVec
             f"the pair vectors count {vectors.n_items} items, the train split {train.n_items}",
             "make both from the same catalogue",
         )
-    if variant.semantic_source == "item" and vectors.items is None:
+    if variant.semantic_source in ("item", "retrieved") and vectors.items is None:
         raise DataError(
-            "semantic_source is item, but the vectors of hard negatives stand for no item",
+            f"semantic_source is {variant.semantic_source}, but the vectors of hard negatives stand for no item",
             "say which items they are, or use semantic_source: text",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from hnlm_ray import variants
+from hnlm_ray import seeds, variants
 from hnlm_ray.models.alignment import Alignment
 from hnlm_ray.models.build import build_backbone, final_dim
 from hnlm_ray.models.embeddings import initial_rows
@@ -19,6 +20,7 @@ from hnlm_ray.models.losses import contrastive, half_squares, mix_scores
 from hnlm_ray.models.protocol import Backbone, Draw, Encoding
 from hnlm_ray.models.rows import dense_gradient, inner_products, rows_of
 from hnlm_ray.samplers.build import build_sampler
+from hnlm_ray.samplers.hashing import random_below
 from hnlm_ray.samplers.protocol import Negatives, Scene, Setting
 from hnlm_ray.samplers.semantic import PairVectors
 from hnlm_ray.training.batches import Batch
@@ -67,7 +69,8 @@ class RecommenderModel(nn.Module):
         backbone: turns them into final vectors.
         sampler: gives negatives.
         ranking_loss: of each pair.
-        alignment: of semantic text vectors; None without them. Equal on all workers.
+        alignment: of semantic vectors that are not items; None without them. Equal on all workers.
+        alpha_logit: of a learned share of the semantic vector; None otherwise. Equal on all workers.
         text_map: (d, D) parameter, from text vectors of items into their embeddings; None without them. Equal on all
             workers.
     """
@@ -99,13 +102,20 @@ class RecommenderModel(nn.Module):
         self.sampler = build_sampler(variant.sampler, Setting(train, degrees, dim, seed, device))
         self.ranking_loss = RankingLoss(variant.loss, train.n_users, device)
         self.alignment: Alignment | None = None
-        self._item_of_vector: torch.Tensor | None = None
+        self.alpha_logit: nn.Parameter | None = None
+        self._items_of_vector: torch.Tensor | None = None
         self._vectors: torch.Tensor | None = None
-        if vectors is not None and variant.semantic_source == "text":
+        self._seed = seed
+        if vectors is not None and variant.semantic_source in ("text", "tuned"):
             self.alignment = Alignment(vectors.dim, dim, seed).to(device)
+            self.alignment.requires_grad_(variant.alignment == "trained")
             self._vectors = torch.from_numpy(vectors.vectors).to(device)
         elif vectors is not None and vectors.items is not None:
-            self._item_of_vector = torch.from_numpy(vectors.items.astype(np.int64)).to(device)
+            self._items_of_vector = torch.from_numpy(vectors.items.astype(np.int64)).to(device)
+        if vectors is not None and variant.alpha_mode == "learned":
+            self.alpha_logit = nn.Parameter(
+                torch.tensor(math.log(variant.alpha / (1.0 - variant.alpha)), device=device)
+            )
 
     def loss(self, batch: Batch, epoch: int) -> BatchLoss:
         """The objective on one batch.
@@ -198,7 +208,16 @@ class RecommenderModel(nn.Module):
             table_layers=[layer[1] for layer in encoding.layers],
             batch_items=None if nodes is None else nodes.items,
             positions=pairs.positions,
+            extra=self._extra(pairs.batch.hard_rows),
         )
+
+    def _extra(self, hard_rows: npt.NDArray[np.int32]) -> torch.Tensor | None:
+        """(B, M) items of the semantic vectors as candidates of the sampler, -1 for a pair without."""
+        if self._variant.semantic_use != "candidates" or self._items_of_vector is None:
+            return None
+        rows = self._tensor(hard_rows.astype(np.int64))
+        items = self._items_of_vector.index_select(0, rows.clamp(min=0))
+        return torch.where(rows[:, None] >= 0, items, -1)
 
     def _rank(self, scene: Scene, negatives: Negatives, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """The ranking loss, and the contrast with semantic vectors where there are any; sums over the batch size.
@@ -212,14 +231,17 @@ class RecommenderModel(nn.Module):
         chosen = np.flatnonzero(batch.hard_rows >= 0)
         if self._is_semantic:
             where = self._tensor(chosen)
-            hard = self._hard_vectors(batch.hard_rows[chosen], scene)
+            hard = self._hard_vectors(batch.hard_rows[chosen], where, scene)
             user, positive = scene.user.index_select(0, where), scene.positive.index_select(0, where)
             apart = contrastive(user, positive, hard, self._variant.contrastive_temperature).sum()
-            if self.ranking_loss.is_softmax:
-                scores, log_weights = self._with_extra(scores, log_weights, where, user, hard)
+            alpha = self._alpha(scene.epoch)
+            if self._variant.semantic_use == "candidates":
+                pass  # the sampler has chosen among them
+            elif self.ranking_loss.is_softmax:
+                scores, log_weights = self._with_extra(scores, log_weights, where, user, hard, alpha)
             else:
                 lengths = vectors.norm(dim=-1).expand(scores.shape).index_select(0, where)
-                mixed = mix_scores(scores.index_select(0, where), lengths, user, hard, self._variant.alpha)
+                mixed = mix_scores(scores.index_select(0, where), lengths, user, hard, alpha)
                 scores = scores.index_copy(0, where, mixed)
         positive_scores = (scene.user * scene.positive).sum(dim=1)
         ranking = self.ranking_loss(scene.users, positive_scores, scores, log_weights).sum()
@@ -227,13 +249,31 @@ class RecommenderModel(nn.Module):
 
     @property
     def _is_semantic(self) -> bool:
-        return self.alignment is not None or self._item_of_vector is not None
+        return self.alignment is not None or self._items_of_vector is not None
 
-    def _hard_vectors(self, rows: npt.NDArray[np.int32], scene: Scene) -> torch.Tensor:
-        """The semantic vectors in the space of the final vectors."""
+    def _alpha(self, epoch: int) -> float | torch.Tensor:
+        """The share of the semantic vector in an epoch, from 1."""
+        variant = self._variant
+        if self.alpha_logit is not None:
+            return torch.sigmoid(self.alpha_logit)
+        if variant.alpha_mode == "rising":
+            return variant.alpha * min(1.0, epoch / max(1.0, variant.epochs / 2))
+        return variant.alpha
+
+    def _hard_vectors(self, rows: npt.NDArray[np.int32], where: torch.Tensor, scene: Scene) -> torch.Tensor:
+        """The semantic vectors in the space of the final vectors; of several items, one drawn per pair and epoch.
+
+        Args:
+            rows: (H,) of the vectors.
+            where: (H,) int64, their pairs in the batch.
+            scene: of the batch.
+        """
         numbers = self._tensor(rows.astype(np.int64))
-        if self._item_of_vector is not None:
-            return scene.table.index_select(0, self._item_of_vector.index_select(0, numbers))
+        if self._items_of_vector is not None:
+            items = self._items_of_vector.index_select(0, numbers)
+            key = seeds.derive(self._seed, "semantic", scene.epoch)
+            drawn = random_below(key, scene.places.index_select(0, where), (items >= 0).sum(dim=1))
+            return scene.table.index_select(0, items.gather(1, drawn[:, None]).squeeze(1))
         assert self.alignment is not None
         assert self._vectors is not None
         aligned: torch.Tensor = self.alignment(self._vectors.index_select(0, numbers).float())
@@ -246,12 +286,15 @@ class RecommenderModel(nn.Module):
         where: torch.Tensor,
         user: torch.Tensor,
         hard: torch.Tensor,
+        alpha: float | torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """One more negative for pairs with a vector, which weighs ``alpha`` times all sampled ones together."""
         weights = torch.zeros_like(scores) if log_weights is None else log_weights
-        if self._variant.alpha == 0.0:
-            return scores, weights
-        share = torch.logsumexp(weights.index_select(0, where), dim=1) + np.log(self._variant.alpha)
+        if not isinstance(alpha, torch.Tensor):
+            if alpha == 0.0:
+                return scores, weights
+            alpha = scores.new_tensor(alpha)
+        share = torch.logsumexp(weights.index_select(0, where), dim=1) + torch.log(alpha)
         score = scores.new_zeros(len(scores)).index_copy(0, where, (user * hard).sum(dim=1))
         weight = scores.new_full((len(scores),), -torch.inf).index_copy(0, where, share)
         return torch.cat([scores, score[:, None]], dim=1), torch.cat([weights, weight[:, None]], dim=1)

@@ -66,7 +66,7 @@ def vectors() -> PairVectors:
         rng.integers(9, size=len(pairs)).astype(np.int32),
         rng.normal(size=(9, 5)).astype(np.float32),
         40,
-        np.arange(9, dtype=np.int32),
+        np.arange(9, dtype=np.int32)[:, None],
     )
 
 

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow.fs as pafs
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from hnlm_ray.errors import StoreError
+from hnlm_ray.training.checkpoint import newest_metadata
 from hnlm_ray.training.collectives import rank
 from hnlm_ray.training.tuning.loop import TuningLoop, TuningProgress
 
-__all__ = ["best_weights", "restore", "save"]
+__all__ = ["best_weights", "latest_progress", "restore", "save"]
 
 _STATE, _BEST = "state.safetensors", "best.safetensors"
 
@@ -55,6 +57,17 @@ def best_weights(folder: Path) -> tuple[dict[str, torch.Tensor], TuningProgress]
     except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
         raise StoreError(f"{path} cannot be read ({error})", "delete the run's folder of the stage tune") from error
     return _load(folder / _BEST), progress
+
+
+def latest_progress(filesystem: pafs.FileSystem, folder: str) -> TuningProgress | None:
+    """The progress of the newest checkpoint below ``folder``, by reading headers alone; None before the first.
+
+    Raises:
+        OSError: a checkpoint vanished or cannot be read.
+        ValueError: it is half-written.
+    """
+    text = newest_metadata(filesystem, folder, _STATE, "progress")
+    return None if text is None else TuningProgress.from_json(text)
 
 
 def _load(path: Path) -> dict[str, torch.Tensor]:

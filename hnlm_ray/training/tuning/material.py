@@ -83,7 +83,7 @@ class Supervised:
     def take(self, rows: npt.NDArray[np.integer]) -> Supervised:
         """Some of the pairs, in that order."""
         parts = (self.users, self.items, self.negatives, self.keys, self.targets)
-        return Supervised(*(part[rows] for part in parts))  # type: ignore[arg-type]
+        return Supervised(*(part[rows] for part in parts))
 
     def budget(self, pairs: int | None, n_items: int, seed: int) -> Supervised:
         """At most so many, drawn evenly; the order stays."""

@@ -1,0 +1,168 @@
+"""The table ``false_negatives`` of a run on a generated world: every source of negatives, how wrong and how hard it is.
+
+Hardness is the mean score of the teacher, so that sources can be compared where they are equally hard: a cleaner
+negative is no merit if it is only an easier one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hnlm_ray.config import Config
+from hnlm_ray.data.interactions import Interactions
+from hnlm_ray.evaluation.false_negatives import (
+    FREE_OF_MODEL,
+    dns_at_hardness,
+    hardest_of_rate,
+    law_rate,
+    nearest_items,
+    pairs_rate,
+    scored_rate,
+)
+from hnlm_ray.evaluation.inputs import read_text_vectors, read_truth, training_vectors
+from hnlm_ray.semantics.supervision import (
+    MATCHED_COLUMNS,
+    STRATEGIES,
+    Knowledge,
+    choose_targets,
+    matched_items,
+    nearest_unmet,
+)
+from hnlm_ray.store import Artifact
+from hnlm_ray.tables import FALSE_NEGATIVES
+from hnlm_ray.variants import PopularitySampler, Uniform
+
+__all__ = ["rate_table"]
+
+Matrix = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _World:
+    """A finished run on a generated world.
+
+    Attributes:
+        config: of the run.
+        inputs: artefacts by stage.
+        train: train interactions.
+        truth: (U, I) the probability that the user likes the item.
+        teacher: vectors (U, d) and (I, d); None where no variant can be a teacher.
+    """
+
+    config: Config
+    inputs: Mapping[str, Artifact]
+    train: Interactions
+    truth: Matrix
+    teacher: tuple[Matrix, Matrix] | None
+
+    def row(self, name: str, users: npt.NDArray[np.integer], items: npt.NDArray[np.integer]) -> dict[str, object]:
+        """The row of given negatives; -1 is none."""
+        found = items >= 0
+        users, items = users[found], items[found]
+        hardness = None
+        if self.teacher is not None and len(users):
+            hardness = float(np.einsum("pd,pd->p", self.teacher[0][users], self.teacher[1][items]).mean())
+        rate = pairs_rate(self.truth, users, items)
+        return {"sampler": name, "rate": rate, "pairs": len(users), "hardness": hardness}
+
+
+def rate_table(config: Config, inputs: Mapping[str, Artifact], train: Interactions) -> pa.Table:
+    """The table ``false_negatives``.
+
+    Args:
+        config: of the run.
+        inputs: ``prepare`` with the table ``truth``, every fit and, where they exist, ``vectors``, ``ground`` and
+            ``encode``.
+        train: train interactions.
+    """
+    truth, name = read_truth(inputs["prepare"], train), config.tune.teacher_of(config.train.variants)
+    teacher = None
+    if name is not None:
+        teacher = training_vectors(inputs[config.train.first_fit(name)], config.train.variants[name], train)
+    world = _World(config, inputs, train, truth, teacher)
+    rows = [*_samplers(world), *_written(world), *_supervision(world), *_tuned(world)]
+    return pa.Table.from_pylist(rows, schema=FALSE_NEGATIVES)
+
+
+def _samplers(world: _World) -> Iterator[dict[str, object]]:
+    """Two reference samplers and that of every variant that is trained on negatives, over its seeds."""
+    train, truth, config = world.train, world.truth, world.config
+    rates = {str(sampler): [law_rate(truth, train, sampler)] for sampler in (Uniform(), PopularitySampler())}
+    trained = {
+        name: variant
+        for name, variant in config.train.variants.items()
+        if variant.is_trained and variant.backbone.name != "directau"
+    }
+    shown = [str(variant.sampler) for variant in trained.values()]
+    for name, variant in trained.items():
+        sampler = variant.sampler
+        if isinstance(sampler, FREE_OF_MODEL):
+            rates.setdefault(str(sampler), [law_rate(truth, train, sampler)])
+            continue
+        label = str(sampler) if shown.count(str(sampler)) == 1 else f"{sampler}, {name}"
+        for seed in config.train.seeds_of(name):
+            fit = world.inputs[f"train.{name}.s{seed}"]
+            vectors = training_vectors(fit, variant, train)
+            rates.setdefault(label, []).append(scored_rate(truth, train, sampler, *vectors, seed, _best_epoch(fit)))
+    for label, values in rates.items():
+        rate, hardness = float(np.mean(values)), None
+        if label == str(Uniform()) and world.teacher is not None:
+            scores = world.teacher[0] @ world.teacher[1].T
+            hardness = hardest_of_rate(scores, train, *world.teacher, candidates=1)
+        yield {"sampler": label, "rate": rate, "pairs": len(train), "hardness": hardness}
+
+
+def _written(world: _World) -> Iterator[dict[str, object]]:
+    """The item nearest in text, and what the language model wrote."""
+    if "vectors" in world.inputs:
+        nearest = nearest_items(world.train, read_text_vectors(world.inputs["vectors"], world.train.n_items))
+        yield world.row("nearest text", world.train.users, nearest)
+    if "ground" in world.inputs:
+        grounded = world.inputs["ground"].read("grounded", ["user", "status", "negative"])
+        matched = grounded.filter(pc.equal(grounded["status"], "matched"))
+        yield world.row("language model", matched["user"].to_numpy(), matched["negative"].to_numpy())
+
+
+def _supervision(world: _World) -> Iterator[dict[str, object]]:
+    """Each choice of the supervising negative, over the pairs that it finds one for."""
+    if world.teacher is None or "vectors" not in world.inputs:
+        return
+    config, train, answers = world.config, world.train, None
+    knowledge = Knowledge(train, *world.teacher, read_text_vectors(world.inputs["vectors"], train.n_items))
+    if "ground" in world.inputs:
+        answers = matched_items(world.inputs["ground"].read("grounded", MATCHED_COLUMNS), train.keys)
+    for strategy in STRATEGIES:
+        if strategy == "answer" and answers is None:
+            continue
+        options = config.tune.supervision.model_copy(update={"strategy": strategy})
+        targets = choose_targets(train.keys, knowledge, options, config.seed, answers)
+        yield world.row(f"supervision: {strategy}", train.users, nearest_unmet(targets, knowledge))
+
+
+def _tuned(world: _World) -> Iterator[dict[str, object]]:
+    """The item nearest to the tuned encoder's vector, all that are written down, and DNS where it is as hard."""
+    if "encode" not in world.inputs or world.teacher is None:
+        return
+    encoded = world.inputs["encode"].read("encoded", ["user", "nearest"])
+    users = encoded["user"].to_numpy()
+    nearest = encoded["nearest"].combine_chunks().flatten().to_numpy().reshape(len(users), -1)
+    for name, items in (("tuned vectors: nearest item", nearest[:, :1]), ("tuned vectors: all nearest", nearest)):
+        row = world.row(name, np.repeat(users, items.shape[1]), items.ravel())
+        yield row
+        hardness = row["hardness"]
+        if isinstance(hardness, float):
+            candidates, rate = dns_at_hardness(world.truth, world.train, *world.teacher, hardness)
+            label = f"dns as hard as {name} (candidates={candidates:.1f})"
+            yield {"sampler": label, "rate": rate, "pairs": len(world.train), "hardness": hardness}
+
+
+def _best_epoch(fit: Artifact) -> int:
+    """The epoch whose vectors were kept."""
+    history = fit.read("history", ["epoch", "valid_ndcg"]).sort_by([("valid_ndcg", "descending")])  # nulls last
+    return max(1, int(history["epoch"][0].as_py()))

@@ -1,0 +1,97 @@
+"""A body run and pooled by vLLM from prompt embeddings: the inner part of the tuned encoder.
+
+Ray Data's own vLLM stage takes token ids only, so the engine lives in an actor of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hnlm_ray.errors import EngineError
+from hnlm_ray.tune_config import EncodeConfig
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["VllmBody", "body_env", "body_needs"]
+
+
+class VllmBody:
+    """The mean of a body's last layer over each sequence."""
+
+    def __init__(self, folder: Path, config: EncodeConfig, longest: int) -> None:
+        """Start the engine in this process.
+
+        Args:
+            folder: a complete Hugging Face model folder, adapters merged.
+            config: of the stage ``encode``.
+            longest: tokens of the longest sequence.
+
+        Raises:
+            EngineError: the engine does not start.
+        """
+        _let_bert_take_embeddings()
+        from vllm import LLM
+        from vllm.config import PoolerConfig
+
+        options: dict[str, Any] = {
+            "runner": "pooling",
+            "convert": "embed",
+            "enable_prompt_embeds": True,
+            "skip_tokenizer_init": True,
+            "dtype": config.dtype,
+            "max_model_len": longest,
+            "pooler_config": PoolerConfig(seq_pooling_type="MEAN", use_activation=False),
+            "disable_log_stats": True,
+        }
+        if config.accelerator == "cpu":
+            options |= {"enforce_eager": True, "distributed_executor_backend": "uni"}
+        try:
+            self._engine = LLM(str(folder), **(options | config.engine_kwargs))
+        except (ValueError, RuntimeError, NotImplementedError) as error:
+            what = str(error).strip().splitlines()[0]
+            raise EngineError(f"vLLM cannot run the tuned encoder's body ({what})", "use another tune.model") from error
+
+    def pool(self, sequences: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Pooled output (B, hidden) float32 of embedded sequences, each (length, hidden)."""
+        import torch
+
+        outputs = self._engine.embed([{"prompt_embeds": sequence} for sequence in sequences], use_tqdm=False)
+        return torch.tensor([output.outputs.embedding for output in outputs], dtype=torch.float32)
+
+
+def body_needs(config: EncodeConfig) -> dict[str, float]:
+    """Resources of all replicas."""
+    count = float(config.replicas)
+    return {"CPU": count} if config.accelerator == "cpu" else {"CPU": count, "GPU": count}
+
+
+def body_env(config: EncodeConfig) -> dict[str, str]:
+    """Environment variables of a process that holds an engine; vLLM reads them when it is imported."""
+    if config.accelerator != "cpu":
+        return {}
+    return {
+        "OMP_NUM_THREADS": str(config.cpu_threads),
+        "VLLM_CPU_KVCACHE_SPACE": str(config.cpu_kv_cache_gib),
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_LOGGING_LEVEL": "ERROR",
+    }
+
+
+def _let_bert_take_embeddings() -> None:
+    """VLLM 0.32 reads BERT's segment numbers out of the token ids, which prompt embeddings come without."""
+    import torch
+    from vllm import ModelRegistry
+    from vllm.model_executor.models import bert
+
+    class SoftTokenBert(bert.BertEmbeddingModel):  # type: ignore[misc]
+        """All tokens are of the first segment where there are no ids."""
+
+        def forward(self, input_ids: Any, positions: Any, *rest: Any, **options: Any) -> Any:
+            if input_ids is None:
+                input_ids = torch.zeros(len(positions), dtype=torch.int32, device=positions.device)
+            return super().forward(input_ids, positions, *rest, **options)
+
+    ModelRegistry.register_model("BertModel", SoftTokenBert)

@@ -1,0 +1,166 @@
+"""The tuned encoder over pairs, under Ray Data and vLLM: the vector of every pair's hard negative."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from hnlm_ray.cluster import connected
+from hnlm_ray.errors import StageError
+from hnlm_ray.llm.resumable import Folder, clear_work, resumable_map
+from hnlm_ray.llm.vllm_body import VllmBody, body_env, body_needs
+from hnlm_ray.semantics.neighbours import unmet_neighbours
+from hnlm_ray.semantics.profiled import pairs_to_ask
+from hnlm_ray.semantics.token_rows import lay_out
+from hnlm_ray.stage import StageContext, StageSummary
+from hnlm_ray.store import Artifact
+from hnlm_ray.training.tuning.inputs import TuneInputs, fetch_encoder
+from hnlm_ray.tune_config import EncodeConfig
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
+__all__ = ["run"]
+
+_VECTORS = pa.schema(
+    [
+        pa.field("id", pa.int64()),
+        pa.field("vector", pa.list_(pa.float16())),
+        pa.field("nearest", pa.list_(pa.int32())),
+        pa.field("tokens", pa.int32()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What an actor gets: where to read, not what was read."""
+
+    inputs: TuneInputs
+    tuned: Artifact
+    options: EncodeConfig
+
+
+def run(context: StageContext, *, teacher: str) -> StageSummary:
+    """Write ``encoded``: one row per chosen pair. A killed run is resumed.
+
+    Args:
+        context: with the inputs ``prepare``, ``tokens``, ``tune`` and the teacher's fit.
+        teacher: the variant whose first fit supervises.
+
+    Raises:
+        StageError: the encoder gave a vector that is not finite.
+        EngineError: the engine cannot start.
+        ResourceError: the cluster is too small for it.
+    """
+    config, output = context.config, context.output
+    inputs = TuneInputs.of(context, teacher)
+    train = inputs.train()
+    pairs = train.keys
+    if config.encode.pairs == "chosen":
+        interactions = context.inputs["prepare"].read("interactions", ["user", "item", "split"])
+        pairs = pairs_to_ask(config, interactions, train.n_items)
+    context.say(f"encode: {len(pairs):,} pairs")
+    with connected(config.cluster):
+        found = resumable_map(
+            pa.table({"id": pairs}),
+            functools.partial(_encoded, _Task(inputs, context.inputs["tune"], config.encode)),
+            schema=_VECTORS,
+            folder=Folder.of(output, "pairs"),
+            rows_per_block=config.encode.batch_size,
+            needs=body_needs(config.encode),
+            purpose="encoding",
+            say=context.say,
+        )
+    users, items = np.divmod(found["id"].to_numpy(), train.n_items)
+    columns = {
+        "pair": found["id"],
+        "user": users,
+        "item": items,
+        "vector": found["vector"],
+        "nearest": found["nearest"],
+    }
+    output.write("encoded", pa.table(columns))
+    clear_work(output)
+    return StageSummary({"encoded": len(pairs)}, {"tokens": int(found["tokens"].to_numpy().sum())})
+
+
+def _encoded(task: _Task, requests: Dataset) -> Dataset:
+    import ray
+
+    options = task.options
+    needs = {name: amount / options.replicas for name, amount in body_needs(options).items()}
+    return requests.map_batches(
+        _Encoder,
+        fn_constructor_args=(task,),
+        batch_size=options.batch_size,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(size=options.replicas),
+        num_cpus=needs["CPU"],
+        num_gpus=needs.get("GPU"),
+        runtime_env={"env_vars": body_env(options)},
+    )
+
+
+class _Encoder:
+    """One Ray Data actor: projection, head and tables in PyTorch, the body in vLLM."""
+
+    def __init__(self, task: _Task) -> None:
+        from hnlm_ray.semantics.encoder import PairEncoder
+
+        self._train = task.inputs.train()
+        self._teacher = task.inputs.teacher_vectors(self._train)
+        self._users, self._items = task.inputs.tokens(self._train)
+        self._nearest = task.options.nearest
+        longest = int(self._users.lengths.max(initial=0) + self._items.lengths.max(initial=0)) + 2
+        self._place = tempfile.TemporaryDirectory()
+        tuned = fetch_encoder(task.tuned, Path(self._place.name, "encoder"))
+        self._encoder, _ = PairEncoder.load(tuned)
+        merged = Path(self._place.name, "body")
+        self._encoder.save_body(merged)
+        self._body = VllmBody(merged, task.options, longest)
+
+    def __call__(self, requests: pa.Table) -> pa.Table:
+        pairs = requests["id"].to_numpy()
+        users, items = np.divmod(pairs, self._train.n_items)
+        vectors, lengths = self._vectors(users, items)
+        if not np.isfinite(vectors).all():
+            raise StageError("the tuned encoder gave a vector with NaN", "tune with a lower tune.learning_rate")
+        nearest = unmet_neighbours(vectors, users, self._teacher.items, self._train, self._nearest)
+        columns = {
+            "id": requests["id"],
+            "vector": _lists(vectors.astype(np.float16)),
+            "nearest": _lists(nearest),
+            "tokens": lengths.astype(np.int32),
+        }
+        return pa.table(columns).cast(_VECTORS)
+
+    def _vectors(
+        self, users: npt.NDArray[np.int64], items: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """Unit vectors (B, d), and the tokens of each sequence."""
+        import torch
+
+        from hnlm_ray.semantics.encoder import tensors_of
+
+        layout = lay_out(self._users, self._items, users, items)
+        lengths = layout.mask.sum(axis=1)
+        ids, _, places = tensors_of(layout)
+        with torch.inference_mode():
+            rows = torch.from_numpy(self._teacher.users[users]), torch.from_numpy(self._teacher.items[items])
+            embedded = self._encoder.embed(ids, places, *rows)
+            pooled = self._body.pool([sequence[:length] for sequence, length in zip(embedded, lengths, strict=True)])
+            vectors: npt.NDArray[np.float32] = self._encoder.finish(pooled).numpy()
+        return vectors, lengths
+
+
+def _lists(matrix: npt.NDArray[np.generic]) -> pa.ListArray:
+    offsets = np.arange(len(matrix) + 1, dtype=np.int32) * matrix.shape[1]
+    return pa.ListArray.from_arrays(offsets, pa.array(matrix.ravel()))

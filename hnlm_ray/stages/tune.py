@@ -1,0 +1,154 @@
+"""Ray Train and DeepSpeed around the tuning loop: workers, checkpoints, restarts."""
+
+from __future__ import annotations
+
+import functools
+import os
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from hnlm_ray.cluster import connected
+from hnlm_ray.heartbeat import heartbeat
+from hnlm_ray.stage import StageContext, StageSummary
+from hnlm_ray.store import Artifact
+from hnlm_ray.tables import TUNING
+from hnlm_ray.training.ray_train import STATE, Workers, run_workers
+from hnlm_ray.training.tuning.inputs import ENCODER, TuneInputs, new_encoder
+from hnlm_ray.tune_config import TuneConfig
+
+if TYPE_CHECKING:
+    from hnlm_ray.training.tuning.loop import TuningLoop, TuningProgress
+
+__all__ = ["run"]
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What a worker gets: where to read, not what was read."""
+
+    inputs: TuneInputs
+    options: TuneConfig
+    seed: int
+
+
+def run(context: StageContext, *, teacher: str) -> StageSummary:
+    """Tune the encoder and write it, with its learning curve.
+
+    A run whose driver died continues from its last checkpoint, which lies in the artefact's folder.
+
+    Args:
+        context: with the inputs ``prepare``, ``supervise``, ``tokens`` and the teacher's fit.
+        teacher: the variant whose first fit supervises.
+
+    Raises:
+        DataError: no pair has a supervising negative, or too few have.
+        EngineError: the body cannot be loaded, or a sequence is longer than it takes.
+        ResourceError: the cluster is too small for the workers.
+        StageError: a worker was lost more often than ``tune.max_failures``.
+    """
+    options, output = context.config.tune, context.output
+    task = _Task(TuneInputs.of(context, teacher), options, context.config.seed)
+    is_gpu = options.accelerator == "gpu"
+    workers = Workers(
+        options.workers, is_gpu, options.max_failures, "tune", {} if is_gpu else {"DS_ACCELERATOR": "cpu"}
+    )
+    context.say(
+        f"tune {options.model}: {options.workers} worker(s), ZeRO {options.zero}, LoRA rank {options.lora.rank}"
+    )
+    with connected(context.config.cluster), heartbeat(functools.partial(_line, output), context.say):
+        result = run_workers(_work, task, workers, output)
+        with result.checkpoint.as_directory() as folder:
+            progress = _write(task, Path(folder), output)
+    output.filesystem.delete_dir(f"{output.path}/{STATE}")
+    best = progress.history[progress.best_epoch]
+    counts = {
+        **result.return_value,
+        "best_epoch": progress.best_epoch,
+        "pairs_per_second": round(progress.pairs / max(progress.seconds, 1e-9), 1),
+        "valid_loss": best.valid_loss,
+        "hit_10": best.hit_10,
+        "nearer": best.nearer,
+    }
+    return StageSummary({"tuning": len(progress.history)}, counts)
+
+
+def _work(config: dict[str, Any]) -> dict[str, int]:
+    """The body of one Ray Train worker."""
+    import ray.train
+    import torch
+
+    from hnlm_ray.training.tuning import checkpoint
+    from hnlm_ray.training.tuning.deepspeed import DeepSpeedStepper
+    from hnlm_ray.training.tuning.loop import TuningLoop
+    from hnlm_ray.training.tuning.stepper import trainable
+
+    task: _Task = config["task"]
+    world = ray.train.get_context()
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // world.get_local_world_size()))
+    material = task.inputs.material(task.options, task.seed)
+    encoder = new_encoder(material.teacher, task.options, task.seed)
+    parameters = sum(weight.numel() for weight in trainable(encoder).values())
+    device = ray.train.torch.get_device() if task.options.accelerator == "gpu" else torch.device("cpu")
+    loop = TuningLoop(DeepSpeedStepper(encoder, task.options), material, task.options, task.seed, device)
+    saved = ray.train.get_checkpoint()
+    if saved is not None:
+        with saved.as_directory() as folder:
+            checkpoint.restore(loop, Path(folder))
+    while not loop.is_finished:
+        loop.run_epoch()
+        _report(loop, world.get_world_rank())
+    return {"pairs": len(material.pairs), "valid_pairs": len(material.valid), "parameters": parameters}
+
+
+def _report(loop: TuningLoop, rank: int) -> None:
+    """Hand the checkpoint to Ray Train; worker 0 has it."""
+    import ray.train
+
+    from hnlm_ray.training.tuning import checkpoint
+
+    row = loop.progress.history[-1]
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint.save(loop, Path(folder))
+        kept = ray.train.Checkpoint.from_directory(folder) if rank == 0 else None
+        ray.train.report({"epoch": row.epoch, "valid_loss": row.valid_loss}, checkpoint=kept)
+
+
+def _write(task: _Task, folder: Path, output: Artifact) -> TuningProgress:
+    """Write the encoder of the best epoch and the learning curve."""
+    from hnlm_ray.semantics.encoder import EncoderSpec, copy_adapters
+    from hnlm_ray.training.tuning.checkpoint import best_weights
+
+    weights, progress = best_weights(folder)
+    options, inputs = task.options, task.inputs
+    encoder = new_encoder(inputs.teacher_vectors(inputs.train()), options, task.seed)
+    encoder.load_state_dict(weights, strict=False)
+    with tempfile.TemporaryDirectory() as place:
+        target, dim = Path(place), encoder.head.out_features
+        spec = EncoderSpec(options.model, dim)
+        if options.start is not None:
+            start = Path(options.start)
+            spec = EncoderSpec(EncoderSpec.read(start).model, dim, copy_adapters(start, target))
+        encoder.save(target, spec)
+        pafs.copy_files(place, f"{output.path}/{ENCODER}", destination_filesystem=output.filesystem)
+    rows = [asdict(row) for row in progress.history]
+    output.write("tuning", pa.Table.from_pylist(rows, schema=TUNING))
+    return progress
+
+
+def _line(output: Artifact) -> str | None:
+    """How far the last checkpoint is, by its header alone."""
+    from hnlm_ray.training.tuning.checkpoint import latest_progress
+
+    progress = latest_progress(output.filesystem, f"{output.path}/{STATE}")
+    if progress is None:
+        return None
+    row, rate = progress.history[-1], progress.pairs / max(progress.seconds, 1e-9)
+    return (
+        f"tune: epoch {row.epoch}, valid loss {row.valid_loss:.3f}, supervising item among the ten nearest"
+        f" {row.hit_10:.1%}, {rate:.0f} pairs/s"
+    )
