@@ -25,7 +25,7 @@ class VllmBody:
         """Start the engine in this process.
 
         Args:
-            folder: a complete Hugging Face model folder, adapters merged.
+            folder: a complete Hugging Face model folder with its tokenizer, adapters merged.
             config: of the stage ``encode``.
             longest: tokens of the longest sequence.
 
@@ -40,7 +40,6 @@ class VllmBody:
             "runner": "pooling",
             "convert": "embed",
             "enable_prompt_embeds": True,
-            "skip_tokenizer_init": True,
             "dtype": config.dtype,
             "max_model_len": longest,
             "pooler_config": PoolerConfig(seq_pooling_type="MEAN", use_activation=False),

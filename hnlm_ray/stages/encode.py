@@ -12,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from hnlm_ray import assets
 from hnlm_ray.cluster import connected
 from hnlm_ray.errors import StageError
 from hnlm_ray.llm.resumable import Folder, clear_work, resumable_map
+from hnlm_ray.llm.tokens import load_tokenizer
 from hnlm_ray.llm.vllm_body import VllmBody, body_env, body_needs
 from hnlm_ray.semantics.neighbours import unmet_neighbours
 from hnlm_ray.semantics.profiled import pairs_to_ask
@@ -122,9 +124,10 @@ class _Encoder:
         longest = int(self._users.lengths.max(initial=0) + self._items.lengths.max(initial=0)) + 2
         self._place = tempfile.TemporaryDirectory()
         tuned = fetch_encoder(task.tuned, Path(self._place.name, "encoder"))
-        self._encoder, _ = PairEncoder.load(tuned)
+        self._encoder, spec = PairEncoder.load(tuned)
         merged = Path(self._place.name, "body")
         self._encoder.save_body(merged)
+        load_tokenizer(assets.resolve(spec.model)).save_pretrained(merged)  # vLLM does not start without one
         self._body = VllmBody(merged, task.options, longest)
 
     def __call__(self, requests: pa.Table) -> pa.Table:

@@ -108,7 +108,7 @@ def full(report: Report) -> Report:
         items=[ItemSample("A kettle", ("Home", "Kitchen"), "ok", "for tea drinkers")],
         users=[UserSample("u1", ("A kettle", "A pot"), 3, "ok", "drinks tea")],
         negatives=[NegativeSample("u1", "drinks tea", "A kettle", "A mug", "matched", "fuzzy", 0.91, "The mug")],
-        false_negatives=FalseNegatives([("uniform", 0.2, 10), ("language model", 0.05, 7)]),
+        false_negatives=FalseNegatives([("uniform", 0.2, 10, None), ("language model", 0.05, 7, 1.5)]),
         strata=StrataFigures(["uniform", "hnlm"], strata_table()),
         absent=["Something was not run."],
         versions={"Python": "3"},
@@ -189,7 +189,7 @@ def test_text_of_users_and_models_is_escaped(full: Report) -> None:
         items=[ItemSample(ATTACK, (ATTACK,), ATTACK, ATTACK)],
         users=[UserSample(ATTACK, (ATTACK,), 0, ATTACK, ATTACK)],
         negatives=[NegativeSample(*[ATTACK] * 6, 0.5, ATTACK)],
-        false_negatives=FalseNegatives([(ATTACK, 0.2, 10)]),
+        false_negatives=FalseNegatives([(ATTACK, 0.2, 10, None)]),
         absent=[ATTACK],
         versions={ATTACK: ATTACK},
     )

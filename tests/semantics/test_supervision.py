@@ -6,12 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hnlm_ray.tune_config import SupervisionConfig
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import DataError
 from hnlm_ray.semantics import supervision
 from hnlm_ray.semantics.supervision import Knowledge, choose_targets, matched_items, nearest_unmet, teacher_window
 from hnlm_ray.testing.worlds import random_world
+from hnlm_ray.tune_config import SupervisionConfig
 
 N_USERS, N_ITEMS = 30, 40
 TRAIN, _ = random_world(N_USERS, N_ITEMS, 0.2, 1)

@@ -18,9 +18,10 @@ from hnlm_ray.evaluation.blocks import HeldOut, VectorRanker, evaluate
 from hnlm_ray.evaluation.false_negatives import hardest_of_rate
 from hnlm_ray.evaluation.inputs import read_text_vectors
 from hnlm_ray.evaluation.metrics import METRICS
+from hnlm_ray.evaluation.rate_table import rate_table
 from hnlm_ray.evaluation.strata import strata as strata_of
 from hnlm_ray.semantics.supervision import STRATEGIES, Knowledge, choose_targets
-from hnlm_ray.stages.evaluate import _plan, _sampler_rates, run
+from hnlm_ray.stages.evaluate import run
 
 from .finished_run import HELD_OUT, HISTORY, N_ITEMS, N_USERS, FinishedRun
 
@@ -199,7 +200,8 @@ def test_every_variant_that_is_trained_on_negatives_has_the_rate_of_its_sampler(
     several.prepare()
     several.fits()
     truth, train = several.probability, held_out(several)["valid"].seen
-    rate = _sampler_rates(several.config, _plan(several.context("evaluate")), truth, train)
+    table = rate_table(several.config, several.inputs, train)
+    rate = dict(zip(table["sampler"].to_pylist(), table["rate"].to_pylist(), strict=True))
     named = {"dns(candidates=32), first", "dns(candidates=32), second", "ahns", "popularity(exponent=0.0)"}
     assert set(rate) == {"uniform", "popularity", *named}
     assert rate["popularity(exponent=0.0)"] == pytest.approx(rate["uniform"])

@@ -20,6 +20,7 @@ from hnlm_ray.store import Artifact, RunStore
 from hnlm_ray.tables import GROUNDED, INTERACTIONS, ITEM_VECTORS, ITEMS, USERS
 from hnlm_ray.testing.worlds import random_world
 from hnlm_ray.training.fit import fit
+from hnlm_ray.training.inputs import SemanticInputs
 
 TRAIN, VALID = random_world(50, 40, 0.2, 3)
 PLAIN = VariantConfig(dim=8, epochs=4, batch_size=128, learning_rate=0.01, validate_every=2)
@@ -111,5 +112,5 @@ def test_a_worker_gets_paths_and_not_tables(tmp_path: Path) -> None:
     import cloudpickle
 
     context = context_in(tmp_path, workers=1)
-    task = train._Task(context.inputs["prepare"], None, None, PLAIN, 0, use_gpu=False)
+    task = train._Task(context.inputs["prepare"], SemanticInputs(), PLAIN, 0, use_gpu=False)
     assert len(cloudpickle.dumps(task)) < 5_000

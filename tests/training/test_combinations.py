@@ -60,7 +60,7 @@ def test_whatever_is_accepted_trains(backbone: type) -> None:
 def test_whatever_is_accepted_trains_with_semantic_negatives(source: str) -> None:
     rng = np.random.default_rng(0)
     pairs = TRAIN.keys[::2]
-    rows, items = rng.integers(5, size=len(pairs)).astype(np.int32), np.arange(5, dtype=np.int32)
+    rows, items = rng.integers(5, size=len(pairs)).astype(np.int32), np.arange(5, dtype=np.int32)[:, None]
     vectors = PairVectors(pairs, rows, rng.normal(size=(5, 3)).astype(np.float32), 15, items)
     for variant in allowed(variants.MF):
         semantic = {"semantic": True, "semantic_source": source, "alpha": 0.2, "contrastive_weight": 0.1}

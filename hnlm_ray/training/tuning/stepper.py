@@ -110,11 +110,12 @@ def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def check(weights: Mapping[str, nn.Parameter], tensors: Mapping[str, torch.Tensor]) -> None:
-    """Refuse tensors that lack one of the weights.
+    """Refuse tensors of another model.
 
     Raises:
-        StoreError: one is missing.
+        StoreError: a weight is missing or has another shape.
     """
-    missing = [name for name in weights if name not in tensors]
-    if missing:
-        raise StoreError(f"the checkpoint lacks {missing[0]}: it belongs to another model", "delete it")
+    for name, weight in weights.items():
+        shape = getattr(weight, "ds_shape", weight.shape)  # ZeRO 3 leaves an empty weight behind
+        if name not in tensors or tensors[name].shape != shape:
+            raise StoreError(f"the checkpoint's {name} belongs to another model", "delete it")

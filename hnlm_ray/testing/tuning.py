@@ -1,0 +1,47 @@
+"""Small material to tune the demo language model on, with a rule behind it that can be learned."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from hnlm_ray.semantics.encoder import PairEncoder
+from hnlm_ray.semantics.token_rows import TokenRows
+from hnlm_ray.training.tuning.inputs import new_encoder
+from hnlm_ray.training.tuning.loop import TuningLoop
+from hnlm_ray.training.tuning.material import Material, Supervised, Teacher
+from hnlm_ray.training.tuning.stepper import TorchStepper
+from hnlm_ray.tune_config import TuneConfig
+
+__all__ = ["DIM", "plain_loop", "small_encoder", "small_material"]
+
+DIM = 16
+_USERS, _ITEMS, _PAIRS, _WORDS = 50, 40, 600, 500
+
+
+def small_material() -> Material:
+    """600 pairs of 50 users and 40 items; the supervising item of item i is ``(7 i + 3) % 40``."""
+    rng = np.random.default_rng(0)
+    items = rng.normal(size=(_ITEMS, DIM)).astype(np.float32)
+    users = rng.normal(size=(_USERS, DIM)).astype(np.float32)
+    owners, met = np.sort(rng.integers(_USERS, size=_PAIRS)), rng.integers(_ITEMS, size=_PAIRS)
+    negatives = (met * 7 + 3) % _ITEMS
+    targets = items[negatives] / np.linalg.norm(items[negatives], axis=1, keepdims=True)
+    pairs, valid = Supervised(owners, met, negatives, negatives, targets).split(0.2, 0)
+    return Material(pairs, valid, Teacher(users, items), _tokens(rng, _USERS, 5, 20), _tokens(rng, _ITEMS, 3, 12))
+
+
+def _tokens(rng: np.random.Generator, texts: int, shortest: int, longest: int) -> TokenRows:
+    offsets = np.r_[0, np.cumsum(rng.integers(shortest, longest, size=texts))].astype(np.int64)
+    return TokenRows(rng.integers(5, _WORDS, size=int(offsets[-1])).astype(np.int32), offsets)
+
+
+def small_encoder(options: TuneConfig, seed: int = 0) -> PairEncoder:
+    """The demo language model around :func:`small_material`."""
+    return new_encoder(small_material().teacher, options, seed)
+
+
+def plain_loop(options: TuneConfig) -> TuningLoop:
+    """A loop in plain PyTorch."""
+    device = torch.device("cpu")
+    return TuningLoop(TorchStepper(small_encoder(options), options, device), small_material(), options, 0, device)
