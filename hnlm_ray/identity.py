@@ -27,6 +27,7 @@ _LLM_RESULT = {
     "chat_template_kwargs",
 }  # fmt: skip
 _EMBED_RESULT = {"engine", "model", "pooling", "dtype", "max_model_len", "engine_kwargs"}
+_ENCODE_RESULT = {"pairs", "nearest", "within", "dtype", "engine_kwargs"}
 _TUNE_PLACE = {
     "teacher", "supervision", "texts", "max_user_tokens", "max_item_tokens",  # in the inputs already
     "workers", "accelerator", "accumulation", "zero", "max_failures",
@@ -67,7 +68,9 @@ def identity(config: Config, kind: str, name: str) -> dict[str, Any]:
             "options": c.tune.model_dump(mode="json", exclude=_TUNE_PLACE),
         },
         "encode": lambda c: {
-            "options": c.encode.model_dump(mode="json", include={"pairs", "nearest", "dtype", "engine_kwargs"}),
+            "options": c.encode.model_dump(
+                mode="json", include={"pairs", "nearest", "within", "dtype", "engine_kwargs"}
+            ),
             "pairs": _pairs(c) if c.encode.pairs == "chosen" else {},
         },
         "evaluate": lambda c: {

@@ -289,7 +289,7 @@ def _tuning(config: Config) -> Iterator[_Node]:
     profiles = ("item_profiles", "user_profiles") if config.tune.texts == "profiles" else ()
     yield "tokens", "tokens", ("prepare", *profiles), _stage("tokens")
     yield "tune", "tune", ("prepare", "supervise", "tokens", fit), _stage("tune", teacher=teacher)
-    yield "encode", "encode", ("prepare", "tokens", "tune", fit), _stage("encode", teacher=teacher)
+    yield "encode", "encode", ("prepare", "vectors", "tokens", "tune", fit), _stage("encode", teacher=teacher)
 
 
 def _search(config: Config) -> Iterator[_Node]:

@@ -23,7 +23,7 @@ class SupervisionConfig(Section):
     """First rank of the window, among items that the user has not met."""
     last: Positive = 50
     """Last rank of the window."""
-    near_item: float = Field(default=1.0, ge=0.0)
+    near_item: float = Field(default=0.5, ge=0.0)
     """How much ``refined`` wants text near the pair's item."""
     far_from_user: float = Field(default=2.0, ge=0.0)
     """How much ``refined`` wants text far from the mean of what the user has met, where false negatives lie."""
@@ -122,7 +122,10 @@ class EncodeConfig(Section):
     pairs: Literal["all", "chosen"] = "all"
     """``all``: every train pair. ``chosen``: those that ``negatives`` chooses."""
     nearest: Positive = 8
-    """Items written down per pair: those whose teacher vectors are nearest to the pair's, of the items not met."""
+    """Items written down per pair: those whose teacher vectors are nearest to the pair's."""
+    within: Literal["window", "catalogue"] = "window"
+    """Which items these may be: of the user's rank window that pass the guard, as ``tune.supervision`` says, or all
+    that the user has not met."""
     replicas: Positive = 1
     accelerator: Literal["cpu", "gpu"] = "cpu"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"

@@ -87,20 +87,24 @@ class PairVectors:
         return cls(pairs[order], rows[order], _matrix(item_vectors, "item_vectors"), n_items, items[:, None])
 
     @classmethod
-    def from_encoded(cls, encoded: pa.Table, n_items: int) -> PairVectors:
-        """Give each pair the vector that the tuned encoder emits for it, and the items nearest to that.
+    def from_encoded(cls, encoded: pa.Table, n_items: int, *, nearest: bool) -> PairVectors:
+        """Give each pair the vector that the tuned encoder emits for it.
 
         Args:
             encoded: table ``encoded``.
             n_items: size of the catalogue.
+            nearest: also the items nearest to it; pairs without any are left out.
 
         Raises:
             DataError: vectors differ in length, or a pair stands twice.
         """
         rows = encoded.sort_by("pair")
-        nearest = rows["nearest"].combine_chunks().flatten().to_numpy().reshape(len(rows), -1)
         places = np.arange(len(rows), dtype=np.int32)
-        return cls(rows["pair"].to_numpy(), places, _matrix(rows, "encoded"), n_items, nearest)
+        own = cls(rows["pair"].to_numpy(), places, _matrix(rows, "encoded"), n_items)
+        if not nearest:
+            return own
+        items = rows["nearest"].combine_chunks().flatten().to_numpy().reshape(len(rows), -1)
+        return own._dealt(own.vectors, items)
 
     def shuffled(self, train: Interactions, seed: int) -> PairVectors:
         """A control: the same vectors, dealt out to other pairs; an item that the new user has met is left out."""

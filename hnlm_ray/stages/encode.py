@@ -15,16 +15,17 @@ import pyarrow as pa
 from hnlm_ray import assets
 from hnlm_ray.cluster import connected
 from hnlm_ray.errors import StageError
+from hnlm_ray.evaluation.inputs import read_text_vectors
 from hnlm_ray.llm.resumable import Folder, clear_work, resumable_map
 from hnlm_ray.llm.tokens import load_tokenizer
 from hnlm_ray.llm.vllm_body import VllmBody, body_env, body_needs
-from hnlm_ray.semantics.neighbours import unmet_neighbours
+from hnlm_ray.semantics.neighbours import neighbours_among, unmet_neighbours
 from hnlm_ray.semantics.profiled import pairs_to_ask
+from hnlm_ray.semantics.supervision import Knowledge, teacher_window
 from hnlm_ray.semantics.token_rows import lay_out
 from hnlm_ray.stage import StageContext, StageSummary
-from hnlm_ray.store import Artifact
 from hnlm_ray.training.tuning.inputs import TuneInputs, fetch_encoder
-from hnlm_ray.tune_config import EncodeConfig
+from hnlm_ray.tune_config import EncodeConfig, SupervisionConfig
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -46,15 +47,15 @@ class _Task:
     """What an actor gets: where to read, not what was read."""
 
     inputs: TuneInputs
-    tuned: Artifact
     options: EncodeConfig
+    supervision: SupervisionConfig
 
 
 def run(context: StageContext, *, teacher: str) -> StageSummary:
     """Write ``encoded``: one row per chosen pair. A killed run is resumed.
 
     Args:
-        context: with the inputs ``prepare``, ``tokens``, ``tune`` and the teacher's fit.
+        context: with the inputs ``prepare``, ``vectors``, ``tokens``, ``tune`` and the teacher's fit.
         teacher: the variant whose first fit supervises.
 
     Raises:
@@ -73,7 +74,7 @@ def run(context: StageContext, *, teacher: str) -> StageSummary:
     with connected(config.cluster):
         found = resumable_map(
             pa.table({"id": pairs}),
-            functools.partial(_encoded, _Task(inputs, context.inputs["tune"], config.encode)),
+            functools.partial(_encoded, _Task(inputs, config.encode, config.tune.supervision)),
             schema=_VECTORS,
             folder=Folder.of(output, "pairs"),
             rows_per_block=config.encode.batch_size,
@@ -121,9 +122,10 @@ class _Encoder:
         self._teacher = task.inputs.teacher_vectors(self._train)
         self._users, self._items = task.inputs.tokens(self._train)
         self._nearest = task.options.nearest
+        self._window = None if task.options.within == "catalogue" else self._usable_window(task)
         longest = int(self._users.lengths.max(initial=0) + self._items.lengths.max(initial=0)) + 2
         self._place = tempfile.TemporaryDirectory()
-        tuned = fetch_encoder(task.tuned, Path(self._place.name, "encoder"))
+        tuned = fetch_encoder(task.inputs.artifacts["tune"], Path(self._place.name, "encoder"))
         self._encoder, spec = PairEncoder.load(tuned)
         merged = Path(self._place.name, "body")
         self._encoder.save_body(merged)
@@ -136,7 +138,10 @@ class _Encoder:
         vectors, lengths = self._vectors(users, items)
         if not np.isfinite(vectors).all():
             raise StageError("the tuned encoder gave a vector with NaN", "tune with a lower tune.learning_rate")
-        nearest = unmet_neighbours(vectors, users, self._teacher.items, self._train, self._nearest)
+        if self._window is None:
+            nearest = unmet_neighbours(vectors, users, self._teacher.items, self._train, self._nearest)
+        else:
+            nearest = neighbours_among(vectors, self._window[users], self._teacher.items, self._nearest)
         columns = {
             "id": requests["id"],
             "vector": _lists(vectors.astype(np.float16)),
@@ -144,6 +149,13 @@ class _Encoder:
             "tokens": lengths.astype(np.int32),
         }
         return pa.table(columns).cast(_VECTORS)
+
+    def _usable_window(self, task: _Task) -> npt.NDArray[np.int32]:
+        """(U, L) the candidates of every user, -1 where the guard removes one."""
+        texts = read_text_vectors(task.inputs.artifacts["vectors"], self._train.n_items)
+        knowledge = Knowledge(self._train, self._teacher.users, self._teacher.items, texts)
+        window = teacher_window(knowledge, task.supervision)
+        return np.where(window.usable, window.items, np.int32(-1))
 
     def _vectors(
         self, users: npt.NDArray[np.int64], items: npt.NDArray[np.int64]

@@ -40,7 +40,8 @@ class SemanticInputs:
             return None
         if variant.is_tuned:
             assert self.encode is not None
-            own = PairVectors.from_encoded(self.encode.read("encoded"), train.n_items)
+            encoded, nearest = self.encode.read("encoded"), variant.semantic_source == "retrieved"
+            own = PairVectors.from_encoded(encoded, train.n_items, nearest=nearest)
         else:
             assert self.ground is not None
             assert self.vectors is not None

