@@ -18,7 +18,6 @@ import numpy as np
 import torch
 
 from hnlm_ray.config import load_config
-from hnlm_ray.tune_config import SupervisionConfig
 from hnlm_ray.evaluation.blocks import VectorRanker, evaluate
 from hnlm_ray.evaluation.false_negatives import pairs_rate, scored_rate
 from hnlm_ray.evaluation.inputs import read_held_out, read_text_vectors, read_truth, read_vectors
@@ -26,6 +25,7 @@ from hnlm_ray.pipeline import plan
 from hnlm_ray.samplers.semantic import PairVectors
 from hnlm_ray.semantics.supervision import MATCHED_COLUMNS, Knowledge, choose_targets, matched_items
 from hnlm_ray.training.fit import fit
+from hnlm_ray.tune_config import SupervisionConfig
 from hnlm_ray.variants import VariantConfig
 
 DEMO = Path(__file__).parents[1] / "configs" / "demo.yaml"

@@ -134,6 +134,7 @@ def _write(task: _Task, folder: Path, output: Artifact) -> TuningProgress:
             start = Path(options.start)
             spec = EncoderSpec(EncoderSpec.read(start).model, dim, copy_adapters(start, target))
         encoder.save(target, spec)
+        output.filesystem.create_dir(f"{output.path}/{ENCODER}")
         pafs.copy_files(place, f"{output.path}/{ENCODER}", destination_filesystem=output.filesystem)
     rows = [asdict(row) for row in progress.history]
     output.write("tuning", pa.Table.from_pylist(rows, schema=TUNING))

@@ -97,5 +97,6 @@ def fetch_encoder(tuned: Artifact, place: Path) -> Path:
     source = f"{tuned.path}/{ENCODER}"
     if tuned.filesystem.get_file_info(source).type != pafs.FileType.Directory:
         raise StoreError(f"there is no {source}", "delete its folder and run tune again")
+    place.mkdir(parents=True, exist_ok=True)
     pafs.copy_files(source, str(place), source_filesystem=tuned.filesystem)
     return place
