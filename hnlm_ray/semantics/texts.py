@@ -25,18 +25,16 @@ def item_texts(items: pa.Table) -> list[str]:
 
 
 def described_items(items: pa.Table, profiles: pa.Array | None) -> list[str]:
-    """:func:`item_texts`, and after it the profile where there is one.
+    """:func:`item_texts`, and after it the profile; where there is none, the catalogue's description.
 
     Args:
         items: a table of :data:`hnlm_ray.tables.ITEMS`, sorted by item.
         profiles: (I,) strings, "" for none; None for none at all.
     """
-    texts = item_texts(items)
-    if profiles is None:
-        return texts
-    return [
-        f"{text}. {profile}" if profile else text for text, profile in zip(texts, profiles.to_pylist(), strict=True)
-    ]
+    described = items["description"].to_pylist()
+    if profiles is not None:
+        described = [profile or text for profile, text in zip(profiles.to_pylist(), described, strict=True)]
+    return [". ".join(part for part in parts if part) for parts in zip(item_texts(items), described, strict=True)]
 
 
 def described_users(
