@@ -30,7 +30,7 @@ from hnlm_ray.tune_config import EncodeConfig, SupervisionConfig
 if TYPE_CHECKING:
     from ray.data import Dataset
 
-__all__ = ["run"]
+__all__ = ["PairVectorizer", "Task", "encoded", "run"]
 
 _VECTORS = pa.schema(
     [
@@ -43,7 +43,7 @@ _VECTORS = pa.schema(
 
 
 @dataclass(frozen=True)
-class _Task:
+class Task:
     """What an actor gets: where to read, not what was read."""
 
     inputs: TuneInputs
@@ -74,7 +74,7 @@ def run(context: StageContext, *, teacher: str) -> StageSummary:
     with connected(config.cluster):
         found = resumable_map(
             pa.table({"id": pairs}),
-            functools.partial(_encoded, _Task(inputs, config.encode, config.tune.supervision)),
+            functools.partial(encoded, Task(inputs, config.encode, config.tune.supervision)),
             schema=_VECTORS,
             folder=Folder.of(output, "pairs"),
             rows_per_block=config.encode.batch_size,
@@ -95,13 +95,18 @@ def run(context: StageContext, *, teacher: str) -> StageSummary:
     return StageSummary({"encoded": len(pairs)}, {"tokens": int(found["tokens"].to_numpy().sum())})
 
 
-def _encoded(task: _Task, requests: Dataset) -> Dataset:
+def encoded(task: Task, requests: Dataset) -> Dataset:
+    """Add the encoder to a data set of pair numbers ``id``, by row-wise maps only.
+
+    Returns:
+        ``id``, ``vector``, ``nearest`` and ``tokens``, one row per pair.
+    """
     import ray
 
     options = task.options
     needs = {name: amount / options.replicas for name, amount in body_needs(options).items()}
     return requests.map_batches(
-        _Encoder,
+        PairVectorizer,
         fn_constructor_args=(task,),
         batch_size=options.batch_size,
         batch_format="pyarrow",
@@ -112,10 +117,10 @@ def _encoded(task: _Task, requests: Dataset) -> Dataset:
     )
 
 
-class _Encoder:
+class PairVectorizer:
     """One Ray Data actor: projection, head and tables in PyTorch, the body in vLLM."""
 
-    def __init__(self, task: _Task) -> None:
+    def __init__(self, task: Task) -> None:
         from hnlm_ray.semantics.encoder import PairEncoder
 
         self._train = task.inputs.train()
@@ -133,6 +138,7 @@ class _Encoder:
         self._body = VllmBody(merged, task.options, longest)
 
     def __call__(self, requests: pa.Table) -> pa.Table:
+        """Vectors of the pairs ``id``, with the columns that :func:`encoded` says."""
         pairs = requests["id"].to_numpy()
         users, items = np.divmod(pairs, self._train.n_items)
         vectors, lengths = self._vectors(users, items)
@@ -150,7 +156,7 @@ class _Encoder:
         }
         return pa.table(columns).cast(_VECTORS)
 
-    def _usable_window(self, task: _Task) -> npt.NDArray[np.int32]:
+    def _usable_window(self, task: Task) -> npt.NDArray[np.int32]:
         """(U, L) the candidates of every user, -1 where the guard removes one."""
         texts = read_text_vectors(task.inputs.artifacts["vectors"], self._train.n_items)
         knowledge = Knowledge(self._train, self._teacher.users, self._teacher.items, texts)

@@ -1,0 +1,102 @@
+"""Speed of the tuned encoder: Ray Data + vLLM beside plain vLLM in one process and a one-by-one transformers loop.
+
+    make demo && python benchmarks/encode_pairs.py run=runs/demo --pairs 10000
+
+On the pairs and the tuned encoder of a finished run, all contenders embed the same sequences; starting an engine counts
+for none. Prints one JSON line: texts/s of each, and the start of each engine in seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+
+os.environ |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_CPU_KVCACHE_SPACE": "1"}
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from hnlm_ray.cluster import connected
+from hnlm_ray.config import Config, load_config
+from hnlm_ray.pipeline import plan
+from hnlm_ray.semantics.encoder import PairEncoder, tensors_of
+from hnlm_ray.semantics.token_rows import lay_out
+from hnlm_ray.stages.encode import PairVectorizer, Task
+from hnlm_ray.training.tuning.inputs import TuneInputs, fetch_encoder
+
+DEMO = Path(__file__).parents[1] / "configs" / "demo.yaml"
+LOOP = 300
+"""Sequences of the one-by-one loop; its rate does not change with more."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("options", nargs="*", help="of the run, as for hnlm run")
+    parser.add_argument("--pairs", type=int, default=10_000)
+    parser.add_argument("--config", default=str(DEMO))
+    chosen = parser.parse_args()
+    config = load_config(chosen.config, chosen.options)
+    task = _task(config)
+    pairs = task.inputs.train().keys[: chosen.pairs]
+    requests = pa.table({"id": pairs})
+    result: dict[str, object] = {"benchmark": "encode_pairs", "pairs": len(pairs), "threads": torch.get_num_threads()}
+    result["ray_data_vllm"] = _under_ray(task, requests, config)
+    started = time.monotonic()
+    alone = PairVectorizer(task)
+    result["start_s"] = round(time.monotonic() - started, 1)
+    alone(requests.slice(0, 512))
+    result["vllm_alone"] = _rate(lambda: _batches(alone, requests, config.encode.batch_size), len(pairs))
+    result["transformers_one_by_one"] = _rate(lambda: _loop(task, pairs[:LOOP]), min(LOOP, len(pairs)))
+    print(json.dumps(result))
+
+
+def _task(config: Config) -> Task:
+    teacher = config.tune.teacher_of(config.train.variants)
+    assert teacher is not None
+    inputs = TuneInputs(plan(config).artifacts(), config.train.first_fit(teacher), config.train.variants[teacher])
+    return Task(inputs, config.encode, config.tune.supervision)
+
+
+def _under_ray(task: Task, requests: pa.Table, config: Config) -> float:
+    """Rate between the first finished block and the last."""
+    import ray.data
+
+    from hnlm_ray.stages.encode import encoded
+
+    with connected(config.cluster):
+        rows = ray.data.from_arrow(requests).repartition(target_num_rows_per_block=task.options.batch_size)
+        blocks = encoded(task, rows).iter_batches(batch_size=None, batch_format="pyarrow")
+        finished = [(time.monotonic(), block.num_rows) for block in blocks]
+    seconds = finished[-1][0] - finished[0][0]
+    return round(sum(count for _, count in finished[1:]) / seconds, 1)
+
+
+def _batches(alone: PairVectorizer, requests: pa.Table, size: int) -> None:
+    for start in range(0, len(requests), size):
+        alone(requests.slice(start, size))
+
+
+def _loop(task: Task, pairs: np.ndarray) -> None:
+    train = task.inputs.train()
+    teacher, (users, items) = task.inputs.teacher_vectors(train), task.inputs.tokens(train)
+    with tempfile.TemporaryDirectory() as place, torch.inference_mode():
+        encoder, _ = PairEncoder.load(fetch_encoder(task.inputs.artifacts["tune"], Path(place)))
+        for pair in pairs:
+            user, item = np.divmod(np.array([pair]), train.n_items)
+            layout = tensors_of(lay_out(users, items, user, item))
+            encoder(*layout, torch.from_numpy(teacher.users[user]), torch.from_numpy(teacher.items[item]))
+
+
+def _rate(body: object, count: int) -> float:
+    started = time.monotonic()
+    body()  # type: ignore[operator]
+    return round(count / (time.monotonic() - started), 1)
+
+
+if __name__ == "__main__":
+    main()

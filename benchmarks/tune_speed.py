@@ -1,0 +1,62 @@
+"""Speed of tuning: Ray Train + DeepSpeed on one worker beside the same loop in plain PyTorch.
+
+    make demo && python benchmarks/tune_speed.py run=runs/demo
+
+On the material of a finished run, one epoch each after a warm-up epoch, validation and start left out, with the same
+threads. Prints one JSON line: pairs/s of each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import torch
+
+from hnlm_ray.cluster import connected
+from hnlm_ray.config import load_config
+from hnlm_ray.pipeline import plan
+from hnlm_ray.stage import StageContext
+from hnlm_ray.stages import tune
+from hnlm_ray.store import RunStore
+from hnlm_ray.training.tuning.inputs import TuneInputs, new_encoder
+from hnlm_ray.training.tuning.loop import TuningLoop
+from hnlm_ray.training.tuning.stepper import TorchStepper
+
+DEMO = Path(__file__).parents[1] / "configs" / "demo.yaml"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("options", nargs="*", help="of the run, as for hnlm run")
+    parser.add_argument("--config", default=str(DEMO))
+    parser.add_argument("--zero", type=int, default=2)
+    chosen = parser.parse_args()
+    config = load_config(chosen.config, chosen.options)
+    artifacts, teacher = plan(config).artifacts(), config.tune.teacher_of(config.train.variants)
+    assert teacher is not None
+    inputs = TuneInputs(artifacts, config.train.first_fit(teacher), config.train.variants[teacher])
+    options = config.tune.model_copy(update={"workers": 1, "epochs": 2, "patience": 2, "zero": chosen.zero})
+    torch.set_num_threads(os.cpu_count() or 1)
+    result: dict[str, object] = {"benchmark": "tune_speed", "zero": chosen.zero, "threads": torch.get_num_threads()}
+    with tempfile.TemporaryDirectory() as folder, connected(config.cluster):
+        output = RunStore(folder).artifact("tune", "benchmark")
+        output.create()
+        tune.run(StageContext(config.model_copy(update={"tune": options}), artifacts, output), teacher=teacher)
+        seconds = output.read("tuning")["seconds"].to_pylist()
+    material, device = inputs.material(options, config.seed), torch.device("cpu")
+    stepper = TorchStepper(new_encoder(material.teacher, options, config.seed), options, device)
+    loop = TuningLoop(stepper, material, options, config.seed, device)
+    while not loop.is_finished:
+        loop.run_epoch()
+    alone = [row.seconds for row in loop.progress.history]
+    pairs = loop.steps_per_epoch * options.batch_size
+    result |= {"pairs": pairs, "ray_train_deepspeed": round(pairs / (seconds[2] - seconds[1]), 1)}
+    print(json.dumps(result | {"pytorch_alone": round(pairs / (alone[2] - alone[1]), 1)}))
+
+
+if __name__ == "__main__":
+    main()
