@@ -62,7 +62,7 @@ def run(
 
 
 @app.command()
-def tune(
+def search(
     overrides: Overrides = None,
     config: ConfigOption = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Trials per variant; else search.trials.")] = None,
@@ -74,7 +74,7 @@ def tune(
     is configured, the others are drawn at random; the test split is not read. Written into the run folder: the table
     of trials, search.html with the plots, and best.yaml, which [cyan]hnlm run -c[/] takes as it is.
 
-    Example: [cyan]hnlm tune -c configs/movielens.yaml data.path=ml-1m --trials 20 --to tuned.yaml
+    Example: [cyan]hnlm search -c configs/movielens.yaml data.path=ml-1m --trials 20 --to tuned.yaml
     'search.space={"train.variants.*.learning_rate": {log_uniform: [1e-4, 1e-1]}}'[/]
     """
     from hnlm_ray import console
