@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -195,6 +196,8 @@ class Report:
     users: Sequence[UserSample] = ()
     negatives: Sequence[NegativeSample] = ()
     false_negatives: FalseNegatives | None = None
+    tuning: Sequence[Mapping[str, Any]] = ()
+    """Rows of the table ``tuning``."""
     strata: StrataFigures | None = None
     absent: Sequence[str] = ()
     versions: Mapping[str, str] = field(default_factory=dict)

@@ -21,6 +21,7 @@ from hnlm_ray.semantics.requests import (
     NegativeRenderer,
     UserRenderer,
     negative_requests,
+    train_rows,
 )
 from hnlm_ray.semantics.texts import item_texts
 
@@ -30,6 +31,8 @@ _SAMPLE = 64
 _CHARS_PER_TOKEN = 4
 _READING = 10
 """Prompt tokens are read about this many times as fast as tokens are written."""
+_PASSES = 3
+"""A training step costs about as much as reading its tokens so many times."""
 _ANSWER_WORDS = {"item_profile": 90, "user_profile": 130, "negative": 50}
 """Words that the templates allow an answer."""
 _FRAME_TOKENS = 12
@@ -84,12 +87,13 @@ def estimate(
     """
     counter = _Counter.of(config)
     stages = [_generation(plan, counter, config, tokens_per_s) for plan in _plans(config, items, n_users, interactions)]
-    stages.append(_vectors(config, items, tokens_per_s))
+    stages += [_vectors(config, items, tokens_per_s), *_tuning(config, interactions, items.num_rows, tokens_per_s)]
     notes = (
         counter.note,
         f"tokens from a sample of {_SAMPLE} prompts per stage",
         f"engine-hours at {tokens_per_s:g} tokens/s written and {_READING} times as many read",
         "without second passes over rejected answers and the vectors of unmatched names",
+        *(["tune and encode with texts of the greatest length"] if _is_tuned(config) else []),
     )
     return Estimate(tuple(stages), notes)
 
@@ -169,6 +173,25 @@ def _vectors(config: Config, items: pa.Table, tokens_per_s: float) -> StageEstim
     lengths = [min(math.ceil(len(text) / _CHARS_PER_TOKEN), config.embed.max_model_len) for text in texts]
     read = round(items.num_rows * float(np.mean(lengths))) if lengths else 0
     return StageEstimate("vectors", items.num_rows, read, 0, 0, read / _READING / tokens_per_s / 3600)
+
+
+def _is_tuned(config: Config) -> bool:
+    return any(variant.is_tuned for variant in config.train.variants.values())
+
+
+def _tuning(config: Config, interactions: pa.Table, n_items: int, tokens_per_s: float) -> list[StageEstimate]:
+    """Tuning and encoding with texts at their limits, where a variant asks for them."""
+    if not _is_tuned(config):
+        return []
+    tune, every = config.tune, train_rows(interactions.select(["split"])).num_rows
+    chosen = every if config.encode.pairs == "all" else len(pairs_to_ask(config, interactions, n_items))
+    seen = min(tune.pairs or every, every) * tune.epochs
+    longest = tune.max_user_tokens + tune.max_item_tokens + 2
+    hour = tokens_per_s * _READING * 3600
+    return [
+        StageEstimate("tune", seen, seen * longest, 0, 0, _PASSES * seen * longest / hour),
+        StageEstimate("encode", chosen, chosen * longest, 0, 0, chosen * longest / hour),
+    ]
 
 
 def _sample(rows: pa.Table) -> pa.Table:

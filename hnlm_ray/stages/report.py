@@ -78,6 +78,7 @@ def _report(context: StageContext) -> Report:
             else ()
         ),
         false_negatives=_false_negatives(evaluation),
+        tuning=inputs["tune"].read("tuning").to_pylist() if "tune" in inputs else (),
         strata=StrataFigures(_ordered_variants(context, baseline), evaluation.read("strata")),
         absent=_absent(context, baseline),
         versions=_versions(),
@@ -150,7 +151,7 @@ def _false_negatives(evaluation: Artifact) -> FalseNegatives | None:
 def _absent(context: StageContext, baseline: str | None) -> list[str]:
     sentences = []
     missing = [stage for stage in _ANSWERS if stage not in context.inputs]
-    if len(missing) == len(_ANSWERS):
+    if len(missing) == len(_ANSWERS) and "tune" not in context.inputs:
         sentences.append(
             "This run trained on interactions alone: no stage of the language model ran, so its sections are left out."
         )

@@ -8,10 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hnlm_ray.config import Config, LLMConfig, NegativesConfig, ProfilesConfig
+from hnlm_ray.config import Config, LLMConfig, NegativesConfig, ProfilesConfig, TrainConfig, VariantConfig
 from hnlm_ray.llm.estimate import estimate
 from hnlm_ray.llm.tokens import chat_tokens, load_tokenizer
 from hnlm_ray.semantics.requests import ItemRenderer, item_requests
+from hnlm_ray.tune_config import TuneConfig
 
 from .tiny_model import write_tiny_model
 
@@ -80,3 +81,14 @@ def test_the_policy_sets_the_number_of_negatives() -> None:
     for policy, pairs in ((NegativesConfig(policy="all"), 120), (NegativesConfig(policy="budget", budget=50), 50)):
         config = Config(llm=LLMConfig(engine="scripted"), negatives=policy)
         assert estimate(config, items, 30, interactions).stages[2].prompts == pairs
+
+
+def test_tuning_and_encoding_are_counted_where_a_variant_asks_for_them() -> None:
+    items, interactions = world()
+    tuned = VariantConfig(semantic=True, semantic_source="tuned", alpha=0.1)
+    train = TrainConfig(variants={"uniform": VariantConfig(), "hnlm": tuned})
+    tune = TuneConfig(pairs=50, epochs=4, max_user_tokens=30, max_item_tokens=18)
+    config = Config(llm=LLMConfig(engine="scripted"), train=train, tune=tune)
+    by_stage = {stage.stage: stage for stage in estimate(config, items, 30, interactions).stages}
+    assert (by_stage["tune"].prompts, by_stage["tune"].input_tokens) == (200, 200 * 50)
+    assert (by_stage["encode"].prompts, by_stage["encode"].input_tokens) == (120, 120 * 50)

@@ -145,7 +145,7 @@ def test_the_command_searches_once_and_a_second_time_does_nothing(tmp_path: Path
         "serve.variant=mf",
     ]
     best = tmp_path / "best.yaml"
-    command = ["tune", *options, "--trials", "2", "--to", str(best)]
+    command = ["search", *options, "--trials", "2", "--to", str(best)]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
     config = load_config(None, [*options, "search.trials=2"])
