@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hnlm_ray import variants
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.evaluation.false_negatives import (
+    dns_at_hardness,
     drawn_rate,
     hardest_of_rate,
     law_rate,
@@ -208,3 +209,18 @@ def test_pairs_rate_reads_the_truth_of_each_pair() -> None:
     truth = np.array([[0.1, 0.9], [0.5, 0.3]], dtype=np.float32)
     assert pairs_rate(truth, np.array([0, 0, 1]), np.array([0, 1, 1])) == pytest.approx((0.1 + 0.9 + 0.3) / 3)
     assert np.isnan(pairs_rate(truth, np.array([], dtype=int), np.array([], dtype=int)))
+
+
+@pytest.mark.parametrize("candidates", [1, 2, 7, 8, 40])
+def test_dns_of_a_hardness_is_found_again(candidates: int) -> None:
+    rng = np.random.default_rng(0)
+    users, items, truth = rng.normal(size=(20, 4)), rng.normal(size=(60, 4)), rng.random((20, 60), dtype=np.float32)
+    train = build([sorted(rng.choice(60, 5, replace=False).tolist()) for _ in range(20)], 60)
+    hardness = hardest_of_rate(users @ items.T, train, users, items, candidates)
+    found, rate = dns_at_hardness(truth, train, users, items, hardness)
+    assert found == pytest.approx(candidates, rel=1e-6)
+    assert rate == pytest.approx(hardest_of_rate(truth, train, users, items, candidates), rel=1e-5)
+    between, _ = dns_at_hardness(truth, train, users, items, hardness + 1e-3)
+    assert candidates < between < candidates + 1
+    assert dns_at_hardness(truth, train, users, items, -1e9)[0] == 1.0
+    assert dns_at_hardness(truth, train, users, items, 1e9)[0] >= 60

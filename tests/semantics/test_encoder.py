@@ -60,7 +60,7 @@ def test_soft_tokens_are_about_as_long_as_words() -> None:
     encoder, material = small_encoder(OPTIONS), small_material()
     words = encoder.body.get_input_embeddings().weight
     soft = encoder.user_projection(torch.from_numpy(material.teacher.users) / encoder.scales[0])
-    assert 0.8 < float(soft.std() / words.std()) < 1.25
+    assert 0.8 < (soft.std() / words.std()).item() < 1.25
 
 
 def test_what_is_tuned_is_adapter_projections_and_head() -> None:

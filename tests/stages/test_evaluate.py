@@ -6,6 +6,7 @@ from pathlib import Path
 
 import ir_measures
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from safetensors.numpy import load, save
@@ -181,6 +182,30 @@ def test_false_negative_rates_of_every_sampler(finished: FinishedRun) -> None:
     assert rate["supervision: refined"] == pytest.approx(expected, rel=1e-5)
     answered = set(train.keys.tolist()) & {user * N_ITEMS for user in range(N_USERS - 10)}
     assert pairs["supervision: answer"] <= len(answered)
+
+
+def test_tuned_vectors_stand_beside_dns_of_the_same_hardness(tmp_path: Path) -> None:
+    tuned = FinishedRun(tmp_path)
+    tuned.prepare()
+    tuned.fits()
+    tuned.language_model()
+    train, truth = held_out(tuned)["valid"].seen, tuned.probability
+    nearest = np.stack([np.setdiff1d(np.arange(N_ITEMS), train.row(int(user)))[[3, 1]] for user in train.users])
+    artifact = tuned.artifact("encode")
+    columns = {"pair": train.keys, "user": train.users, "item": train.items}
+    vectors = pa.array([[1.0]] * len(train), pa.list_(pa.float16()))
+    artifact.write("encoded", pa.table({**columns, "vector": vectors, "nearest": nearest.tolist()}))
+    tuned.commit(artifact, {"encoded": len(train)})
+    rows = {row["sampler"]: row for row in rate_table(tuned.config, tuned.inputs, train).to_pylist()}
+    model = load(tuned.inputs["train.uniform.s0"].read_bytes("model.safetensors"))
+    users, items = model["user_vectors"], model["item_vectors"]
+    first = rows["tuned vectors: nearest item"]
+    assert first["rate"] == pytest.approx(truth[train.users, nearest[:, 0]].mean(), rel=1e-5)
+    assert first["hardness"] == pytest.approx((users[train.users] * items[nearest[:, 0]]).sum(axis=1).mean(), rel=1e-4)
+    assert rows["tuned vectors: all nearest"]["pairs"] == 2 * len(train)
+    beside = [row for name, row in rows.items() if name.startswith("dns as hard as")]
+    assert len(beside) == 2
+    assert {row["hardness"] for row in beside} == {first["hardness"], rows["tuned vectors: all nearest"]["hardness"]}
 
 
 def test_every_variant_that_is_trained_on_negatives_has_the_rate_of_its_sampler(tmp_path: Path) -> None:

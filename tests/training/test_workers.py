@@ -30,6 +30,12 @@ PLAIN = VariantConfig(dim=8, epochs=4, batch_size=100, learning_rate=0.01, valid
 VARIANTS = {
     "lightgcn": HALF,
     "mf": HALF.model_copy(update={"backbone": MF()}),
+    "item text": PLAIN.model_copy(update={"item_text": True}),
+    "learned share": HALF.model_copy(update={"alpha_mode": "learned"}),
+    "candidates": VariantConfig.model_validate(
+        PLAIN.model_dump()
+        | {"semantic": True, "semantic_source": "item", "semantic_use": "candidates", "sampler": {"name": "dns"}}
+    ),
     "item vectors": HALF.model_copy(update={"semantic_source": "item"}),
     **{
         part: VariantConfig.model_validate({**PLAIN.model_dump(), key: part, **others})
@@ -58,6 +64,9 @@ VARIANTS = {
 }
 
 
+TEXTS = np.random.default_rng(5).normal(size=(40, 6)).astype(np.float32)
+
+
 def vectors() -> PairVectors:
     rng = np.random.default_rng(0)
     pairs = TRAIN.keys[::2]
@@ -79,7 +88,7 @@ def body(rank: int, folder: Path) -> None:
             place.mkdir(exist_ok=True)
             checkpoint.save(loop, place)  # type: ignore[arg-type]
 
-        result = fit(TRAIN, VALID, variant, 0, vectors=vectors(), on_validation=save)
+        result = fit(TRAIN, VALID, variant, 0, vectors=vectors(), item_texts=TEXTS, on_validation=save)
         np.savez(folder / f"{name}-{rank}.npz", users=result.user_vectors, items=result.item_vectors)
         (folder / f"{name}-{rank}.json").write_text(json.dumps([result.progress.to_json(), result.counts]))
 
@@ -93,7 +102,7 @@ def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", sorted(VARIANTS))
 def test_two_workers_train_as_one(name: str, two_workers: Path) -> None:
-    one = fit(TRAIN, VALID, VARIANTS[name], 0, vectors=vectors())
+    one = fit(TRAIN, VALID, VARIANTS[name], 0, vectors=vectors(), item_texts=TEXTS)
     for rank in (0, 1):
         progress, counts = json.loads((two_workers / f"{name}-{rank}.json").read_text())
         assert counts == one.counts
@@ -108,8 +117,10 @@ def test_two_workers_train_as_one(name: str, two_workers: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(VARIANTS))
 def test_a_checkpoint_of_two_workers_continues_on_one(name: str, two_workers: Path) -> None:
-    one = fit(TRAIN, VALID, VARIANTS[name], 0, vectors=vectors())
-    resumed = fit(TRAIN, VALID, VARIANTS[name], 0, vectors=vectors(), resume_from=two_workers / f"{name}-2")
+    one = fit(TRAIN, VALID, VARIANTS[name], 0, vectors=vectors(), item_texts=TEXTS)
+    resumed = fit(
+        TRAIN, VALID, VARIANTS[name], 0, vectors=vectors(), item_texts=TEXTS, resume_from=two_workers / f"{name}-2"
+    )
     assert resumed.progress.epoch == 4
     expected = [record.loss for record in one.progress.history]
     assert [record.loss for record in resumed.progress.history] == pytest.approx(expected, rel=1e-4)
