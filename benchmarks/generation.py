@@ -1,0 +1,99 @@
+"""Speed of writing: a generation stage's engine under Ray Data beside plain vLLM in one process.
+
+    make demo && python benchmarks/generation.py run=runs/demo
+
+The prompts of the stage `negatives` of a finished run, the same tokens, schema, seeds and engine options on both sides;
+starting an engine counts for neither. Prints one JSON line: written tokens/s of each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_CPU_KVCACHE_SPACE": "1"}
+
+import pyarrow as pa
+
+from hnlm_ray.cluster import connected
+from hnlm_ray.config import Config, load_config
+from hnlm_ray.llm.protocol import Call
+from hnlm_ray.llm.tokens import chat_budget, chat_tokens, load_tokenizer
+from hnlm_ray.llm.vllm import VllmEngine
+from hnlm_ray.pipeline import plan
+from hnlm_ray.prompts.answers import json_schema
+from hnlm_ray.semantics.profiled import pairs_to_ask
+from hnlm_ray.semantics.requests import NegativeRenderer, negative_requests, profile_texts
+
+DEMO = Path(__file__).parents[1] / "configs" / "demo.yaml"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("options", nargs="*", help="of the run, as for hnlm run")
+    parser.add_argument("--config", default=str(DEMO))
+    chosen = parser.parse_args()
+    config = load_config(chosen.config, chosen.options)
+    requests, call = _requests(config)
+    size = config.llm.batch_size
+    requests = requests.slice(0, len(requests) // size * size)
+    result: dict[str, Any] = {"benchmark": "generation", "prompts": len(requests)}
+    result["ray_data_vllm"] = _under_ray(requests, call, config)
+    result["vllm_alone"] = _alone(requests, call, config)
+    print(json.dumps(result | {"to_alone": round(result["ray_data_vllm"] / result["vllm_alone"], 3)}))
+
+
+def _requests(config: Config) -> tuple[pa.Table, Call]:
+    artifacts = plan(config).artifacts()
+    prepare = artifacts["prepare"]
+    items, n_users = prepare.read("items"), prepare.read("users", ["user"]).num_rows
+    of_items, _ = profile_texts(artifacts["item_profiles"].read("item_profiles"), "item", len(items))
+    of_users, _ = profile_texts(artifacts["user_profiles"].read("user_profiles"), "user", n_users)
+    pairs = pairs_to_ask(config, prepare.read("interactions", ["user", "item", "split"]), len(items))
+    options = config.negatives
+    renderer = NegativeRenderer(items, of_items, of_users, options)
+    return negative_requests(pairs, len(items)), Call(renderer, options.max_output_tokens, options.temperature, 1.0, 7)
+
+
+def _under_ray(requests: pa.Table, call: Call, config: Config) -> float:
+    """Rate between the first finished batch and the last."""
+    import ray.data
+
+    with connected(config.cluster):
+        rows = ray.data.from_arrow(requests).repartition(target_num_rows_per_block=config.llm.batch_size)
+        blocks = VllmEngine(config.llm).answer(rows, call).iter_batches(batch_size=None, batch_format="pyarrow")
+        done = [(time.monotonic(), sum(block["output_tokens"].to_pylist())) for block in blocks if block.num_rows]
+    return round(sum(tokens for _, tokens in done[1:]) / (done[-1][0] - done[0][0]), 1)
+
+
+def _alone(requests: pa.Table, call: Call, config: Config) -> float:
+    """The same batches, one after another as far as the engine lets them be."""
+    from vllm import LLM, SamplingParams
+    from vllm.sampling_params import StructuredOutputsParams
+
+    engine, tokenizer = VllmEngine(config.llm), load_tokenizer(VllmEngine(config.llm).model)
+    budget = chat_budget(tokenizer, config.llm.max_model_len, call.max_output_tokens, {})
+    prompts = [chat_tokens(tokenizer, prompt_of(budget), {}) for prompt_of in call.renderer.prompts(requests)]
+    llm = LLM(engine.model, **engine._processor_config().engine_kwargs)
+    schema = StructuredOutputsParams(json=json_schema(call.renderer.task))
+    params = [
+        SamplingParams(
+            max_tokens=call.max_output_tokens, temperature=call.temperature, seed=int(seed), structured_outputs=schema
+        )
+        for seed in call.row_seeds(requests["id"].to_numpy())
+    ]
+    asked: list[Any] = [{"prompt_token_ids": prompt} for prompt in prompts]
+    size = config.llm.batch_size
+    llm.generate(asked[:size], params[:size], use_tqdm=False)
+    started = time.monotonic()
+    outputs = llm.generate(asked[size:], params[size:], use_tqdm=False)
+    written = sum(len(output.outputs[0].token_ids) for output in outputs)
+    return round(written / (time.monotonic() - started), 1)
+
+
+if __name__ == "__main__":
+    main()
