@@ -1,6 +1,6 @@
 """Every variant of a configuration with several seeds, without Ray, each compared with one of them.
 
-    hnlm run -c configs/study.yaml data.path=FOLDER run=runs/study train.seeds=[0] ...   # or interrupt it after encode
+    hnlm run -c configs/study.yaml data.path=FOLDER run=runs/study ... --until encode
     python benchmarks/study.py -c configs/study.yaml data.path=FOLDER run=runs/study ... --seeds 5 --against repaired
 
 Reads the stages before training of a run (prepare, vectors, encode, ground: those that exist), fits each variant with

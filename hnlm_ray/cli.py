@@ -45,6 +45,7 @@ def run(
     overrides: Overrides = None,
     config: ConfigOption = None,
     stage: Annotated[list[str] | None, typer.Option(help="Run only stages of this kind; may be repeated.")] = None,
+    until: Annotated[str | None, typer.Option(help="Run this stage and those it needs, and stop.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
 ) -> None:
     """Run the pipeline: every stage that is not complete yet.
@@ -55,10 +56,11 @@ def run(
     from hnlm_ray.pipeline import plan
 
     options = load_config(config, overrides or [])
+    planned = plan(options)
     if dry_run:
-        console.print_status(plan(options), f"Plan of {options.run}")
+        console.print_status(planned, f"Plan of {options.run}")
         return
-    _run(options, tuple(stage or ()))
+    _run(options, (*(stage or ()), *((*planned.before(until), until) if until else ())))
 
 
 @app.command()
@@ -296,7 +298,7 @@ def _run(options: Config, stages: tuple[str, ...], *, search: bool = False) -> N
     from hnlm_ray.pipeline import execute, plan
 
     planned = plan(options, search=search)
-    wanted = [stage for stage in planned.pending() if not stages or stage.kind in stages]
+    wanted = [one for one in planned.pending() if not stages or {one.kind, one.name} & set(stages)]
     if not wanted:
         execute(options, planned, stages, console.listener())
         return

@@ -76,7 +76,7 @@ def identity(config: Config, kind: str, name: str) -> dict[str, Any]:
         "evaluate": lambda c: {
             "cutoffs": c.evaluate.cutoffs,
             "trec": c.evaluate.trec,
-            "tune": c.tune.model_dump(mode="json"),
+            "tune": c.tune.model_dump(mode="json", include={"teacher", "supervision"}),
         },
         "search": _search,
         "bundle": lambda c: {"variant": c.serve.variant},

@@ -193,3 +193,39 @@ def test_a_read_only_run_folder_is_a_sentence(config: Config, tmp_path: Path) ->
             execute(config, two_stages(config, good))
     finally:
         tmp_path.chmod(0o700)
+
+
+def test_a_stage_can_be_run_with_what_it_needs_alone() -> None:
+    tuned = "train.variants={uniform: {}, dns: {sampler: dns}, hnlm: {semantic: true, semantic_source: tuned}}"
+    run = plan(load_config(None, [tuned, "tune.texts=catalogue"]))
+    needed = ("prepare", "vectors", "train.uniform.s0", "supervise", "tokens", "tune")
+    assert run.before("encode") == needed
+    assert run.before("train.hnlm.s0") == (*needed, "encode")
+    names = [stage.name for stage in run.stages]
+    assert names.index("train.uniform.s0") < names.index("supervise") < names.index("train.hnlm.s0")
+    assert "negatives" not in names
+    assert "item_profiles" not in names
+
+
+def test_the_strategy_and_the_texts_decide_what_the_language_model_writes() -> None:
+    tuned = "train.variants={uniform: {}, hnlm: {semantic: true, semantic_source: retrieved}}"
+    with_profiles = {stage.name for stage in plan(load_config(None, [tuned])).stages}
+    assert {"item_profiles", "user_profiles"} <= with_profiles
+    assert "ground" not in with_profiles
+    answers = {stage.name for stage in plan(load_config(None, [tuned, "tune.supervision.strategy=answer"])).stages}
+    assert {"negatives", "ground"} <= answers
+
+
+def test_options_of_place_and_speed_repeat_no_tuning() -> None:
+    tuned = "train.variants={uniform: {}, hnlm: {semantic: true, semantic_source: tuned}}"
+    prints = [
+        {stage.name: stage.artifact.fingerprint for stage in plan(load_config(None, [tuned, *more])).stages}
+        for more in ([], ["tune.workers=2", "tune.zero=3", "tune.accumulation=4", "encode.replicas=3"])
+    ]
+    assert prints[0] == prints[1]
+    changed = {
+        stage.name: stage.artifact.fingerprint for stage in plan(load_config(None, [tuned, "tune.epochs=9"])).stages
+    }
+    assert {name for name in changed if changed[name] != prints[0][name]} == {
+        "tune", "encode", "train.hnlm.s0", "evaluate", "report", "bundle",
+    }  # fmt: skip
