@@ -209,7 +209,9 @@ def load_body(model: str) -> nn.Module:
         EngineError: it cannot be loaded.
     """
     from transformers import AutoModel
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     folder = assets.resolve(model)
     try:
         body: nn.Module = AutoModel.from_pretrained(folder, dtype=torch.float32)
