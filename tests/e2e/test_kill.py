@@ -36,11 +36,11 @@ LATEST_S = 2.5
 class Attempt:
     """One run in a process group of its own."""
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, *more: str) -> None:
         # A Ray of its own in a short path, since sockets lie in it; not that of the session.
         environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
         environment |= {"RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": tempfile.mkdtemp(prefix="hnlm"), "COLUMNS": "200"}
-        command = [sys.executable, "-m", "hnlm_ray.cli", "run", f"run={run}", *OPTIONS]
+        command = [sys.executable, "-m", "hnlm_ray.cli", "run", f"run={run}", *OPTIONS, *more]
         self.process = subprocess.Popen(
             command,
             env=environment,
@@ -108,3 +108,33 @@ def test_a_run_killed_in_every_part_ends_like_one_that_was_not(
         assert repr(again[name].to_pylist()) == repr(table.to_pylist()), name  # where NaN is like NaN
     assert not [path for path in run.rglob("_*") if path.name in {"_work", "_ray_train"}]
     assert "already complete" in Attempt(run).finish()
+
+
+TUNING = [
+    "train.variants={uniform: {dim: 8, epochs: 4}, hnlm: {dim: 8, semantic: true, semantic_source: tuned, alpha: 0.1}}",
+    "tune={texts: catalogue, workers: 2, epochs: 4, patience: 4, batch_size: 32, lora: {rank: 2}}",
+    "--until",
+    "tune",
+]
+
+
+def checkpoints(run: Path) -> list[Path]:
+    return list(run.glob("tune/*/_ray_train/**/state.safetensors"))
+
+
+def test_tuning_whose_driver_is_killed_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    attempt = Attempt(run, *TUNING)
+    while attempt.process.poll() is None and not checkpoints(run):
+        time.sleep(0.05)
+    assert attempt.process.poll() is None, "".join(attempt.said)
+    os.killpg(attempt.process.pid, signal.SIGKILL)
+    attempt.process.wait()
+    assert not list(run.glob("tune/*/manifest.json"))
+    Attempt(run, *TUNING).finish()
+    (table,) = run.glob("tune/*/tuning.parquet")
+    rows = pq.read_table(table)
+    assert rows["epoch"].to_pylist() == [0, 1, 2, 3, 4]
+    assert rows["seconds"].to_pylist() == sorted(rows["seconds"].to_pylist())
+    assert rows["loss"].null_count == 1
+    assert not checkpoints(run)
