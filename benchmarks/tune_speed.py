@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("options", nargs="*", help="of the run, as for hnlm run")
     parser.add_argument("--config", default=str(DEMO))
-    parser.add_argument("--zero", type=int, default=2)
+    parser.add_argument("--zero", type=int)
     chosen = parser.parse_args()
     config = load_config(chosen.config, chosen.options)
     artifacts, teacher = plan(config).artifacts(), config.tune.teacher_of(config.train.variants)
@@ -41,7 +41,11 @@ def main() -> None:
     inputs = TuneInputs(artifacts, config.train.first_fit(teacher), config.train.variants[teacher])
     options = config.tune.model_copy(update={"workers": 1, "epochs": 2, "patience": 2, "zero": chosen.zero})
     torch.set_num_threads(os.cpu_count() or 1)
-    result: dict[str, object] = {"benchmark": "tune_speed", "zero": chosen.zero, "threads": torch.get_num_threads()}
+    result: dict[str, object] = {
+        "benchmark": "tune_speed",
+        "zero": options.zero_stage,
+        "threads": torch.get_num_threads(),
+    }
     with tempfile.TemporaryDirectory() as folder, connected(config.cluster):
         output = RunStore(folder).artifact("tune", "benchmark")
         output.create()

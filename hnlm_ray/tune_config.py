@@ -95,8 +95,8 @@ class TuneConfig(Section):
     workers: Positive = 1
     accelerator: Literal["cpu", "gpu"] = "cpu"
     dtype: Literal["float32", "bfloat16"] = "float32"
-    zero: Literal[0, 1, 2, 3] = 2
-    """Stage of DeepSpeed's ZeRO: what is divided over the workers."""
+    zero: Literal[0, 1, 2, 3] | None = None
+    """Stage of DeepSpeed's ZeRO: what is divided over the workers; null: nothing with one worker, 2 with several."""
     max_failures: int = Field(default=1, ge=0)
     """Restarts from the last checkpoint after a lost worker."""
 
@@ -109,6 +109,13 @@ class TuneConfig(Section):
                 f" cannot divide: expected a multiple of {parts}"
             )
         return self
+
+    @property
+    def zero_stage(self) -> int:
+        """The stage of ZeRO that is used."""
+        if self.zero is not None:
+            return self.zero
+        return 0 if self.workers == 1 else 2
 
     def teacher_of(self, variants: Mapping[str, VariantConfig]) -> str | None:
         """The name of the teacher; None where no variant can be one."""
@@ -129,7 +136,7 @@ class EncodeConfig(Section):
     replicas: Positive = 1
     accelerator: Literal["cpu", "gpu"] = "cpu"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    batch_size: Positive = 512
+    batch_size: Positive = 1024
     """Pairs that are made durable together."""
     cpu_kv_cache_gib: Positive = 1
     cpu_threads: Positive = 2

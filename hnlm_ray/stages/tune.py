@@ -58,7 +58,7 @@ def run(context: StageContext, *, teacher: str) -> StageSummary:
         options.workers, is_gpu, options.max_failures, "tune", {} if is_gpu else {"DS_ACCELERATOR": "cpu"}
     )
     context.say(
-        f"tune {options.model}: {options.workers} worker(s), ZeRO {options.zero}, LoRA rank {options.lora.rank}"
+        f"tune {options.model}: {options.workers} worker(s), ZeRO {options.zero_stage}, LoRA rank {options.lora.rank}"
     )
     with connected(context.config.cluster), heartbeat(functools.partial(_line, output), context.say):
         result = run_workers(_work, task, workers, output)

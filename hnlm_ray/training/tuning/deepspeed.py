@@ -26,7 +26,7 @@ class DeepSpeedStepper:
         import deepspeed
 
         weights = trainable(module)
-        self._zero = options.zero
+        self._zero = options.zero_stage
         self._engine, self._optimizer, _, _ = deepspeed.initialize(
             model=module, model_parameters=list(weights.values()), config=_config(options), dist_init_required=False
         )
@@ -123,7 +123,7 @@ def _config(options: TuneConfig) -> dict[str, Any]:
         "train_micro_batch_size_per_gpu": options.batch_size // (options.accumulation * world_size()),
         "gradient_accumulation_steps": options.accumulation,
         "gradient_clipping": options.clip,
-        "zero_optimization": {"stage": options.zero},
+        "zero_optimization": {"stage": options.zero_stage},
         "bf16": {"enabled": options.dtype == "bfloat16"},
         "optimizer": {
             "type": "AdamW",
