@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from hnlm_ray import assets
 from hnlm_ray.config import Config, DataConfig, EmbedConfig, LLMConfig
 from hnlm_ray.errors import DataError
+from hnlm_ray.kept import KeptRun
 from hnlm_ray.prompts.render import Task, version
 from hnlm_ray.search import draw_trials
 
@@ -67,7 +68,9 @@ def identity(config: Config, kind: str, name: str) -> dict[str, Any]:
             "start": None if c.tune.start is None else _weights(c.tune.start),
             "options": c.tune.model_dump(mode="json", exclude=_TUNE_PLACE),
         },
+        "fold_in": _kept,
         "encode": lambda c: {
+            "kept": _kept(c),
             "options": c.encode.model_dump(
                 mode="json", include={"pairs", "nearest", "within", "dtype", "engine_kwargs"}
             ),
@@ -114,6 +117,13 @@ def _search(config: Config) -> dict[str, Any]:
 def _embedding(embed: EmbedConfig) -> dict[str, Any]:
     weights = _weights(assets.resolve(embed.model, "embed"))
     return {"embed": embed.model_dump(mode="json", include=_EMBED_RESULT), "weights": weights}
+
+
+def _kept(config: Config) -> dict[str, str]:
+    """The fingerprints of an earlier run's parts."""
+    if config.tune.keep is None:
+        return {}
+    return {name: artifact.fingerprint for name, artifact in KeptRun.open(config.tune.keep).artifacts.items()}
 
 
 def _weights(model: str) -> str:

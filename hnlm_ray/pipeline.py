@@ -21,7 +21,7 @@ from hnlm_ray.store import Artifact, RunStore, fingerprint
 __all__ = ["LLM_STAGES", "STAGES", "TUNING_STAGES", "PlannedStage", "Progress", "Run", "Wanted", "execute", "plan"]
 
 LLM_STAGES = ("item_profiles", "user_profiles", "vectors", "negatives", "ground")
-TUNING_STAGES = ("supervise", "tokens", "tune", "encode")
+TUNING_STAGES = ("fold_in", "supervise", "tokens", "tune", "encode")
 STAGES = ("prepare", *LLM_STAGES, "train", *TUNING_STAGES, "evaluate", "report", "bundle")
 """Every stage, in order. ``train`` stands for one fit per variant and seed; variants that use the tuned encoder are
 fitted after it."""
@@ -218,7 +218,7 @@ class Wanted:
         variants, tune = config.train.variants.values(), config.tune
         tuning = any(variant.is_tuned for variant in variants)
         answers = any(variant.semantic and not variant.is_tuned for variant in variants)
-        answers = answers or (tuning and tune.supervision.strategy == "answer")
+        answers = answers or (tuning and tune.keep is None and tune.supervision.strategy == "answer")
         profiles = answers or (tuning and tune.texts == "profiles")
         return cls(profiles, answers or tuning or any(variant.item_text for variant in variants), answers, tuning)
 
@@ -253,7 +253,8 @@ def _graph(config: Config) -> Iterator[_Node]:
         yield from _tuning(config)
     yield from _fits(config, [name for name, variant in variants.items() if variant.is_tuned])
     fits = [f"train.{variant}.s{seed}" for variant in variants for seed in config.train.seeds_of(variant)]
-    told = (*wanted.stages, *(TUNING_STAGES if wanted.tuning else ()))
+    tuning = [node[0] for node in _tuning(config)] if wanted.tuning else []
+    told = (*wanted.stages, *tuning)
     judged = ("prepare", *(name for name in told if name in ("vectors", "ground", "encode")), *fits)
     yield "evaluate", "evaluate", judged, _stage("evaluate")
     yield "report", "report", ("prepare", *told, *fits, "evaluate"), _stage("report")
@@ -284,10 +285,14 @@ def _tuning(config: Config) -> Iterator[_Node]:
     teacher = config.tune.teacher_of(config.train.variants)
     assert teacher is not None
     fit = config.train.first_fit(teacher)
-    answers = ("ground",) if config.tune.supervision.strategy == "answer" else ()
-    yield "supervise", "supervise", ("prepare", "vectors", *answers, fit), _stage("supervise", teacher=teacher)
     profiles = ("item_profiles", "user_profiles") if config.tune.texts == "profiles" else ()
     yield "tokens", "tokens", ("prepare", *profiles), _stage("tokens")
+    if config.tune.keep is not None:
+        yield "fold_in", "fold_in", ("prepare",), _stage("fold_in")
+        yield "encode", "encode", ("prepare", "vectors", "tokens", "fold_in"), _stage("encode", teacher=teacher)
+        return
+    answers = ("ground",) if config.tune.supervision.strategy == "answer" else ()
+    yield "supervise", "supervise", ("prepare", "vectors", *answers, fit), _stage("supervise", teacher=teacher)
     yield "tune", "tune", ("prepare", "supervise", "tokens", fit), _stage("tune", teacher=teacher)
     yield "encode", "encode", ("prepare", "vectors", "tokens", "tune", fit), _stage("encode", teacher=teacher)
 

@@ -63,6 +63,9 @@ class TuneConfig(Section):
     package."""
     start: str | None = None
     """Folder of an encoder that was tuned before, here or on other data; its adapter is merged into the body."""
+    keep: str | None = None
+    """Run folder whose teacher and tuned encoder are used as they are: new users and items are folded in, and only
+    pairs that it has not encoded are encoded."""
     texts: Literal["profiles", "catalogue"] = "profiles"
     """``profiles``: what the language model wrote, or what stands in the catalogue where it wrote nothing usable.
     ``catalogue``: titles and categories alone, so that no profile need be written."""

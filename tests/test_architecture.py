@@ -25,6 +25,7 @@ FLOORS = [
         "heartbeat",
         "section",
         "tune_config",
+        "kept",
         "variants",
         "search",
     },

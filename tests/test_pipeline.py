@@ -198,7 +198,7 @@ def test_a_read_only_run_folder_is_a_sentence(config: Config, tmp_path: Path) ->
 def test_a_stage_can_be_run_with_what_it_needs_alone() -> None:
     tuned = "train.variants={uniform: {}, dns: {sampler: dns}, hnlm: {semantic: true, semantic_source: tuned}}"
     run = plan(load_config(None, [tuned, "tune.texts=catalogue"]))
-    needed = ("prepare", "vectors", "train.uniform.s0", "supervise", "tokens", "tune")
+    needed = ("prepare", "vectors", "train.uniform.s0", "tokens", "supervise", "tune")
     assert run.before("encode") == needed
     assert run.before("train.hnlm.s0") == (*needed, "encode")
     names = [stage.name for stage in run.stages]

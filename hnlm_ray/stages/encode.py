@@ -16,9 +16,11 @@ from hnlm_ray import assets
 from hnlm_ray.cluster import connected
 from hnlm_ray.errors import StageError
 from hnlm_ray.evaluation.inputs import read_text_vectors
+from hnlm_ray.kept import KeptRun
 from hnlm_ray.llm.resumable import Folder, clear_work, resumable_map
 from hnlm_ray.llm.tokens import load_tokenizer
 from hnlm_ray.llm.vllm_body import VllmBody, body_env, body_needs
+from hnlm_ray.semantics.joining import numbers_before
 from hnlm_ray.semantics.neighbours import neighbours_among, unmet_neighbours
 from hnlm_ray.semantics.profiled import pairs_to_ask
 from hnlm_ray.semantics.supervision import Knowledge, teacher_window
@@ -70,10 +72,14 @@ def run(context: StageContext, *, teacher: str) -> StageSummary:
     if config.encode.pairs == "chosen":
         interactions = context.inputs["prepare"].read("interactions", ["user", "item", "split"])
         pairs = pairs_to_ask(config, interactions, train.n_items)
-    context.say(f"encode: {len(pairs):,} pairs")
+    known = _VECTORS.empty_table()
+    if config.tune.keep is not None:
+        known = _known(KeptRun.open(config.tune.keep), inputs, pairs)
+    new = np.setdiff1d(pairs, known["id"].to_numpy())
+    context.say(f"encode: {len(new):,} pairs" + (f", {len(known):,} are known" if len(known) else ""))
     with connected(config.cluster):
         found = resumable_map(
-            pa.table({"id": pairs}),
+            pa.table({"id": new}),
             functools.partial(encoded, Task(inputs, config.encode, config.tune.supervision)),
             schema=_VECTORS,
             folder=Folder.of(output, "pairs"),
@@ -82,6 +88,7 @@ def run(context: StageContext, *, teacher: str) -> StageSummary:
             purpose="encoding",
             say=context.say,
         )
+    found = pa.concat_tables([found, known]).sort_by("id")
     users, items = np.divmod(found["id"].to_numpy(), train.n_items)
     columns = {
         "pair": found["id"],
@@ -92,7 +99,28 @@ def run(context: StageContext, *, teacher: str) -> StageSummary:
     }
     output.write("encoded", pa.table(columns))
     clear_work(output)
-    return StageSummary({"encoded": len(pairs)}, {"tokens": int(found["tokens"].to_numpy().sum())})
+    counts = {"known": len(known), "tokens": int(found["tokens"].to_numpy().sum())}
+    return StageSummary({"encoded": len(pairs)}, counts)
+
+
+def _known(kept: KeptRun, inputs: TuneInputs, pairs: npt.NDArray[np.int64]) -> pa.Table:
+    """Rows of pairs that an earlier run has encoded, in present numbers; an item met since then is left out."""
+    train, prepare, earlier = inputs.train(), inputs.artifacts["prepare"], kept.artifacts["prepare"]
+    now = {
+        key: numbers_before(*(one.read(f"{key}s").sort_by(key)[f"{key}_id"] for one in (earlier, prepare)))
+        for key in ("user", "item")
+    }
+    table = kept.artifacts["encode"].read("encoded")
+    users, items = now["user"][table["user"].to_numpy()], now["item"][table["item"].to_numpy()]
+    ids = np.where((users >= 0) & (items >= 0), users * train.n_items + items, -1)
+    rows = np.flatnonzero(np.isin(ids, pairs))
+    table, users, ids = table.take(rows), users[rows], ids[rows]
+    nearest = table["nearest"].combine_chunks().flatten().to_numpy().reshape(len(rows), -1)
+    nearest = np.where(nearest >= 0, now["item"][np.maximum(nearest, 0)], -1)
+    owners = np.repeat(users[:, None], nearest.shape[1], axis=1)
+    met = train.contains(owners.ravel(), np.maximum(nearest, 0).ravel()).reshape(nearest.shape)
+    columns = {"id": ids, "vector": table["vector"], "nearest": _lists(np.where(met, -1, nearest).astype(np.int32))}
+    return pa.table({**columns, "tokens": np.zeros(len(rows), np.int32)}).cast(_VECTORS)
 
 
 def encoded(task: Task, requests: Dataset) -> Dataset:

@@ -11,6 +11,7 @@ import pyarrow.fs as pafs
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import StoreError
 from hnlm_ray.evaluation.inputs import read_held_out, training_vectors
+from hnlm_ray.kept import KeptRun
 from hnlm_ray.semantics.encoder import EncoderSpec, PairEncoder, load_body, merged_body, root_mean_square, with_adapter
 from hnlm_ray.semantics.token_rows import TokenRows
 from hnlm_ray.stage import StageContext
@@ -41,8 +42,14 @@ class TuneInputs:
 
     @classmethod
     def of(cls, context: StageContext, teacher: str) -> TuneInputs:
-        """Of a stage whose teacher is the first fit of a variant."""
+        """Of a stage whose teacher is the first fit of a variant, or that of an earlier run."""
         train = context.config.train
+        if context.config.tune.keep is not None:
+            return cls(
+                {**context.inputs, "tune": KeptRun.open(context.config.tune.keep).artifacts["tune"]},
+                "fold_in",
+                VariantConfig(),
+            )
         return cls(dict(context.inputs), train.first_fit(teacher), train.variants[teacher])
 
     def train(self) -> Interactions:

@@ -1,0 +1,38 @@
+"""Vectors of the teacher of an earlier run for the users and items of this one."""
+
+from __future__ import annotations
+
+from safetensors.numpy import save
+
+from hnlm_ray.evaluation.inputs import read_held_out, training_vectors
+from hnlm_ray.kept import KeptRun
+from hnlm_ray.semantics.joining import fold_in, numbers_before
+from hnlm_ray.stage import StageContext, StageSummary
+
+__all__ = ["run"]
+
+
+def run(context: StageContext) -> StageSummary:
+    """Write ``model.safetensors`` like a fit: who was there keeps their vectors, who is new is folded in.
+
+    Args:
+        context: with the input ``prepare``; ``tune.keep`` names the earlier run.
+
+    Raises:
+        ConfigError: the earlier run is not finished.
+    """
+    prepare, keep = context.inputs["prepare"], context.config.tune.keep
+    assert keep is not None
+    kept = KeptRun.open(keep)
+    earlier = kept.artifacts["prepare"]
+    before = {
+        table: numbers_before(*(one.read(table).sort_by(key)[f"{key}_id"] for one in (prepare, earlier)))
+        for table, key in (("users", "user"), ("items", "item"))
+    }
+    vectors = training_vectors(kept.artifacts[kept.fit], kept.variant, read_held_out(earlier)["valid"].seen)
+    train = read_held_out(prepare)["valid"].seen
+    users, items = fold_in(train, (vectors[0], before["users"]), (vectors[1], before["items"]))
+    context.output.write_bytes("model.safetensors", save({"user_vectors": users, "item_vectors": items}))
+    new = {f"new_{name}": int((numbers < 0).sum()) for name, numbers in before.items()}
+    context.say(f"fold in: {new['new_users']:,} users and {new['new_items']:,} items join {keep}")
+    return StageSummary({}, new)
