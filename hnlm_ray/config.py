@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from hnlm_ray.errors import ConfigError
 from hnlm_ray.search import SearchConfig
-from hnlm_ray.section import Fraction, Positive, Section
+from hnlm_ray.section import EngineKwargs, Fraction, Positive, Section
 from hnlm_ray.tune_config import EncodeConfig, TuneConfig
 from hnlm_ray.variants import ITEM_ITEM, VariantConfig
 
@@ -142,7 +142,7 @@ class LLMConfig(Section):
     """Tokens of a prompt and its answer together."""
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
     """Options of the model's chat template, for example ``{enable_thinking: false}``."""
-    engine_kwargs: dict[str, Any] = Field(default_factory=dict)
+    engine_kwargs: EngineKwargs = Field(default_factory=dict)
     """Further vLLM engine arguments, passed as they are."""
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     retries: int = Field(default=1, ge=0)
@@ -155,12 +155,6 @@ class LLMConfig(Section):
     cpu_threads: Positive = 2
     """Threads of one engine on a CPU."""
     http: HttpConfig = HttpConfig()
-
-    @model_validator(mode="after")
-    def _no_remote_code(self) -> LLMConfig:
-        if self.engine_kwargs.get("trust_remote_code"):
-            raise ValueError("engine_kwargs.trust_remote_code would run code from the model's folder and is refused")
-        return self
 
 
 class EmbedConfig(Section):
@@ -182,14 +176,8 @@ class EmbedConfig(Section):
     cpu_kv_cache_gib: Positive = 1
     cpu_threads: Positive = 2
     """Threads of one engine on a CPU."""
-    engine_kwargs: dict[str, Any] = Field(default_factory=dict)
+    engine_kwargs: EngineKwargs = Field(default_factory=dict)
     """Further vLLM engine arguments, passed as they are."""
-
-    @model_validator(mode="after")
-    def _no_remote_code(self) -> EmbedConfig:
-        if self.engine_kwargs.get("trust_remote_code"):
-            raise ValueError("engine_kwargs.trust_remote_code would run code from the model's folder and is refused")
-        return self
 
 
 class ProfilesConfig(Section):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
-from hnlm_ray.section import Fraction, Positive, Section
+from hnlm_ray.section import EngineKwargs, Fraction, Positive, Section
 from hnlm_ray.variants import VariantConfig
 
 __all__ = ["EncodeConfig", "LoraOptions", "SupervisionConfig", "TuneConfig"]
@@ -144,11 +144,5 @@ class EncodeConfig(Section):
     cpu_kv_cache_gib: Positive = 1
     cpu_threads: Positive = 2
     """Threads of one engine on a CPU."""
-    engine_kwargs: dict[str, Any] = Field(default_factory=dict)
+    engine_kwargs: EngineKwargs = Field(default_factory=dict)
     """Further vLLM engine arguments, passed as they are."""
-
-    @model_validator(mode="after")
-    def _no_remote_code(self) -> EncodeConfig:
-        if self.engine_kwargs.get("trust_remote_code"):
-            raise ValueError("engine_kwargs.trust_remote_code would run code from the model's folder and is refused")
-        return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,17 @@ def fitted(options: dict[str, Any], vectors: PairVectors | None = None, **argume
 
 def losses(result: FitResult) -> list[float]:
     return [record.loss for record in result.progress.history]
+
+
+def saved_in(folder: Path) -> Callable[[TrainingLoop], None]:
+    """Writes a checkpoint per validation into a folder named by its epoch."""
+
+    def save(loop: TrainingLoop) -> None:
+        place = folder / str(loop.progress.epoch)
+        place.mkdir()
+        checkpoint.save(loop, place)
+
+    return save
 
 
 def loop_of(options: dict[str, Any]) -> TrainingLoop:
@@ -107,12 +119,7 @@ def test_a_frozen_alignment_stays_and_resumes(tmp_path: Path) -> None:
     loop.run_epoch()
     assert all(torch.equal(before[name], weight) for name, weight in loop.model.alignment.named_parameters())  # type: ignore[union-attr]
 
-    def save(state: TrainingLoop) -> None:
-        place = tmp_path / str(state.progress.epoch)
-        place.mkdir()
-        checkpoint.save(state, place)
-
-    whole = fitted(options, encoded(), on_validation=save)
+    whole = fitted(options, encoded(), on_validation=saved_in(tmp_path))
     assert losses(fitted(options, encoded(), resume_from=tmp_path / "2")) == losses(whole)
     assert losses(whole) != losses(fitted(TUNED, encoded()))
 
@@ -125,12 +132,7 @@ def test_a_learned_share_moves_and_resumes(tmp_path: Path) -> None:
     assert loop.model.alpha_logit is not None
     assert abs(loop.model.alpha_logit.item()) > 1e-3
 
-    def save(state: TrainingLoop) -> None:
-        place = tmp_path / str(state.progress.epoch)
-        place.mkdir()
-        checkpoint.save(state, place)
-
-    whole = fitted(options, encoded(), on_validation=save)
+    whole = fitted(options, encoded(), on_validation=saved_in(tmp_path))
     assert losses(fitted(options, encoded(), resume_from=tmp_path / "2")) == losses(whole)
 
 
