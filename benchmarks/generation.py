@@ -78,7 +78,9 @@ def _alone(requests: pa.Table, call: Call, config: Config) -> float:
     engine, tokenizer = VllmEngine(config.llm), load_tokenizer(VllmEngine(config.llm).model)
     budget = chat_budget(tokenizer, config.llm.max_model_len, call.max_output_tokens, {})
     prompts = [chat_tokens(tokenizer, prompt_of(budget), {}) for prompt_of in call.renderer.prompts(requests)]
-    llm = LLM(engine.model, **engine._processor_config().engine_kwargs)
+    options = engine._processor_config().engine_kwargs
+    options.pop("task_type", None)  # Ray's own
+    llm = LLM(engine.model, **options)
     schema = StructuredOutputsParams(json=json_schema(call.renderer.task))
     params = [
         SamplingParams(
