@@ -71,9 +71,7 @@ def identity(config: Config, kind: str, name: str) -> dict[str, Any]:
         "fold_in": _kept,
         "encode": lambda c: {
             "kept": _kept(c),
-            "options": c.encode.model_dump(
-                mode="json", include={"pairs", "nearest", "within", "dtype", "engine_kwargs"}
-            ),
+            "options": c.encode.model_dump(mode="json", include=_ENCODE_RESULT),
             "pairs": _pairs(c) if c.encode.pairs == "chosen" else {},
         },
         "evaluate": lambda c: {

@@ -80,7 +80,7 @@ def body_env(config: EncodeConfig) -> dict[str, str]:
 
 
 def _let_bert_take_embeddings() -> None:
-    """VLLM 0.32 reads BERT's segment numbers out of the token ids, which prompt embeddings come without."""
+    """Mend the BERT of vLLM 0.32, which reads segment numbers out of token ids: prompt embeddings come without."""
     import torch
     from vllm import ModelRegistry
     from vllm.model_executor.models import bert

@@ -112,8 +112,7 @@ class PairVectors:
         if self.items is None:
             return PairVectors(self.pairs, rows, self.vectors, self.n_items)
         items = self.items[rows]
-        users = np.repeat((self.pairs // self.n_items)[:, None], items.shape[1], axis=1)
-        met = train.contains(users.ravel(), np.maximum(items, 0).ravel()).reshape(items.shape)
+        met = train.contains((self.pairs // self.n_items)[:, None], np.maximum(items, 0))
         return self._dealt(self.vectors[rows], np.where(met, np.int32(-1), items))
 
     def random(self, train: Interactions, seed: int) -> PairVectors:
@@ -124,8 +123,7 @@ class PairVectors:
         if self.items is None:
             return PairVectors(self.pairs, np.arange(len(noise), dtype=np.int32), noise, self.n_items)
         items = generator.integers(self.n_items, size=(len(self.pairs), self.items.shape[1])).astype(np.int32)
-        users = np.repeat((self.pairs // self.n_items)[:, None], items.shape[1], axis=1)
-        met = train.contains(users.ravel(), items.ravel()).reshape(items.shape)
+        met = train.contains((self.pairs // self.n_items)[:, None], items)
         return self._dealt(noise, np.where(met, np.int32(-1), items))
 
     def _dealt(self, vectors: npt.NDArray[np.floating], items: npt.NDArray[np.int32]) -> PairVectors:

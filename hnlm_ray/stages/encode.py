@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from hnlm_ray import assets
 from hnlm_ray.cluster import connected
+from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import StageError
 from hnlm_ray.evaluation.inputs import read_text_vectors
 from hnlm_ray.kept import KeptRun
@@ -26,6 +27,7 @@ from hnlm_ray.semantics.profiled import pairs_to_ask
 from hnlm_ray.semantics.supervision import Knowledge, teacher_window
 from hnlm_ray.semantics.token_rows import lay_out
 from hnlm_ray.stage import StageContext, StageSummary
+from hnlm_ray.store import Artifact
 from hnlm_ray.training.tuning.inputs import TuneInputs, fetch_encoder
 from hnlm_ray.tune_config import EncodeConfig, SupervisionConfig
 
@@ -74,7 +76,7 @@ def run(context: StageContext, *, teacher: str) -> StageSummary:
         pairs = pairs_to_ask(config, interactions, train.n_items)
     known = _VECTORS.empty_table()
     if config.tune.keep is not None:
-        known = _known(KeptRun.open(config.tune.keep), inputs, pairs)
+        known = _known(KeptRun.open(config.tune.keep), context.inputs["prepare"], train, pairs)
     new = np.setdiff1d(pairs, known["id"].to_numpy())
     context.say(f"encode: {len(new):,} pairs" + (f", {len(known):,} are known" if len(known) else ""))
     with connected(config.cluster):
@@ -103,9 +105,9 @@ def run(context: StageContext, *, teacher: str) -> StageSummary:
     return StageSummary({"encoded": len(pairs)}, counts)
 
 
-def _known(kept: KeptRun, inputs: TuneInputs, pairs: npt.NDArray[np.int64]) -> pa.Table:
+def _known(kept: KeptRun, prepare: Artifact, train: Interactions, pairs: npt.NDArray[np.int64]) -> pa.Table:
     """Rows of pairs that an earlier run has encoded, in present numbers; an item met since then is left out."""
-    train, prepare, earlier = inputs.train(), inputs.artifacts["prepare"], kept.artifacts["prepare"]
+    earlier = kept.artifacts["prepare"]
     now = {
         key: numbers_before(*(one.read(f"{key}s").sort_by(key)[f"{key}_id"] for one in (earlier, prepare)))
         for key in ("user", "item")
@@ -117,8 +119,7 @@ def _known(kept: KeptRun, inputs: TuneInputs, pairs: npt.NDArray[np.int64]) -> p
     table, users, ids = table.take(rows), users[rows], ids[rows]
     nearest = table["nearest"].combine_chunks().flatten().to_numpy().reshape(len(rows), -1)
     nearest = np.where(nearest >= 0, now["item"][np.maximum(nearest, 0)], -1)
-    owners = np.repeat(users[:, None], nearest.shape[1], axis=1)
-    met = train.contains(owners.ravel(), np.maximum(nearest, 0).ravel()).reshape(nearest.shape)
+    met = train.contains(users[:, None], np.maximum(nearest, 0))
     columns = {"id": ids, "vector": table["vector"], "nearest": _lists(np.where(met, -1, nearest).astype(np.int32))}
     return pa.table({**columns, "tokens": np.zeros(len(rows), np.int32)}).cast(_VECTORS)
 
