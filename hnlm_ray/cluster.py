@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 
+from hnlm_ray import ingress
 from hnlm_ray.config import ClusterConfig
 from hnlm_ray.errors import ResourceError
 
@@ -35,12 +36,14 @@ def connect(config: ClusterConfig) -> bool:
     Raises:
         ResourceError: the address does not answer.
     """
+    address = config.address or os.environ.get("RAY_ADDRESS")
+    if not address:
+        ingress.prepare()
     _quiet()
     import ray
 
     if ray.is_initialized():
         return False
-    address = config.address or os.environ.get("RAY_ADDRESS")
     options = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     try:
         if address:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from hnlm_ray.errors import ConfigError
 from hnlm_ray.search import SearchConfig
 from hnlm_ray.section import EngineKwargs, Fraction, Positive, Section
+from hnlm_ray.serve_config import ServeConfig
 from hnlm_ray.tune_config import EncodeConfig, TuneConfig
 from hnlm_ray.variants import ITEM_ITEM, VariantConfig
 
@@ -259,19 +260,6 @@ class EvaluateConfig(Section):
     """Write the test rankings of every fit, and the held-out items, in TREC format."""
 
 
-class ServeConfig(Section):
-    """The recommendation service."""
-
-    host: str = "127.0.0.1"
-    port: int = Field(default=8000, ge=1, le=65535)
-    variant: str = "hnlm"
-    """Which of ``train.variants`` becomes the bundle."""
-    replicas: Positive = 1
-    max_k: Positive = 1000
-    max_ongoing_requests: Positive = 64
-    max_queued_requests: Positive = 256
-
-
 class ClusterConfig(Section):
     """The Ray cluster to run on."""
 
@@ -303,16 +291,20 @@ class Config(Section):
     cluster: ClusterConfig = ClusterConfig()
 
     @model_validator(mode="after")
-    def _served_variant_exists(self) -> Config:
-        if self.serve.variant not in self.train.variants:
-            known = ", ".join(sorted(self.train.variants))
-            raise ValueError(f"serve.variant is {self.serve.variant!r}, train.variants has {known}")
-        backbone = self.train.variants[self.serve.variant].backbone.name
-        if backbone in ITEM_ITEM:
-            raise ValueError(
-                f"serve.variant={self.serve.variant} is an item-item baseline ({backbone}), which the service cannot"
-                " load yet: serve another variant"
-            )
+    def _served_variants_exist(self) -> Config:
+        for option, name in (
+            ("serve.variant", self.serve.variant),
+            *(("serve.also", name) for name in self.serve.also),
+        ):
+            if name not in self.train.variants:
+                known = ", ".join(sorted(self.train.variants))
+                raise ValueError(f"{option} is {name!r}, train.variants has {known}")
+            backbone = self.train.variants[name].backbone.name
+            if backbone in ITEM_ITEM:
+                raise ValueError(
+                    f"{option}={name} is an item-item baseline ({backbone}), which the service cannot load yet:"
+                    " serve another variant"
+                )
         return self
 
     @model_validator(mode="after")

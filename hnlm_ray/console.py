@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from hnlm_ray.evaluation.run_comparison import RunComparison
     from hnlm_ray.llm.estimate import Estimate
     from hnlm_ray.serving.recommender import Recommendation
+    from hnlm_ray.serving.shelf import Shelf
     from hnlm_ray.store import Artifact
 
 __all__ = [
     "errors",
     "listener",
     "output",
+    "print_bundles",
     "print_comparison",
     "print_estimate",
     "print_recommendation",
@@ -155,6 +157,23 @@ def print_recommendation(recommendation: Recommendation) -> None:
     table.add_column("score", justify="right")
     for rank, item in enumerate(recommendation.items, start=1):
         table.add_row(str(rank), escape(item.item_id), escape(item.title), f"{item.score:.3f}")
+    output.print(table)
+
+
+def print_bundles(shelf: Shelf) -> None:
+    """A table of the bundles of a shelf."""
+    table = Table(title=f"Bundles of {shelf.path}", title_justify="left", title_style="bold", header_style="bold")
+    for column in ("", "version", "variant", "data", "users", "items", "test ndcg@20"):
+        table.add_column(column, justify="right" if column in ("users", "items", "test ndcg@20") else "left")
+    for one in shelf.bundles():
+        mark = "[green]●[/]" if one.is_current else ""
+        if one.info is None:
+            table.add_row(mark, one.version, f"[red]{escape(one.problem)}[/]")
+            continue
+        about, ndcg = one.info.about, one.info.about.metrics.get("test ndcg@20")
+        sizes = (f"{one.info.users:,}", f"{one.info.items:,}")
+        names = (escape(about.variant), escape(about.data))
+        table.add_row(mark, one.version, *names, *sizes, "" if ndcg is None else f"{ndcg:.4f}")
     output.print(table)
 
 

@@ -110,8 +110,10 @@ def _security(config: Config) -> Iterator[Finding]:
     else:
         yield Finding("ray token", "ok", f"RAY_AUTH_MODE is {mode or 'the default of Ray'}.")
     shared = config.serve.host not in ("127.0.0.1", "localhost", "::1")
-    sentence = f"serve.host {config.serve.host} is reachable from outside; put an authenticating proxy in front."
-    yield Finding("serve.host", "warn" if shared else "ok", sentence if shared else "loopback only.")
+    guarded = "with a token" if config.serve.token_env else "without a token: set serve.token_env"
+    sentence = f"serve.host {config.serve.host} is reachable from outside, {guarded}."
+    is_open = shared and config.serve.token_env is None
+    yield Finding("serve.host", "warn" if is_open else "ok", sentence if shared else "loopback only.")
     key = config.llm.http.api_key_env
     if config.llm.engine == "http" and key and key not in os.environ:
         yield Finding("endpoint key", "fail", f"the environment variable {key} is not set; export it.")

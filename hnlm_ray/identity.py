@@ -42,7 +42,7 @@ def identity(config: Config, kind: str, name: str) -> dict[str, Any]:
     Args:
         config: the whole configuration.
         kind: the kind of stage.
-        name: ``train.<variant>.s<seed>`` for a fit, otherwise the kind.
+        name: ``train.<variant>.s<seed>`` for a fit, ``bundle.<variant>`` for a second bundle, otherwise the kind.
 
     Raises:
         DataError: the raw data does not exist.
@@ -50,6 +50,9 @@ def identity(config: Config, kind: str, name: str) -> dict[str, Any]:
     if kind == "train":
         variant = name.split(".", 1)[1].rpartition(".s")[0]
         return {"variant": config.train.variants[variant].model_dump(mode="json")}
+    if kind == "bundle":
+        variant = name.partition(".")[2] or config.serve.variant
+        return {"variant": variant, "text_encoder_mib": config.serve.text_encoder_mib}
     rules: dict[str, Callable[[Config], dict[str, Any]]] = {
         "prepare": lambda c: {"data": c.data.model_dump(mode="json"), "files": _files(c.data)},
         "item_profiles": lambda c: {**_language_model(c.llm, "item_profile", c.profiles), **_scope(c)},
@@ -80,7 +83,6 @@ def identity(config: Config, kind: str, name: str) -> dict[str, Any]:
             "tune": c.tune.model_dump(mode="json", include={"teacher", "supervision"}),
         },
         "search": _search,
-        "bundle": lambda c: {"variant": c.serve.variant},
     }
     return rules[kind](config) if kind in rules else {}
 

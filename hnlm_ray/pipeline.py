@@ -18,7 +18,18 @@ from hnlm_ray.search import searched
 from hnlm_ray.stage import StageContext, StageSummary, silent
 from hnlm_ray.store import Artifact, RunStore, fingerprint
 
-__all__ = ["LLM_STAGES", "STAGES", "TUNING_STAGES", "PlannedStage", "Progress", "Run", "Wanted", "execute", "plan"]
+__all__ = [
+    "LLM_STAGES",
+    "STAGES",
+    "TUNING_STAGES",
+    "PlannedStage",
+    "Progress",
+    "Run",
+    "Wanted",
+    "bundle_stage",
+    "execute",
+    "plan",
+]
 
 LLM_STAGES = ("item_profiles", "user_profiles", "vectors", "negatives", "ground")
 TUNING_STAGES = ("fold_in", "supervise", "tokens", "tune", "encode")
@@ -26,7 +37,7 @@ STAGES = ("prepare", *LLM_STAGES, "train", *TUNING_STAGES, "evaluate", "report",
 """Every stage, in order. ``train`` stands for one fit per variant and seed; variants that use the tuned encoder are
 fitted after it."""
 
-_VERSIONS = {**dict.fromkeys((*STAGES, "search"), 1), "train": 3, "evaluate": 4, "report": 2}
+_VERSIONS = {**dict.fromkeys((*STAGES, "search"), 1), "train": 3, "evaluate": 4, "report": 2, "bundle": 2}
 """Raised when the code of a stage changes what it writes, so that old results are not reused."""
 
 _RESUMES = frozenset({*LLM_STAGES, "search", "train", "tune", "encode"})
@@ -38,7 +49,7 @@ class PlannedStage:
     """One stage of a run.
 
     Attributes:
-        name: also its folder; ``train.<variant>.s<seed>`` for a fit.
+        name: also its folder; ``train.<variant>.s<seed>`` for a fit, ``bundle.<variant>`` for a second bundle.
         kind: one of :data:`STAGES`, or ``search``.
         inputs: names of the stages that it reads.
         artifact: where it writes.
@@ -230,6 +241,11 @@ class Wanted:
         return tuple(name for name, is_wanted in parts.items() if is_wanted)
 
 
+def bundle_stage(config: Config, variant: str) -> str:
+    """Name of the stage that makes the bundle of a served variant."""
+    return "bundle" if variant == config.serve.variant else f"bundle.{variant}"
+
+
 _Node = tuple[str, str, tuple[str, ...], Callable[[StageContext], StageSummary]]
 """Name, kind, inputs and function of a stage."""
 
@@ -258,8 +274,14 @@ def _graph(config: Config) -> Iterator[_Node]:
     judged = ("prepare", *(name for name in told if name in ("vectors", "ground", "encode")), *fits)
     yield "evaluate", "evaluate", judged, _stage("evaluate")
     yield "report", "report", ("prepare", *told, *fits, "evaluate"), _stage("report")
-    served = [name for name in fits if name.startswith(f"train.{config.serve.variant}.s")]
-    yield "bundle", "bundle", ("prepare", *served, "evaluate"), _stage("bundle")
+    for variant in (config.serve.variant, *config.serve.also):
+        served = [f"train.{variant}.s{seed}" for seed in config.train.seeds_of(variant)]
+        yield (
+            bundle_stage(config, variant),
+            "bundle",
+            ("prepare", *wanted.stages, *served, "evaluate"),
+            _stage("bundle", variant=variant),
+        )
 
 
 def _fits(config: Config, variants: Sequence[str]) -> Iterator[_Node]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 __all__ = [
+    "AVAILABILITY",
     "ENCODED",
     "FALSE_NEGATIVES",
     "GROUNDED",
@@ -30,6 +31,7 @@ __all__ = [
     "ITEM_VECTORS",
     "METRICS",
     "NEGATIVES",
+    "RECOMMENDATIONS",
     "SEARCH_TRIALS",
     "SPLITS",
     "STRATA",
@@ -41,6 +43,7 @@ __all__ = [
     "USER_METRICS",
     "USER_PROFILES",
     "USER_TOKENS",
+    "WRITTEN_NEGATIVES",
     "conform",
     "pair_id",
 ]
@@ -220,6 +223,28 @@ SEARCH_TRIALS = _table(
 )
 """One row per trial of the search, sorted by variant and number; the test split is not read."""
 
+WRITTEN_NEGATIVES = _table(
+    user=pa.int32(),
+    item=pa.int32(),
+    answer=pa.string(),
+    reasoning=pa.string(),
+    status=pa.string(),  # of the match, as in GROUNDED
+    negative=pa.int32(),  # the catalogue item; null where none was matched
+)
+"""In a bundle: the hard negatives that the model wrote, and what they were matched to, sorted by user."""
+
+AVAILABILITY = _table(item_id=pa.string(), available=pa.bool_())
+"""Beside the bundles of a service: what can be had at present. An item that is not listed can be had."""
+
+RECOMMENDATIONS = _table(
+    user_id=pa.string(),
+    rank=pa.int32(),  # from 1, the best
+    item_id=pa.string(),
+    score=pa.float32(),
+    source=pa.string(),  # personal | popular
+)
+"""Written by ``hnlm recommend --all-users``: the best items of every user."""
+
 TABLES: dict[str, pa.Schema] = {
     "users": USERS,
     "items": ITEMS,
@@ -240,6 +265,9 @@ TABLES: dict[str, pa.Schema] = {
     "user_metrics": USER_METRICS,
     "strata": STRATA,
     "false_negatives": FALSE_NEGATIVES,
+    "written_negatives": WRITTEN_NEGATIVES,
+    "availability": AVAILABILITY,
+    "recommendations": RECOMMENDATIONS,
     "trials": SEARCH_TRIALS,
 }
 """Every table by the name under which a stage commits it."""

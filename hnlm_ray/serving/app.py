@@ -2,45 +2,61 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import threading
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from hnlm_ray.errors import ConfigError
-from hnlm_ray.serving.recommender import Recommender
-from hnlm_ray.serving.types import ServiceArgs
-from hnlm_ray.serving.web import web_app
+from hnlm_ray.serve_config import BundleName, BundleSource, ServiceOptions
+from hnlm_ray.serving.guard import ASGI, JsonLines
+from hnlm_ray.serving.live import Live, Source
+from hnlm_ray.serving.meters import Meters
+from hnlm_ray.serving.web import WebOptions, web_app
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
     from ray.serve import Application
 
-__all__ = ["RecommenderService", "build"]
+__all__ = ["RecommenderService", "ServiceArgs", "build", "live_of", "web_options"]
 
 _RETRY_AFTER_S = 1.0
+_EXPORT_EVERY_S = 10.0
+
+
+class ServiceArgs(ServiceOptions):
+    """Arguments of :func:`build`, in a Serve config or from :class:`hnlm_ray.serve_config.ServeConfig`."""
+
+    bundles: dict[BundleName, BundleSource] = Field(min_length=1)
+    """By name; the first is the main one."""
 
 
 class RecommenderService:
-    """One replica: a recommender in memory behind the HTTP interface."""
+    """One replica: the bundles in memory behind the HTTP interface."""
 
-    def __init__(self, bundle: str, max_k: int) -> None:
-        self._recommender = Recommender.load(bundle)
-        self._max_k = max_k
+    def __init__(self, args: dict[str, Any]) -> None:
+        self._args = ServiceArgs.model_validate(args)
+        _log_as_json()
+        self._live = live_of(self._args)
+        self._meters = Meters()
+        threading.Thread(target=_export, args=(self._meters,), name="metrics", daemon=True).start()
 
-    def __serve_build_asgi_app__(self) -> FastAPI:
-        """Called by Ray Serve once the replica is constructed."""
-        return web_app(self._recommender, self._max_k)
+    def __serve_build_asgi_app__(self) -> ASGI:
+        """Called by Ray Serve once the replica is constructed, which is when its bundles have answered."""
+        return web_app(self._live, web_options(self._args), self._meters)
 
     def check_health(self) -> None:
         """Called by Ray Serve; an exception or silence makes it replace the replica."""
-        self._recommender.recommend("", k=1)
+        for served in self._live:
+            served.recommender.recommend("", k=1)
 
 
 def build(args: dict[str, Any]) -> Application:
     """The application, from the arguments of a Serve config.
 
     Args:
-        args: fields of :class:`hnlm_ray.serving.types.ServiceArgs`.
+        args: fields of :class:`ServiceArgs`.
 
     Raises:
         ConfigError: an argument is missing, unknown or out of range.
@@ -48,20 +64,63 @@ def build(args: dict[str, Any]) -> Application:
     from ray import serve
 
     checked = _checked(args)
+    scaling: dict[str, Any] = {"num_replicas": checked.replicas}
+    if (checked.max_replicas or 0) > checked.replicas:
+        limits = {"min_replicas": checked.replicas, "max_replicas": checked.max_replicas}
+        # Half of what a replica takes at once: the next one is there before the queue is.
+        target = max(1, checked.max_ongoing_requests // 2)
+        scaling = {"autoscaling_config": {**limits, "target_ongoing_requests": target}}
     deployment = serve.deployment(
         name="recommender",
-        num_replicas=checked.replicas,
+        **scaling,
         max_ongoing_requests=checked.max_ongoing_requests,
         max_queued_requests=checked.max_queued_requests,
-        # A full queue is the client's signal to slow down, not a broken service.
-        backpressure_config={"status_code": 429, "retry_after_s": _RETRY_AFTER_S},
+        # A full queue is the client's signal to slow down.
+        backpressure_config={"status_code": 503, "retry_after_s": _RETRY_AFTER_S},
         # A damaged bundle does not heal by trying again.
         max_constructor_retry_count=2,
-        health_check_period_s=5.0,
-        health_check_timeout_s=15.0,
+        health_check_period_s=1.0,
+        health_check_timeout_s=10.0,
+        graceful_shutdown_timeout_s=20.0,
         logging_config={"enable_access_log": False},
     )
-    return deployment(serve.ingress()(RecommenderService)).bind(checked.bundle, checked.max_k)
+    return deployment(serve.ingress()(RecommenderService)).bind(checked.model_dump(mode="json"))
+
+
+def live_of(args: ServiceArgs) -> Live:
+    """The bundles of a process.
+
+    Raises:
+        BundleError: one is missing or damaged.
+        ResourceError: the library of the index is not installed.
+    """
+    nobody = not any(source.share for source in args.bundles.values())
+    sources = {
+        name: Source(one.path, 1.0 if nobody and place == 0 else one.share, one.shadow)
+        for place, (name, one) in enumerate(args.bundles.items())
+    }
+    return Live(sources, args.index_from)
+
+
+def web_options(args: ServiceArgs) -> WebOptions:
+    """How the HTTP interface behaves.
+
+    Raises:
+        ConfigError: the environment variable of the token is not set.
+    """
+    token = None if args.token_env is None else os.environ.get(args.token_env, "")
+    if token == "":
+        raise ConfigError(f"the environment variable {args.token_env} is not set", "set it on every node")
+    return WebOptions(
+        max_k=args.max_k,
+        max_body_bytes=args.max_body_bytes,
+        max_at_work=args.max_ongoing_requests + args.max_queued_requests,
+        timeout_s=args.timeout_s,
+        watch_s=args.watch_s,
+        token=token,
+        cors_origins=args.cors_origins,
+        log_requests=args.log_requests,
+    )
 
 
 def _checked(args: dict[str, Any]) -> ServiceArgs:
@@ -71,3 +130,40 @@ def _checked(args: dict[str, Any]) -> ServiceArgs:
         problems = [f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors()]
         known = ", ".join(ServiceArgs.model_fields)
         raise ConfigError(f"arguments of the service: {' | '.join(problems)}", f"there are {known}") from error
+
+
+def _log_as_json() -> None:
+    """To the replica's standard error, which Ray keeps in a file of its own."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines())
+    logger = logging.getLogger("hnlm_ray.serving")
+    logger.handlers, logger.propagate = [handler], False
+    logger.setLevel(logging.INFO)
+
+
+def _export(meters: Meters) -> None:
+    """Hand the counts of this replica to Ray, whose agents a Prometheus scrapes on every node.
+
+    ``/metrics`` answers for the one replica that happens to get the request, which is enough for one replica only.
+    """
+    from ray.util.metrics import Counter, Gauge
+
+    metrics: dict[str, Any] = {}
+    before: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+    stop = threading.Event()
+    while not stop.wait(_EXPORT_EVERY_S):
+        for family in meters.registry.collect():
+            for sample in family.samples:
+                if sample.name.endswith("_created"):
+                    continue
+                kind = Gauge if family.type == "gauge" else Counter
+                labels = tuple(sorted(sample.labels))
+                metric = metrics.setdefault(
+                    sample.name, kind(sample.name, description=family.documentation, tag_keys=labels)
+                )
+                key = (sample.name, tuple(sorted(sample.labels.items())))
+                if kind is Gauge:
+                    metric.set(sample.value, tags=sample.labels)
+                elif sample.value > before.get(key, 0.0):
+                    metric.inc(sample.value - before.get(key, 0.0), tags=sample.labels)
+                    before[key] = sample.value

@@ -7,57 +7,65 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Mapping
 
 from hnlm_ray.config import ServeConfig
-from hnlm_ray.errors import BundleError, ResourceError
-from hnlm_ray.serving.app import build
+from hnlm_ray.errors import ResourceError
+from hnlm_ray.serve_config import BundleSource, ServiceOptions
+from hnlm_ray.serving.app import ServiceArgs, build, web_options
 from hnlm_ray.serving.bundle import load_bundle
-from hnlm_ray.serving.types import ServiceArgs
+from hnlm_ray.serving.shelf import bundle_at
 
 __all__ = ["require_free", "start", "stop", "wait"]
 
 APPLICATION = "hnlm"
 
-_HEALTH_TIMEOUT_S = 60.0
+_READY_TIMEOUT_S = 60.0
 _LOOK_EVERY_S = 5.0
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104
 
 
-def start(bundle_path: str, config: ServeConfig) -> str:
-    """Serve a bundle and wait until it answers.
+def start(bundles: Mapping[str, str], config: ServeConfig) -> str:
+    """Serve bundles and wait until they answer.
 
     The HTTP proxy runs on the head node alone and listens on ``config.host``, which is this machine's own address by
     default: whoever can reach it may ask it.
 
     Args:
-        bundle_path: the folder, on a place that every replica's node can read.
+        bundles: bundles or shelves by name, on a place that every replica's node can read; the first is the main one.
+            Those of ``config.bundles`` come after them.
         config: where and how.
 
     Returns:
         The address, for example ``http://127.0.0.1:8000``.
 
     Raises:
-        BundleError: the bundle is missing or damaged.
+        BundleError: a bundle is missing or damaged.
+        ConfigError: the token's environment variable is not set.
         ResourceError: the port is in use, Serve runs already on this cluster, or the service did not come up.
     """
     from ray import serve
 
-    bundle = bundle_path if "://" in bundle_path else os.path.abspath(bundle_path)
-    version = load_bundle(bundle).info.version  # here, where the sentence reaches the user
+    sources = {name: BundleSource(path=path) for name, path in bundles.items()} | config.bundles
+    sources = {name: one.model_copy(update={"path": _absolute(one.path)}) for name, one in sources.items()}
+    args = ServiceArgs(bundles=sources, **config.model_dump(include=set(ServiceOptions.model_fields)))
+    web_options(args)
+    for source in sources.values():
+        load_bundle(bundle_at(source.path))  # here, where the sentence reaches the user
     if serve.status().proxies:
         raise ResourceError("Ray Serve runs already on this cluster", "stop it, or deploy with deploy/serve.yaml")
     require_free(config.host, config.port)
-    application = build(ServiceArgs.of(bundle, config).model_dump())
+    application = build(args.model_dump(mode="json"))
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     serve.start(
         proxy_location="HeadOnly",
-        http_options={"host": config.host, "port": config.port},
+        http_options={"host": config.host, "port": config.port, "request_timeout_s": config.timeout_s},
         logging_config={"enable_access_log": False},
     )
     url = _url(config)
     try:
         serve.run(application, name=APPLICATION, route_prefix="/")
-        _wait_until_healthy(url, version)
+        _wait_until_ready(url)
     except BaseException as error:
         serve.shutdown()
         if isinstance(error, RuntimeError | TimeoutError):
@@ -65,6 +73,11 @@ def start(bundle_path: str, config: ServeConfig) -> str:
             raise ResourceError(f"the service did not start ({reason})", "see `ray logs` for serve") from error
         raise
     return url
+
+
+def _absolute(path: str) -> str:
+    """A replica works in another folder."""
+    return path if "://" in path else os.path.abspath(path)
 
 
 def stop() -> None:
@@ -117,23 +130,20 @@ def require_free(host: str, port: int) -> None:
             ) from error
 
 
-def _wait_until_healthy(url: str, version: str) -> None:
+def _wait_until_ready(url: str) -> None:
     import httpx
 
-    deadline = time.monotonic() + _HEALTH_TIMEOUT_S
+    deadline = time.monotonic() + _READY_TIMEOUT_S
     last = "no answer"
     with httpx.Client(base_url=url, timeout=5.0, trust_env=False) as client:
         while time.monotonic() < deadline:
             try:
-                answer = client.get("/health")
+                answer = client.get("/ready")
             except httpx.TransportError as error:
                 last = str(error)
             else:
                 if answer.status_code == httpx.codes.OK:
-                    found = answer.json()["bundle_version"]
-                    if found != version:
-                        raise BundleError(f"the service answers from bundle {found}, expected {version}", "start again")
                     return
                 last = f"status {answer.status_code}"
             time.sleep(0.1)
-    raise TimeoutError(f"{url}/health: {last} after {_HEALTH_TIMEOUT_S:.0f} s")
+    raise TimeoutError(f"{url}/ready: {last} after {_READY_TIMEOUT_S:.0f} s")

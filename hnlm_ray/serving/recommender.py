@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import bisect
+import functools
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Unpack
 
 import numpy as np
 import numpy.typing as npt
 
 from hnlm_ray.serving.bundle import Bundle, BundleInfo, load_bundle
+from hnlm_ray.serving.catalogue import Catalogue
+from hnlm_ray.serving.cold_start import history_features
+from hnlm_ray.serving.diversity import diversify, pool_size
+from hnlm_ray.serving.index import Index
+from hnlm_ray.serving.selection import best_items, mask_rows
+from hnlm_ray.serving.text_encoder import TextEncoder
+from hnlm_ray.serving.wishes import WishArgs, Wishes
 
-__all__ = ["Recommendation", "RecommendedItem", "Recommender"]
+__all__ = ["ItemScore", "Ranking", "Recommendation", "RecommendedItem", "Recommender", "Source"]
 
-_USERS_AT_ONCE = 256
-"""Bounds the memory of a large request to so many rows of scores."""
+Source = Literal["personal", "folded_in", "profile", "popular"]
+Floats = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int64]
+
+_SCORES_AT_ONCE, _CANDIDATES_AT_ONCE = 3 << 21, 1 << 20
+"""Bound the memory of a large request: 24 MiB of float32; 20 MiB of numbers, scores and their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +38,8 @@ class RecommendedItem:
     Attributes:
         item_id: the catalogue's own id.
         title: as the catalogue has it; may be empty.
-        score: inner product of the vectors; for popular items, the number of interactions.
+        score: inner product of the vectors less the penalty on popularity; for popular items, the number of
+            interactions; for similar items, the cosine.
     """
 
     item_id: str
@@ -37,14 +52,45 @@ class Recommendation:
     """The answer for one user.
 
     Attributes:
-        items: best first; fewer than asked where the user has met the rest.
-        source: ``popular`` where the bundle knows nothing about the user.
+        items: best first; fewer than asked where the wishes or what the user has met leave no more.
+        source: ``personal``: by the trained vector; ``folded_in``: by a history; ``profile``: by a text; ``popular``:
+            nothing is known about the user.
         bundle_version: of the bundle that answered.
     """
 
     items: tuple[RecommendedItem, ...]
-    source: Literal["personal", "popular"]
+    source: Source
     bundle_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class ItemScore:
+    """How well one item suits one user.
+
+    Attributes:
+        item_id: as asked.
+        score: None for an item that the catalogue lacks.
+        seen: whether the user has met it.
+    """
+
+    item_id: str
+    score: float | None
+    seen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """A recommendation in numbers.
+
+    Attributes:
+        items: (n,) integers, best first.
+        scores: (n,) float32.
+        source: as in :class:`Recommendation`.
+    """
+
+    items: npt.NDArray[np.integer]
+    scores: Floats
+    source: Source
 
 
 class Recommender:
@@ -56,17 +102,20 @@ class Recommender:
 
     def __init__(self, bundle: Bundle) -> None:
         contents = bundle.contents
-        self._info = bundle.info
+        self.bundle = bundle
+        self.catalogue = Catalogue(contents.items, contents.popularity)
         self._users, self._vectors = contents.user_vectors, contents.item_vectors
         self._offsets, self._seen = contents.seen_offsets, contents.seen_items
-        self._item_ids: list[str] = contents.items.column("item_id").to_pylist()
-        self._titles: list[str] = contents.items.column("title").to_pylist()
+        self._popularity = contents.popularity.astype(np.float32)
+        self._encoder = None if bundle.encoder is None else TextEncoder(bundle.encoder)
+        self._index: Index | None = None
+        self._rows: dict[str, int] = {}
         # A user without a single interaction has a vector that nothing has trained.
-        known = np.flatnonzero(np.diff(self._offsets)).tolist()
-        names = contents.users.column("user_id").to_pylist()
-        self._rows: dict[str, int] = {names[row]: row for row in known}
-        self._popular = np.argsort(-contents.popularity, kind="stable")
-        self._popularity = contents.popularity[self._popular]
+        known = np.flatnonzero(np.diff(self._offsets))
+        names = contents.users["user_id"].to_numpy(zero_copy_only=False)
+        for start in range(0, len(known), 10_000):  # in steps, so that other threads get their turn
+            rows = known[start : start + 10_000]
+            self._rows.update(zip(names[rows].tolist(), rows.tolist(), strict=True))
 
     @classmethod
     def load(cls, path: str) -> Recommender:
@@ -80,83 +129,226 @@ class Recommender:
     @property
     def info(self) -> BundleInfo:
         """What the bundle says about itself."""
-        return self._info
+        return self.bundle.info
 
     def knows(self, user_id: str) -> bool:
         """Whether the user gets personal recommendations."""
         return user_id in self._rows
 
-    def recommend(self, user_id: str, k: int = 10, exclude_seen: bool = True) -> Recommendation:
+    @property
+    def reads_text(self) -> bool:
+        """Whether :meth:`recommend_from_text` can answer."""
+        return self._encoder is not None
+
+    def use_index(self, index: Index | None) -> None:
+        """From now on find personal recommendations by an index over all items, where no wish narrows them."""
+        self._index = index
+
+    def row_of(self, user_id: str) -> int:
+        """The number of a user who gets personal recommendations; KeyError for anybody else."""
+        return self._rows[user_id]
+
+    def history(self, user_id: str) -> npt.NDArray[np.int32]:
+        """Numbers of the items that a user has met, ascending; KeyError where nothing is known."""
+        row = self._rows[user_id]
+        return self._seen[self._offsets[row] : self._offsets[row + 1]]
+
+    def user_ids(self) -> Sequence[str]:
+        """Everybody who gets personal recommendations, in the order of the bundle."""
+        return list(self._rows)
+
+    def find_users(self, prefix: str, limit: int) -> list[str]:
+        """At most so many ids of them that begin with a prefix, in alphabetical order."""
+        start = bisect.bisect_left(self._sorted_ids, prefix)
+        found = itertools.takewhile(lambda user_id: user_id.startswith(prefix), self._sorted_ids[start : start + limit])
+        return list(found)
+
+    @functools.cached_property
+    def _sorted_ids(self) -> list[str]:
+        return sorted(self._rows)
+
+    def recommend(self, user_id: str, k: int = 10, **wishes: Unpack[WishArgs]) -> Recommendation:
         """The ``k`` best items for one user.
 
         Args:
             user_id: as in the raw data; anybody else gets popular items.
             k: at least 1.
-            exclude_seen: leave out the items of the user's train and valid interactions.
+            wishes: attributes of :class:`hnlm_ray.serving.wishes.Wishes`.
 
         Raises:
-            ValueError: ``k`` is below 1.
+            ValueError: a wish is out of range.
         """
-        return self.recommend_many([user_id], k, exclude_seen)[0]
+        return self.recommend_many([user_id], k, **wishes)[0]
 
-    def recommend_many(self, user_ids: Sequence[str], k: int = 10, exclude_seen: bool = True) -> list[Recommendation]:
+    def recommend_many(self, user_ids: Sequence[str], k: int = 10, **wishes: Unpack[WishArgs]) -> list[Recommendation]:
         """:meth:`recommend` for many users at once, in their order.
 
         A score can differ in its last bit from that of a single request, because the products are summed in another
         order.
         """
-        if k < 1:
-            raise ValueError(f"k is {k}, expected at least 1")
-        found = np.array([self._rows.get(user_id, -1) for user_id in user_ids], dtype=np.int64)
-        popular = self._popular_items(k)
-        answers = [popular] * len(user_ids)
+        return [self.named(ranking) for ranking in self.rank(user_ids, Wishes.of(k, wishes))]
+
+    def recommend_from_history(
+        self, item_ids: Sequence[str], k: int = 10, **wishes: Unpack[WishArgs]
+    ) -> Recommendation:
+        """For somebody whom training has not seen, from items that they met; popular items where none is known."""
+        return self.named(self.fold_in(item_ids, Wishes.of(k, wishes)))
+
+    def recommend_from_text(self, text: str, k: int = 10, **wishes: Unpack[WishArgs]) -> Recommendation:
+        """For somebody of whom there is only a text, such as a profile; popular items where it says nothing.
+
+        Raises:
+            LookupError: the bundle has no text encoder.
+        """
+        return self.named(self.from_text(text, Wishes.of(k, wishes)))
+
+    def similar_items(self, item_id: str, k: int = 10, **wishes: Unpack[WishArgs]) -> tuple[RecommendedItem, ...]:
+        """The items whose vectors have the largest cosine with this one's, without itself.
+
+        Raises:
+            KeyError: the catalogue lacks it.
+        """
+        return self.named(self.similar(item_id, Wishes.of(k, wishes))).items
+
+    def score(self, user_id: str, item_ids: Sequence[str]) -> list[ItemScore]:
+        """How well each item suits a user, seen or not.
+
+        Raises:
+            KeyError: nothing is known about the user.
+        """
+        history, vector = self.history(user_id), self._users[self._rows[user_id]]
+        known = self.catalogue.known(item_ids)
+        scores = iter((self._vectors[known] @ vector).tolist())
+        seen = iter(np.isin(known, history).tolist())
+        return [
+            ItemScore(item_id, next(scores), next(seen))
+            if item_id in self.catalogue
+            else ItemScore(item_id, None, seen=False)
+            for item_id in item_ids
+        ]
+
+    def rank(self, user_ids: Sequence[str], wishes: Wishes) -> list[Ranking]:
+        """:meth:`recommend_many` in numbers."""
+        rows = self._rows
+        found = np.array([rows.get(user_id, -1) for user_id in user_ids], dtype=np.int64)
         known = np.flatnonzero(found >= 0)
-        for start in range(0, len(known), _USERS_AT_ONCE):
-            block = known[start : start + _USERS_AT_ONCE]
-            items, scores = self._personal(found[block], k, exclude_seen)
-            for position, row_items, row_scores in zip(block.tolist(), items, scores, strict=True):
-                answers[position] = self._answer(row_items, row_scores, "personal")
+        if len(known) == len(found):
+            return self.rank_rows(found, wishes)
+        answers = [self._popular(wishes)] * len(found)
+        for place, ranking in zip(known.tolist(), self.rank_rows(found[known], wishes), strict=True):
+            answers[place] = ranking
         return answers
 
-    def _personal(
-        self, rows: npt.NDArray[np.int64], k: int, exclude_seen: bool
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """Items and scores, both (B, k'); a score of -inf marks an item that must not be shown."""
-        scores = self._users[rows] @ self._vectors.T
-        if exclude_seen:
-            starts, stops = self._offsets[rows], self._offsets[rows + 1]
-            lengths = stops - starts
-            within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-            seen = self._seen[np.repeat(starts, lengths) + within]
-            scores[np.repeat(np.arange(len(rows)), lengths), seen] = -np.inf
-        return _best(scores, min(k, scores.shape[1]))
+    def rank_rows(self, rows: Rows, wishes: Wishes) -> list[Ranking]:
+        """:meth:`rank` for users by their numbers, all of them known."""
+        forbidden = self.catalogue.forbids(wishes)
+        if self._index is not None and len(rows) and forbidden is None and not wishes.popularity_penalty:
+            return self._rank_by_index(self._index, rows, wishes)
+        return self._rank_exactly(rows, forbidden, wishes)
 
-    def _popular_items(self, k: int) -> Recommendation:
-        return self._answer(self._popular[:k], self._popularity[:k], "popular")
+    def _rank_exactly(self, rows: Rows, forbidden: Floats | None, wishes: Wishes) -> list[Ranking]:
+        step = max(1, _SCORES_AT_ONCE // len(self.catalogue))
+        rankings: list[Ranking] = []
+        for start in range(0, len(rows), step):
+            block = rows[start : start + step]
+            scores = self._scores(self._users[block], wishes)
+            if wishes.exclude_seen:
+                mask_rows(scores, block, self._offsets, self._seen)
+            rankings += self._best(scores, forbidden, wishes, "personal")
+        return rankings
 
-    def _answer(
-        self, items: npt.NDArray[np.int64], scores: npt.NDArray[np.generic], source: Literal["personal", "popular"]
-    ) -> Recommendation:
-        lines = zip(items.tolist(), scores.tolist(), strict=True)
-        shown = tuple(
-            RecommendedItem(self._item_ids[item], self._titles[item], float(score))
-            for item, score in lines
-            if score != -np.inf
-        )
-        return Recommendation(shown, source, self._info.version)
+    def _rank_by_index(self, index: Index, rows: Rows, wishes: Wishes) -> list[Ranking]:
+        """Candidates by the index, scored exactly; whoever gets too few of them is ranked in full."""
+        wanted = pool_size(wishes.k) if wishes.diversity else wishes.k
+        lengths = self._offsets[rows + 1] - self._offsets[rows] if wishes.exclude_seen else np.zeros_like(rows)
+        near = np.flatnonzero(wanted + lengths <= index.reach)
+        step = max(1, _CANDIDATES_AT_ONCE // (wanted + int(lengths[near].max(initial=0))))
+        rankings: dict[int, Ranking] = {}
+        for start in range(0, len(near), step):
+            places = near[start : start + step]
+            width = wanted + int(lengths[places].max())
+            for place, found in zip(places.tolist(), index.candidates(self._users[rows[places]], width), strict=True):
+                row = rows[place]
+                seen = self._seen[self._offsets[row] : self._offsets[row + 1]] if wishes.exclude_seen else ()
+                # Cut, so that nobody's answer depends on who else asks; then in catalogue order, for ties.
+                items = np.sort(found[: wanted + lengths[place]])
+                kept = items[(items >= 0) & ~np.isin(items, seen)]
+                if len(kept) >= wanted:
+                    scores = (self._vectors[kept] @ self._users[row])[None]
+                    rankings[place] = self._best(scores, None, wishes, "personal", kept)[0]
+        rest = [place for place in range(len(rows)) if place not in rankings]
+        rankings.update(zip(rest, self._rank_exactly(rows[rest], None, wishes), strict=True))
+        return [rankings[place] for place in range(len(rows))]
 
+    def fold_in(self, item_ids: Sequence[str], wishes: Wishes) -> Ranking:
+        """:meth:`recommend_from_history` in numbers."""
+        history = np.unique(self.catalogue.known(item_ids))
+        if not len(history):
+            return self._popular(wishes)
+        offsets = np.array([0, len(history)])
+        features = history_features(self._vectors, self.bundle.contents.popularity, offsets, history)
+        scores = self._scores(features @ self.bundle.fold_in, wishes)
+        if wishes.exclude_seen:
+            scores[:, history] = -np.inf
+        return self._best(scores, self.catalogue.forbids(wishes), wishes, "folded_in")[0]
 
-def _best(scores: npt.NDArray[np.float32], width: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """The ``width`` largest of each row, ties by column; both results are (B, width), best first."""
-    threshold = np.partition(scores, -width, axis=1)[:, -width, None]
-    chosen = scores >= threshold
-    tied = np.flatnonzero(np.count_nonzero(chosen, axis=1) > width)
-    if len(tied):
-        above = scores[tied] > threshold[tied]
-        equal = scores[tied] == threshold[tied]
-        room = width - np.count_nonzero(above, axis=1)[:, None]
-        chosen[tied] = above | (equal & (np.cumsum(equal, axis=1) <= room))
-    items = np.nonzero(chosen)[1].reshape(len(scores), width)
-    values = np.take_along_axis(scores, items, axis=1)
-    order = np.argsort(-values, axis=1, kind="stable")
-    return np.take_along_axis(items, order, axis=1), np.take_along_axis(values, order, axis=1)
+    def from_text(self, text: str, wishes: Wishes) -> Ranking:
+        """:meth:`recommend_from_text` in numbers."""
+        if self._encoder is None or self.bundle.projection is None:
+            raise LookupError("this bundle has no text encoder")
+        vector = self._encoder.encode(text) @ self.bundle.projection
+        if not vector.any():
+            return self._popular(wishes)
+        return self._best(self._scores(vector[None], wishes), self.catalogue.forbids(wishes), wishes, "profile")[0]
+
+    def similar(self, item_id: str, wishes: Wishes) -> Ranking:
+        """:meth:`similar_items` in numbers."""
+        item = self.catalogue[item_id]
+        scores = (self._units @ self._units[item])[None]
+        scores[0, item] = -np.inf
+        return self._best(scores, self.catalogue.forbids(wishes), wishes, "personal")[0]
+
+    def named(self, ranking: Ranking) -> Recommendation:
+        """With ids and titles."""
+        ids, titles = self.catalogue.ids, self.catalogue.titles
+        lines = zip(ranking.items.tolist(), ranking.scores.tolist(), strict=True)
+        items = tuple(RecommendedItem(ids[item], titles[item], score) for item, score in lines)
+        return Recommendation(items, ranking.source, self.info.version)
+
+    @functools.cached_property
+    def _units(self) -> Floats:
+        lengths = np.linalg.norm(self._vectors, axis=1, keepdims=True)
+        units: Floats = self._vectors / np.maximum(lengths, 1e-12)
+        return units
+
+    def _scores(self, vectors: Floats, wishes: Wishes) -> Floats:
+        """(B, I) float32 of users' vectors (B, d), less the penalty on popularity."""
+        # The product of a matrix with one vector is faster in this form.
+        scores = (self._vectors @ vectors[0])[None] if len(vectors) == 1 else vectors @ self._vectors.T
+        if wishes.popularity_penalty:
+            spread = scores.std(axis=1, keepdims=True) * np.float32(wishes.popularity_penalty)
+            scores += spread * self.catalogue.unpopularity
+        return scores
+
+    def _best(
+        self, scores: Floats, forbidden: Floats | None, wishes: Wishes, source: Source, numbers: Rows | None = None
+    ) -> list[Ranking]:
+        """Rankings of rows of scores (B, n): of all items, or of those with the given ``numbers`` (n,)."""
+        if forbidden is not None:
+            scores += forbidden
+        width = pool_size(wishes.k) if wishes.diversity else wishes.k
+        items, values, found = best_items(scores, width)
+        rankings = []
+        for row, count in enumerate(found.tolist()):
+            chosen: npt.NDArray[np.integer] = items[row, :count]
+            if numbers is not None:
+                chosen = numbers[chosen]
+            chosen_scores = values[row, :count]
+            if wishes.diversity and count:
+                places = diversify(chosen_scores, self._vectors[chosen], wishes.k, wishes.diversity)
+                chosen, chosen_scores = chosen[places], chosen_scores[places]
+            rankings.append(Ranking(chosen, chosen_scores, source))
+        return rankings
+
+    def _popular(self, wishes: Wishes) -> Ranking:
+        return self._best(self._popularity[None].copy(), self.catalogue.forbids(wishes), wishes, "popular")[0]

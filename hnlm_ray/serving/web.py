@@ -1,120 +1,177 @@
-"""The HTTP interface as a FastAPI application over any recommender; knows nothing of Ray.
+"""The HTTP interface as an ASGI application over the bundles of a process; knows nothing of Ray.
 
 Run it under Ray Serve with :mod:`hnlm_ray.serving.app`, or under any ASGI server.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Literal
 
-from hnlm_ray.serving.recommender import Recommender
-from hnlm_ray.serving.types import ErrorAnswer, HealthAnswer, RecommendAnswer, RecommendRequest, request_type
+from hnlm_ray import __version__
+from hnlm_ray.serving import types
+from hnlm_ray.serving.guard import ASGI, Guard
+from hnlm_ray.serving.live import Live
+from hnlm_ray.serving.meters import Meters
+from hnlm_ray.serving.refusals import install_refusals
+from hnlm_ray.serving.routes import Limits, Routes
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI, Request, Response
+    from fastapi import FastAPI
 
-__all__ = ["web_app"]
+__all__ = ["WebOptions", "web_app"]
 
-_SHOWN_PROBLEMS = 3
+_PAGE_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:;"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 
 
-def web_app(recommender: Recommender, max_k: int) -> FastAPI:
-    """The routes: ``POST /v1/recommend``, ``GET /health``, and OpenAPI at ``/docs`` and ``/openapi.json``.
+@dataclass(frozen=True)
+class WebOptions:
+    """How the service behaves, apart from what it recommends.
+
+    Attributes:
+        max_k: largest ``k`` that a request may ask for.
+        max_body_bytes: of a request.
+        max_at_work: requests in this process; one more is turned away with 503.
+        timeout_s: after which a long request is given up.
+        watch_s: between two looks at the shelves.
+        token: what ``Authorization: Bearer`` must carry; None for no login.
+        cors_origins: pages of these origins may ask from a browser; none by default.
+        log_requests: ``problems``: refused, failed and slow ones.
+    """
+
+    max_k: int = 1000
+    max_body_bytes: int = 1 << 20
+    max_at_work: int = 1024
+    timeout_s: float = 10.0
+    watch_s: float = 5.0
+    token: str | None = None
+    cors_origins: tuple[str, ...] = ()
+    log_requests: Literal["problems", "all", "none"] = "problems"
+
+
+def web_app(live: Live, options: WebOptions | None = None, meters: Meters | None = None) -> ASGI:
+    """The page at ``/``, the routes under ``/v1``, probes, metrics, and OpenAPI at ``/docs`` and ``/openapi.json``.
+
+    While the application runs, it watches the shelves of ``live``.
 
     Args:
-        recommender: what answers.
-        max_k: largest ``k`` that a request may ask for.
+        live: what answers.
+        options: how.
+        meters: what counts; by default new ones.
     """
-    from fastapi import FastAPI
-    from fastapi.exceptions import RequestValidationError
-    from starlette.exceptions import HTTPException
+    from fastapi.middleware.cors import CORSMiddleware
 
-    info = recommender.info
+    options, meters = options or WebOptions(), meters or Meters()
+    for served in live:
+        meters.serves(served.name, served.version)
+    live.on_reload = _reload_counter(meters)
+    app = _routed(Routes(live, Limits(options.max_k, options.timeout_s), meters), live, options)
+    guarded: ASGI = Guard(
+        app,
+        meters,
+        token=options.token,
+        most_bytes=options.max_body_bytes,
+        most_at_work=options.max_at_work,
+        log_requests=options.log_requests,
+    )
+    if options.cors_origins:  # outside, as a browser asks before it sends a token
+        headers = ["authorization", "content-type"]
+        guarded = CORSMiddleware(
+            guarded, allow_origins=options.cors_origins, allow_methods=["GET", "POST"], allow_headers=headers
+        )
+    return guarded
+
+
+def _routed(routes: Routes, live: Live, options: WebOptions) -> FastAPI:
+    from fastapi import FastAPI
+
+    @contextlib.asynccontextmanager
+    async def watching(_: FastAPI) -> AsyncIterator[None]:
+        live.watch(options.watch_s)
+        try:
+            yield
+        finally:
+            live.stop()
+
     app = FastAPI(
         title="hnlm-ray recommendations",
-        version=info.version,
-        description=f"Bundle {info.version}: {info.about.variant} on {info.about.data}.",
-        exception_handlers={RequestValidationError: _refuse_body, HTTPException: _refuse_route},
+        version=__version__,
+        description="Recommendations from bundles: which one answered stands in every answer.",
+        lifespan=watching,
     )
-    refusals: dict[int | str, dict[str, Any]] = {
-        400: {"model": ErrorAnswer, "description": "The body is not JSON."},
-        422: {"model": ErrorAnswer, "description": "A field is missing, unknown, or out of range."},
-    }
-    app.post("/v1/recommend", response_model=RecommendAnswer, responses=refusals)(_recommend(recommender, max_k))
-    app.get("/health", response_model=HealthAnswer)(_health(recommender))
+    install_refusals(app)
+    for path, function, request, answer in (
+        ("recommend", routes.recommend, types.RecommendRequest, types.RecommendAnswer),
+        ("recommend:batch", routes.recommend_batch, types.BatchRequest, types.BatchAnswer),
+        ("fold-in", routes.fold_in, types.FoldInRequest, types.RecommendAnswer),
+        ("profile", routes.profile, types.ProfileRequest, types.RecommendAnswer),
+        ("similar-items", routes.similar_items, types.SimilarRequest, types.SimilarAnswer),
+        ("score", routes.score, types.ScoreRequest, types.ScoreAnswer),
+        ("explain", routes.explain, types.ExplainRequest, types.ExplainAnswer),
+    ):
+        _post(app, f"/v1/{path}", function, routes.requests[request], answer)
+    _add_lookups(app, routes)
+    _add_operations(app, routes)
     return app
 
 
-def _recommend(recommender: Recommender, max_k: int) -> Callable[..., Awaitable[Response]]:
-    from fastapi.responses import JSONResponse
-
-    async def recommend(body: RecommendRequest) -> JSONResponse:
-        """Recommend items that the user has not met; popular ones where the user is unknown."""
-        answer = recommender.recommend(body.user_id, body.k)
-        items = [{"item_id": item.item_id, "title": item.title, "score": item.score} for item in answer.items]
-        # A ready response skips a second validation of every item.
-        return JSONResponse(
-            {
-                "user_id": body.user_id,
-                "items": items,
-                "source": answer.source,
-                "bundle_version": answer.bundle_version,
-            }
-        )
-
-    # FastAPI reads the type of the body here, and the bound on k is known only now.
-    recommend.__annotations__["body"] = request_type(max_k)
-    return recommend
+def _post(app: FastAPI, path: str, function: Callable[..., Any], request: Any, answer: Any) -> None:
+    """A route that reads its own body: validating it inside the framework takes longer than the recommendation."""
+    body = {"required": True, "content": {"application/json": {"schema": request.model_json_schema()}}}
+    refusals = _refusals(400, 401, 404, 409, 413, 422, 503)
+    app.post(path, response_model=answer, responses=refusals, openapi_extra={"requestBody": body})(function)
 
 
-def _health(recommender: Recommender) -> Callable[[], Awaitable[HealthAnswer]]:
-    async def health() -> HealthAnswer:
-        """Whether the service can answer, and from which bundle."""
-        info = recommender.info
-        return HealthAnswer(
-            status="ok",
-            bundle_version=info.version,
-            data=info.about.data,
-            variant=info.about.variant,
-            users=info.users,
-            items=info.items,
-        )
-
-    return health
+def _add_lookups(app: FastAPI, routes: Routes) -> None:
+    not_found = _refusals(401, 404, 422, 503)
+    app.get("/v1/users", response_model=types.UsersAnswer, responses=not_found)(routes.users)
+    app.get("/v1/users/{user_id:path}", response_model=types.UserAnswer, responses=not_found)(routes.user)
+    app.get("/v1/items", response_model=types.ItemsAnswer, responses=not_found)(routes.items)
+    app.get("/v1/items/{item_id:path}", response_model=types.ItemAnswer, responses=not_found)(routes.item)
+    app.get("/v1/bundles", response_model=types.BundlesAnswer)(routes.bundles)
 
 
-async def _refuse_body(_: Request, error: Any) -> Response:
-    from fastapi.responses import JSONResponse
+def _add_operations(app: FastAPI, routes: Routes) -> None:
+    from fastapi.responses import HTMLResponse, PlainTextResponse
 
-    problems: Sequence[dict[str, Any]] = error.errors()
-    status = 400 if problems[0]["type"] == "json_invalid" else 422
-    shown = [_sentence(problem) for problem in problems[:_SHOWN_PROBLEMS]]
-    if len(problems) > _SHOWN_PROBLEMS:
-        shown.append(f"{len(problems) - _SHOWN_PROBLEMS} further problems")
-    return JSONResponse({"error": "; ".join(shown) + "."}, status_code=status)
+    page = files("hnlm_ray.serving").joinpath("page.html").read_text()
+
+    async def show() -> HTMLResponse:
+        return HTMLResponse(page, headers={"content-security-policy": _PAGE_POLICY})
+
+    app.get("/v1/health", response_model=types.HealthAnswer)(routes.health)
+    app.get("/v1/ready", response_model=types.HealthAnswer)(routes.ready)
+    app.get("/v1/version", response_model=types.VersionAnswer)(routes.version)
+    app.get("/metrics", response_class=PlainTextResponse)(routes.metrics)
+    # Where probes and browsers look by habit.
+    app.get("/health", include_in_schema=False)(routes.health)
+    app.get("/ready", include_in_schema=False)(routes.ready)
+    app.get("/", include_in_schema=False)(show)
 
 
-async def _refuse_route(request: Request, error: Any) -> Response:
-    from fastapi.responses import JSONResponse
-
+def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     reasons = {
-        404: f"There is no page {request.url.path[:80]!a}, see /docs",
-        405: f"{request.method} is not allowed on {request.url.path}, see /docs",
+        400: "The body is not JSON.",
+        401: "The token is missing or wrong.",
+        404: "There is no such user, item or bundle.",
+        409: "The bundle cannot do that.",
+        413: "The body is too large.",
+        422: "A field is missing, unknown, or out of range.",
+        503: "Too busy; the header Retry-After says when to come again.",
     }
-    sentence = reasons.get(error.status_code, error.detail)
-    return JSONResponse({"error": f"{sentence}."}, status_code=error.status_code, headers=error.headers)
+    return {status: {"model": types.ErrorAnswer, "description": reasons[status]} for status in statuses}
 
 
-def _sentence(problem: dict[str, Any]) -> str:
-    """One clause; the value sent is never repeated, as it may be huge, secret, or not encodable."""
-    if problem["type"] == "json_invalid":
-        return "The body is not valid JSON"
-    if len(problem["loc"]) < 2:
-        return 'The body must be a JSON object such as {"user_id": "42", "k": 10}, sent as application/json'
-    field = ascii(str(problem["loc"][1])[:40])
-    if problem["type"] == "missing":
-        return f"The field {field} is missing"
-    if problem["type"] == "extra_forbidden":
-        return f"The field {field} is unknown, there are {', '.join(map(repr, RecommendRequest.model_fields))}"
-    return f"The field {field} is refused: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+def _reload_counter(meters: Meters) -> Callable[[str, str, bool], None]:
+    def count(name: str, version: str, is_loaded: bool) -> None:
+        meters.reloads.labels(name, "loaded" if is_loaded else "refused").inc()
+        if is_loaded:
+            meters.serves(name, version)
+
+    return count

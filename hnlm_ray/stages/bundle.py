@@ -1,8 +1,10 @@
-"""The bundle stage: of the served variant, the fit that validated best becomes a folder that can be served."""
+"""The bundle stage: of a served variant, the fit that validated best becomes a folder that can be served."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -10,23 +12,30 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import hnlm_ray
+from hnlm_ray import assets
 from hnlm_ray.config import Config
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import StageError, StoreError
+from hnlm_ray.evaluation.inputs import read_text_vectors
 from hnlm_ray.evaluation.metrics import SELECTION_CUTOFF
-from hnlm_ray.serving.bundle import BundleAbout, write_bundle
+from hnlm_ray.serving.bundle import BundleAbout, Extras, write_bundle
 from hnlm_ray.serving.contents import Contents
 from hnlm_ray.stage import StageContext, StageSummary
 from hnlm_ray.store import Artifact
+from hnlm_ray.tables import WRITTEN_NEGATIVES
 
 __all__ = ["run"]
 
 
-def run(context: StageContext) -> StageSummary:
+def run(context: StageContext, variant: str | None = None) -> StageSummary:
     """Write the bundle files into the stage's own folder.
 
-    Reads ``prepare``, ``evaluate`` and ``train.<variant>.s<seed>`` of ``serve.variant``, at the seed with the best
-    NDCG on the valid split.
+    Reads ``prepare``, ``evaluate`` and ``train.<variant>.s<seed>``, at the seed with the best NDCG on the valid split,
+    and what the language model wrote, where it wrote anything.
+
+    Args:
+        context: with these inputs.
+        variant: by default ``serve.variant``.
 
     Raises:
         StageError: the evaluation does not cover the variant.
@@ -34,11 +43,12 @@ def run(context: StageContext) -> StageSummary:
         BundleError: the parts do not belong together.
     """
     config = context.config
-    variant = config.serve.variant
+    variant = variant or config.serve.variant
     metrics = context.inputs["evaluate"].read("metrics")
     metrics = metrics.filter(pc.equal(metrics["variant"], variant))
     seed = _best_seed(metrics, variant, config.train.seeds)
     contents = _contents(context.inputs["prepare"], context.inputs[f"train.{variant}.s{seed}"])
+    extras = _extras(config, context.inputs, contents.n_items)
     about = BundleAbout(
         data=_data_name(config),
         variant=variant,
@@ -47,12 +57,46 @@ def run(context: StageContext) -> StageSummary:
         metrics=_figures(metrics, seed),
         code_version=hnlm_ray.__version__,
     )
-    info = write_bundle(context.output.path, contents, about, context.output.filesystem)
+    info = write_bundle(context.output.path, contents, about, context.output.filesystem, extras)
     context.say(f"bundle {info.version}: {variant}, seed {seed}, {info.users} users, {info.items} items")
+    texts = {
+        "user_profiles": extras.user_profiles,
+        "item_profiles": extras.item_profiles,
+        "negatives": extras.negatives,
+    }
     return StageSummary(
-        rows={"users": info.users, "items": info.items},
-        counts={"seen": len(contents.seen_items), "seed": seed},
+        rows={"users": info.users, "items": info.items} | {n: len(t) for n, t in texts.items() if t is not None},
+        counts={"seen": len(contents.seen_items), "seed": seed, "text_encoder": int(extras.encoder is not None)},
     )
+
+
+def _extras(config: Config, inputs: Mapping[str, Artifact], n_items: int) -> Extras:
+    """What the language model wrote, and the text encoder, where there are any."""
+    profiles = {name: inputs[name].read(name) for name in ("user_profiles", "item_profiles") if name in inputs}
+    negatives = _written(inputs["negatives"], inputs["ground"]) if "ground" in inputs else None
+    encoder = _encoder(config)
+    if "vectors" not in inputs or encoder is None:
+        return Extras(**profiles, negatives=negatives)
+    vectors = read_text_vectors(inputs["vectors"], n_items).astype(np.float32)
+    return Extras(**profiles, negatives=negatives, text_vectors=vectors, encoder=encoder)
+
+
+def _written(negatives: Artifact, ground: Artifact) -> pa.Table:
+    """Both tables have a row per pair."""
+    matches = ground.read("grounded", ["pair", "status", "negative"])
+    written = negatives.read("negatives", ["pair", "user", "item", "answer", "reasoning"])
+    joined = written.join(matches, "pair", join_type="inner")
+    joined = joined.filter(pc.not_equal(joined["answer"], "")).sort_by([("user", "ascending"), ("item", "ascending")])
+    return joined.select(WRITTEN_NEGATIVES.names)
+
+
+def _encoder(config: Config) -> str | None:
+    """Folder of the model that made the items' text vectors, if the service can run it and it is not too large."""
+    folder = Path(assets.resolve(config.embed.model, "embed"))
+    if config.embed.engine != "vllm" or config.embed.pooling != "auto" or not (folder / "config.json").is_file():
+        return None
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return str(folder) if size <= config.serve.text_encoder_mib << 20 else None
 
 
 def _best_seed(metrics: pa.Table, variant: str, seeds: tuple[int, ...]) -> int:

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.serve.schema import ServeDeploySchema
 
-from hnlm_ray.serving.types import ServiceArgs
+from hnlm_ray.serving.app import ServiceArgs
 
 ROOT = Path(__file__).resolve().parents[2]
 KUBERAY = sorted((ROOT / "deploy" / "kuberay").glob("*.yaml"))

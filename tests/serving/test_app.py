@@ -1,30 +1,60 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hnlm_ray.errors import ConfigError
-from hnlm_ray.serving.app import build
+from hnlm_ray.serving.app import ServiceArgs, build, live_of, web_options
 
 
 def test_the_queue_is_bounded_and_a_full_one_says_so() -> None:
-    application = build({"bundle": "b", "replicas": 2, "max_ongoing_requests": 5, "max_queued_requests": 6})
+    application = build(
+        {"bundles": {"a": {"path": "b"}}, "replicas": 2, "max_ongoing_requests": 5, "max_queued_requests": 6}
+    )
     deployment = application._bound_deployment
     assert deployment.num_replicas == 2
     assert deployment.max_ongoing_requests == 5
     assert deployment.max_queued_requests == 6
-    assert deployment._deployment_config.backpressure_config.status_code == 429
+    backpressure = deployment._deployment_config.backpressure_config
+    assert (backpressure.status_code, backpressure.retry_after_s) == (503, 1.0)
+
+
+def test_replicas_come_and_go_where_more_are_allowed() -> None:
+    application = build({"bundles": {"a": {"path": "b"}}, "replicas": 2, "max_replicas": 5, "max_ongoing_requests": 20})
+    scaling = application._bound_deployment._deployment_config.autoscaling_config
+    assert (scaling.min_replicas, scaling.max_replicas, scaling.target_ongoing_requests) == (2, 5, 10)
 
 
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        ({}, "bundle: Field required"),
-        ({"bundle": "b", "replica": 2}, "replica: Extra inputs"),
-        ({"bundle": "b", "replicas": 0}, "replicas: Input should be greater"),
+        ({}, "bundles: Field required"),
+        ({"bundles": {}}, "bundles: Dictionary should have at least 1"),
+        ({"bundles": {"a": {"path": "b"}}, "replica": 2}, "replica: Extra inputs"),
+        ({"bundles": {"a": {"path": "b"}}, "replicas": 0}, "replicas: Input should be greater"),
+        ({"bundles": {"a": {"path": "b", "shares": 1}}}, "bundles.a.shares: Extra inputs"),
+        ({"bundles": {"../a": {"path": "b"}}}, "String should match pattern"),
+        ({"bundles": {"a": {"path": "b", "shadow": True, "share": 0.5}}}, "a shadow answers nobody"),
     ],
 )
 def test_wrong_arguments_of_a_serve_config_are_refused(args: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         build(args)
+
+
+def test_without_shares_the_first_bundle_answers_everybody(bundle_path: Path) -> None:
+    sources = {"first": {"path": str(bundle_path)}, "second": {"path": str(bundle_path)}}
+    live = live_of(ServiceArgs.model_validate({"bundles": sources}))
+    assert [live.share(name) for name in sources] == [1.0, 0.0]
+    assert {live.chosen(f"u{user}").name for user in range(100)} == {"first"}
+
+
+def test_the_token_comes_from_the_environment_and_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    args = ServiceArgs.model_validate({"bundles": {"a": {"path": "b"}}, "token_env": "HNLM_TEST_TOKEN"})
+    with pytest.raises(ConfigError, match="HNLM_TEST_TOKEN is not set"):
+        web_options(args)
+    monkeypatch.setenv("HNLM_TEST_TOKEN", "secret")
+    assert web_options(args).token == "secret"
+    assert "secret" not in args.model_dump_json()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +16,10 @@ import pytest
 
 from hnlm_ray.config import ServeConfig
 from hnlm_ray.errors import BundleError, ResourceError
+from hnlm_ray.serve_config import BundleSource
 from hnlm_ray.serving import control
 from hnlm_ray.serving.recommender import Recommender
-from hnlm_ray.serving.types import ErrorAnswer, HealthAnswer, RecommendAnswer
+from hnlm_ray.serving.types import BundlesAnswer, ErrorAnswer, HealthAnswer, RecommendAnswer
 
 pytestmark = pytest.mark.ray
 
@@ -30,7 +34,8 @@ def _free_port() -> int:
 def service(ray_session: None, bundle_path: Path) -> Iterator[str]:
     port = _free_port()
     # A relative path, as a user types it; the replica's working folder is another one.
-    url = control.start(os.path.relpath(bundle_path), ServeConfig(port=port, max_k=50))
+    other = {"second": BundleSource(path=os.path.relpath(bundle_path))}
+    url = control.start({"first": os.path.relpath(bundle_path)}, ServeConfig(port=port, max_k=50, bundles=other))
     assert url == f"http://127.0.0.1:{port}"
     try:
         yield url
@@ -67,7 +72,8 @@ def test_known_and_unknown_users_are_answered(client: httpx.Client, bundle_path:
         ('{"k": 3}', 422),
         ('{"user_id": "u9", "kk": 3}', 422),
         ('{"user_id": 9}', 422),
-        ('{"user_id": "' + "x" * 5_000_000 + '"}', 422),
+        ('{"user_id": "' + "x" * 300_000 + '"}', 422),
+        ('{"user_id": "' + "x" * 5_000_000 + '"}', 413),
         ("{", 400),
     ],
     ids=lambda value: ascii(value)[:40],
@@ -78,10 +84,48 @@ def test_bad_requests_get_a_sentence_through_the_proxy(client: httpx.Client, bod
     assert ErrorAnswer.model_validate_json(answer.content).error.endswith(".")
 
 
-def test_health_and_openapi_pages(client: httpx.Client) -> None:
-    assert HealthAnswer.model_validate_json(client.get("/health").content).users == 40
+def test_health_bundles_page_and_openapi(client: httpx.Client) -> None:
+    assert HealthAnswer.model_validate_json(client.get("/health").content).status == "ok"
+    bundles = BundlesAnswer.model_validate_json(client.get("/v1/bundles").content).bundles
+    assert [(one.name, one.share, one.users) for one in bundles] == [("first", 1.0, 40), ("second", 0.0, 40)]
+    assert client.post("/v1/recommend?bundle=second", json={"user_id": "u9"}).json()["bundle"] == "second"
     assert client.get("/docs").status_code == 200
+    assert "<!doctype html>" in client.get("/").text.lower()
     assert "/v1/recommend" in client.get("/openapi.json").json()["paths"]
+
+
+def test_one_request_id_reaches_the_client(client: httpx.Client) -> None:
+    answer = client.get("/health", headers={"x-request-id": "mine-1"})
+    assert answer.headers.get_list("x-request-id") == ["mine-1"]
+
+
+def _processes(name: bytes) -> list[int]:
+    """Those whose command begins with a name; Ray's workers carry the class of their actor."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if path.read_bytes().split(b"\0")[0].rpartition(b"/")[2].startswith(name):
+                found.append(int(path.parent.name))
+    return found
+
+
+def test_requests_go_through_haproxy_where_it_is_installed(service: str) -> None:
+    assert _processes(b"haproxy")
+
+
+def test_a_dead_replica_is_replaced_and_a_client_that_retries_sees_no_failure(
+    service: str, client: httpx.Client
+) -> None:
+    (before,) = _processes(b"ray::ServeReplica")
+    os.kill(before, signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with contextlib.suppress(httpx.TransportError):
+            if client.post("/v1/recommend", json={"user_id": "u9"}).status_code == 200:
+                break
+        time.sleep(0.1)
+    (after,) = _processes(b"ray::ServeReplica")
+    assert after != before
 
 
 def test_it_listens_on_the_configured_host_alone(service: str) -> None:
@@ -94,7 +138,7 @@ def test_it_listens_on_the_configured_host_alone(service: str) -> None:
 
 def test_a_second_service_on_the_same_cluster_is_refused(service: str, bundle_path: Path) -> None:
     with pytest.raises(ResourceError, match="runs already"):
-        control.start(str(bundle_path), ServeConfig(port=_free_port()))
+        control.start({"main": str(bundle_path)}, ServeConfig(port=_free_port()))
     assert httpx.get(f"{service}/health", trust_env=False).status_code == 200
 
 
@@ -122,7 +166,7 @@ def test_a_damaged_bundle_is_refused_before_anything_starts(bundle_path: Path, t
     copy = Path(shutil.copytree(bundle_path, tmp_path / "copy"))
     (copy / "items.parquet").write_bytes(b"")
     with pytest.raises(BundleError, match=r"items\.parquet is damaged"):
-        control.start(str(copy), ServeConfig(port=_free_port()))
+        control.start({"main": str(copy)}, ServeConfig(port=_free_port()))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])

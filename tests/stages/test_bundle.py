@@ -10,11 +10,12 @@ from safetensors.numpy import save
 from hnlm_ray.config import Config
 from hnlm_ray.errors import BundleError, StageError, StoreError
 from hnlm_ray.serving.bundle import load_bundle
+from hnlm_ray.serving.explanation import Explainer
 from hnlm_ray.serving.recommender import Recommender
 from hnlm_ray.stage import StageContext
 from hnlm_ray.stages.bundle import run
 from hnlm_ray.store import RunStore
-from hnlm_ray.tables import INTERACTIONS, ITEMS, METRICS, USERS
+from hnlm_ray.tables import GROUNDED, INTERACTIONS, ITEM_PROFILES, ITEMS, METRICS, NEGATIVES, USER_PROFILES, USERS
 
 CONFIG = Config.model_validate({"train": {"seeds": [0, 1, 2]}, "data": {"format": "table", "path": "/raw/shop/"}})
 USER_VECTORS = {seed: np.eye(3, 4, k=seed, dtype=np.float32) + np.float32(0.1) for seed in (0, 1, 2)}
@@ -79,7 +80,7 @@ def test_the_best_fit_on_valid_becomes_the_bundle(context: StageContext) -> None
     assert about.metrics == {"valid ndcg@20": 0.40, "test ndcg@20": 0.20}
     assert about.config == CONFIG.train.variants["hnlm"].model_dump(mode="json")
     assert summary.rows == {"users": 3, "items": 5}
-    assert summary.counts == {"seen": 4, "seed": 1}
+    assert summary.counts == {"seen": 4, "seed": 1, "text_encoder": 0}
 
 
 def test_train_and_valid_are_seen_and_test_is_not(context: StageContext) -> None:
@@ -124,3 +125,53 @@ def test_vectors_of_other_users_leave_no_bundle(context: StageContext) -> None:
     with pytest.raises(BundleError, match="user_vectors has shape"):
         run(context)
     assert not context.output.has("bundle.json")
+
+
+ANSWERED = {"status": "ok", "reason": "", "attempts": 1, "prompt_tokens": 9, "output_tokens": 9}
+
+
+def _with_texts(context: StageContext) -> StageContext:
+    """What the language model stages and the text encoder leave, beside the other inputs."""
+    store = RunStore(str(Path(context.output.path).parents[1]))
+    written = [
+        {"pair": pair, "user": user, "item": item, "answer": answer, "reasoning": f"because {pair}", **ANSWERED}
+        for pair, user, item, answer in ((10, 2, 4, "Red Loom"), (0, 0, 0, "Blue Kite"), (5, 1, 2, ""))
+    ]
+    matched = [
+        {"pair": 0, "user": 0, "item": 0, "answer": "Blue Kite", "status": "matched", "negative": 3},
+        {"pair": 5, "user": 1, "item": 2, "answer": "", "status": "none", "negative": None},
+        {"pair": 10, "user": 2, "item": 4, "answer": "Red Loom", "status": "out_of_catalogue", "negative": None},
+    ]
+    profiles = {"summary": "likes looms", "reasoning": "", **ANSWERED}
+    tables = {
+        "user_profiles": pa.Table.from_pylist([{"user": n, **profiles} for n in range(3)], schema=USER_PROFILES),
+        "item_profiles": pa.Table.from_pylist([{"item": n, **profiles} for n in range(5)], schema=ITEM_PROFILES),
+        "negatives": pa.Table.from_pylist(written, schema=NEGATIVES),
+        "grounded": pa.Table.from_pylist([{"step": "", "similarity": None, **row} for row in matched], schema=GROUNDED),
+    }
+    inputs = dict(context.inputs)
+    for name, table in tables.items():
+        stage = {"grounded": "ground"}.get(name, name)
+        inputs[stage] = store.artifact(stage, "x")
+        inputs[stage].create()
+        inputs[stage].write(name, table)
+    return StageContext(context.config, inputs, context.output)
+
+
+def test_what_the_language_model_wrote_goes_along(context: StageContext) -> None:
+    summary = run(_with_texts(context))
+    explainer = Explainer(Recommender.load(context.output.path))
+    assert summary.rows == {"users": 3, "items": 5, "user_profiles": 3, "item_profiles": 5, "negatives": 2}
+    (story,) = explainer.explain("u0").negatives
+    assert (story.beside, story.answer, story.reasoning, story.item, story.rank) == (0, "Blue Kite", "because 0", 3, 2)
+    assert explainer.user_profile(0) == "likes looms"
+    assert explainer.item_profile(4) == "likes looms"
+
+
+def test_another_variant_gets_a_bundle_of_its_own(context: StageContext) -> None:
+    inputs = dict(context.inputs)
+    inputs["train.uniform.s0"] = inputs["train.hnlm.s2"]
+    context = StageContext(context.config, inputs, context.output)
+    run(context, "uniform")
+    about = load_bundle(context.output.path).info.about
+    assert (about.variant, about.seed, about.metrics) == ("uniform", 0, {"valid ndcg@20": 0.99})

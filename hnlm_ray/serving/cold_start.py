@@ -1,0 +1,93 @@
+"""Vectors for users whom training has not seen: from what they met, and from a text about them.
+
+Both are linear maps that ridge regression fits once, in closed form, when a bundle is written; nothing is trained.
+
+- :func:`fit_fold_in`: from sums over the items of a history to the trained vector of the user who has it. The fit
+  learns what the backbone does to a history, whatever the backbone is.
+- :func:`fit_text_map`: from the text vector of an item to its trained vector, so that a text about a user lands where
+  the items that it resembles are.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["fit_fold_in", "fit_text_map", "history_features"]
+
+Floats = npt.NDArray[np.float32]
+
+_MOST_USERS = 50_000
+"""Enough to fit a few hundred coefficients per dimension; more would only take longer."""
+
+_RIDGE = 1e-3
+"""Relative to the mean of the diagonal."""
+
+
+def history_features(
+    item_vectors: Floats, popularity: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64],
+    items: npt.NDArray[np.integer],
+) -> Floats:  # fmt: skip
+    """What a history says about its user: three weighted sums of item vectors.
+
+    Alike, as in a mean; by one over the root of popularity, as one smoothing over the graph weights them (He et al.,
+    SIGIR 2020); and the latter divided by the root of the length, its other half.
+
+    Args:
+        item_vectors: (I, d) float32.
+        popularity: (I,) int64.
+        offsets: (B + 1,) int64, where each history stands in ``items``.
+        items: (n,) integers.
+
+    Returns:
+        (B, 3 d) float32; zeros for an empty history.
+    """
+    from scipy.sparse import csr_array
+
+    lengths = np.maximum(np.diff(offsets), 1).astype(np.float32)
+    weights = (1.0 / np.sqrt(np.maximum(popularity, 1)[items])).astype(np.float32)
+    shape = (len(offsets) - 1, len(item_vectors))
+    alike = csr_array((np.ones(len(items), np.float32), items, offsets), shape=shape) @ item_vectors
+    smooth = csr_array((weights, items, offsets), shape=shape) @ item_vectors
+    by_root = smooth / np.sqrt(lengths)[:, None]
+    features: Floats = np.concatenate([alike / lengths[:, None], smooth / lengths[:, None], by_root], axis=1)
+    return features.astype(np.float32)
+
+
+def fit_fold_in(
+    user_vectors: Floats, item_vectors: Floats, popularity: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64],
+    items: npt.NDArray[np.int32],
+) -> Floats:  # fmt: skip
+    """The map from :func:`history_features` to user vectors, (3 d, d) float32; zeros where no user has a history.
+
+    Args:
+        user_vectors: (U, d) float32, trained.
+        item_vectors: (I, d) float32, trained.
+        popularity: (I,) int64.
+        offsets: (U + 1,) int64.
+        items: (nnz,) int32: what each user met.
+    """
+    known = np.flatnonzero(np.diff(offsets))
+    known = known[:: max(1, len(known) // _MOST_USERS)]
+    lengths = offsets[known + 1] - offsets[known]
+    own = np.concatenate([[0], np.cumsum(lengths)])
+    places = np.arange(own[-1]) - np.repeat(own[:-1] - offsets[known], lengths)
+    features = history_features(item_vectors, popularity, own, items[places])
+    return _ridge(features, user_vectors[known])
+
+
+def fit_text_map(text_vectors: Floats, item_vectors: Floats, popularity: npt.NDArray[np.int64]) -> Floats:
+    """The map from text vectors (I, t) to item vectors (I, d): (t, d) float32.
+
+    Items that nobody met have a vector that nothing trained; they are left out.
+    """
+    known = np.flatnonzero(popularity)
+    return _ridge(text_vectors[known], item_vectors[known])
+
+
+def _ridge(inputs: Floats, targets: Floats) -> Floats:
+    x, y = inputs.astype(np.float64), targets.astype(np.float64)
+    gram = x.T @ x
+    gram[np.diag_indices_from(gram)] += _RIDGE * max(float(np.trace(gram)) / len(gram), 1e-12)
+    weights: Floats = np.linalg.solve(gram, x.T @ y).astype(np.float32)
+    return weights

@@ -1,0 +1,70 @@
+"""An approximate index over item vectors, for catalogues where scoring every item takes too long.
+
+Exact scoring reads every vector once per user: at 64 dimensions about 12 ms for a million items on one core. From there
+on an inverted file of faiss (Douze et al., 2024) looks only into the cells nearest to the user; what it finds is scored
+exactly, so that only an item can be missing, never a score be wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hnlm_ray.errors import ResourceError
+
+__all__ = ["Index", "build_index"]
+
+_PROBED = 0.06
+"""Share of the cells that are searched; recall figures in docs/results.md."""
+
+_TRAIN_PER_CELL, _LEAST_PER_CELL = 64, 39
+"""Items that place the centre of a cell; with fewer than the latter faiss warns, or fails."""
+
+
+@dataclass(frozen=True)
+class Index:
+    """Candidates for a user.
+
+    Attributes:
+        faiss_index: an inverted file over all items, by inner product.
+        n_items: how many it holds.
+    """
+
+    faiss_index: Any
+    n_items: int
+
+    @property
+    def reach(self) -> int:
+        """About how many items one search looks at; who needs more of them is better off without an index."""
+        return int(_PROBED * self.n_items)
+
+    def candidates(self, vectors: npt.NDArray[np.float32], width: int) -> npt.NDArray[np.int64]:
+        """About the ``width`` best items of each user, (B, width), the best first, -1 where there are fewer."""
+        found: npt.NDArray[np.int64] = self.faiss_index.search(np.ascontiguousarray(vectors), width)[1]
+        return found
+
+
+def build_index(item_vectors: npt.NDArray[np.float32]) -> Index:
+    """Index all items; at most 4 root-of-I cells, of which six in a hundred are searched.
+
+    Args:
+        item_vectors: (I, d) float32.
+
+    Raises:
+        ResourceError: faiss is not installed.
+    """
+    try:
+        import faiss
+    except ImportError as error:
+        raise ResourceError("an index needs the package faiss-cpu", "install hnlm-ray[ann]") from error
+    n_items, dim = item_vectors.shape
+    cells = max(1, min(int(4 * np.sqrt(n_items)), n_items // _LEAST_PER_CELL))
+    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, cells, faiss.METRIC_INNER_PRODUCT)
+    step = max(1, n_items // (cells * _TRAIN_PER_CELL))
+    index.train(np.ascontiguousarray(item_vectors[::step]))
+    index.add(np.ascontiguousarray(item_vectors))
+    index.nprobe = max(1, round(_PROBED * cells))
+    return Index(index, n_items)

@@ -1,0 +1,54 @@
+"""What a service counts, in the format of Prometheus."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+__all__ = ["CONTENT_TYPE", "Meters"]
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+_SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+
+
+class Meters:
+    """The metrics of one process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "hnlm_requests", "Answered requests.", ["route", "status"], registry=self.registry
+        )  # exported as hnlm_requests_total, as are the other counters
+        self.latency = Histogram(
+            "hnlm_request_seconds", "From the request's head to the end of the answer.", ["route"],
+            buckets=_SECONDS, registry=self.registry,
+        )  # fmt: skip
+        self.answers = Counter(
+            "hnlm_recommendations", "Recommendations by how they came about; `popular` is the fallback.",
+            ["bundle", "source"], registry=self.registry,
+        )  # fmt: skip
+        self.batches = Histogram("hnlm_batch_size", "Requests scored together.", buckets=_SIZES, registry=self.registry)
+        self.bundles = Gauge("hnlm_bundle", "1 for the version served.", ["name", "version"], registry=self.registry)
+        self.reloads = Counter("hnlm_reloads", "New bundles.", ["name", "outcome"], registry=self.registry)
+        self.refused = Counter(
+            "hnlm_refused", "Requests turned away when too many are at work.", registry=self.registry
+        )
+        self.overlap = Histogram(
+            "hnlm_shadow_overlap", "Share of the items that a shadow would have shown too.", ["name"],
+            buckets=_SHARES, registry=self.registry,
+        )  # fmt: skip
+
+    def serves(self, name: str, version: str) -> None:
+        """A bundle is served from now on, instead of the one of that name before."""
+        for metric in self.bundles.collect():
+            for sample in metric.samples:
+                if sample.labels["name"] == name:
+                    self.bundles.remove(name, sample.labels["version"])
+        self.bundles.labels(name, version).set(1)
+
+    def text(self) -> bytes:
+        """For a scraper."""
+        return generate_latest(self.registry)

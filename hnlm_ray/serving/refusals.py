@@ -1,0 +1,97 @@
+"""Refusing a request with one sentence. What was sent is never repeated: it may be huge, secret, or not encodable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI, Request, Response
+
+__all__ = ["RefusedError", "install_refusals", "parsed"]
+
+_SHOWN_PROBLEMS = 3
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class RefusedError(Exception):
+    """A request that is answered with a status and one sentence."""
+
+    def __init__(self, status: int, sentence: str, headers: dict[str, str] | None = None) -> None:
+        self.status, self.sentence, self.headers = status, sentence, headers
+        super().__init__(sentence)
+
+
+def parsed(model: type[_Model], body: bytes) -> _Model:
+    """The body of a request, checked.
+
+    Raises:
+        RefusedError: it is not JSON, or not what the model says.
+    """
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_context=False, include_input=False)
+    is_json = problems[0]["type"] != "json_invalid"
+    raise RefusedError(422 if is_json else 400, _sentences(problems, sorted(model.model_fields)))
+
+
+def install_refusals(app: FastAPI) -> None:
+    """Answer every error of an application in this form."""
+    from fastapi.exceptions import RequestValidationError
+    from starlette.exceptions import HTTPException
+
+    app.add_exception_handler(RefusedError, _refuse)
+    app.add_exception_handler(RequestValidationError, _refuse_parameter)
+    app.add_exception_handler(HTTPException, _refuse_route)
+    app.add_exception_handler(Exception, _apologise)  # a bug: it goes on to the server, which logs it
+
+
+def _answer(status: int, sentence: str, headers: Any = None) -> Response:
+    from fastapi.responses import JSONResponse
+
+    return JSONResponse({"error": sentence}, status_code=status, headers=headers)
+
+
+async def _refuse(_: Request, error: Any) -> Response:
+    return _answer(error.status, error.sentence, error.headers)
+
+
+async def _refuse_parameter(_: Request, error: Any) -> Response:
+    # The first part of a place says what kind of parameter it is.
+    return _answer(422, _sentences([{**one, "loc": one["loc"][1:]} for one in error.errors()], []))
+
+
+async def _refuse_route(request: Request, error: Any) -> Response:
+    reasons = {
+        404: f"There is no page {request.url.path[:80]!a}, see /docs.",
+        405: f"{request.method} is not allowed here, see /docs.",
+    }
+    return _answer(error.status_code, reasons.get(error.status_code, f"{error.detail}."), error.headers)
+
+
+async def _apologise(_: Request, __: Any) -> Response:
+    return _answer(500, "Something went wrong here, the log of the service says what.")
+
+
+def _sentences(problems: Sequence[Any], known: Sequence[str]) -> str:
+    shown = [_sentence(problem, known) for problem in problems[:_SHOWN_PROBLEMS]]
+    if len(problems) > _SHOWN_PROBLEMS:
+        shown.append(f"{len(problems) - _SHOWN_PROBLEMS} further problems")
+    return "; ".join(shown) + "."
+
+
+def _sentence(problem: dict[str, Any], known: Sequence[str]) -> str:
+    """One clause about one problem that pydantic found."""
+    if problem["type"] == "json_invalid":
+        return "The body is not valid JSON"
+    if not problem["loc"]:
+        return 'The body must be a JSON object such as {"user_id": "42", "k": 10}'
+    field = ascii(str(problem["loc"][0])[:40])
+    if problem["type"] == "missing":
+        return f"The field {field} is missing"
+    if problem["type"] == "extra_forbidden":
+        return f"The field {field} is unknown, there are {', '.join(map(repr, known))}"
+    return f"The field {field} is refused: {problem['msg'][0].lower()}{problem['msg'][1:]}"

@@ -1,0 +1,67 @@
+"""The bundle's text encoder in this process: a text becomes a vector in the space of the items' text vectors."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hnlm_ray.errors import BundleError
+
+__all__ = ["TextEncoder"]
+
+_MOST_TOKENS = 256
+
+
+class TextEncoder:
+    """A Hugging Face model, pooled as its folder says, or by the mean of its tokens; loaded at the first text.
+
+    The vectors equal those of the stage ``vectors``, which runs the same folder in vLLM.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder)
+
+    def encode(self, text: str) -> npt.NDArray[np.float32]:
+        """(t,) float32, of unit length; zeros for a text without a token.
+
+        Raises:
+            BundleError: the model cannot be loaded.
+        """
+        import torch
+
+        tokenizer, model, pooling = self._loaded
+        tokens = tokenizer(text, truncation=True, max_length=_MOST_TOKENS, return_tensors="pt")
+        if not tokens["input_ids"].numel():
+            return np.zeros(model.config.hidden_size, dtype=np.float32)
+        with torch.inference_mode():
+            hidden = model(**{name: tokens[name] for name in ("input_ids", "attention_mask")}).last_hidden_state[0]
+        pooled = {"mean": hidden.mean(dim=0), "cls": hidden[0], "last": hidden[-1]}[pooling].float()
+        unit: npt.NDArray[np.float32] = torch.nn.functional.normalize(pooled, dim=0).numpy()
+        return unit
+
+    @functools.cached_property
+    def _loaded(self) -> tuple[Any, Any, str]:
+        from transformers import AutoModel, AutoTokenizer
+
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(str(self._folder), trust_remote_code=False)
+            model = AutoModel.from_pretrained(str(self._folder), trust_remote_code=False).eval()
+            return tokenizer, model, _pooling(self._folder)
+        except (OSError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise BundleError(f"the text encoder {self._folder} cannot be loaded ({reason})", "export again") from error
+
+
+def _pooling(folder: Path) -> str:
+    """``mean``, ``cls`` or ``last``, from a sentence-transformers folder; ``mean`` where it does not say."""
+    path = folder / "1_Pooling" / "config.json"
+    if not path.is_file():
+        return "mean"
+    modes = json.loads(path.read_text())
+    names = {"pooling_mode_cls_token": "cls", "pooling_mode_lasttoken": "last", "pooling_mode_mean_tokens": "mean"}
+    return next((name for key, name in names.items() if modes.get(key)), "mean")
