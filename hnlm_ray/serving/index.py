@@ -21,7 +21,7 @@ _PROBED = 0.06
 """Share of the cells that are searched; recall figures in docs/results.md."""
 
 _TRAIN_PER_CELL, _LEAST_PER_CELL = 64, 39
-"""Items that place the centre of a cell; with fewer than the latter faiss warns, or fails."""
+"""Items that place the centre of a cell: about so many, and not fewer."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ def build_index(item_vectors: npt.NDArray[np.float32]) -> Index:
     n_items, dim = item_vectors.shape
     cells = max(1, min(int(4 * np.sqrt(n_items)), n_items // _LEAST_PER_CELL))
     index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, cells, faiss.METRIC_INNER_PRODUCT)
+    index.cp.min_points_per_centroid = 1  # else a catalogue of a few items is warned about
     step = max(1, n_items // (cells * _TRAIN_PER_CELL))
     index.train(np.ascontiguousarray(item_vectors[::step]))
     index.add(np.ascontiguousarray(item_vectors))

@@ -170,6 +170,11 @@ class Live:
         """The bundle of a user: always the same as long as the shares are."""
         return self._slots[self._split.of(user_id)].served
 
+    def chosen_many(self, user_ids: Sequence[str]) -> list[Served]:
+        """:meth:`chosen` for many users at one moment: nobody gets another version of a bundle than the others."""
+        served = {one.name: one for one in self}
+        return [served[self._split.of(user_id)] for user_id in user_ids]
+
     def shadows(self, name: str) -> list[Served]:
         """The bundles that answer beside the named one."""
         return [slot.served for other, slot in self._slots.items() if slot.source.shadow and other != name]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
@@ -61,7 +62,7 @@ class Routes:
     def __init__(self, live: Live, limits: Limits, meters: Meters) -> None:
         self._live, self._limits, self._meters = live, limits, meters
         self._batcher = Batcher(meters.batches.observe)
-        self._long_jobs = asyncio.Semaphore(_LONG_JOBS_AT_ONCE)
+        self._long_jobs = ThreadPoolExecutor(_LONG_JOBS_AT_ONCE, thread_name_prefix="long-job")
         self._shadow_jobs: set[asyncio.Task[None]] = set()
         self.requests: dict[type[BaseModel], type[BaseModel]] = {
             types.ScoreRequest: types.ScoreRequest,
@@ -86,16 +87,17 @@ class Routes:
         """Recommend to many users at once, each by the bundle that is theirs."""
         body = await self._body(types.BatchRequest, request)
         wishes = body.wishes()
-        by_user = [self._served(bundle, user_id) for user_id in body.user_ids]
+        users = body.user_ids
+        by_user = self._live.chosen_many(users) if bundle is None else [self._served(bundle, "")] * len(users)
 
         def answer() -> bytes:
             found: list[Any] = [None] * len(by_user)
             for served in {id(one): one for one in by_user}.values():
                 places = [place for place, one in enumerate(by_user) if one is served]
-                users = [body.user_ids[place] for place in places]
-                for place, ranking in zip(places, served.recommender.rank(users, wishes), strict=True):
+                rankings = served.recommender.rank([users[place] for place in places], wishes)
+                for place, ranking in zip(places, rankings, strict=True):
                     self._count(served, ranking)
-                    found[place] = answers.recommend_answer(served, body.user_ids[place], ranking)
+                    found[place] = answers.recommend_answer(served, users[place], ranking)
             return to_json({"answers": found})
 
         return Response(await self._long(answer), media_type="application/json")
@@ -216,21 +218,15 @@ class Routes:
         return served
 
     async def _long(self, work: Callable[[], _Result]) -> _Result:
-        """In a thread, so that short requests go on; given up when it takes too long."""
+        """In a thread, so that short requests go on; given up when it takes too long.
+
+        A thread cannot be stopped: until work that was given up has ended, it keeps its place among the few.
+        """
         try:
             async with asyncio.timeout(self._limits.timeout_s):
-                await self._long_jobs.acquire()
-                job = asyncio.create_task(asyncio.to_thread(work))
-                job.add_done_callback(self._long_job_ended)
-                return await asyncio.shield(job)
+                return await asyncio.get_running_loop().run_in_executor(self._long_jobs, work)
         except TimeoutError as error:
             raise RefusedError(503, "The answer took too long, try again later.", {"retry-after": "1"}) from error
-
-    def _long_job_ended(self, job: asyncio.Task[Any]) -> None:
-        """A thread cannot be stopped: until the work that was given up has ended, it counts as one of the few."""
-        self._long_jobs.release()
-        if not job.cancelled():
-            job.exception()  # else asyncio complains about one that nobody awaits any more
 
     def _count(self, served: Served, ranking: Ranking) -> None:
         self._meters.answers.labels(served.name, ranking.source).inc()
@@ -270,6 +266,6 @@ def _bounded(model: type[types.Filters], max_k: int) -> type[types.Filters]:
     """The model with an upper bound on ``k``, so that the OpenAPI page states it."""
     bounded = Field(default=min(10, max_k), ge=1, le=max_k, description="How many items.")
     made: type[types.Filters] = create_model(
-        model.__name__, __base__=model, __doc__=model.__doc__, k=(int, bounded)
+        model.__name__, __base__=model, __doc__=model.__doc__, k=(types.Count, bounded)
     )  # fmt: skip
     return made

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from hnlm_ray.serving.wishes import Wishes
 
@@ -44,6 +44,14 @@ Id = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
+def _whole(value: Any) -> Any:
+    """JSON has one kind of number: to the published schema 10.0 is an integer, and some clients write it so."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Count = Annotated[int, BeforeValidator(_whole)]
+
+
 class _Wire(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False
@@ -53,7 +61,7 @@ class _Wire(BaseModel):
 class Filters(_Wire):
     """How many items, which, and what counts beside the score."""
 
-    k: int = Field(default=10, ge=1)
+    k: Count = Field(default=10, ge=1)
     """How many items."""
     include_items: Annotated[list[Id], Field(max_length=MOST_IDS)] | None = None
     """Only these may come. Ids that the catalogue lacks change nothing."""

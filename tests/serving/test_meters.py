@@ -37,7 +37,7 @@ def samples(client: Any) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]
     }
 
 
-def value(client: Any, name: str, **labels: str) -> float | None:
+def value(client: Any, name: str, /, **labels: str) -> float | None:
     return samples(client).get((name, tuple(sorted(labels.items()))))
 
 

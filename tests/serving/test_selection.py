@@ -34,7 +34,9 @@ def assert_best(scores: np.ndarray, k: int) -> None:
 def cases(draw: st.DrawFn) -> Case:
     """From all alike to all different, with any share of -inf from none to all, around the sizes of groups of 64."""
     n_rows = draw(st.integers(0, 4))
-    n_items = draw(st.one_of(st.integers(1, 20), st.sampled_from([63, 64, 65, 127, 128, 129, 640]), st.integers(1, 900)))
+    n_items = draw(
+        st.one_of(st.integers(1, 20), st.sampled_from([63, 64, 65, 127, 128, 129, 640]), st.integers(1, 900))
+    )
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     n_values = draw(st.sampled_from([1, 2, 3, 10, 100, 1_000_000]))
     scores = (rng.integers(n_values, size=(n_rows, n_items)) - n_values // 2).astype(np.float32)

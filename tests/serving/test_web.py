@@ -301,6 +301,7 @@ def test_k_defaults_to_ten_and_may_be_as_large_as_the_bound(client: TestClient, 
     rest = {name: value for name, value in POSTS[path].items() if name != "k"}
     assert set(counts(rest)) == {10}
     assert set(counts({**rest, "k": 1})) == {1}
+    assert set(counts({**rest, "k": 2.0})) == {2}
     assert set(counts({**rest, "k": MAX_K})) == {MAX_K}
 
 
@@ -341,7 +342,11 @@ def test_an_odd_id_is_found_in_bodies_and_paths(server: httpx.Client, odd: str) 
         ('{"user_id": "u9", "k": -1}', 422, "'k' is refused: input should be greater than or equal to 1"),
         ('{"user_id": "u9", "k": 51}', 422, "'k' is refused: input should be less than or equal to 50"),
         ('{"user_id": "u9", "k": 1000000000}', 422, "'k' is refused: input should be less than or equal to 50"),
-        ('{"user_id": "u9", "k": 1e9}', 422, "'k' is refused: input should be a valid integer"),
+        ('{"user_id": "u9", "k": 1e9}', 422, "'k' is refused: input should be less than or equal to 50"),
+        ('{"user_id": "u9", "k": 1e308}', 422, "'k' is refused: input should be less than or equal to 50"),
+        ('{"user_id": "u9", "k": 1e999}', 422, "'k' is refused: input should be a valid integer"),
+        ('{"user_id": "u9", "k": 2.5}', 422, "'k' is refused: input should be a valid integer"),
+        ('{"user_id": "u9", "k": -0.0}', 422, "'k' is refused: input should be greater than or equal to 1"),
         ('{"user_id": "u9", "k": "5"}', 422, "'k' is refused: input should be a valid integer"),
         ('{"user_id": "u9", "k": true}', 422, "'k' is refused: input should be a valid integer"),
         ('{"user_id": "u9", "k": null}', 422, "'k' is refused: input should be a valid integer"),
