@@ -120,6 +120,7 @@ def web_options(args: ServiceArgs) -> WebOptions:
         token=token,
         cors_origins=args.cors_origins,
         log_requests=args.log_requests,
+        names_requests=False,
     )
 
 

@@ -61,6 +61,7 @@ class Guard:
         most_bytes: int = 1 << 20,
         most_at_work: int = 256,
         log_requests: Literal["problems", "all", "none"] = "problems",
+        names_requests: bool = True,
     ) -> None:
         """Stand before an application.
 
@@ -71,11 +72,13 @@ class Guard:
             most_bytes: of a body.
             most_at_work: requests in this process.
             log_requests: ``problems``: refused, failed and slow ones.
+            names_requests: send the request's id back; Ray Serve does so itself.
         """
         self._app, self._meters = app, meters
         self._token = None if token is None else f"Bearer {token}".encode()
         self._most_bytes, self._most_at_work = most_bytes, most_at_work
         self._log_requests = log_requests
+        self._names_requests = names_requests
         self._at_work = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,7 +95,7 @@ class Guard:
             nonlocal status, has_begun
             if message["type"] == "http.response.start":
                 status, has_begun = message["status"], True
-                own = [*_HEADERS, (b"x-request-id", request_id.encode())]
+                own = [*_HEADERS, (b"x-request-id", request_id.encode())] if self._names_requests else _HEADERS
                 message["headers"] = [*message.get("headers", ()), *own]
             await send(message)
 

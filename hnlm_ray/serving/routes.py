@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Query
-from pydantic import BaseModel, Field, create_model
+from pydantic import BaseModel
 from pydantic_core import to_json
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -64,12 +64,14 @@ class Routes:
         self._batcher = Batcher(meters.batches.observe)
         self._long_jobs = ThreadPoolExecutor(_LONG_JOBS_AT_ONCE, thread_name_prefix="long-job")
         self._shadow_jobs: set[asyncio.Task[None]] = set()
-        self.requests: dict[type[BaseModel], type[BaseModel]] = {
-            types.ScoreRequest: types.ScoreRequest,
-            types.ExplainRequest: types.ExplainRequest,
-            **{model: _bounded(model, limits.max_k) for model in _WITH_K},
-        }
-        """The types of the bodies, with the bound on ``k`` of this service."""
+
+    def schema_of(self, request: type[BaseModel]) -> dict[str, Any]:
+        """The JSON schema of a body, with the bound on ``k`` of this service."""
+        schema = request.model_json_schema()
+        if "k" in schema["properties"]:
+            most = self._limits.max_k
+            schema["properties"]["k"] |= {"maximum": most, "default": min(schema["properties"]["k"]["default"], most)}
+        return schema
 
     async def recommend(self, request: Request, bundle: Bundle = None) -> Response:
         """Recommend items to a user."""
@@ -199,11 +201,16 @@ class Routes:
         return Response(self._meters.text(), media_type=CONTENT_TYPE)
 
     async def _body(self, model: type[_Model], request: Request) -> _Model:
-        bounded: type[_Model] = self.requests[model]  # type: ignore[assignment]
         try:
-            return parsed(bounded, await request.body())
+            body = parsed(model, await request.body())
         except ClientDisconnect as error:
             raise RefusedError(400, "The body did not arrive as a whole.") from error
+        if isinstance(body, types.Filters) and body.k > self._limits.max_k:
+            if "k" in body.model_fields_set:
+                sentence = f"The field 'k' is refused: input should be less than or equal to {self._limits.max_k}."
+                raise RefusedError(422, sentence)
+            return body.model_copy(update={"k": self._limits.max_k})
+        return body
 
     def _served(self, bundle: str | None, user_id: str) -> Served:
         try:
@@ -255,17 +262,3 @@ class Routes:
             self._meters.overlap.labels(shadow.name).observe(overlap)
             fields = {"request": request_id, "bundle": served.version, "shadow": shadow.version}
             _log.info("shadow", extra={"fields": {**fields, "overlap": round(overlap, 3), "source": ranking.source}})
-
-
-_WITH_K = (
-    types.RecommendRequest, types.BatchRequest, types.FoldInRequest, types.ProfileRequest, types.SimilarRequest,
-)  # fmt: skip
-
-
-def _bounded(model: type[types.Filters], max_k: int) -> type[types.Filters]:
-    """The model with an upper bound on ``k``, so that the OpenAPI page states it."""
-    bounded = Field(default=min(10, max_k), ge=1, le=max_k, description="How many items.")
-    made: type[types.Filters] = create_model(
-        model.__name__, __base__=model, __doc__=model.__doc__, k=(types.Count, bounded)
-    )  # fmt: skip
-    return made

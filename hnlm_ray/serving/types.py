@@ -13,6 +13,7 @@ __all__ = [
     "BatchRequest",
     "BundleAnswer",
     "BundlesAnswer",
+    "Count",
     "ErrorAnswer",
     "ExplainAnswer",
     "ExplainRequest",

@@ -43,6 +43,7 @@ class WebOptions:
         token: what ``Authorization: Bearer`` must carry; None for no login.
         cors_origins: pages of these origins may ask from a browser; none by default.
         log_requests: ``problems``: refused, failed and slow ones.
+        names_requests: send the request's id back; Ray Serve does so itself.
     """
 
     max_k: int = 1000
@@ -53,6 +54,7 @@ class WebOptions:
     token: str | None = None
     cors_origins: tuple[str, ...] = ()
     log_requests: Literal["problems", "all", "none"] = "problems"
+    names_requests: bool = True
 
 
 def web_app(live: Live, options: WebOptions | None = None, meters: Meters | None = None) -> ASGI:
@@ -79,6 +81,7 @@ def web_app(live: Live, options: WebOptions | None = None, meters: Meters | None
         most_bytes=options.max_body_bytes,
         most_at_work=options.max_at_work,
         log_requests=options.log_requests,
+        names_requests=options.names_requests,
     )
     if options.cors_origins:  # outside, as a browser asks before it sends a token
         headers = ["authorization", "content-type"]
@@ -115,15 +118,15 @@ def _routed(routes: Routes, live: Live, options: WebOptions) -> FastAPI:
         ("score", routes.score, types.ScoreRequest, types.ScoreAnswer),
         ("explain", routes.explain, types.ExplainRequest, types.ExplainAnswer),
     ):
-        _post(app, f"/v1/{path}", function, routes.requests[request], answer)
+        _post(app, f"/v1/{path}", function, routes.schema_of(request), answer)
     _add_lookups(app, routes)
     _add_operations(app, routes)
     return app
 
 
-def _post(app: FastAPI, path: str, function: Callable[..., Any], request: Any, answer: Any) -> None:
+def _post(app: FastAPI, path: str, function: Callable[..., Any], schema: dict[str, Any], answer: Any) -> None:
     """A route that reads its own body: validating it inside the framework takes longer than the recommendation."""
-    body = {"required": True, "content": {"application/json": {"schema": request.model_json_schema()}}}
+    body = {"required": True, "content": {"application/json": {"schema": schema}}}
     refusals = _refusals(400, 401, 404, 409, 413, 422, 503)
     app.post(path, response_model=answer, responses=refusals, openapi_extra={"requestBody": body})(function)
 

@@ -40,7 +40,7 @@ def together(*asked: Coroutine[Any, Any, Ranking]) -> list[Any]:
     async def play() -> list[Any]:
         return await asyncio.gather(*asked, return_exceptions=True)
 
-    return asyncio.run(play())
+    return asyncio.run(asyncio.wait_for(play(), 30))
 
 
 def numbers(rankings: list[Any]) -> list[list[float]]:
@@ -87,7 +87,7 @@ def test_a_lone_request_is_answered_at_the_next_turn() -> None:
         assert spy.calls == [(["u9"], FIVE)]
         assert (await asked).scores.tolist() == [9, 5]
 
-    asyncio.run(play())
+    asyncio.run(asyncio.wait_for(play(), 30))
 
 
 def test_a_later_turn_is_another_batch() -> None:
@@ -99,7 +99,7 @@ def test_a_later_turn_is_another_batch() -> None:
             assert numbers(answers) == [[turn, 5], [turn + 10, 5]]
         assert [call for call, _ in spy.calls] == [["u0", "u10"], ["u1", "u11"], ["u2", "u12"]]
 
-    asyncio.run(play())
+    asyncio.run(asyncio.wait_for(play(), 30))
 
 
 def test_an_error_reaches_everybody_who_waits_for_it_and_nobody_else() -> None:
@@ -138,7 +138,7 @@ def test_whoever_goes_does_not_harm_the_others(error: Exception | None) -> None:
         spy.error = None
         assert (await batcher.rank(spy, "u7", FIVE)).scores.tolist() == [7, 5]
 
-    asyncio.run(play())
+    asyncio.run(asyncio.wait_for(play(), 30))
     assert complaints == []
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -44,9 +45,12 @@ def trained(train: Interactions, valid: Interactions, variant: VariantConfig) ->
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_torch_thread() -> None:
+def one_torch_thread() -> Iterator[None]:
     """Tensors are small here."""
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module", params=["mf", "lightgcn"])
@@ -55,7 +59,7 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     world = generate(DemoWorldConfig(users=300, items=600, interactions=9000))
     pairs = (world.interactions[name].to_numpy(zero_copy_only=False) for name in ("user_id", "item_id"))
     variant = VariantConfig(
-        backbone=request.param, dim=16, epochs=30, batch_size=512, learning_rate=0.02, validate_every=10, patience=30
+        backbone=request.param, dim=16, epochs=25, batch_size=2048, learning_rate=0.03, validate_every=25
     )
     path = str(tmp_path_factory.mktemp("shop"))
     write_bundle(path, trained(*as_interactions(*pairs), variant), ABOUT)
@@ -79,7 +83,6 @@ def overlaps(recommender: Recommender, users: list[str]) -> tuple[float, float]:
 
 def test_a_users_own_history_gives_most_of_their_trained_answer(shop: Recommender) -> None:
     by_history, by_popularity = overlaps(shop, list(shop.user_ids()))
-    print("FIG", by_history, by_popularity)
     assert by_history >= 0.6
     assert by_history > by_popularity + 0.2
 
@@ -99,14 +102,13 @@ def test_on_movielens_too(real_data: Path, backbone: str) -> None:
     pairs = [table[name].to_numpy(zero_copy_only=False) for name in ("user_id", "item_id")]
     few = np.unique(pairs[0], return_inverse=True)[1] % 3 == 0  # users; of all of them it takes minutes
     variant = VariantConfig(
-        backbone=backbone, dim=32, epochs=15, batch_size=2048, learning_rate=0.01, validate_every=5, patience=15
+        backbone=backbone, dim=32, epochs=10, batch_size=4096, learning_rate=0.03, validate_every=10
     )
     contents = trained(*as_interactions(*(ids[few] for ids in pairs)), variant)
     seen = contents.seen_offsets, contents.seen_items
     weights = fit_fold_in(contents.user_vectors, contents.item_vectors, contents.popularity, *seen)
     recommender = Recommender(bundle_of(contents, weights))
     by_history, by_popularity = overlaps(recommender, list(recommender.user_ids()))
-    print("FIG", by_history, by_popularity)
     assert by_history >= 0.6
     assert by_history > by_popularity + 0.2
 
@@ -175,7 +177,7 @@ def test_a_linear_rule_from_histories_to_users_is_found() -> None:
 
 
 def test_many_users_are_sampled_and_the_rule_is_still_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hnlm_ray.serving.cold_start._MOST_USERS", 300)
+    monkeypatch.setattr("hnlm_ray.serving.cold_start._MOST_USERS", 100)  # every fourth
     test_a_linear_rule_from_histories_to_users_is_found()
 
 

@@ -1,18 +1,18 @@
 """Whatever the OpenAPI document allows, and much that it does not, against the application that publishes it.
 
 Schemathesis plays two phases: systematic cases at and beyond every bound of the document, and random ones, of which
-``HNLM_FUZZ_CASES=2000`` asks that many for each operation instead of the few that fit into a test run
-(``--log-cli-level=INFO`` shows how many answers of which status there were). All of its checks are on: no server error;
-status, content type and schema of every answer as documented; what the document allows is accepted and what it forbids
-is refused; other methods get 405 and the header Allow.
+``HNLM_FUZZ_CASES=2000`` asks that many for each operation instead of the few that fit into a test run, and tells how
+many answers of which status there were. All of its checks are on: no server error; status, content type and schema of
+every answer as documented; what the document allows is accepted and what it forbids is refused; other methods get 405
+and the header Allow.
 
 Its engine is driven by hand: its pytest plugin (4.32) needs an attribute that pytest 9.2 no longer has.
 """
 
 from __future__ import annotations
 
-import logging
 import os
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -31,9 +31,6 @@ from hnlm_ray.serving.web import web_app
 from .services import StubEncoder, write_rich_bundle
 
 CASES = int(os.environ.get("HNLM_FUZZ_CASES", "40"))
-PHASES = {"coverage", "fuzzing"}
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -45,6 +42,11 @@ class Result:
     phases: Counter[str] = field(default_factory=Counter)
     """Cases of each phase."""
     problems: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        lines = [f"{label}: {dict(sorted(counts.items()))}" for label, counts in sorted(self.statuses.items())]
+        total = f"{len(self.statuses)} operations, {dict(self.phases)} cases, {len(self.problems)} problems"
+        return "\n".join(["", *lines, total, ""])
 
     def add(self, phase: str, recorder: ScenarioRecorder) -> None:
         for interaction in recorder.interactions.values():
@@ -78,22 +80,22 @@ def result(app: ASGI) -> Result:
             result.problems.append(f"{event.label}: {event.value!r}")
         elif isinstance(event, events.FatalError):
             raise event.exception
-    for label, counts in sorted(result.statuses.items()):
-        _log.info("%s %s", label, dict(sorted(counts.items())))
-    _log.info("%d operations, %s", len(result.statuses), dict(result.phases))
     return result
 
 
 @pytest.mark.timeout(3600)
-def test_whatever_is_asked_is_answered_as_the_document_says(result: Result) -> None:
+def test_whatever_is_asked_is_answered_as_the_document_says(result: Result, capsys: pytest.CaptureFixture[str]) -> None:
+    if "HNLM_FUZZ_CASES" in os.environ:
+        with capsys.disabled():
+            sys.stdout.write(str(result))
     assert not result.problems, f"{len(result.problems)} problems, such as\n" + "\n\n".join(result.problems[:5])
 
 
 def test_the_cases_reach_into_every_operation(result: Result) -> None:
     """Else nothing was proved: each operation has answered, and refused what it should."""
     assert len(result.statuses) == 16
-    assert set(result.phases) >= PHASES
-    assert min(result.phases[phase] for phase in PHASES) > 400
+    assert result.phases["coverage"] > 400
+    assert result.phases["fuzzing"] > 8 * CASES  # most operations take something that can be varied
     for label, counts in result.statuses.items():
         assert counts[200], label
         assert counts[405], label

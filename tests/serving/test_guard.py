@@ -247,8 +247,9 @@ def test_one_request_too_many_is_turned_away_and_probes_are_not() -> None:
         app, meters = Holding(), Meters()
         guard = Guard(app, meters, most_at_work=3)
         held = [asyncio.create_task(send_to(guard)) for _ in range(3)]
-        while app.held < 3:
-            await asyncio.sleep(0)
+        async with asyncio.timeout(30):
+            while app.held < 3:
+                await asyncio.sleep(0)
         for path in ("/v1/x", "/", "/docs", "/metrics"):
             refusal = await send_to(guard, path)
             assert refusal.status == 503

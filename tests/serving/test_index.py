@@ -131,6 +131,19 @@ def test_blocks_of_users_change_nothing(indexed: Recommender, monkeypatch: pytes
     assert indexed.recommend_many(USERS, 20) == whole
 
 
+def test_those_that_score_alike_come_in_catalogue_order() -> None:
+    pytest.importorskip("faiss")
+    rng = np.random.default_rng(3)
+    vectors = rng.integers(-2, 3, size=(2020, 4))  # small integers, which add up to the same in any order
+    contents = make_contents(vectors[:20], vectors[20:], [[5]] * 20)
+    recommender = Recommender(bundle_of(contents))
+    recommender.use_index(build_index(contents.item_vectors))
+    for answer in recommender.recommend_many([f"u{row}" for row in range(20)], 50):
+        places = [(-one.score, int(one.item_id[1:])) for one in answer.items]
+        assert places == sorted(places)
+        assert len({score for score, _ in places}) < 20
+
+
 @pytest.mark.parametrize("users", [[], ["nobody"], ["nobody", "u0"]])
 def test_nobody_who_is_known_is_no_problem(indexed: Recommender, exact: Recommender, users: list[str]) -> None:
     assert indexed.recommend_many(users, 5) == exact.recommend_many(users, 5)

@@ -75,6 +75,7 @@ ONE = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
         b"",
         b"\0" * 7,
         laid_out({}, size=1),
+        laid_out({}, size=500),
         laid_out({}, size=(100 << 20) + 1),
         laid_out({}, size=2**64 - 1),
         laid_out({"a": ONE}, b"abcd", size=500),  # a header that would end behind the file
@@ -99,6 +100,7 @@ ONE = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
         laid_out({"a": {**ONE, "shape": ["1"]}}, b"abcd"),
         laid_out({"a": {**ONE, "shape": [1] * 99}}, b"abcd"),
         laid_out({"a": {**ONE, "data_offsets": [-4, 0]}}, b"abcd"),
+        laid_out({"a": {**ONE, "data_offsets": [-8, -4]}}, b"abcdefgh"),
         laid_out({"a": {**ONE, "data_offsets": [4, 0]}}, b"abcd"),
         laid_out({"a": {**ONE, "data_offsets": [1, 5]}}, b"abcd"),
         laid_out({"a": {**ONE, "data_offsets": [0, 4, 8]}}, b"abcd"),
