@@ -15,7 +15,7 @@ and, where the run has them, what answers to free text and to "why":
 ::
 
     user_profiles.parquet, item_profiles.parquet, negatives.parquet    as the language model wrote them
-    text.safetensors      projection (t, d) float32, from text vectors to item vectors
+    text.safetensors      projection (t, d) float32, from the vector of a text to one of a user
     encoder/...           the model that makes text vectors, as its own folder has it
 
 The version is a hash of everything else in ``bundle.json``, so equal bundles have equal versions and an edited
@@ -44,7 +44,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from hnlm_ray.errors import BundleError, HnlmError
-from hnlm_ray.serving.cold_start import fit_fold_in, fit_text_map
+from hnlm_ray.serving.cold_start import fit_fold_in, fit_profile_map, fit_text_map
 from hnlm_ray.serving.contents import Contents
 from hnlm_ray.serving.tensors import mapped_tensors
 from hnlm_ray.tables import ITEM_PROFILES, USER_PROFILES, WRITTEN_NEGATIVES, conform
@@ -140,6 +140,8 @@ class Extras:
         negatives: of :data:`hnlm_ray.tables.WRITTEN_NEGATIVES`, sorted by user.
         text_vectors: (I, t) float32, of the items; goes with ``encoder``.
         encoder: folder of the model that made them, in the format of transformers or sentence-transformers.
+        profile_vectors: (n, t) float32, of some users' profiles by the same model; goes with ``profiled_users``.
+        profiled_users: (n,) integers, the users.
     """
 
     user_profiles: pa.Table | None = None
@@ -147,6 +149,8 @@ class Extras:
     negatives: pa.Table | None = None
     text_vectors: npt.NDArray[np.float32] | None = None
     encoder: str | None = None
+    profile_vectors: npt.NDArray[np.float32] | None = None
+    profiled_users: npt.NDArray[np.integer] | None = None
 
 
 @dataclass(frozen=True)
@@ -158,7 +162,7 @@ class Bundle:
         contents: arrays and tables.
         fold_in: (3 d, d) float32, see :mod:`hnlm_ray.serving.cold_start`.
         folder: where its files are on this machine.
-        projection: (t, d) float32 from text vectors to item vectors; None without an encoder.
+        projection: (t, d) float32 from the vector of a text to one of a user; None without an encoder.
         held: keeps a fetched copy alive as long as the bundle.
     """
 
@@ -282,7 +286,10 @@ def _write_extras(folder: str, contents: Contents, extras: Extras) -> None:
         raise BundleError(f"the text encoder {extras.encoder} is not a folder", "give the folder of the model")
     if len(extras.text_vectors) != contents.n_items:
         raise BundleError(f"there are {len(extras.text_vectors)} text vectors for {contents.n_items} items", _AGAIN)
-    projection = fit_text_map(extras.text_vectors, contents.item_vectors, contents.popularity)
+    if extras.profile_vectors is not None and extras.profiled_users is not None:
+        projection = fit_profile_map(extras.profile_vectors, contents.user_vectors[extras.profiled_users])
+    else:
+        projection = fit_text_map(extras.text_vectors, contents.item_vectors, contents.popularity)
     save_file({"projection": projection}, f"{folder}/text.safetensors")
     for name in _files_under(extras.encoder):
         if name.endswith(_ENCODER_FILES):

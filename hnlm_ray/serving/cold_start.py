@@ -4,8 +4,9 @@ Both are linear maps that ridge regression fits once, in closed form, when a bun
 
 - :func:`fit_fold_in`: from sums over the items of a history to the trained vector of the user who has it. The fit
   learns what the backbone does to a history, whatever the backbone is.
-- :func:`fit_text_map`: from the text vector of an item to its trained vector, so that a text about a user lands where
-  the items that it resembles are.
+- :func:`fit_profile_map`: from the text vector of a user's profile to their trained vector;
+- :func:`fit_text_map`, where nobody has a profile: from the text vector of an item to its trained vector, so that a
+  text about a user lands where the items that it resembles are.
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["fit_fold_in", "fit_text_map", "history_features"]
+__all__ = ["fit_fold_in", "fit_profile_map", "fit_text_map", "history_features"]
 
 Floats = npt.NDArray[np.float32]
 
 _MOST_USERS = 50_000
 """Enough to fit a few hundred coefficients per dimension; more would only take longer."""
 
-_RIDGE = 1e-3
-"""Relative to the mean of the diagonal."""
+_HISTORY_RIDGE, _PROFILE_RIDGE, _TEXT_RIDGE = 1e-3, 1e-2, 1e-1
+"""Relative to the mean of the diagonal. Histories are like those that are asked about; texts less so, and a weaker
+ridge would make too much of the difference (docs/results.md, Serving)."""
 
 
 def history_features(
@@ -73,7 +75,12 @@ def fit_fold_in(
     own = np.concatenate([[0], np.cumsum(lengths)])
     places = np.arange(own[-1]) - np.repeat(own[:-1] - offsets[known], lengths)
     features = history_features(item_vectors, popularity, own, items[places])
-    return _ridge(features, user_vectors[known])
+    return _ridge(features, user_vectors[known], _HISTORY_RIDGE)
+
+
+def fit_profile_map(profile_vectors: Floats, user_vectors: Floats) -> Floats:
+    """The map from vectors of profiles (n, t) to the vectors of their users (n, d): (t, d) float32."""
+    return _ridge(profile_vectors, user_vectors, _PROFILE_RIDGE)
 
 
 def fit_text_map(text_vectors: Floats, item_vectors: Floats, popularity: npt.NDArray[np.int64]) -> Floats:
@@ -82,12 +89,12 @@ def fit_text_map(text_vectors: Floats, item_vectors: Floats, popularity: npt.NDA
     Items that nobody met have a vector that nothing trained; they are left out.
     """
     known = np.flatnonzero(popularity)
-    return _ridge(text_vectors[known], item_vectors[known])
+    return _ridge(text_vectors[known], item_vectors[known], _TEXT_RIDGE)
 
 
-def _ridge(inputs: Floats, targets: Floats) -> Floats:
+def _ridge(inputs: Floats, targets: Floats, strength: float) -> Floats:
     x, y = inputs.astype(np.float64), targets.astype(np.float64)
     gram = x.T @ x
-    gram[np.diag_indices_from(gram)] += _RIDGE * max(float(np.trace(gram)) / len(gram), 1e-12)
+    gram[np.diag_indices_from(gram)] += strength * max(float(np.trace(gram)) / len(gram), 1e-12)
     weights: Floats = np.linalg.solve(gram, x.T @ y).astype(np.float32)
     return weights

@@ -47,7 +47,9 @@ class TextEncoder:
     @functools.cached_property
     def _loaded(self) -> tuple[Any, Any, str]:
         from transformers import AutoModel, AutoTokenizer
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()  # a service has no terminal
         try:
             tokenizer = AutoTokenizer.from_pretrained(str(self._folder), trust_remote_code=False)
             model = AutoModel.from_pretrained(str(self._folder), trust_remote_code=False).eval()

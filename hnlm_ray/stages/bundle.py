@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +21,17 @@ from hnlm_ray.evaluation.inputs import read_text_vectors
 from hnlm_ray.evaluation.metrics import SELECTION_CUTOFF
 from hnlm_ray.serving.bundle import BundleAbout, Extras, write_bundle
 from hnlm_ray.serving.contents import Contents
+from hnlm_ray.serving.text_encoder import TextEncoder
 from hnlm_ray.stage import StageContext, StageSummary
 from hnlm_ray.store import Artifact
 from hnlm_ray.tables import WRITTEN_NEGATIVES
 
 __all__ = ["run"]
+
+_MOST_PROFILES = 1000
+"""More make the map of texts no better in proportion to the time that reading them takes."""
+
+_FEWEST_PROFILES = 100
 
 
 def run(context: StageContext, variant: str | None = None) -> StageSummary:
@@ -48,7 +55,7 @@ def run(context: StageContext, variant: str | None = None) -> StageSummary:
     metrics = metrics.filter(pc.equal(metrics["variant"], variant))
     seed = _best_seed(metrics, variant, config.train.seeds)
     contents = _contents(context.inputs["prepare"], context.inputs[f"train.{variant}.s{seed}"])
-    extras = _extras(config, context.inputs, contents.n_items)
+    extras = _extras(config, context.inputs, contents)
     about = BundleAbout(
         data=_data_name(config),
         variant=variant,
@@ -70,15 +77,31 @@ def run(context: StageContext, variant: str | None = None) -> StageSummary:
     )
 
 
-def _extras(config: Config, inputs: Mapping[str, Artifact], n_items: int) -> Extras:
+def _extras(config: Config, inputs: Mapping[str, Artifact], contents: Contents) -> Extras:
     """What the language model wrote, and the text encoder, where there are any."""
     profiles = {name: inputs[name].read(name) for name in ("user_profiles", "item_profiles") if name in inputs}
     negatives = _written(inputs["negatives"], inputs["ground"]) if "ground" in inputs else None
     encoder = _encoder(config)
     if "vectors" not in inputs or encoder is None:
         return Extras(**profiles, negatives=negatives)
-    vectors = read_text_vectors(inputs["vectors"], n_items).astype(np.float32)
-    return Extras(**profiles, negatives=negatives, text_vectors=vectors, encoder=encoder)
+    vectors = read_text_vectors(inputs["vectors"], contents.n_items).astype(np.float32)
+    extras = Extras(**profiles, negatives=negatives, text_vectors=vectors, encoder=encoder)
+    return _with_profile_vectors(extras, contents.seen_offsets) if extras.user_profiles is not None else extras
+
+
+def _with_profile_vectors(extras: Extras, seen_offsets: npt.NDArray[np.int64]) -> Extras:
+    """With vectors of a sample of the profiles, from which the service learns to read the text of a new user."""
+    assert extras.user_profiles is not None
+    assert extras.encoder is not None
+    written = extras.user_profiles.filter(pc.equal(extras.user_profiles["status"], "ok"))
+    users = written["user"].to_numpy()
+    sample = np.flatnonzero(np.diff(seen_offsets)[users] > 0)
+    sample = sample[:: -(-len(sample) // _MOST_PROFILES) or 1]
+    if len(sample) < _FEWEST_PROFILES:
+        return extras
+    encoder = TextEncoder(extras.encoder)
+    vectors = np.stack([encoder.encode(text) for text in written["summary"].take(pa.array(sample)).to_pylist()])
+    return replace(extras, profile_vectors=vectors, profiled_users=users[sample])
 
 
 def _written(negatives: Artifact, ground: Artifact) -> pa.Table:

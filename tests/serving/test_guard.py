@@ -181,6 +181,12 @@ def test_requests_without_a_name_get_different_ones_and_refusals_have_one_too() 
     assert (refusal.status, refusal.headers["x-request-id"]) == (401, "mine")
 
 
+def test_a_server_that_names_requests_itself_is_left_to_it() -> None:
+    answer = ask(Guard(Echo(), Meters(), names_requests=False), headers=[("x-request-id", "mine")])
+    assert "x-request-id" not in answer.headers
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
 def test_the_application_is_told_the_name() -> None:
     told: list[str] = []
 
