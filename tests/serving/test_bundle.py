@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 from hnlm_ray.errors import BundleError, DataError
 from hnlm_ray.serving import bundle as bundle_module
 from hnlm_ray.serving.bundle import FILES, INFO, BundleInfo, Extras, load_bundle, read_info, write_bundle
-from hnlm_ray.serving.cold_start import fit_text_map
+from hnlm_ray.serving.cold_start import fit_profile_map, fit_text_map
 from hnlm_ray.serving.contents import Contents
 
 from .conftest import ABOUT, ENCODER
@@ -136,6 +136,16 @@ def test_text_vectors_and_their_encoder_go_together(
     bundle = load_bundle(str(tmp_path))
     assert (bundle.encoder, bundle.projection) == (None, None)
     assert bundle.texts("negatives") is not None
+
+
+def test_profiles_of_users_decide_where_a_text_leads(
+    rich_contents: Contents, rich_extras: Extras, tmp_path: Path
+) -> None:
+    users, vectors = np.arange(70, 10, -2), np.random.default_rng(0).normal(size=(30, 128)).astype(np.float32)
+    extras = dataclasses.replace(rich_extras, profile_vectors=vectors, profiled_users=users)
+    write_bundle(str(tmp_path), rich_contents, ABOUT, extras=extras)
+    expected = fit_profile_map(vectors, rich_contents.user_vectors[users])
+    np.testing.assert_array_equal(load_bundle(str(tmp_path)).projection, expected)
 
 
 def test_extras_that_do_not_belong_to_the_contents_leave_no_bundle(

@@ -27,7 +27,8 @@ def clustered() -> Contents:
     items = (centres[rng.integers(40, size=N_ITEMS)] + 0.5 * rng.normal(size=(N_ITEMS, DIM))) * rng.lognormal(
         0, 0.2, size=(N_ITEMS, 1)
     )
-    users = centres[rng.integers(40, size=N_USERS)] + 0.3 * rng.normal(size=(N_USERS, DIM))
+    tastes = centres[rng.integers(40, size=N_USERS)] + 0.6 * centres[rng.integers(40, size=N_USERS)]
+    users = tastes + rng.normal(size=(N_USERS, DIM))
     seen = [rng.choice(N_ITEMS, size=rng.integers(1, 60), replace=False).tolist() for _ in range(N_USERS)]
     seen[0], seen[1], seen[2] = [], list(range(N_ITEMS)), list(range(3, N_ITEMS))
     return make_contents(users, items, seen, categories=[["even"] if row % 2 == 0 else [] for row in range(N_ITEMS)])
