@@ -4,8 +4,9 @@
     python benchmarks/batch_topk.py --offline [--items N...] [--users U] [--depths K...] [--rounds R]
 
 Vectors of 64 dimensions and 30 met items per user are drawn at random: the work does not depend on their values. The
-contenders take turns in every round; medians and minima of the rounds are reported, on the clock and in processor
-seconds, which a busy machine stretches less. Whatever libraries can keep from batch to batch is made before: room for
+contenders take turns in every round. A turn is one call that does not count and two that do, so that each contender
+finds the caches as it leaves them: what the one before still has to write to memory would be counted as its own.
+Medians and minima are reported, on the clock and in processor seconds, which a busy machine stretches less. Whatever libraries can keep from batch to batch is made before: room for
 the scores, an index, a mask per user. One JSON line per contender.
 
 ``product`` is one matrix product of the batch into memory that is there; ``product_tiles`` the same in our tiles.
@@ -30,7 +31,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -105,7 +105,7 @@ class Batch:
     def product_tiles(self) -> None:
         from hnlm_ray.serving import tiles
 
-        across = tiles._even(len(self.items), tiles._TILE_ITEMS, tiles._GROUP)
+        across = tiles._even(len(self.items), tiles._widest(self.k), tiles._GROUP)
         down = tiles._even(len(self.users), tiles._TILE_SCORES // across, 1)
         room = self.scores.reshape(-1)[: down * across]
         for start in range(0, len(self.users), down):

@@ -19,6 +19,7 @@ from hnlm_ray.serving.catalogue import Catalogue
 from hnlm_ray.serving.cold_start import history_features
 from hnlm_ray.serving.diversity import diversify, pool_size
 from hnlm_ray.serving.index import Index
+from hnlm_ray.serving.scan import Scan
 from hnlm_ray.serving.selection import best_items, mask_rows
 from hnlm_ray.serving.text_encoder import TextEncoder
 from hnlm_ray.serving.wishes import WishArgs, Wishes
@@ -28,6 +29,8 @@ __all__ = ["ItemScore", "Ranking", "Recommendation", "RecommendedItem", "Recomme
 Source = Literal["personal", "folded_in", "profile", "popular"]
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
+
+_NOTHING = np.empty(0, dtype=np.int32)
 
 _SCORES_AT_ONCE, _CANDIDATES_AT_ONCE = 3 << 21, 1 << 20
 """Bound the memory of a large request: 24 MiB of float32; 20 MiB of numbers, scores and their order."""
@@ -111,6 +114,7 @@ class Recommender:
         self._popularity = contents.popularity.astype(np.float32)
         self._encoder = None if bundle.encoder is None else TextEncoder(bundle.encoder)
         self._index: Index | None = None
+        self._scan = Scan(self._vectors) if Scan.suits(*self._vectors.shape) else None
         self._rows: dict[str, int] = {}
         # A user without a single interaction has a vector that nothing has trained.
         known = np.flatnonzero(np.diff(self._offsets))
@@ -248,7 +252,15 @@ class Recommender:
         forbidden = self.catalogue.forbids(wishes)
         if self._index is not None and forbidden is None and not wishes.popularity_penalty:
             return self._rank_by_index(self._index, rows, wishes)
+        if self._scan is not None and len(rows) == 1 and not wishes.popularity_penalty:
+            return [self._rank_alone(self._scan, int(rows[0]), forbidden, wishes)]
         return self._rank_exactly(rows, forbidden, wishes)
+
+    def _rank_alone(self, scan: Scan, row: int, forbidden: Floats | None, wishes: Wishes) -> Ranking:
+        seen = self._seen[self._offsets[row] : self._offsets[row + 1]] if wishes.exclude_seen else _NOTHING
+        width = pool_size(wishes.k) if wishes.diversity else wishes.k
+        items, scores = scan.best(self._users[row], width, seen, forbidden)
+        return self._diversified(Ranking(items, scores, "personal"), wishes)
 
     def best_rows(self, rows: Rows, wishes: Wishes) -> tuple[npt.NDArray[np.int32], Floats, Rows]:
         """:meth:`rank_rows` for a great many users, in arrays; exact, also where an index is in use.
@@ -368,12 +380,14 @@ class Recommender:
             chosen: npt.NDArray[np.integer] = items[row, :count]
             if numbers is not None:
                 chosen = numbers[chosen]
-            chosen_scores = values[row, :count]
-            if wishes.diversity and count:
-                places = diversify(chosen_scores, self._vectors[chosen], wishes.k, wishes.diversity)
-                chosen, chosen_scores = chosen[places], chosen_scores[places]
-            rankings.append(Ranking(chosen, chosen_scores, source))
+            rankings.append(self._diversified(Ranking(chosen, values[row, :count], source), wishes))
         return rankings
+
+    def _diversified(self, ranking: Ranking, wishes: Wishes) -> Ranking:
+        if not wishes.diversity or not len(ranking.items):
+            return ranking
+        places = diversify(ranking.scores, self._vectors[ranking.items], wishes.k, wishes.diversity)
+        return Ranking(ranking.items[places], ranking.scores[places], ranking.source)
 
     def _popular(self, wishes: Wishes) -> Ranking:
         return self._best(self._popularity[None].copy(), self.catalogue.forbids(wishes), wishes, "popular")[0]

@@ -26,11 +26,12 @@ __all__ = ["Seen", "best_products"]
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _GROUP = 32
-_TILE_ITEMS = 640 * _GROUP
-"""Narrower tiles take more selection, wider ones leave room for fewer users."""
+_TILE_ITEMS = (256 * _GROUP, 640 * _GROUP)
+"""Narrowest and widest, for few and for many items of each user: narrower tiles take more selection, since each has its
+own best; wider ones leave room for fewer users."""
 
 _TILE_SCORES = 5 << 20
-"""20 MiB of float32, 256 users: with 128 the product takes a tenth longer, with 1,000 the scores leave the cache."""
+"""20 MiB of float32: with half of it a product takes about a tenth longer, with twice as much the cache is left."""
 
 _ROWS_PER_THREAD = 16
 """Fewer are not worth waking a thread for."""
@@ -69,7 +70,7 @@ def best_products(
         20 MiB are held at a time, whatever B and I are.
     """
     best = _Best(len(users), min(k, len(items)), seen, forbidden)
-    across = _even(len(items), max(_TILE_ITEMS, 2 * _GROUP * best.items.shape[1]), _GROUP)
+    across = _even(len(items), _widest(best.items.shape[1]), _GROUP)
     down = _even(len(users), max(1, _TILE_SCORES // across), 1)
     buffer = np.empty(min(down, len(users)) * min(across, len(items)), np.float32)
     threads = _threads()
@@ -106,6 +107,12 @@ class _Best:
         if self._seen is not None:
             _mask(scores, first, self._seen.rows[rows], self._seen.offsets, self._seen.items)
         _select(scores, first, self.items[rows], self.values[rows], self.found[rows])
+
+
+def _widest(k: int) -> int:
+    """Items of a tile, at most."""
+    narrow, wide = _TILE_ITEMS
+    return max(narrow, min(wide, 16 * _GROUP * k), 2 * _GROUP * k)  # fewer groups than k would bound nothing
 
 
 def _even(total: int, most: int, multiple: int) -> int:
@@ -155,6 +162,7 @@ def _select(scores: Any, first: Any, items: Any, values: Any, found: Any) -> Non
     """Take the best of a tile (B, T) into the best so far, ``items`` and ``values`` (B, k) with ``found`` (B,)."""
     k = items.shape[1]
     maxima = np.empty(-(-scores.shape[1] // _GROUP), np.float32)
+    hits = np.empty(len(maxima) + 1, np.int64)
     room = -(-k // 8) * 16 + 4 * _GROUP  # a multiple of 16, see _sort
     chosen, numbers = np.empty(room, np.float32), np.empty(room, np.int32)
     top, top_numbers = np.empty(k, np.float32), np.empty(k, np.int32)
@@ -163,15 +171,16 @@ def _select(scores: Any, first: Any, items: Any, values: Any, found: Any) -> Non
         before = found[row]
         chosen[:before], numbers[:before] = values[row, :before], items[row, :before]
         bound = chosen[k - 1] if before == k else _bound(maxima, k)
-        count, changed = before, False
-        for group in range(len(maxima)):
-            if maxima[group] > bound:
-                if count + _GROUP > room:
-                    count = _sort(chosen, numbers, count, top, top_numbers)
-                    bound = max(bound, chosen[k - 1]) if count == k else bound
-                count = _above(scores[row], group, bound, first, chosen, numbers, count)
-                changed = True
-        if changed:
+        n_hits, count = 0, before
+        for group in range(len(maxima)):  # without a branch: which groups are hit cannot be predicted
+            hits[n_hits] = group
+            n_hits += 1 if maxima[group] > bound else 0
+        for hit in range(n_hits):
+            if count + _GROUP > room:
+                count = _sort(chosen, numbers, count, top, top_numbers)
+                bound = max(bound, chosen[k - 1]) if count == k else bound
+            count = _above(scores[row], hits[hit], bound, first, chosen, numbers, count)
+        if n_hits:
             count = _sort(chosen, numbers, count, top, top_numbers)
             values[row, :count], items[row, :count] = chosen[:count], numbers[:count]
             found[row] = count

@@ -308,7 +308,7 @@ def test_tiles_equal_whole_rows(world: dict[str, Any]) -> None:
     seen = Seen(rng.permutation(n_users), offsets, np.concatenate(met).astype(np.int32))
     forbidden = np.where(rng.random(n_items) < 0.3, -np.inf, 0).astype(np.float32) if world["forbids"] else None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tiles, "_TILE_ITEMS", world["tile_items"])
+        patch.setattr(tiles, "_widest", lambda k: world["tile_items"])
         patch.setattr(tiles, "_TILE_SCORES", world["tile_scores"])
         patch.setattr(tiles, "_ROWS_PER_THREAD", 1)
         patch.setenv("OMP_NUM_THREADS", str(world["threads"]))
