@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 
 DIM, MET, SELECTOR_USERS, STEP = 64, 30, 100, 1000
-WORKERS = 2
+CALLS, WORKERS = 2, 2
 
 
 def vectors(n_users: int, n_items: int) -> tuple[np.ndarray, np.ndarray]:
@@ -100,9 +100,11 @@ class Batch:
         self.scores = np.zeros((batch, len(self.items)), np.float32)
 
     def product(self) -> None:
+        """Into memory that is there."""
         np.matmul(self.users, self.items.T, out=self.scores)
 
     def product_tiles(self) -> None:
+        """In our tiles, without a selection."""
         from hnlm_ray.serving import tiles
 
         across = tiles._even(len(self.items), tiles._widest(self.k), tiles._GROUP)
@@ -115,13 +117,16 @@ class Batch:
                 np.matmul(block, part.T, out=room[: len(block) * len(part)].reshape(len(block), len(part)))
 
     def ours(self) -> np.ndarray:
+        """Numbers of users in, numbers of items out."""
         items: np.ndarray = self.recommender.best_rows(self.rows, self.wishes)[0]
         return items
 
     def ours_rank_rows(self) -> np.ndarray:
+        """What the service does: whole rows, one object per user."""
         return np.stack([ranking.items for ranking in self.recommender.rank_rows(self.rows, self.wishes)])
 
     def argpartition(self) -> np.ndarray:
+        """Of NumPy; equal scores fall as they like."""
         self.product()
         np.put_along_axis(self.scores, self.met, -np.inf, axis=1)
         best = np.argpartition(self.scores, -self.k, axis=1)[:, -self.k :]
@@ -129,6 +134,7 @@ class Batch:
         return np.take_along_axis(best, order, axis=1)
 
     def torch_topk(self) -> np.ndarray:
+        """Likewise of PyTorch."""
         import torch
 
         scores, met = torch.from_numpy(self.scores), torch.from_numpy(self.met.astype(np.int64))
@@ -137,7 +143,16 @@ class Batch:
         found: np.ndarray = scores.topk(self.k, dim=1).indices.numpy()
         return found
 
+    def agreement(self, found: np.ndarray, expected: np.ndarray) -> list[float]:
+        """Shares of places with the same item, and with the same or one whose score differs in the last bits only."""
+        scores = [
+            np.einsum("ud,ukd->uk", self.users[: len(found)], self.items[numbers]) for numbers in (found, expected)
+        ]
+        alike = np.isclose(*scores, rtol=1e-5, atol=1e-5)
+        return [round(float(np.mean(each)), 6) for each in (found == expected, alike)]
+
     def use_faiss(self, threads: int) -> None:
+        """What faiss keeps from batch to batch."""
         import faiss
 
         faiss.omp_set_num_threads(threads)
@@ -150,16 +165,19 @@ class Batch:
         self.kept = (lists, inner, outer)  # faiss holds pointers
 
     def faiss_flat(self) -> np.ndarray:
+        """Met items are not left out."""
         found: np.ndarray = self.index.search(self.users, self.k)[1]
         return found
 
     def faiss_flat_dropped(self) -> np.ndarray:
+        """Exact: so many more that enough are left."""
         found = self.index.search(self.users, self.k + MET)[1]
         met = (found[:, :, None] == self.met[:, None, :]).any(axis=2)
         order = np.argsort(met, axis=1, kind="stable")[:, : self.k]
         return np.take_along_axis(found, order, axis=1)
 
     def faiss_flat_selector(self) -> np.ndarray:
+        """Exact: one search per user."""
         found = [
             self.index.search(self.users[row : row + 1], self.k, params=mask)[1][0]
             for row, mask in enumerate(self.masks)
@@ -182,36 +200,31 @@ def measure(options: argparse.Namespace, n_items: int) -> None:
         "argpartition", "torch_topk",
     ]  # fmt: skip
     expected = batch.argpartition()
-    same: dict[str, float | None] = {}
-    for name in names:  # the first call of each is no measurement: it compiles, allocates, and starts threads
+    equal: dict[str, list[float]] = {}
+    for name in names:  # compiles, allocates, and starts threads
         found = getattr(batch, name)()
-        same[name] = None if found is None else round(float(np.mean(found == expected[: len(found)])), 6)
+        equal[name] = [] if found is None else batch.agreement(found, expected[: len(found)])
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     for _ in range(options.rounds):
         for name in names:
-            times[name].append(timed(getattr(batch, name)))
-    scale = {"faiss_flat_selector": options.batch / SELECTOR_USERS}
+            getattr(batch, name)()
+            times[name] += [timed(getattr(batch, name)) for _ in range(CALLS)]
     for name in names:
-        clock, processor = (np.array([each[which] for each in times[name]]) * scale.get(name, 1.0) for which in (0, 1))
-        base = [np.array([each[which] for each in times["product"]]) for which in (0, 1)]
-        line = {
-            "benchmark": "batch_topk",
-            "contender": name,
-            "items": n_items,
-            "batch": options.batch,
-            "k": options.k,
-            "threads": threads,
-            "rounds": options.rounds,
-            "clock_ms": round(float(np.median(clock)), 1),
-            "clock_min_ms": round(float(clock.min()), 1),
-            "processor_ms": round(float(np.median(processor)), 1),
-            "processor_min_ms": round(float(processor.min()), 1),
-            "clock_to_product": round(float(np.median(clock) / np.median(base[0])), 2),
-            "clock_min_to_product": round(float(clock.min() / base[0].min()), 2),
-            "processor_to_product": round(float(np.median(processor) / np.median(base[1])), 2),
-            "same_places": same[name],
-        }
-        print(json.dumps(line), flush=True)
+        about = {"contender": name, "items": n_items, "batch": options.batch, "k": options.k, "threads": threads}
+        scale = options.batch / SELECTOR_USERS if name == "faiss_flat_selector" else 1.0
+        ours = scale * np.array(times[name])
+        figures = compared(ours, np.array(times["product"]))
+        print(json.dumps({"benchmark": "batch_topk", **about, **figures, "same_places": equal[name]}), flush=True)
+
+
+def compared(times: np.ndarray, base: np.ndarray) -> dict[str, float]:
+    """Of (calls, 2) milliseconds: median and least, and what multiple that is of the base."""
+    figures = {"calls": len(times)}
+    for column, kind in enumerate(("clock", "processor")):
+        for what, reduce in (("", np.median), ("_min", np.min)):
+            value, of_base = (float(reduce(each[:, column])) for each in (times, base))
+            figures |= {f"{kind}{what}_ms": round(value, 1), f"{kind}{what}_to_product": round(value / of_base, 2)}
+    return figures
 
 
 def product_share(folder: str, share: int) -> None:

@@ -18,7 +18,7 @@ class BundleSource(Section):
 
     path: str = Field(min_length=1)
     """A bundle, or a shelf written by ``hnlm export``, whose pointer is followed; local or ``s3://`` / ``gs://``."""
-    share: float = Field(default=0.0, ge=0.0)
+    share: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
     """Of the users, relative to the other shares. Where nobody has one, the first bundle answers all."""
     shadow: bool = False
     """Answer beside the bundle that was chosen and log how the two differ; never shown."""
