@@ -6,8 +6,10 @@
 Vectors of 64 dimensions and 30 met items per user are drawn at random: the work does not depend on their values. The
 contenders take turns in every round. A turn is one call that does not count and two that do, so that each contender
 finds the caches as it leaves them: what the one before still has to write to memory would be counted as its own.
-Medians and minima are reported, on the clock and in processor seconds, which a busy machine stretches less. Whatever libraries can keep from batch to batch is made before: room for
-the scores, an index, a mask per user. One JSON line per contender.
+Medians and minima are reported, on the clock and in processor time, which a busy machine stretches less. Whatever
+libraries can keep from batch to batch is made before: room for the scores, an index, a mask per user. One JSON line per
+contender; ``same_places`` is the share of places with the same item as ``argpartition``, and with the same or one whose
+score differs in the last bits only.
 
 ``product`` is one matrix product of the batch into memory that is there; ``product_tiles`` the same in our tiles.
 ``faiss_flat`` filters nothing, and so answers another question. faiss can leave out items for a whole search, not for
@@ -329,6 +331,9 @@ def main() -> None:
 
         os.environ["OMP_NUM_THREADS"] = "1"
         with connected(ClusterConfig()):
+            import ray
+
+            ray.data.DataContext.get_current().wait_for_min_actors_s = 60  # so that they start together here too
             for n_items in options.items:
                 offline(options, n_items)
     elif options.inside:

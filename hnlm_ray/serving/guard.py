@@ -148,8 +148,7 @@ class Guard:
     def _record(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
         # The template of the route, never the path itself: a path may name a user.
         route = getattr(scope.get("route"), "path", "other")
-        self._meters.requests.labels(route, str(status)).inc()
-        self._meters.latency.labels(route).observe(seconds)
+        self._meters.request(route, status, seconds)
         if self._log_requests == "none" or (self._log_requests == "problems" and status < 400 and seconds < _SLOW_S):
             return
         line = {"request": request_id, "method": scope["method"], "route": route, "status": status}

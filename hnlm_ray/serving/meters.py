@@ -19,6 +19,8 @@ class Meters:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._known: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+        self._sources: dict[tuple[str, str], Counter] = {}
         self.requests = Counter(
             "hnlm_requests", "Answered requests.", ["route", "status"], registry=self.registry
         )  # exported as hnlm_requests_total, as are the other counters
@@ -40,6 +42,22 @@ class Meters:
             "hnlm_shadow_overlap", "Share of the items that a shadow would have shown too.", ["name"],
             buckets=_SHARES, registry=self.registry,
         )  # fmt: skip
+
+    def request(self, route: str, status: int, seconds: float) -> None:
+        """A request has been answered."""
+        found = self._known.get((route, status))
+        if found is None:  # looking up labels takes longer than counting
+            found = self.requests.labels(route, str(status)), self.latency.labels(route)
+            self._known[route, status] = found
+        found[0].inc()
+        found[1].observe(seconds)
+
+    def answer(self, bundle: str, source: str) -> None:
+        """Somebody got a recommendation."""
+        found = self._sources.get((bundle, source))
+        if found is None:
+            found = self._sources[bundle, source] = self.answers.labels(bundle, source)
+        found.inc()
 
     def serves(self, name: str, version: str) -> None:
         """A bundle is served from now on, instead of the one of that name before."""

@@ -9,7 +9,6 @@ last. Readers of Parquet folders pass over names with an underscore.
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import time
@@ -49,10 +48,14 @@ _FEWEST_USERS = 512
 _FILES_PER_WORKER = 4
 """At least, so that workers end at about the same time."""
 
+_WAITING = 8
+"""Ranges handed to a worker ahead: Ray Data looks for finished ones ten times a second only."""
+
 _WRITING: dict[str, Any] = {
     "use_dictionary": ["user_id", "rank", "item_id", "source"],
     "dictionary_pagesize_limit": 1 << 28,  # beyond it the writer falls back to repeating each id
     "write_statistics": ["user_id"],  # what a reader looks for; those of items cost more than all the rest
+    "write_batch_size": 1 << 16,
     "store_schema": False,  # plain strings to a reader, not the dictionaries that they are written from
 }
 
@@ -230,7 +233,7 @@ def _work(ranges: pa.Table, workers: int, options: dict[str, Any]) -> Iterator[d
         fn_constructor_kwargs=options,
         batch_size=None,
         batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=min(workers, len(ranges))),
+        compute=ray.data.ActorPoolStrategy(size=min(workers, len(ranges)), max_tasks_in_flight_per_actor=_WAITING),
         num_cpus=1,  # from which Ray derives the threads of a matrix product
     )
     for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
@@ -241,7 +244,16 @@ class _Worker:
     """One Ray Data actor."""
 
     def __init__(self, bundle: str, to: str, folder: str, k: int) -> None:
-        self._bundle, self._to, self._folder, self._k = bundle, to, folder, k
+        self._folder, self._k = folder, k
+        self._problem: HnlmError | None = None
+        try:
+            self._filesystem = _resolve(to)[0]
+            self._recommender = Recommender.load(bundle)
+        except HnlmError as error:
+            self._problem = error
+            return
+        one = np.arange(min(1, self._recommender.info.users))
+        self._recommender.best_rows(one, Wishes(k=k))  # compiles, or reads what an earlier process compiled
 
     def __call__(self, ranges: pa.Table) -> pa.Table:
         """Rows of :data:`_RESULT` for rows of :func:`_ranges`."""
@@ -249,14 +261,15 @@ class _Worker:
 
     def _answer(self, part: str, start: int, stop: int) -> dict[str, Any]:
         try:
+            if self._problem is not None:
+                raise self._problem
             return {"part": part, "error": "", **self._write(part, start, stop)}
         except HnlmError as error:
             return {"part": part, "error": type(error).__name__, "problem": error.problem, "action": error.action}
 
     def _write(self, part: str, start: int, stop: int) -> dict[str, Any]:
-        recommender = self._recommender  # loaded before the clock starts
         started, processor = time.time(), time.process_time()
-        table, popular = recommend_range(recommender, start, stop, self._k)
+        table, popular = recommend_range(self._recommender, start, stop, self._k)
         path = f"{self._folder}/{part}"
         with _storage_errors(path), self._filesystem.open_output_stream(path) as stream:
             pq.write_table(table, stream, **_WRITING)
@@ -270,17 +283,6 @@ class _Worker:
             "ended": time.time(),
             "processor": time.process_time() - processor,
         }
-
-    @functools.cached_property
-    def _recommender(self) -> Recommender:
-        recommender = Recommender.load(self._bundle)
-        one = np.arange(min(1, recommender.info.users))
-        recommender.best_rows(one, Wishes(k=self._k))  # compiles, or reads what an earlier process compiled
-        return recommender
-
-    @functools.cached_property
-    def _filesystem(self) -> pafs.FileSystem:
-        return _resolve(self._to)[0]
 
 
 class _Target:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request, Response
 
-__all__ = ["RefusedError", "install_refusals", "parsed"]
+__all__ = ["RefusedError", "apology", "install_refusals", "parsed", "refusal"]
 
 _SHOWN_PROBLEMS = 3
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -55,8 +55,13 @@ def _answer(status: int, sentence: str, headers: Any = None) -> Response:
     return JSONResponse({"error": sentence}, status_code=status, headers=headers)
 
 
-async def _refuse(_: Request, error: Any) -> Response:
+def refusal(error: RefusedError) -> Response:
+    """The answer to a refused request."""
     return _answer(error.status, error.sentence, error.headers)
+
+
+async def _refuse(_: Request, error: Any) -> Response:
+    return refusal(error)
 
 
 async def _refuse_parameter(_: Request, error: Any) -> Response:
@@ -72,8 +77,13 @@ async def _refuse_route(request: Request, error: Any) -> Response:
     return _answer(error.status_code, reasons.get(error.status_code, f"{error.detail}."), error.headers)
 
 
-async def _apologise(_: Request, __: Any) -> Response:
+def apology() -> Response:
+    """The answer to a request that met a bug."""
     return _answer(500, "Something went wrong here, the log of the service says what.")
+
+
+async def _apologise(_: Request, __: Any) -> Response:
+    return apology()
 
 
 def _sentences(problems: Sequence[Any], known: Sequence[str]) -> str:

@@ -236,7 +236,7 @@ class Routes:
             raise RefusedError(503, "The answer took too long, try again later.", {"retry-after": "1"}) from error
 
     def _count(self, served: Served, ranking: Ranking) -> None:
-        self._meters.answers.labels(served.name, ranking.source).inc()
+        self._meters.answer(served.name, ranking.source)
 
     def _ask_shadows(self, request: Request, served: Served, user_id: str, wishes: Wishes, shown: Ranking) -> None:
         """One comparison at a time: a shadow that cannot keep up skips requests, it never slows them down."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
@@ -66,9 +67,9 @@ class Filters(_Wire):
     """How many items."""
     include_items: Annotated[list[Id], Field(max_length=MOST_IDS)] | None = None
     """Only these may come. Ids that the catalogue lacks change nothing."""
-    exclude_items: list[Id] = Field(default=[], max_length=MOST_IDS)
+    exclude_items: list[Id] = Field(default_factory=list, max_length=MOST_IDS)
     """These may not come."""
-    categories: list[Name] = Field(default=[], max_length=MOST_CATEGORIES)
+    categories: list[Name] = Field(default_factory=list, max_length=MOST_CATEGORIES)
     """Only items of at least one of these."""
     available_only: bool = True
     """Leave out what is marked as not available."""
@@ -79,6 +80,8 @@ class Filters(_Wire):
 
     def wishes(self) -> Wishes:
         """As the recommender takes them."""
+        if self.model_fields_set <= _PLAIN_FIELDS:
+            return _plain_wishes(self.k)
         return Wishes(
             k=self.k,
             exclude_seen=getattr(self, "exclude_seen", True),
@@ -89,6 +92,15 @@ class Filters(_Wire):
             diversity=self.diversity,
             popularity_penalty=self.popularity_penalty,
         )
+
+
+_PLAIN_FIELDS = {"k", "user_id", "user_ids", "item_id", "item_ids", "text"}
+"""Of requests that wish nothing but a number of items, which are nearly all."""
+
+
+@functools.cache
+def _plain_wishes(k: int) -> Wishes:
+    return Wishes(k=k)
 
 
 class _Personal(Filters):

@@ -18,6 +18,7 @@ from hnlm_ray.serving.live import Live
 from hnlm_ray.serving.meters import Meters
 from hnlm_ray.serving.refusals import install_refusals
 from hnlm_ray.serving.routes import Limits, Routes
+from hnlm_ray.serving.shortcut import Shortcut
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -73,9 +74,9 @@ def web_app(live: Live, options: WebOptions | None = None, meters: Meters | None
     for served in live:
         meters.serves(served.name, served.version)
     live.on_reload = _reload_counter(meters)
-    app = _routed(Routes(live, Limits(options.max_k, options.timeout_s), meters), live, options)
+    routes = Routes(live, Limits(options.max_k, options.timeout_s), meters)
     guarded: ASGI = Guard(
-        app,
+        Shortcut(_routed(routes, live, options), "/v1/recommend", routes.recommend),
         meters,
         token=options.token,
         most_bytes=options.max_body_bytes,
