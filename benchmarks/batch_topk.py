@@ -11,6 +11,9 @@ libraries can keep from batch to batch is made before: room for the scores, an i
 contender; ``same_places`` is the share of places with the same item as ``argpartition``, and with the same or one whose
 score differs in the last bits only.
 
+Threads of OpenBLAS go to sleep at once after a product (``OPENBLAS_THREAD_TIMEOUT=4``, unless set otherwise): by
+default they spin, and take the core of whatever threads select.
+
 ``product`` is one matrix product of the batch into memory that is there; ``product_tiles`` the same in our tiles.
 ``faiss_flat`` filters nothing, and so answers another question. faiss can leave out items for a whole search, not for
 each of its queries: exact answers come from one search for the k + 30 best with the met ones dropped afterwards
@@ -341,7 +344,7 @@ def main() -> None:
             measure(options, n_items)
     else:
         for threads in options.threads:
-            environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+            environment = {"OPENBLAS_THREAD_TIMEOUT": "4", **os.environ, "OMP_NUM_THREADS": str(threads)}
             command = [sys.executable, __file__, *sys.argv[1:], "--inside", "--threads", str(threads)]
             subprocess.run(command, check=True, env=environment)
 

@@ -1,7 +1,8 @@
 """Requests that arrive together are scored together: one matrix product for all of them, instead of one each.
 
 Nothing waits for others to come. The requests of one turn of the event loop are gathered, and the loop's next turn
-scores them: a lone request is not delayed, and the busier the loop, the larger the batches. Ray Serve's ``serve.batch``
+scores them, or a later one as long as each brings more: a lone request is not delayed, and the busier the loop, the
+larger the batches. Ray Serve's ``serve.batch``
 waits for a time instead, which adds that time to every answer.
 """
 
@@ -15,6 +16,9 @@ from hnlm_ray.serving.recommender import Ranking, Recommender
 from hnlm_ray.serving.wishes import Wishes
 
 __all__ = ["Batcher"]
+
+
+_MOST_TURNS, _LARGE_ENOUGH = 8, 64
 
 
 class _Waiting(NamedTuple):
@@ -37,8 +41,16 @@ class Batcher:
         answer: asyncio.Future[Ranking] = loop.create_future()
         self._waiting.append(_Waiting(recommender, wishes, user_id, answer))
         if len(self._waiting) == 1:
-            loop.call_soon(self._score)
+            loop.call_soon(self._look, loop, 1, _MOST_TURNS)
         return await answer
+
+    def _look(self, loop: asyncio.AbstractEventLoop, before: int, turns: int) -> None:
+        """Score, unless more requests have come since the turn before."""
+        now = len(self._waiting)
+        if now > before and turns and now < _LARGE_ENOUGH:
+            loop.call_soon(self._look, loop, now, turns - 1)
+        else:
+            self._score()
 
     def _score(self) -> None:
         groups: dict[tuple[int, Wishes], list[_Waiting]] = {}

@@ -168,22 +168,23 @@ def recommend_range(recommender: Recommender, start: int, stop: int, k: int) -> 
     """
     contents, wishes = recommender.bundle.contents, Wishes(k=k)
     known = np.diff(contents.seen_offsets[start : stop + 1]) > 0
-    width = min(k, contents.n_items)
-    items, scores = np.zeros((len(known), width), np.int32), np.zeros((len(known), width), np.float32)
-    counts = np.zeros(len(known), np.int64)
-    items[known], scores[known], counts[known] = recommender.best_rows(start + np.flatnonzero(known), wishes)
+    items, scores, counts = recommender.best_rows(start + np.flatnonzero(known), wishes)
     if not known.all():
         popular = recommender.fold_in([], wishes)
-        counts[~known] = n_popular = len(popular.items)
-        items[~known, :n_popular], scores[~known, :n_popular] = popular.items, popular.scores
-    filled = np.arange(width) < counts[:, None]
-    ranks = np.broadcast_to(np.arange(1, width + 1, dtype=np.int32), filled.shape)
+        padding = items.shape[1] - len(popular.items)
+        everybody = np.where(known, np.cumsum(known) - 1, len(items))  # the row of each user; the last is for popular
+        items = np.concatenate([items, np.pad(popular.items, (0, padding))[None].astype(np.int32)])[everybody]
+        scores = np.concatenate([scores, np.pad(popular.scores, (0, padding))[None]])[everybody]
+        counts = np.append(counts, len(popular.items))[everybody]
+    ranks = np.broadcast_to(np.arange(1, items.shape[1] + 1, dtype=np.int32), items.shape)
+    # Mostly everybody has all places filled, which needs no mask.
+    filled = ranks <= counts[:, None] if (counts < items.shape[1]).any() else ...
     users = np.repeat(np.arange(len(known), dtype=np.int32), counts)
     columns = {
         "user_id": _dictionary(users, contents.users["user_id"].slice(start, len(known))),
-        "rank": ranks[filled],
-        "item_id": _dictionary(*_used(items[filled], contents.items["item_id"])),
-        "score": scores[filled],
+        "rank": ranks[filled].reshape(-1),
+        "item_id": _dictionary(*_used(items[filled].reshape(-1), contents.items["item_id"])),
+        "score": scores[filled].reshape(-1),
         "source": _dictionary(np.repeat((~known).astype(np.int8), counts), pa.array(["personal", "popular"])),
     }
     return pa.table(columns), int((~known).sum())
