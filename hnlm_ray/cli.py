@@ -232,7 +232,7 @@ def _recommend_all(options: Config, bundle: str, to: str, k: int) -> None:
 
     with connected(options.cluster):
         summary = recommend_all(bundle, to, k, say=console.output.print)
-    console.output.print(summary)
+    console.output.print(str(summary), markup=False)
 
 
 @app.command()

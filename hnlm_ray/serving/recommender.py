@@ -30,6 +30,9 @@ Source = Literal["personal", "folded_in", "profile", "popular"]
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 
+_MANY = 64
+"""Users from which on the product is worth dividing into tiles."""
+
 _NOTHING = np.empty(0, dtype=np.int32)
 
 _SCORES_AT_ONCE, _CANDIDATES_AT_ONCE = 3 << 21, 1 << 20
@@ -254,6 +257,9 @@ class Recommender:
             return self._rank_by_index(self._index, rows, wishes)
         if self._scan is not None and len(rows) == 1 and not wishes.popularity_penalty:
             return [self._rank_alone(self._scan, int(rows[0]), forbidden, wishes)]
+        if len(rows) >= _MANY and not wishes.diversity and not wishes.popularity_penalty:
+            best = zip(*self.best_rows(rows, wishes), strict=True)
+            return [Ranking(items[:found], scores[:found], "personal") for items, scores, found in best]
         return self._rank_exactly(rows, forbidden, wishes)
 
     def _rank_alone(self, scan: Scan, row: int, forbidden: Floats | None, wishes: Wishes) -> Ranking:

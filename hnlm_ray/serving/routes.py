@@ -32,6 +32,9 @@ _Model = TypeVar("_Model", bound=BaseModel)
 _Result = TypeVar("_Result")
 
 _LONG_JOBS_AT_ONCE = 2
+_MOST_ITEMS = 200_000
+"""In the answer to one batch: 20 MB of JSON."""
+
 
 Bundle = Annotated[str | None, Query(max_length=64, description="Name of a bundle; else the user's own.")]
 Words = Annotated[str, Query(max_length=256)]
@@ -88,8 +91,9 @@ class Routes:
     async def recommend_batch(self, request: Request, bundle: Bundle = None) -> Response:
         """Recommend to many users at once, each by the bundle that is theirs."""
         body = await self._body(types.BatchRequest, request)
-        wishes = body.wishes()
-        users = body.user_ids
+        wishes, users = body.wishes(), body.user_ids
+        if len(users) * wishes.k > _MOST_ITEMS:
+            raise RefusedError(422, f"Users times k is {len(users) * wishes.k}, expected at most {_MOST_ITEMS}.")
         by_user = self._live.chosen_many(users) if bundle is None else [self._served(bundle, "")] * len(users)
 
         def answer() -> bytes:
