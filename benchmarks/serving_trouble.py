@@ -1,11 +1,11 @@
-"""The service in trouble, on Ray Serve as ``hnlm serve`` starts it: new bundles, killed replicas, more load than it carries.
+"""The service in trouble, on Ray Serve as ``hnlm serve`` starts it: new bundles, killed replicas, too much load.
 
     python benchmarks/serving_trouble.py reload     # 32 connections for a minute, a new bundle every 5 s
     python benchmarks/serving_trouble.py kill       # 20 times SIGKILL for a replica at 200 requests/s
     python benchmarks/serving_trouble.py overload   # four times the connections that fill its queue
 
-Each prints one JSON line. ``wrk`` makes the load of the first and the last; a slow Python client beside it checks answers
-and measures what single requests take. Needs ``wrk`` (Debian: apt-get install wrk).
+Each prints one JSON line. ``wrk`` makes the load of the first and the last; a slow Python client beside it checks
+answers and measures what single requests take. Needs ``wrk`` (Debian: apt-get install wrk).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import Any
 
 import httpx
 import numpy as np
-from serving import _WRK, K, USERS, free_port, write_random_bundle, write_script
+from serving import _WRK, USERS, K, free_port, write_random_bundle, write_script
 
 N_ITEMS = 20_000
 
