@@ -26,6 +26,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy is there: a replica has one CPU
+
 import httpx
 import numpy as np
 import pyarrow as pa
@@ -91,6 +93,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         bundle = write_random_bundle(f"{folder}/bundle", chosen.items)
         script = write_script(Path(folder))
+        print(json.dumps({"benchmark": "serving", "items": chosen.items, **in_process(bundle)}), flush=True)
         contenders = [("uvicorn", None), *((kind, name) for name in chosen.settings for kind in ("ours", "empty"))]
         found: dict[tuple[str, str | None], list[dict[int, dict[str, float]]]] = {one: [] for one in contenders}
         size = 1500
@@ -115,6 +118,24 @@ def main() -> None:
                     name: round(float(np.median([one[name] for one in values])), 3) for name in values[0]
                 }
             print(json.dumps(report), flush=True)
+
+
+def in_process(bundle: str, calls: int = 3000) -> dict[str, Any]:
+    """Milliseconds of one recommendation without any server, beside the product of matrix and vector alone."""
+    from hnlm_ray.serving.recommender import Recommender
+    from hnlm_ray.serving.wishes import Wishes
+
+    recommender, wishes = Recommender.load(bundle), Wishes(k=K)
+    users, items = recommender.bundle.contents.user_vectors, recommender.bundle.contents.item_vectors
+    times = np.empty((calls, 2))
+    for call in range(calls):
+        started = time.perf_counter()
+        recommender.rank([f"u{call}"], wishes)
+        between = time.perf_counter()
+        items @ users[call]
+        times[call] = between - started, time.perf_counter() - between
+    ours, product = (round(float(value) * 1e3, 3) for value in np.median(times, axis=0))
+    return {"contender": "in_process", "p50_ms": ours, "product_p50_ms": product}
 
 
 def write_random_bundle(path: str, n_items: int, seed: int = 0) -> str:
