@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -26,10 +27,15 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from hnlm_ray.errors import HnlmError, StoreError
+from hnlm_ray.errors import StoreError
+from hnlm_ray.places import resolve, storage_errors
 from hnlm_ray.tables import TABLES, conform
 
 __all__ = ["Artifact", "RunStore", "fingerprint"]
+
+_storage_errors = functools.partial(
+    storage_errors, action="check that the place exists, is writable and has room", kind=StoreError
+)
 
 MANIFEST = "manifest.json"
 
@@ -158,10 +164,7 @@ class RunStore:
 
     def __init__(self, root: str) -> None:
         with _storage_errors(root):
-            if "://" in root:
-                self.filesystem, self.root = pafs.FileSystem.from_uri(root)
-            else:
-                self.filesystem, self.root = pafs.LocalFileSystem(), os.path.abspath(root)
+            self.filesystem, self.root = resolve(root)
 
     def artifact(self, stage: str, stage_fingerprint: str) -> Artifact:
         """The artefact of a stage, whether it exists or not."""
@@ -206,14 +209,3 @@ class RunStore:
             yield
         finally:
             os.close(descriptor)
-
-
-@contextlib.contextmanager
-def _storage_errors(path: str) -> Iterator[None]:
-    try:
-        yield
-    except HnlmError:
-        raise
-    except (OSError, pa.ArrowInvalid) as error:
-        what = str(error).split("Detail:")[0].strip()
-        raise StoreError(f"{path}: {what}", "check that the place exists, is writable and has room") from error

@@ -27,6 +27,7 @@ FLOORS = [
         "section",
         "tune_config",
         "kept",
+        "places",
         "variants",
         "search",
         "serve_config",

@@ -25,13 +25,12 @@ changed in place.
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import hashlib
 import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -43,7 +42,8 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from hnlm_ray.errors import BundleError, HnlmError
+from hnlm_ray.errors import BundleError
+from hnlm_ray.places import resolve, storage_errors
 from hnlm_ray.serving.cold_start import fit_fold_in, fit_profile_map, fit_text_map
 from hnlm_ray.serving.contents import Contents
 from hnlm_ray.serving.tensors import mapped_tensors
@@ -78,6 +78,8 @@ _ENCODER_FILES = (".json", ".safetensors", ".txt", ".model")
 """Endings of what an encoder needs; nothing that could hold code or a pickle."""
 
 _AGAIN = "build the bundle again, or fetch a fresh copy"
+
+_storage_errors = functools.partial(storage_errors, kind=BundleError)
 
 
 class _Record(BaseModel):
@@ -369,11 +371,8 @@ def _verify(local: str, shown: str, expected: BundleFile) -> None:
 
 
 def _resolve(path: str) -> tuple[pafs.FileSystem, str]:
-    if "://" not in path:
-        return pafs.LocalFileSystem(), os.path.abspath(path)
     with _storage_errors(path, "give a folder, or a place such as s3://bucket/folder"):
-        filesystem, place = pafs.FileSystem.from_uri(path)
-        return filesystem, place
+        return resolve(path)
 
 
 def _local_copy(filesystem: pafs.FileSystem, place: str, info: BundleInfo) -> tuple[str, object]:
@@ -387,13 +386,3 @@ def _local_copy(filesystem: pafs.FileSystem, place: str, info: BundleInfo) -> tu
         if filesystem.get_file_info(f"{place}/{name}").type == pafs.FileType.File:
             pafs.copy_files(f"{place}/{name}", target, filesystem, pafs.LocalFileSystem())
     return held.name, held
-
-
-@contextlib.contextmanager
-def _storage_errors(path: str, action: str) -> Iterator[None]:
-    try:
-        yield
-    except HnlmError:
-        raise
-    except (OSError, pa.ArrowInvalid) as error:
-        raise BundleError(f"{path}: {str(error).split('Detail:')[0].strip()}", action) from error

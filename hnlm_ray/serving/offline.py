@@ -9,6 +9,7 @@ last. Readers of Parquet folders pass over names with an underscore.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import time
@@ -27,6 +28,7 @@ import pyarrow.parquet as pq
 from hnlm_ray.cluster import require
 from hnlm_ray.errors import HnlmError, StoreError
 from hnlm_ray.heartbeat import heartbeat, rate_line
+from hnlm_ray.places import resolve, storage_errors
 from hnlm_ray.serving.bundle import read_info
 from hnlm_ray.serving.recommender import Recommender
 from hnlm_ray.serving.wishes import Wishes
@@ -75,6 +77,10 @@ _RESULT = pa.schema(
     }
 )
 """What a worker says of one range. An error that a user can mend travels as a row: Ray would wrap an exception."""
+
+_storage_errors = functools.partial(
+    storage_errors, action="give a folder that every node can write to", kind=StoreError
+)
 
 _ERRORS = {kind.__name__: kind for kind in HnlmError.__subclasses__()}
 
@@ -344,19 +350,5 @@ class _Target:
 
 
 def _resolve(path: str) -> tuple[pafs.FileSystem, str]:
-    if "://" not in path:
-        return pafs.LocalFileSystem(), os.path.abspath(path)
     with _storage_errors(path):
-        filesystem, place = pafs.FileSystem.from_uri(path)
-        return filesystem, place.rstrip("/")
-
-
-@contextlib.contextmanager
-def _storage_errors(path: str) -> Iterator[None]:
-    try:
-        yield
-    except HnlmError:
-        raise
-    except (OSError, pa.ArrowInvalid) as error:
-        message = f"{path}: {str(error).split('Detail:')[0].strip()}"
-        raise StoreError(message, "give a folder that every node can write to") from error
+        return resolve(path)

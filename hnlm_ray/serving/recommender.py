@@ -30,6 +30,8 @@ Source = Literal["personal", "folded_in", "profile", "popular"]
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 
+_SCANNED_PER_SHOWN = 16
+
 _MANY = 64
 """Users from which on the product is worth dividing into tiles."""
 
@@ -255,7 +257,9 @@ class Recommender:
         forbidden = self.catalogue.forbids(wishes)
         if self._index is not None and forbidden is None and not wishes.popularity_penalty:
             return self._rank_by_index(self._index, rows, wishes)
-        if self._scan is not None and len(rows) == 1 and not wishes.popularity_penalty:
+        # Where many items are asked for, the scan would score most of them twice.
+        few = _SCANNED_PER_SHOWN * wishes.k <= len(self.catalogue)
+        if self._scan is not None and few and len(rows) == 1 and not wishes.popularity_penalty:
             return [self._rank_alone(self._scan, int(rows[0]), forbidden, wishes)]
         if len(rows) >= _MANY and not wishes.diversity and not wishes.popularity_penalty:
             best = zip(*self.best_rows(rows, wishes), strict=True)

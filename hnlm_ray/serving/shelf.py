@@ -11,21 +11,20 @@ A service that is given a shelf follows the pointer; one that is given a bundle 
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import json
 import os
 import re
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NoReturn
 
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from hnlm_ray.errors import BundleError, HnlmError
+from hnlm_ray.errors import BundleError
+from hnlm_ray.places import resolve, storage_errors
 from hnlm_ray.serving.bundle import INFO, BundleInfo, load_bundle, read_info
 from hnlm_ray.tables import AVAILABILITY, conform
 
@@ -36,6 +35,10 @@ AVAILABILITY_FILE = "availability.parquet"
 _CURRENT = "current"
 _VERSION = re.compile(r"[0-9a-f]{12}")
 _REMEMBERED = 20
+
+_storage_errors = functools.partial(
+    storage_errors, action="check that the place exists and can be read and written", kind=BundleError
+)
 
 
 @dataclass(frozen=True)
@@ -61,10 +64,7 @@ class Shelf:
     def __init__(self, path: str) -> None:
         self.path = path.rstrip("/")
         with _storage_errors(path):
-            if "://" in path:
-                self._filesystem, self._root = pafs.FileSystem.from_uri(self.path)
-            else:
-                self._filesystem, self._root = pafs.LocalFileSystem(), os.path.abspath(self.path)
+            self._filesystem, self._root = resolve(self.path)
 
     @property
     def is_there(self) -> bool:
@@ -249,14 +249,3 @@ def _versions(pointer: bytes) -> list[str]:
     if not all(map(_VERSION.fullmatch, versions)):
         raise ValueError("not a version")
     return versions
-
-
-@contextlib.contextmanager
-def _storage_errors(path: str) -> Iterator[None]:
-    try:
-        yield
-    except HnlmError:
-        raise
-    except (OSError, pa.ArrowException) as error:
-        reason = str(error).split("Detail:")[0].strip()
-        raise BundleError(f"{path}: {reason}", "check that the place exists and can be read and written") from error
