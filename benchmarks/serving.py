@@ -127,14 +127,16 @@ def in_process(bundle: str, calls: int = 3000) -> dict[str, Any]:
 
     recommender, wishes = Recommender.load(bundle), Wishes(k=K)
     users, items = recommender.bundle.contents.user_vectors, recommender.bundle.contents.item_vectors
-    times = np.empty((calls, 2))
-    for call in range(calls):
-        started = time.perf_counter()
-        recommender.rank([f"u{call}"], wishes)
-        between = time.perf_counter()
-        items @ users[call]
-        times[call] = between - started, time.perf_counter() - between
-    ours, product = (round(float(value) * 1e3, 3) for value in np.median(times, axis=0))
+    found = []
+    # One after the other: in turns, each would find the other's matrix in the cache.
+    for work in (lambda call: recommender.rank([f"u{call}"], wishes), lambda call: items @ users[call]):
+        times = np.empty(calls)
+        for call in range(calls):
+            started = time.perf_counter()
+            work(call)
+            times[call] = time.perf_counter() - started
+        found.append(round(float(np.median(times)) * 1e3, 3))
+    ours, product = found
     return {"contender": "in_process", "p50_ms": ours, "product_p50_ms": product}
 
 
