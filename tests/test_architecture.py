@@ -17,6 +17,7 @@ FLOORS = [
         "errors",
         "tables",
         "seeds",
+        "compiled",
         "config",
         "store",
         "stage",

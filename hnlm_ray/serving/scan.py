@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hnlm_ray.compiled import compiled
 from hnlm_ray.serving.selection import best_items
 
 __all__ = ["Scan"]
@@ -110,7 +111,6 @@ class Scan:
 @functools.cache
 def _kernel(dim: int) -> Callable[..., None]:
     """For vectors of one width, which the compiler must know; kept on disk for the next process where that can be."""
-    import numba
 
     def bound(
         codes: Any, scales: Any, errors: Any, lengths: Any, steps: Any, scale: Any, length: Any, rest: Any,
@@ -132,10 +132,4 @@ def _kernel(dim: int) -> Callable[..., None]:
             low[item] = middle - error
             width[item] = np.float32(2.0) * error
 
-    options: dict[str, Any] = {"nogil": True, "boundscheck": False, "fastmath": True}
-    kernel: Callable[..., None]
-    try:
-        kernel = numba.njit(bound, cache=True, **options)
-    except RuntimeError:  # neither the package's folder nor the user's can be written
-        kernel = numba.njit(bound, **options)
-    return kernel
+    return compiled(bound, nogil=True, boundscheck=False, fastmath=True)

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hnlm_ray.compiled import compiled
+
 __all__ = ["best_items", "mask_rows"]
 
 _GROUP = 64
@@ -68,14 +70,9 @@ def mask_rows(
 @functools.cache
 def _kernels() -> tuple[Callable[..., None], Callable[..., None]]:
     """Compiled at the first use; kept on disk for the next process where that can be."""
-    import numba
-
     # Without "no NaN" the maximum of a group is not vectorised; infinities must stay what they are.
     options: dict[str, Any] = {"nogil": True, "boundscheck": False, "fastmath": {"nnan", "nsz", "reassoc"}}
-    try:
-        return numba.njit(_select, cache=True, **options), numba.njit(_mask, cache=True, **options)
-    except RuntimeError:  # neither the package's folder nor the user's can be written
-        return numba.njit(_select, **options), numba.njit(_mask, **options)
+    return compiled(_select, **options), compiled(_mask, **options)
 
 
 def _mask(scores: Any, rows: Any, offsets: Any, seen: Any) -> None:

@@ -18,6 +18,8 @@ import numpy.typing as npt
 import torch
 from scipy import sparse
 
+from hnlm_ray.compiled import compiled
+
 __all__ = ["SparseBlock"]
 
 _CHUNKS = 64
@@ -131,12 +133,7 @@ def _kernel(width: int, skips: bool) -> Callable[..., None]:  # noqa: C901 - one
                     for k in range(width):
                         out[row, k] = scale * total[k] + share * added[row, k]
 
-    kernel: Callable[..., None]
-    try:
-        kernel = numba.njit(multiply, parallel=True, fastmath=True, cache=True)
-    except RuntimeError:  # neither the package's folder nor the user's can be written
-        kernel = numba.njit(multiply, parallel=True, fastmath=True)
-    return kernel
+    return compiled(multiply, parallel=True, fastmath=True)
 
 
 def _even_shares(rows: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
