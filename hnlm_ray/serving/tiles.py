@@ -15,11 +15,12 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from hnlm_ray.compiled import compiled
 
 __all__ = ["Seen", "best_products"]
 
@@ -131,12 +132,7 @@ def _compiled(function: _Function) -> _Function:
     """Compiled at the first call; kept on disk for the next process where that can be."""
     # Without "no NaN" maxima are not vectorised; infinities must stay what they are.
     options: dict[str, Any] = {"nogil": True, "boundscheck": False, "fastmath": {"nnan", "nsz", "reassoc"}}
-    compiled: _Function
-    try:
-        compiled = numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # neither the package's folder nor the user's can be written
-        compiled = numba.njit(**options)(function)
-    return compiled
+    return cast("_Function", compiled(function, **options))
 
 
 @_compiled
