@@ -63,7 +63,7 @@ with connected(ClusterConfig(num_cpus=4)):
                 return Response(body, media_type="application/json")
         serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": port},
                     logging_config={"enable_access_log": False})
-        options = dict(max_ongoing_requests=64, max_queued_requests=64)
+        options = dict(max_ongoing_requests=64 + 1024, max_queued_requests=64)
         serve.run(serve.deployment(**options)(Empty).bind(), route_prefix="/")
     print("ready", flush=True)
     time.sleep(3600)

@@ -2,7 +2,7 @@
 
     python benchmarks/serving_trouble.py reload     # 32 connections for a minute, a new bundle every 5 s
     python benchmarks/serving_trouble.py kill       # 20 times SIGKILL for a replica at 200 requests/s
-    python benchmarks/serving_trouble.py overload   # four times the connections that fill its queue
+    python benchmarks/serving_trouble.py overload   # 4 and 16 times the connections that it answers in time
 
 Each prints one JSON line. ``wrk`` makes the load of the first and the last; a slow Python client beside it checks
 answers and measures what single requests take. Needs ``wrk`` (Debian: apt-get install wrk).
@@ -160,11 +160,11 @@ async def _steady(url: str, rate: int, stop: threading.Event) -> dict[str, Any]:
 
 
 def overload(folder: str, seconds: int = 20) -> dict[str, Any]:
-    """Normal: 32 connections. Overload: four times what the replica takes and queues (64 and 64)."""
+    """Normal: 32 connections. Overload: four times as many, and eight times as many as the replica takes at once."""
     bundle = write_random_bundle(f"{folder}/bundle", N_ITEMS)
     report: dict[str, Any] = {}
     with service(bundle) as url:
-        for name, connections in (("normal", 32), ("overload", 4 * 128)):
+        for name, connections in (("normal", 32), ("overload", 4 * 32), ("flood", 8 * 64)):
             memory = _resident()
             with load(url, connections, seconds, folder) as result:
                 time.sleep(2)

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 from hnlm_ray.errors import ConfigError
 from hnlm_ray.serve_config import BundleName, BundleSource, ServiceOptions
 from hnlm_ray.serving.exporter import Exporter
-from hnlm_ray.serving.guard import ASGI, JsonLines
+from hnlm_ray.serving.guard import ASGI, MOST_HELD, JsonLines
 from hnlm_ray.serving.live import Live, Source
 from hnlm_ray.serving.meters import Meters
 from hnlm_ray.serving.web import WebOptions, web_app
@@ -76,9 +76,9 @@ def build(args: dict[str, Any]) -> Application:
     deployment = serve.deployment(
         name="recommender",
         **scaling,
-        max_ongoing_requests=checked.max_ongoing_requests,
-        max_queued_requests=checked.max_queued_requests,
-        # A full queue is the client's signal to slow down.
+        # The replica itself turns away what is too much, after a pause. These bounds are for what comes beyond that.
+        max_ongoing_requests=checked.max_ongoing_requests + MOST_HELD,
+        max_queued_requests=checked.max_ongoing_requests,
         backpressure_config={"status_code": 503, "retry_after_s": _RETRY_AFTER_S},
         # A damaged bundle does not heal by trying again.
         max_constructor_retry_count=2,
@@ -117,7 +117,8 @@ def web_options(args: ServiceArgs) -> WebOptions:
     return WebOptions(
         max_k=args.max_k,
         max_body_bytes=args.max_body_bytes,
-        max_at_work=args.max_ongoing_requests + args.max_queued_requests,
+        max_at_work=args.max_ongoing_requests,
+        refusal_pause_s=args.refusal_pause_s,
         timeout_s=args.timeout_s,
         watch_s=args.watch_s,
         token=token,

@@ -55,11 +55,6 @@ class Catalogue:
         row: dict[str, object] = self._table.slice(item, 1).to_pylist()[0]
         return row
 
-    @property
-    def categories(self) -> list[str]:
-        """All categories, the largest first."""
-        return sorted(self._categories, key=lambda name: (-len(self._categories[name]), name))
-
     @functools.cached_property
     def unpopularity(self) -> npt.NDArray[np.float32]:
         """(I,) float32: minus the log of the popularity, in standard deviations from its mean."""
@@ -101,6 +96,13 @@ class Catalogue:
             own[included] = 0.0 if mask is None else mask[included]
         own[self.known(wishes.exclude_items)] = -np.inf
         return own
+
+    def categories(self, words: str, limit: int) -> list[tuple[str, int]]:
+        """Categories whose name holds the words, whatever their case, and their numbers of items; the largest first."""
+        wanted = words.casefold()
+        found = [(name, len(own)) for name, own in self._categories.items() if wanted in name.casefold()]
+        found.sort(key=lambda one: (-one[1], one[0]))
+        return found[:limit]
 
     def search(self, words: str, limit: int) -> list[int]:
         """Items whose title or id holds the words, whatever their case; the most popular first."""

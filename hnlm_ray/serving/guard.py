@@ -5,6 +5,7 @@ One layer instead of one per concern: each layer of a web framework costs more t
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 import logging
@@ -16,7 +17,10 @@ from typing import Any, Literal
 
 from hnlm_ray.serving.meters import Meters
 
-__all__ = ["Guard", "JsonLines"]
+__all__ = ["MOST_HELD", "Guard", "JsonLines"]
+
+MOST_HELD = 1024
+"""Refusals that a process holds back at once; one more is sent without a pause."""
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -50,6 +54,9 @@ class Guard:
 
     Turns away, with one sentence as JSON: a body that is too large (413), a wrong or missing token (401), and, where
     too many requests are at work already, one more (503 with ``Retry-After``).
+
+    A 503 is held back for a moment. To refuse costs the process nearly as much as to answer, so clients that ask again
+    at once would take the time of those who were let in; while one waits for its refusal, it does not ask.
     """
 
     def __init__(
@@ -60,6 +67,7 @@ class Guard:
         token: str | None = None,
         most_bytes: int = 1 << 20,
         most_at_work: int = 256,
+        pause_s: float = 0.0,
         log_requests: Literal["problems", "all", "none"] = "problems",
         names_requests: bool = True,
     ) -> None:
@@ -71,6 +79,7 @@ class Guard:
             token: what ``Authorization: Bearer`` must carry; None for no login.
             most_bytes: of a body.
             most_at_work: requests in this process.
+            pause_s: before a 503.
             log_requests: ``problems``: refused, failed and slow ones.
             names_requests: send the request's id back; Ray Serve does so itself.
         """
@@ -79,7 +88,8 @@ class Guard:
         self._most_bytes, self._most_at_work = most_bytes, most_at_work
         self._log_requests = log_requests
         self._names_requests = names_requests
-        self._at_work = 0
+        self._pause_s = pause_s
+        self._at_work, self._held = 0, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Called by the server."""
@@ -99,18 +109,34 @@ class Guard:
                 message["headers"] = [*message.get("headers", ()), *own]
             await send(message)
 
-        self._at_work += 1
+        is_probe = scope["path"] in _OPEN
         try:
-            refusal = self._refusal(scope["path"], headers)
-            if refusal is None:
-                body = _Body(receive, self._most_bytes)
-                await self._ask(scope, body, answer, lambda: has_begun)
-                refusal = self._too_large() if body.is_too_large and not has_begun else None
-            if refusal is not None:
-                await _refuse(answer, *refusal)
+            if not is_probe and self._at_work >= self._most_at_work:
+                await self._turn_away(answer)
+                return
+            self._at_work += 1
+            try:
+                refusal = None if is_probe else self._refusal(scope["path"], headers)
+                if refusal is None:
+                    body = _Body(receive, self._most_bytes)
+                    await self._ask(scope, body, answer, lambda: has_begun)
+                    refusal = self._too_large() if body.is_too_large and not has_begun else None
+                if refusal is not None:
+                    await _refuse(answer, *refusal)
+            finally:
+                self._at_work -= 1
         finally:
-            self._at_work -= 1
             self._record(scope, request_id, status, time.perf_counter() - started)
+
+    async def _turn_away(self, answer: Send) -> None:
+        self._meters.refused.inc()
+        if self._pause_s and self._held < MOST_HELD:
+            self._held += 1
+            try:
+                await asyncio.sleep(self._pause_s)
+            finally:
+                self._held -= 1
+        await _refuse(answer, 503, "Too many requests are at work, try again soon.", [(b"retry-after", _RETRY_AFTER)])
 
     async def _ask(self, scope: Scope, body: _Body, answer: Send, has_begun: Callable[[], bool]) -> None:
         """What the application says about a body that was cut off is dropped, as the guard says why."""
@@ -126,11 +152,6 @@ class Guard:
                 raise
 
     def _refusal(self, path: str, headers: dict[bytes, bytes]) -> _Refusal | None:
-        if path in _OPEN:
-            return None
-        if self._at_work > self._most_at_work:
-            self._meters.refused.inc()
-            return 503, "Too many requests are at work, try again soon.", [(b"retry-after", _RETRY_AFTER)]
         if self._token is not None and path not in _OPEN_PAGES:
             given = headers.get(b"authorization", b"")
             if not hmac.compare_digest(given, self._token):

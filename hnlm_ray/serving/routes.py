@@ -184,6 +184,13 @@ class Routes:
         found = await self._long(lambda: served.recommender.catalogue.search(query, limit))
         return json_answer(answers.signed(served, {"items": answers.named_items(served, found)}))
 
+    async def categories(self, query: Words = "", limit: Few = 20, bundle: Bundle = None) -> Response:
+        """Categories whose name holds some words, for the filter of that name."""
+        served = self._served(bundle, "")
+        found = await self._long(lambda: served.recommender.catalogue.categories(query, limit))
+        listed = [{"name": name, "items": items} for name, items in found]
+        return json_answer(answers.signed(served, {"categories": listed}))
+
     async def bundles(self) -> Response:
         """The bundles that are being served."""
         return json_answer({"bundles": [answers.bundle_answer(self._live, served) for served in self._live]})

@@ -289,6 +289,20 @@ class ItemsAnswer(_Answer):
     items: list[NamedItem]
 
 
+class Category(_Wire):
+    """What items can be filtered by."""
+
+    name: str
+    items: int
+    """How many it holds."""
+
+
+class CategoriesAnswer(_Answer):
+    """Categories whose name holds what was asked, the largest first."""
+
+    categories: list[Category]
+
+
 class BundleAnswer(_Wire):
     """A bundle that is being served."""
 

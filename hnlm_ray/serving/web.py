@@ -39,6 +39,7 @@ class WebOptions:
         max_k: largest ``k`` that a request may ask for.
         max_body_bytes: of a request.
         max_at_work: requests in this process; one more is turned away with 503.
+        refusal_pause_s: before a 503 is sent.
         timeout_s: after which a long request is given up.
         watch_s: between two looks at the shelves.
         token: what ``Authorization: Bearer`` must carry; None for no login.
@@ -50,6 +51,7 @@ class WebOptions:
     max_k: int = 1000
     max_body_bytes: int = 1 << 20
     max_at_work: int = 1024
+    refusal_pause_s: float = 0.0
     timeout_s: float = 10.0
     watch_s: float = 5.0
     token: str | None = None
@@ -81,6 +83,7 @@ def web_app(live: Live, options: WebOptions | None = None, meters: Meters | None
         token=options.token,
         most_bytes=options.max_body_bytes,
         most_at_work=options.max_at_work,
+        pause_s=options.refusal_pause_s,
         log_requests=options.log_requests,
         names_requests=options.names_requests,
     )
@@ -138,6 +141,7 @@ def _add_lookups(app: FastAPI, routes: Routes) -> None:
     app.get("/v1/users/{user_id:path}", response_model=types.UserAnswer, responses=not_found)(routes.user)
     app.get("/v1/items", response_model=types.ItemsAnswer, responses=not_found)(routes.items)
     app.get("/v1/items/{item_id:path}", response_model=types.ItemAnswer, responses=not_found)(routes.item)
+    app.get("/v1/categories", response_model=types.CategoriesAnswer, responses=not_found)(routes.categories)
     app.get("/v1/bundles", response_model=types.BundlesAnswer)(routes.bundles)
 
 

@@ -7,16 +7,18 @@ import pytest
 
 from hnlm_ray.errors import ConfigError
 from hnlm_ray.serving.app import ServiceArgs, build, live_of, web_options
+from hnlm_ray.serving.guard import MOST_HELD
 
 
 def test_the_queue_is_bounded_and_a_full_one_says_so() -> None:
-    application = build(
-        {"bundles": {"a": {"path": "b"}}, "replicas": 2, "max_ongoing_requests": 5, "max_queued_requests": 6}
-    )
-    deployment = application._bound_deployment
+    args = {"bundles": {"a": {"path": "b"}}, "replicas": 2, "max_ongoing_requests": 5, "refusal_pause_s": 0.25}
+    deployment = build(args)._bound_deployment
     assert deployment.num_replicas == 2
-    assert deployment.max_ongoing_requests == 5
-    assert deployment.max_queued_requests == 6
+    # Those at work and those whose refusal waits: were Ray Serve's bound nearer, it would refuse them at once.
+    assert deployment.max_ongoing_requests == 5 + MOST_HELD
+    assert deployment.max_queued_requests == 5
+    options = web_options(ServiceArgs.model_validate(args))
+    assert (options.max_at_work, options.refusal_pause_s) == (5, 0.25)
     backpressure = deployment._deployment_config.backpressure_config
     assert (backpressure.status_code, backpressure.retry_after_s) == (503, 1.0)
 

@@ -178,8 +178,19 @@ def test_masks_equal_the_wishes_read_item_by_item(world: tuple[list[list[str]], 
     np.testing.assert_array_equal(found == 0.0, [may_come(row) for row in range(len(categories))])
 
 
-def test_categories_come_by_their_number_of_items_then_by_name() -> None:
-    assert catalogue_of().categories == ["food", "bread", "tools", "cake"]  # tools has two items, one of them twice
+@pytest.mark.parametrize(
+    ("words", "limit", "expected"),
+    [
+        ("", 9, [("food", 3), ("bread", 2), ("tools", 2), ("cake", 1)]),  # one of the tools is named twice
+        ("", 2, [("food", 3), ("bread", 2)]),
+        ("O", 9, [("food", 3), ("tools", 2)]),
+        ("none", 9, []),
+    ],
+)
+def test_categories_come_by_their_number_of_items_then_by_name(
+    words: str, limit: int, expected: list[tuple[str, int]]
+) -> None:
+    assert catalogue_of().categories(words, limit) == expected
 
 
 def _sliced(table: pa.Table) -> pa.Table:
@@ -204,7 +215,7 @@ def test_categories_of_a_table_in_pieces(
 
 def test_a_catalogue_without_categories_or_of_one_item() -> None:
     catalogue = catalogue_of([[]], ["only"], np.array([4]))
-    assert catalogue.categories == []
+    assert catalogue.categories("", 9) == []
     assert allowed(catalogue, categories=("food",)) == []
     assert catalogue.unpopularity.tolist() == [0.0]
 

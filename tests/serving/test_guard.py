@@ -12,6 +12,7 @@ import re
 import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -267,6 +268,46 @@ def test_one_request_too_many_is_turned_away_and_probes_are_not() -> None:
         app.go.set()
         assert [one.status for one in await asyncio.gather(*held)] == [200, 200, 200]
         assert (await send_to(guard)).status == 200
+
+    asyncio.run(play())
+
+
+def test_a_refusal_waits_and_takes_no_place_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were those who wait for their refusal counted as at work, nobody would be let in until the last has gone."""
+    pause, pauses = asyncio.Event(), list[float]()
+
+    async def wait(seconds: float) -> None:
+        pauses.append(seconds)
+        await pause.wait()
+
+    async def play() -> None:
+        app = Holding()
+        guard = Guard(app, Meters(), most_at_work=1, pause_s=0.25)
+        admitted = asyncio.create_task(send_to(guard))
+        await asyncio.sleep(0)
+        with monkeypatch.context() as patched:
+            patched.setattr(guard_module, "asyncio", SimpleNamespace(sleep=wait))
+            patched.setattr(guard_module, "MOST_HELD", 3)
+            refused = [asyncio.create_task(send_to(guard)) for _ in range(5)]
+            for _ in range(3):
+                await asyncio.sleep(0)
+            assert [one.done() for one in refused] == [False] * 3 + [True] * 2  # not more than can be held
+            gone = refused.pop(0)
+            gone.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await gone
+            app.go.set()
+            assert (await admitted).status == 200
+            assert (await send_to(guard)).status == 200
+            pause.set()
+            assert {one.status for one in await asyncio.gather(*refused)} == {503}
+            app.go.clear()
+            admitted = asyncio.create_task(send_to(guard))
+            await asyncio.sleep(0)
+            assert (await send_to(guard)).status == 503
+            app.go.set()
+            await admitted
+        assert pauses == [0.25] * 4
 
     asyncio.run(play())
 

@@ -41,6 +41,7 @@ GOOD: dict[tuple[str, str], tuple[str, Any, type[BaseModel] | None]] = {
     ("get", "/v1/users/{user_id}"): ("/v1/users/u3", None, types.UserAnswer),
     ("get", "/v1/items"): ("/v1/items?query=t%C3%AFtle%201&limit=5", None, types.ItemsAnswer),
     ("get", "/v1/items/{item_id}"): ("/v1/items/i3", None, types.ItemAnswer),
+    ("get", "/v1/categories"): ("/v1/categories?query=kind&limit=3", None, types.CategoriesAnswer),
     ("get", "/v1/bundles"): ("/v1/bundles", None, types.BundlesAnswer),
     ("get", "/v1/health"): ("/v1/health", None, types.HealthAnswer),
     ("get", "/v1/ready"): ("/v1/ready", None, types.HealthAnswer),
@@ -266,6 +267,11 @@ def test_lookups_are_those_of_the_bundle(client: TestClient, rich: Served) -> No
     assert users == ["u1", "u10", "u11"]
     items = types.ItemsAnswer.model_validate_json(client.get("/v1/items", params={"query": "TÏTLE 5"}).content).items
     assert {one.title for one in items} == {"Tïtle 5", *(f"Tïtle {number}" for number in range(50, 60))}
+    found = types.CategoriesAnswer.model_validate_json(client.get("/v1/categories?query=KIND&limit=3").content)
+    n_items = len(rich.recommender.catalogue)
+    assert [(one.name, one.items) for one in found.categories] == [
+        (f"Kind {kind}", len(range(kind, n_items, 4))) for kind in range(3)
+    ]
 
 
 def test_the_bundles_and_versions_are_told(client: TestClient, live: Live) -> None:
