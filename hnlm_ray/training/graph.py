@@ -118,25 +118,30 @@ class InteractionGraph:
         last = terms[-1]
         assert last is not None
         scale, rows = last
+        is_ours = False
         for number, term in reversed(list(enumerate(terms[:-1]))):
-            rows = self._hop_and_add(rows, scale, term, reads, only if number == 0 else None)
-            scale, reads = 1.0, (None, None)
+            rows = self._hop_and_add(rows, scale, term, reads, only if number == 0 else None, is_ours)
+            scale, reads, is_ours = 1.0, (None, None), True
         return rows if scale == 1.0 else (rows[0] * scale, rows[1] * scale)
 
     def hop(self, users: torch.Tensor, items: torch.Tensor) -> Layer:
         """One product with the adjacency."""
-        return self._hop_and_add((users, items), 1.0, None, (None, None), None)
+        return self._hop_and_add((users, items), 1.0, None, (None, None), None, False)
 
-    def _hop_and_add(self, rows: Layer, scale: float, term: Term, reads: Reads, only: torch.Tensor | None) -> Layer:
-        """``scale * A rows + term``."""
+    def _hop_and_add(
+        self, rows: Layer, scale: float, term: Term, reads: Reads, only: torch.Tensor | None, is_spare: bool
+    ) -> Layer:
+        """``scale * A rows + term``; spare rows are given up, which saves a table of users at the peak."""
         users, items = rows
         block, transposed = self._blocks
         share, (other_users, other_items) = term if term is not None else (0.0, (None, None))
-        new_users = block.multiply(items, scale, other_users, share, reads=reads[1], only=only)
         if world_size() == 1:
-            return new_users, transposed.multiply(users, scale, other_items, share, reads=reads[0])
-        new_items = sum_over_workers(transposed.multiply(users, scale, reads=reads[0]))
-        return new_users, new_items if other_items is None else new_items.add_(other_items, alpha=share)
+            new_items = transposed.multiply(users, scale, other_items, share, reads=reads[0])
+        else:
+            new_items = sum_over_workers(transposed.multiply(users, scale, reads=reads[0]))
+            new_items = new_items if other_items is None else new_items.add_(other_items, alpha=share)
+        spare = users if is_spare else None
+        return block.multiply(items, scale, other_users, share, reads=reads[1], only=only, spare=spare), new_items
 
 
 class _Propagate(torch.autograd.Function):

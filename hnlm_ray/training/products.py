@@ -49,6 +49,7 @@ class SparseBlock:
         *,
         reads: torch.Tensor | None = None,
         only: torch.Tensor | None = None,
+        spare: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """``scale * M @ table + share * added``; outside autograd.
 
@@ -59,6 +60,7 @@ class SparseBlock:
             share: of ``added``.
             reads: int64 numbers of the rows of ``table`` that are not 0, if the caller knows; others are not read.
             only: int64 numbers of the rows that are wanted; others of the result may hold anything.
+            spare: (R, d) float32, contiguous, which nobody needs any more: on a CPU the result takes its memory.
 
         Returns:
             (R, d) float32.
@@ -70,7 +72,7 @@ class SparseBlock:
         import numba
 
         numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
-        out = torch.empty(self._n_rows, table.shape[1])
+        out = torch.empty(self._n_rows, table.shape[1]) if spare is None else spare
         dense = table.detach().contiguous().numpy()
         other = out.numpy() if added is None else added.detach().contiguous().numpy()
         # Looking whether to read a row pays where most rows need not be read.
