@@ -17,7 +17,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -31,6 +30,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy is there: a replic
 import httpx
 import numpy as np
 import pyarrow as pa
+
+from hnlm_ray.ingress import free_port
 
 _WRK = shutil.which("wrk") or "wrk"
 
@@ -233,12 +234,6 @@ def ask(port: int) -> httpx.Response:
     """One request as wrk sends it."""
     body: dict[str, Any] = {"user_id": "u7", "k": K}
     return httpx.post(f"http://127.0.0.1:{port}/v1/recommend", json=body, trust_env=False, timeout=30.0)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait(port: int) -> None:

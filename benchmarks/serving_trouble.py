@@ -27,7 +27,7 @@ from typing import Any
 
 import httpx
 import numpy as np
-from serving import _WRK, USERS, K, free_port, write_random_bundle, write_script
+from serving import _WRK, USERS, K, write_random_bundle, write_script
 
 N_ITEMS = 20_000
 
@@ -204,6 +204,7 @@ def service(path: str, **options: Any) -> Iterator[str]:
     """Started as ``hnlm serve`` starts it; yields the address."""
     from hnlm_ray.cluster import connected
     from hnlm_ray.config import ClusterConfig, ServeConfig
+    from hnlm_ray.ingress import free_port
     from hnlm_ray.serving import control
 
     with connected(ClusterConfig(num_cpus=4)):

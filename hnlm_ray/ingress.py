@@ -13,7 +13,7 @@ import socket
 import sys
 import tempfile
 
-__all__ = ["SETTINGS", "prepare"]
+__all__ = ["SETTINGS", "free_port", "prepare"]
 
 SETTINGS = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
@@ -35,8 +35,8 @@ def prepare() -> None:
         return  # HAProxy is built for Linux alone; the default proxy serves elsewhere
     place = f"{tempfile.gettempdir()}/hnlm-haproxy-{os.getpid()}"
     own = {
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port()),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(_free_port()),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": f"{place}/haproxy.cfg",
         "RAY_SERVE_HAPROXY_SOCKET_PATH": f"{place}/admin.sock",
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": place,
@@ -47,7 +47,8 @@ def prepare() -> None:
         os.environ.setdefault(name, value)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port of this machine that nobody listens on just now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

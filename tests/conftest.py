@@ -50,3 +50,19 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip(f"no real data sets in {REAL_DATA}")
     return REAL_DATA
+
+
+@pytest.fixture(scope="module")
+def object_store() -> Iterator[str]:
+    """An object store: what an address needs behind it to mean this one. Its keys are in the environment."""
+    server_module = pytest.importorskip("moto.moto_server.threaded_moto_server", reason="moto plays the object store")
+    from hnlm_ray.ingress import free_port
+
+    port = free_port()
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        yield f"?scheme=http&endpoint_override=127.0.0.1:{port}&region=us-east-1&allow_bucket_creation=true"
+    server.stop()

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pyarrow.fs as pafs
 import pytest
@@ -20,32 +18,9 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(1200)]
 N_USERS, N_ITEMS, PER_USER = 60, 40, 8
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @pytest.fixture(scope="module")
-def query() -> Iterator[str]:
-    """What an address needs behind it to mean the store of this test."""
-    pytest.importorskip("moto", reason="moto plays the object store")
-    from moto.moto_server.threaded_moto_server import ThreadedMotoServer
-
-    port = free_port()
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
-    server.start()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", "test")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        yield f"?scheme=http&endpoint_override=127.0.0.1:{port}&region=us-east-1&allow_bucket_creation=true"
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def options(query: str) -> list[str]:
-    filesystem, _ = pafs.FileSystem.from_uri(f"s3://hnlm/raw{query}")
+def options(object_store: str) -> list[str]:
+    filesystem, _ = pafs.FileSystem.from_uri(f"s3://hnlm/raw{object_store}")
     filesystem.create_dir("hnlm")
     pairs = [f"u{user},i{(user * 7 + k * 5) % N_ITEMS}" for user in range(N_USERS) for k in range(PER_USER)]
     titles = [f"i{item},Thing number {item},Home" for item in range(N_ITEMS)]
@@ -57,10 +32,10 @@ def options(query: str) -> list[str]:
             stream.write("\n".join(lines).encode())
     return [
         "data.format=table",
-        f"data.path=s3://hnlm/raw{query}",
+        f"data.path=s3://hnlm/raw{object_store}",
         "data.interactions=interactions.csv",
         "data.items=items.csv",
-        f"run=s3://hnlm/run{query}",
+        f"run=s3://hnlm/run{object_store}",
         "llm.engine=scripted",
         "embed.engine=scripted",
         "negatives.policy=per_user",
@@ -86,7 +61,7 @@ def hnlm(options: list[str]) -> str:
     return done.stdout + done.stderr
 
 
-def test_a_run_lives_in_an_object_store(options: list[str], query: str) -> None:
+def test_a_run_lives_in_an_object_store(options: list[str], object_store: str) -> None:
     hnlm(options)
     run = plan(load_config(None, options))
     assert not run.pending()
@@ -96,6 +71,6 @@ def test_a_run_lives_in_an_object_store(options: list[str], query: str) -> None:
         info.path for info in run.store.filesystem.get_file_info(pafs.FileSelector("hnlm/run", recursive=True))
     ]
     assert not [path for path in leftovers if "/_" in path]
-    best = Recommender.load(f"s3://{run['bundle'].artifact.path}{query}").recommend("u0", k=3)
+    best = Recommender.load(f"s3://{run['bundle'].artifact.path}{object_store}").recommend("u0", k=3)
     assert len(best.items) == 3
     assert hnlm(options).count("already complete") == len(run.stages)

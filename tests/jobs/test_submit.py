@@ -29,18 +29,12 @@ OVERRIDES = [
 ]
 
 SCRIPT = """
-import json, socket, sys, time
+import json, sys, time
+from hnlm_ray.ingress import free_port
 from ray.cluster_utils import Cluster
 from ray.job_submission import JobSubmissionClient
 
 entrypoints = json.loads(sys.argv[1])
-
-
-def free_port():
-    # By default every agent wants the same port, and that of another Ray on this machine has it.
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def submit(client, entrypoint):
@@ -55,7 +49,8 @@ def submit(client, entrypoint):
             time.sleep(0.5)
 
 
-# A folder of its own: in the usual one, Ray notes the latest cluster for everybody on this machine to join.
+# A folder of its own: in the usual one, Ray notes the latest cluster for everybody on this machine to join. A port of
+# its own: by default every agent wants the same one, and that of another Ray on this machine has it.
 head = {"num_cpus": 0, "include_dashboard": True, "dashboard_port": 0, "object_store_memory": 2**28,
         "temp_dir": sys.argv[2], "dashboard_agent_listen_port": free_port()}
 cluster = Cluster(initialize_head=True, head_node_args=head)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import pytest
 
 from hnlm_ray import assets
 from hnlm_ray.config import Config, EmbedConfig, HttpConfig, LLMConfig
+from hnlm_ray.ingress import free_port
 from hnlm_ray.llm.checks import check
 from hnlm_ray.llm.generate import Request, generate
 from hnlm_ray.llm.http import HttpEngine
@@ -36,9 +36,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     model = assets.resolve("demo")
     if not Path(model).is_dir():
         pytest.skip("the package has no demo model")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     log = tmp_path_factory.mktemp("server") / "log"
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model]
     command += ["--served-model-name", "demo-model", "--host", "127.0.0.1", "--port", str(port), "--api-key", KEY]

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.fs as pafs
+import pytest
 import uvicorn
 
 from hnlm_ray.serving.bundle import Extras, write_bundle
@@ -132,3 +134,17 @@ def until(is_true: Callable[[], bool], seconds: float = 60.0) -> None:
     while not is_true():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.01)
+
+
+def break_off_copies(patch: pytest.MonkeyPatch, after: int = 2) -> None:
+    """Let the disk be full once some files have been copied."""
+    copied: list[str] = []
+    copy_files = pafs.copy_files
+
+    def copy(source: str, target: str, *filesystems: pafs.FileSystem) -> None:
+        if len(copied) == after:
+            raise OSError("No space left on device")
+        copied.append(target)
+        copy_files(source, target, *filesystems)
+
+    patch.setattr(pafs, "copy_files", copy)

@@ -24,6 +24,7 @@ from hnlm_ray.serving.cold_start import fit_profile_map, fit_text_map
 from hnlm_ray.serving.contents import Contents
 
 from .conftest import ABOUT, ENCODER
+from .services import break_off_copies
 from .test_tensors import owner
 
 ENCODER_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
@@ -329,16 +330,7 @@ def test_an_unknown_kind_of_place_is_one_sentence() -> None:
 def test_a_writer_that_dies_leaves_no_bundle(
     contents: Contents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copied: list[str] = []
-    copy_files = pafs.copy_files
-
-    def dies_at_the_third(source: str, target: str, *filesystems: pafs.FileSystem) -> None:
-        if len(copied) == 2:
-            raise OSError("No space left on device")
-        copied.append(target)
-        copy_files(source, target, *filesystems)
-
-    monkeypatch.setattr(bundle_module.pafs, "copy_files", dies_at_the_third)
+    break_off_copies(monkeypatch)
     with pytest.raises(BundleError, match="No space left"):
         write_bundle(str(tmp_path / "b"), contents, ABOUT)
     with pytest.raises(BundleError, match=r"bundle\.json"):

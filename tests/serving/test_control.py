@@ -16,6 +16,7 @@ import pytest
 
 from hnlm_ray.config import ServeConfig
 from hnlm_ray.errors import BundleError, ResourceError
+from hnlm_ray.ingress import free_port
 from hnlm_ray.serve_config import BundleSource
 from hnlm_ray.serving import control
 from hnlm_ray.serving.recommender import Recommender
@@ -24,15 +25,9 @@ from hnlm_ray.serving.types import BundlesAnswer, ErrorAnswer, HealthAnswer, Rec
 pytestmark = pytest.mark.ray
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def service(ray_session: None, bundle_path: Path) -> Iterator[str]:
-    port = _free_port()
+    port = free_port()
     # A relative path, as a user types it; the replica's working folder is another one.
     other = {"second": BundleSource(path=os.path.relpath(bundle_path))}
     url = control.start({"first": os.path.relpath(bundle_path)}, ServeConfig(port=port, max_k=50, bundles=other))
@@ -140,7 +135,7 @@ def test_it_listens_on_the_configured_host_alone(service: str) -> None:
 
 def test_a_second_service_on_the_same_cluster_is_refused(service: str, bundle_path: Path) -> None:
     with pytest.raises(ResourceError, match="runs already"):
-        control.start({"main": str(bundle_path)}, ServeConfig(port=_free_port()))
+        control.start({"main": str(bundle_path)}, ServeConfig(port=free_port()))
     assert httpx.get(f"{service}/health", trust_env=False).status_code == 200
 
 
@@ -168,7 +163,7 @@ def test_a_damaged_bundle_is_refused_before_anything_starts(bundle_path: Path, t
     copy = Path(shutil.copytree(bundle_path, tmp_path / "copy"))
     (copy / "items.parquet").write_bytes(b"")
     with pytest.raises(BundleError, match=r"items\.parquet is damaged"):
-        control.start({"main": str(copy)}, ServeConfig(port=_free_port()))
+        control.start({"main": str(copy)}, ServeConfig(port=free_port()))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ from hnlm_ray.serving.bundle import INFO, load_bundle, read_info, write_bundle
 from hnlm_ray.serving.shelf import AVAILABILITY_FILE, Shelf, bundle_at
 
 from .conftest import ABOUT
-from .services import some_contents, stocked_shelf, write_rich_bundle
+from .services import break_off_copies, some_contents, stocked_shelf, write_rich_bundle
 
 NO_VERSIONS = [
     "../x",
@@ -98,17 +96,9 @@ def test_a_damaged_bundle_is_not_put_on_a_shelf(sources: list[str], tmp_path: Pa
 def test_a_copy_that_breaks_off_is_no_bundle_and_can_be_made_again(
     sources: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shelf, copied = Shelf(str(tmp_path / "shelf")), list[str]()
-    copy_files = pafs.copy_files
-
-    def dies_at_the_third(source: str, target: str, *filesystems: pafs.FileSystem) -> None:
-        if len(copied) == 2:
-            raise OSError("No space left on device")
-        copied.append(target)
-        copy_files(source, target, *filesystems)
-
+    shelf = Shelf(str(tmp_path / "shelf"))
     with monkeypatch.context() as patch:
-        patch.setattr("hnlm_ray.serving.shelf.pafs.copy_files", dies_at_the_third)
+        break_off_copies(patch)
         with pytest.raises(BundleError, match="No space left"):
             shelf.add(sources[0])
     version = read_info(sources[0]).version
@@ -353,28 +343,12 @@ def test_an_unreadable_file_is_one_sentence(stocked: tuple[Shelf, list[str]], co
 # In an object store
 
 
-@pytest.fixture(scope="module")
-def store() -> Iterator[str]:
-    """The address of a shelf in an object store, up to its name; the rest stands behind a question mark."""
-    server_module = pytest.importorskip("moto.moto_server.threaded_moto_server", reason="moto plays the object store")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
-    server.start()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", "test")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        yield f"?scheme=http&endpoint_override=127.0.0.1:{port}&region=us-east-1&allow_bucket_creation=true"
-    server.stop()
-
-
 @pytest.mark.parametrize("end", ["", "/"])
-def test_a_shelf_in_an_object_store_does_the_same(store: str, sources: list[str], end: str) -> None:
+def test_a_shelf_in_an_object_store_does_the_same(object_store: str, sources: list[str], end: str) -> None:
     name = f"shelf{len(end)}"
-    filesystem, _ = pafs.FileSystem.from_uri(f"s3://hnlm/{name}{store}")
+    filesystem, _ = pafs.FileSystem.from_uri(f"s3://hnlm/{name}{object_store}")
     filesystem.create_dir("hnlm")
-    shelf = Shelf(f"s3://hnlm/{name}{end}{store}")
+    shelf = Shelf(f"s3://hnlm/{name}{end}{object_store}")
     assert not shelf.is_there
     assert shelf.bundles() == []
     one, two = (shelf.add(source).version for source in sources[:2])
