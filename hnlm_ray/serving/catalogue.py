@@ -70,9 +70,18 @@ class Catalogue:
 
     def _set_unavailable(self, unavailable: npt.NDArray[np.int64]) -> None:
         self._unavailable = unavailable
+        self.available_bits = self._bits_without(unavailable)
         # A new cache instead of an emptied one: a mask that another thread is just making goes into the old one.
         kept = max(1, min(_FILTERS_KEPT, _FILTER_BYTES // (4 * max(1, len(self)))))
         self._filter = functools.lru_cache(kept)(functools.partial(_mask, len(self), self._categories, unavailable))
+
+    def _bits_without(self, unavailable: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8] | None:
+        """A bit per item, the lowest of each byte first, 1 for those that can be had; None where all can."""
+        if not len(unavailable):
+            return None
+        available = np.ones(len(self), dtype=np.bool_)
+        available[unavailable] = False
+        return np.packbits(available, bitorder="little")
 
     def is_available(self, item: int) -> bool:
         """Whether the item can be had."""

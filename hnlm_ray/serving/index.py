@@ -41,9 +41,25 @@ class Index:
         """About how many items one search looks at; who needs more of them is better off without an index."""
         return int(_PROBED * self.n_items)
 
-    def candidates(self, vectors: npt.NDArray[np.float32], width: int) -> npt.NDArray[np.int64]:
-        """About the ``width`` best items of each user, (B, width), the best first, -1 where there are fewer."""
-        found: npt.NDArray[np.int64] = self.faiss_index.search(np.ascontiguousarray(vectors), width)[1]
+    def candidates(
+        self, vectors: npt.NDArray[np.float32], width: int, allowed: npt.NDArray[np.uint8] | None = None
+    ) -> npt.NDArray[np.int64]:
+        """About the ``width`` best items of each user, (B, width), the best first, -1 where there are fewer.
+
+        Args:
+            vectors: (B, d) of the users.
+            width: at least 1.
+            allowed: (at least I / 8,) a bit per item, the lowest of each byte first, 1 for those that may come; None
+                for all.
+        """
+        import faiss
+
+        options: dict[str, Any] = {"nprobe": self.faiss_index.nprobe}
+        if allowed is not None:
+            selector: Any = faiss.IDSelectorBitmap  # declared like its C++ constructor, which takes a pointer
+            options["sel"] = selector(allowed)
+        asked = faiss.SearchParametersIVF(**options)
+        found: npt.NDArray[np.int64] = self.faiss_index.search(np.ascontiguousarray(vectors), width, params=asked)[1]
         return found
 
 

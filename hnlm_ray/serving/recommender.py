@@ -152,7 +152,7 @@ class Recommender:
         return self._encoder is not None
 
     def use_index(self, index: Index | None) -> None:
-        """From now on find personal recommendations by an index over all items, where no wish narrows them."""
+        """From now on find personal recommendations by an index over all items, where no wish names some of them."""
         self._index = index
 
     def row_of(self, user_id: str) -> int:
@@ -254,9 +254,10 @@ class Recommender:
 
     def rank_rows(self, rows: Rows, wishes: Wishes) -> list[Ranking]:
         """:meth:`rank` for users by their numbers, all of them known."""
-        forbidden = self.catalogue.forbids(wishes)
-        if self._index is not None and forbidden is None and not wishes.popularity_penalty:
+        narrow = bool(wishes.categories) or wishes.include_items is not None
+        if self._index is not None and not narrow and not wishes.popularity_penalty:
             return self._rank_by_index(self._index, rows, wishes)
+        forbidden = self.catalogue.forbids(wishes)
         # Where many items are asked for, the scan would score most of them twice.
         few = _SCANNED_PER_SHOWN * wishes.k <= len(self.catalogue)
         if self._scan is not None and few and len(rows) == 1 and not wishes.popularity_penalty:
@@ -307,24 +308,29 @@ class Recommender:
     def _rank_by_index(self, index: Index, rows: Rows, wishes: Wishes) -> list[Ranking]:
         """Candidates by the index, scored exactly; whoever gets too few of them is ranked in full."""
         wanted = pool_size(wishes.k) if wishes.diversity else wishes.k
+        excluded = np.unique(self.catalogue.known(wishes.exclude_items))
         lengths = self._offsets[rows + 1] - self._offsets[rows] if wishes.exclude_seen else np.zeros_like(rows)
+        lengths = lengths + len(excluded)
+        allowed = self.catalogue.available_bits if wishes.available_only else None
         near = np.flatnonzero(wanted + lengths <= index.reach)
         step = max(1, _CANDIDATES_AT_ONCE // (wanted + int(lengths[near].max(initial=0))))
         rankings: dict[int, Ranking] = {}
         for start in range(0, len(near), step):
             places = near[start : start + step]
             width = wanted + int(lengths[places].max())
-            for place, found in zip(places.tolist(), index.candidates(self._users[rows[places]], width), strict=True):
+            candidates = index.candidates(self._users[rows[places]], width, allowed)
+            for place, found in zip(places.tolist(), candidates, strict=True):
                 row = rows[place]
-                seen = self._seen[self._offsets[row] : self._offsets[row + 1]] if wishes.exclude_seen else ()
+                seen = self._seen[self._offsets[row] : self._offsets[row + 1]] if wishes.exclude_seen else _NOTHING
                 # Cut, so that nobody's answer depends on who else asks; then in catalogue order, for ties.
                 items = np.sort(found[: wanted + lengths[place]])
-                kept = items[(items >= 0) & ~np.isin(items, seen)]
+                kept = items[(items >= 0) & ~np.isin(items, seen) & ~np.isin(items, excluded)]
                 if len(kept) >= wanted:
                     scores = (self._vectors[kept] @ self._users[row])[None]
                     rankings[place] = self._best(scores, None, wishes, "personal", kept)[0]
         rest = [place for place in range(len(rows)) if place not in rankings]
-        rankings.update(zip(rest, self._rank_exactly(rows[rest], None, wishes), strict=True))
+        forbidden = self.catalogue.forbids(wishes) if rest else None
+        rankings.update(zip(rest, self._rank_exactly(rows[rest], forbidden, wishes), strict=True))
         return [rankings[place] for place in range(len(rows))]
 
     def fold_in(self, item_ids: Sequence[str], wishes: Wishes) -> Ranking:

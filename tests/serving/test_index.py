@@ -87,7 +87,6 @@ def test_the_index_is_used_where_nothing_narrows_the_answer(
     [
         {"categories": ["even"]},
         {"include_items": [f"i{row}" for row in range(100)]},
-        {"exclude_items": ["i5"]},
         {"popularity_penalty": 0.5},
     ],
     ids=str,
@@ -99,12 +98,32 @@ def test_wishes_that_narrow_are_answered_exactly(
     assert indexed.recommend_many(USERS, 20, **wishes) == exact.recommend_many(USERS, 20, **wishes)
 
 
-def test_items_that_cannot_be_had_do_not_come(exact: Recommender, indexed: Recommender) -> None:
+@pytest.mark.parametrize("way", ["unavailable", "excluded"])
+def test_items_that_must_not_come_do_not_and_the_index_is_used_all_the_same(
+    exact: Recommender, indexed: Recommender, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
     gone = [one.item_id for one in exact.recommend("u9", 10).items]
+    gone += [f"i{row}" for row in range(0, N_ITEMS, 3)] if way == "unavailable" else ["none", gone[0]]
+    wishes: dict[str, Any] = {"exclude_items": gone} if way == "excluded" else {}
     for recommender in (exact, indexed):
-        recommender.catalogue.set_unavailable(gone)
-    assert indexed.recommend("u9", 20) == exact.recommend("u9", 20)
-    assert not {one.item_id for one in indexed.recommend("u9", 20).items} & {*gone}
+        recommender.catalogue.set_unavailable(gone if way == "unavailable" else [])
+    expected = exact.recommend_many(USERS, 20, **wishes)
+    with monkeypatch.context() as patch:
+        patch.setattr(Recommender, "_rank_exactly", lambda *args: [] if not len(args[1]) else pytest.fail("exact"))
+        found = indexed.recommend_many(USERS, 20, **wishes)
+    shares = []
+    for ours, theirs in zip(found, expected, strict=True):
+        items = {one.item_id for one in ours.items}
+        assert len(items) == 20
+        assert not items & {*gone}
+        shares.append(len(items & {one.item_id for one in theirs.items}) / 20)
+    assert np.mean(shares) >= 0.9
+    # Who is ranked in full is held to the same.
+    full = [one.recommend("u2", 20, **wishes).items for one in (exact, indexed)]
+    assert [one.item_id for one in full[0]] == [one.item_id for one in full[1]]
+    if way == "unavailable":
+        shown = {one.item_id for one in indexed.recommend("u9", 20, available_only=False).items}
+        assert len(shown & {*gone}) >= 9
 
 
 def test_who_met_nearly_everything_or_asks_for_much_is_answered_exactly(
