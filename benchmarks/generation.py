@@ -1,9 +1,11 @@
 """Speed of writing: a generation stage's engine under Ray Data beside plain vLLM in one process.
 
-    make demo && python benchmarks/generation.py run=runs/demo
+    make demo && python benchmarks/generation.py run=runs/demo [--hidden 512 --layers 12] [--prompts 512]
 
 The prompts of the stage `negatives` of a finished run, the same tokens, schema, seeds and engine options on both sides;
-starting an engine counts for neither. Prints one JSON line: written tokens/s of each.
+starting an engine counts for neither. With ``--hidden`` a Llama of that width with random weights and the run's
+tokenizer writes, whose words mean nothing and whose speed is that of a trained one. Prints one JSON line: written
+tokens/s of each.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,9 @@ from typing import Any
 os.environ |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_CPU_KVCACHE_SPACE": "1"}
 
 import pyarrow as pa
+from transformers import AutoConfig, LlamaForCausalLM
 
+from hnlm_ray import assets
 from hnlm_ray.cluster import connected
 from hnlm_ray.config import Config, load_config
 from hnlm_ray.llm.protocol import Call
@@ -36,15 +41,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("options", nargs="*", help="of the run, as for hnlm run")
     parser.add_argument("--config", default=str(DEMO))
+    parser.add_argument("--prompts", type=int, default=1 << 30, help="at most so many")
+    parser.add_argument("--hidden", type=int, help="width of a model with random weights")
+    parser.add_argument("--layers", type=int, default=12, help="of that model")
     chosen = parser.parse_args()
     config = load_config(chosen.config, chosen.options)
     requests, call = _requests(config)
     size = config.llm.batch_size
-    requests = requests.slice(0, len(requests) // size * size)
-    result: dict[str, Any] = {"benchmark": "generation", "prompts": len(requests)}
-    result["ray_data_vllm"] = _under_ray(requests, call, config)
-    result["vllm_alone"] = _alone(requests, call, config)
+    requests = requests.slice(0, min(len(requests), chosen.prompts) // size * size)
+    result: dict[str, Any] = {"benchmark": "generation", "prompts": len(requests), "block": size}
+    with tempfile.TemporaryDirectory() as folder:
+        if chosen.hidden is not None:
+            result["parameters"] = _write_model(folder, config.llm.model, chosen.hidden, chosen.layers)
+            config = load_config(chosen.config, [*chosen.options, f"llm.model={folder}"])
+        result["ray_data_vllm"] = _under_ray(requests, call, config)
+        result["vllm_alone"] = _alone(requests, call, config)
     print(json.dumps(result | {"to_alone": round(result["ray_data_vllm"] / result["vllm_alone"], 3)}))
+
+
+def _write_model(folder: str, like: str, hidden: int, layers: int) -> int:
+    """Returns its number of parameters."""
+    base = assets.resolve(like)
+    load_tokenizer(base).save_pretrained(folder)
+    heads = hidden // 64
+    sizes = {"hidden_size": hidden, "intermediate_size": 3 * hidden, "num_hidden_layers": layers}
+    config = AutoConfig.from_pretrained(
+        base, **sizes, num_attention_heads=heads, num_key_value_heads=heads, head_dim=64, initializer_range=0.02
+    )
+    model = LlamaForCausalLM(config)
+    model.save_pretrained(folder)
+    return model.num_parameters()
 
 
 def _requests(config: Config) -> tuple[pa.Table, Call]:

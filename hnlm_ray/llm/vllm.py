@@ -81,6 +81,8 @@ class VllmEngine:
             "tensor_parallel_size": config.tensor_parallel,
             # A weak model under a grammar that allows white space can write nothing else until its token limit.
             "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
+            # Nobody reads an answer before its end; by default each token of each answer wakes a coroutine.
+            "stream_interval": config.max_model_len,
         }
         return _processor(config, self.model, "generate", config.tensor_parallel, engine_kwargs)
 
