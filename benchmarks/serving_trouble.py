@@ -159,12 +159,12 @@ async def _steady(url: str, rate: int, stop: threading.Event) -> dict[str, Any]:
     return {"requests": sent, **outcomes, "p99_ms": round(float(np.quantile(times, 0.99)) * 1e3, 1)}
 
 
-def overload(folder: str, seconds: int = 20) -> dict[str, Any]:
-    """Normal: 32 connections. Overload: four times as many, and eight times as many as the replica takes at once."""
+def overload(folder: str, seconds: int = 40) -> dict[str, Any]:
+    """Normal: 32 connections, overload: four times as many, flood: sixteen times."""
     bundle = write_random_bundle(f"{folder}/bundle", N_ITEMS)
     report: dict[str, Any] = {}
     with service(bundle) as url:
-        for name, connections in (("normal", 32), ("overload", 4 * 32), ("flood", 8 * 64)):
+        for name, connections in (("normal", 32), ("overload", 4 * 32), ("flood", 16 * 32)):
             memory = _resident()
             with load(url, connections, seconds, folder) as result:
                 time.sleep(2)

@@ -38,10 +38,10 @@ class ServiceOptions(Section):
     """More than ``replicas``: Ray Serve adds replicas under load and removes them again."""
     max_k: Positive = 1000
     """Largest number of items that a request may ask for."""
-    max_ongoing_requests: Positive = 64
+    max_ongoing_requests: Positive = 48
     """At work in one replica; one more is turned away with 503 and ``Retry-After``."""
     refusal_pause_s: float = Field(default=0.5, ge=0.0, le=10.0)
-    """Before a 503 is sent: slows clients that ask again at once, who would take time from those who were let in."""
+    """Before a 503 is sent, on average: clients that ask again at once would take time from those who were let in."""
     timeout_s: float = Field(default=10.0, gt=0.0)
     """After which a request is given up."""
     max_body_bytes: Positive = 1 << 20

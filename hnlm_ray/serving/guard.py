@@ -9,6 +9,7 @@ import asyncio
 import hmac
 import json
 import logging
+import random
 import re
 import time
 import uuid
@@ -79,7 +80,7 @@ class Guard:
             token: what ``Authorization: Bearer`` must carry; None for no login.
             most_bytes: of a body.
             most_at_work: requests in this process.
-            pause_s: before a 503.
+            pause_s: before a 503, on average.
             log_requests: ``problems``: refused, failed and slow ones.
             names_requests: send the request's id back; Ray Serve does so itself.
         """
@@ -133,7 +134,8 @@ class Guard:
         if self._pause_s and self._held < MOST_HELD:
             self._held += 1
             try:
-                await asyncio.sleep(self._pause_s)
+                # Of different lengths, or those who were refused together would all come again together.
+                await asyncio.sleep(self._pause_s * random.uniform(0.5, 1.5))  # noqa: S311
             finally:
                 self._held -= 1
         await _refuse(answer, 503, "Too many requests are at work, try again soon.", [(b"retry-after", _RETRY_AFTER)])

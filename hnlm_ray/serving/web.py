@@ -39,7 +39,7 @@ class WebOptions:
         max_k: largest ``k`` that a request may ask for.
         max_body_bytes: of a request.
         max_at_work: requests in this process; one more is turned away with 503.
-        refusal_pause_s: before a 503 is sent.
+        refusal_pause_s: before a 503 is sent, on average.
         timeout_s: after which a long request is given up.
         watch_s: between two looks at the shelves.
         token: what ``Authorization: Bearer`` must carry; None for no login.
