@@ -209,12 +209,11 @@ def recommend(
     """
     from hnlm_ray import console
     from hnlm_ray.serving.recommender import Recommender
-    from hnlm_ray.serving.shelf import bundle_at
 
     # With --all-users the first word after it is an option of the configuration.
     words = [*([user] if all_users and user else []), *(overrides or [])]
     options = load_config(config, words)
-    source = bundle_at(bundle) if bundle else _bundles(options)[options.serve.variant]
+    source = bundle if bundle else _bundles(options)[options.serve.variant]
     if not all_users:
         if user is None:
             raise ConfigError("no user is named", "give a user's id, or --all-users with --to FOLDER")

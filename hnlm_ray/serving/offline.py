@@ -14,7 +14,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ from hnlm_ray.heartbeat import heartbeat, rate_line
 from hnlm_ray.places import resolve, storage_errors
 from hnlm_ray.serving.bundle import read_info
 from hnlm_ray.serving.recommender import Recommender
+from hnlm_ray.serving.shelf import at_present
 from hnlm_ray.serving.wishes import Wishes
 
 if TYPE_CHECKING:
@@ -123,7 +124,8 @@ def recommend_all(
     """Write the ``k`` best items of every user into a folder; needs a running Ray.
 
     Args:
-        bundle: the folder, local or remote; every node must reach it.
+        bundle: the folder, local or remote; every node must reach it. Of a shelf the current one is taken, and items
+            that cannot be had are left out.
         to: a folder that is absent or empty, local or remote; every node must reach it. Its files are in the order of
             users, :data:`hnlm_ray.tables.RECOMMENDATIONS`.
         k: at least 1; a user to whom fewer items are left gets fewer.
@@ -138,7 +140,8 @@ def recommend_all(
     """
     begun = time.perf_counter()
     Wishes(k=k)
-    info = read_info(bundle)
+    place, unavailable = at_present(bundle)
+    info = read_info(place)
     target = _Target(to)
     target.check_free()
     workers = _cores() if workers is None else workers
@@ -148,7 +151,8 @@ def recommend_all(
     ranges = _ranges(info.users, min(k, info.items), workers)
     done: list[dict[str, Any]] = []
     with target.writing(), heartbeat(rate_line("recommending", info.users, lambda: _total(done, "users")), say):
-        for row in _work(ranges, workers, {"bundle": bundle, "to": to, "folder": target.staging, "k": k}):
+        options = {"bundle": place, "unavailable": unavailable, "to": to, "folder": target.staging, "k": k}
+        for row in _work(ranges, workers, options):
             if row["error"]:
                 raise _ERRORS[row["error"]](row["problem"], row["action"])
             done.append(row)
@@ -250,12 +254,13 @@ def _work(ranges: pa.Table, workers: int, options: dict[str, Any]) -> Iterator[d
 class _Worker:
     """One Ray Data actor."""
 
-    def __init__(self, bundle: str, to: str, folder: str, k: int) -> None:
+    def __init__(self, bundle: str, unavailable: Sequence[str], to: str, folder: str, k: int) -> None:
         self._folder, self._k = folder, k
         self._problem: HnlmError | None = None
         try:
             self._filesystem = _resolve(to)[0]
             self._recommender = Recommender.load(bundle)
+            self._recommender.catalogue.set_unavailable(unavailable)
         except HnlmError as error:
             self._problem = error
             return

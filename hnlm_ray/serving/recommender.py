@@ -21,6 +21,7 @@ from hnlm_ray.serving.diversity import diversify, pool_size
 from hnlm_ray.serving.index import Index
 from hnlm_ray.serving.scan import Scan
 from hnlm_ray.serving.selection import best_items, mask_rows
+from hnlm_ray.serving.shelf import at_present
 from hnlm_ray.serving.text_encoder import TextEncoder
 from hnlm_ray.serving.wishes import WishArgs, Wishes
 
@@ -130,12 +131,16 @@ class Recommender:
 
     @classmethod
     def load(cls, path: str) -> Recommender:
-        """Read a bundle from a folder, local or remote.
+        """Read a bundle from a folder, local or remote; of a shelf the current one, without what cannot be had now.
 
         Raises:
             BundleError: it is missing or damaged.
+            DataError: the shelf's availability lacks a column.
         """
-        return cls(load_bundle(path))
+        place, unavailable = at_present(path)
+        recommender = cls(load_bundle(place))
+        recommender.catalogue.set_unavailable(unavailable)
+        return recommender
 
     @property
     def info(self) -> BundleInfo:

@@ -28,7 +28,7 @@ from hnlm_ray.places import resolve, storage_errors
 from hnlm_ray.serving.bundle import INFO, BundleInfo, load_bundle, read_info
 from hnlm_ray.tables import AVAILABILITY, conform
 
-__all__ = ["AVAILABILITY_FILE", "Shelf", "Shelved", "bundle_at"]
+__all__ = ["AVAILABILITY_FILE", "Shelf", "Shelved", "at_present", "bundle_at"]
 
 AVAILABILITY_FILE = "availability.parquet"
 
@@ -240,6 +240,17 @@ def bundle_at(path: str) -> str:
     """
     shelf = Shelf(path)
     return shelf.path_of(shelf.current()) if shelf.is_there else path
+
+
+def at_present(path: str) -> tuple[str, list[str]]:
+    """:func:`bundle_at`, and the ids of the items that cannot be had now; none for a bundle that stands on no shelf.
+
+    Raises:
+        BundleError: the shelf's pointer is damaged, or its availability cannot be read.
+        DataError: the availability lacks a column.
+    """
+    shelf = Shelf(path)
+    return bundle_at(path), shelf.unavailable()[1] if shelf.is_there else []
 
 
 def _versions(pointer: bytes) -> list[str]:

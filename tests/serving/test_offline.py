@@ -19,11 +19,13 @@ from hnlm_ray.serving.bundle import write_bundle
 from hnlm_ray.serving.offline import DONE, recommend_all, recommend_range
 from hnlm_ray.serving.recommender import Recommendation, Recommender
 from hnlm_ray.serving.selection import best_items, mask_rows
+from hnlm_ray.serving.shelf import AVAILABILITY_FILE
 from hnlm_ray.serving.tiles import Seen, best_products
 from hnlm_ray.serving.wishes import Wishes
 from hnlm_ray.tables import RECOMMENDATIONS, conform
 
 from .conftest import ABOUT, make_contents
+from .services import N_ITEMS, stocked_shelf
 
 ray_test = pytest.mark.ray
 
@@ -82,6 +84,22 @@ def test_more_than_there_are_items_and_users_who_met_all(ray_session: None, bund
     users = set(table["user_id"].to_pylist())
     assert users == {f"u{row}" for row in range(40)} - {"u1"}  # who has met everything
     assert sorted(table["source"].unique().to_pylist()) == ["personal", "popular"]
+
+
+@ray_test
+def test_of_a_shelf_the_current_bundle_without_what_cannot_be_had(ray_session: None, tmp_path: Path) -> None:
+    shelf, versions = stocked_shelf(tmp_path)
+    shelf.use(versions[1])
+    gone = {f"i{row}" for row in range(0, N_ITEMS, 3)}
+    available = pa.table({"item_id": sorted(gone), "available": [False] * len(gone)})
+    pq.write_table(available, f"{shelf.path}/{AVAILABILITY_FILE}")
+    summary = recommend_all(shelf.path, str(tmp_path / "out"), N_ITEMS, 1)
+    table = pq.read_table(tmp_path / "out")
+    assert json.loads((tmp_path / "out" / DONE).read_text())["bundle_version"] == versions[1]
+    everything = _expected(Path(shelf.path_of(versions[1])), N_ITEMS)
+    assert [row[2] for row in everything if row[2] not in gone] == table["item_id"].to_pylist()
+    assert _rows(table) == _expected(Path(shelf.path), N_ITEMS)
+    assert 0 < summary.rows == len(table) < len(everything)
 
 
 @ray_test
