@@ -13,7 +13,7 @@ import random
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Literal
 
 from hnlm_ray.serving.meters import Meters
@@ -98,8 +98,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        headers = dict(scope["headers"])
-        request_id = scope["hnlm_request_id"] = _request_id(headers)
+        request_id = scope["hnlm_request_id"] = _request_id(scope["headers"])
         status, has_begun = 500, False
 
         async def answer(message: Message) -> None:
@@ -110,24 +109,26 @@ class Guard:
                 message["headers"] = [*message.get("headers", ()), *own]
             await send(message)
 
-        is_probe = scope["path"] in _OPEN
         try:
-            if not is_probe and self._at_work >= self._most_at_work:
+            if scope["path"] not in _OPEN and self._at_work >= self._most_at_work:
                 await self._turn_away(answer)
-                return
-            self._at_work += 1
-            try:
-                refusal = None if is_probe else self._refusal(scope["path"], headers)
-                if refusal is None:
-                    body = _Body(receive, self._most_bytes)
-                    await self._ask(scope, body, answer, lambda: has_begun)
-                    refusal = self._too_large() if body.is_too_large and not has_begun else None
-                if refusal is not None:
-                    await _refuse(answer, *refusal)
-            finally:
-                self._at_work -= 1
+            else:
+                await self._let_in(scope, receive, answer, lambda: has_begun)
         finally:
             self._record(scope, request_id, status, time.perf_counter() - started)
+
+    async def _let_in(self, scope: Scope, receive: Receive, answer: Send, has_begun: Callable[[], bool]) -> None:
+        self._at_work += 1
+        try:
+            refusal = self._refusal(scope["path"], dict(scope["headers"]))
+            if refusal is None:
+                body = _Body(receive, self._most_bytes)
+                await self._ask(scope, body, answer, has_begun)
+                refusal = self._too_large() if body.is_too_large and not has_begun() else None
+            if refusal is not None:
+                await _refuse(answer, *refusal)
+        finally:
+            self._at_work -= 1
 
     async def _turn_away(self, answer: Send) -> None:
         self._meters.refused.inc()
@@ -154,6 +155,8 @@ class Guard:
                 raise
 
     def _refusal(self, path: str, headers: dict[bytes, bytes]) -> _Refusal | None:
+        if path in _OPEN:
+            return None
         if self._token is not None and path not in _OPEN_PAGES:
             given = headers.get(b"authorization", b"")
             if not hmac.compare_digest(given, self._token):
@@ -215,9 +218,9 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, default=str)
 
 
-def _request_id(headers: dict[bytes, bytes]) -> str:
+def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """The caller's, where it is a harmless word; else a new one."""
-    given = headers.get(b"x-request-id", b"").decode("latin-1")
+    given = next((value for name, value in headers if name == b"x-request-id"), b"").decode("latin-1")
     return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
