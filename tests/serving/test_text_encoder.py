@@ -148,7 +148,7 @@ def test_answers_to_a_text_obey_the_wishes(rich: Recommender, rich_texts: list[s
     gone = [one.item_id for one in whole.items[:3]]
     few = rich.recommend_from_text(rich_texts[5], k=4, exclude_items=gone)
     assert few.items == whole.items[3:7]
-    category = rich.catalogue.categories[1]
+    category, _ = rich.catalogue.categories("", 2)[1]
     own = rich.recommend_from_text(rich_texts[5], k=240, categories=[category])
     assert own.items == tuple(
         one
