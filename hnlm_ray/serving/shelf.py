@@ -250,7 +250,7 @@ def at_present(path: str) -> tuple[str, list[str]]:
         DataError: the availability lacks a column.
     """
     shelf = Shelf(path)
-    return bundle_at(path), shelf.unavailable()[1] if shelf.is_there else []
+    return (shelf.path_of(shelf.current()), shelf.unavailable()[1]) if shelf.is_there else (path, [])
 
 
 def _versions(pointer: bytes) -> list[str]:
