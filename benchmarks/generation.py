@@ -86,7 +86,7 @@ def _requests(config: Config) -> tuple[pa.Table, Call]:
 
 
 def _under_ray(requests: pa.Table, call: Call, config: Config) -> float:
-    """Rate between the first finished batch and the last."""
+    """Rate between the first finished batch and the last; too high where few come, as several are in work at once."""
     import ray.data
 
     with connected(config.cluster):

@@ -64,7 +64,9 @@ with connected(ClusterConfig(num_cpus=4)):
                 return Response(body, media_type="application/json")
         serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": port},
                     logging_config={"enable_access_log": False})
-        options = dict(max_ongoing_requests=64 + 1024, max_queued_requests=64)
+        from hnlm_ray.serving.app import build
+        ours = build({"bundles": {"main": {"path": bundle}}})._bound_deployment
+        options = dict(max_ongoing_requests=ours.max_ongoing_requests, max_queued_requests=ours.max_queued_requests)
         serve.run(serve.deployment(**options)(Empty).bind(), route_prefix="/")
     print("ready", flush=True)
     time.sleep(3600)
