@@ -345,6 +345,9 @@ class VariantConfig(Section):
     epochs: Positive = 100
     batch_size: Positive = 2048
     learning_rate: float = Field(default=1e-3, gt=0.0)
+    learning_rate_mode: Literal["fixed", "cosine"] = "fixed"
+    """``cosine``: falls along a half cosine from ``learning_rate`` in the first epoch towards 0 after the last of
+    ``epochs`` (Loshchilov and Hutter, ICLR 2017): fast at first and without noise in the end."""
     init_std: float = Field(default=0.1, gt=0.0)
     """Standard deviation of the first embeddings: 0.1 in the code of LightGCN's authors; Xavier's rule, which other
     libraries use, gives about 0.01 to 0.04."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -18,7 +19,7 @@ from hnlm_ray.training.shard import Shard
 from hnlm_ray.training.validation import validate
 from hnlm_ray.variants import VariantConfig
 
-__all__ = ["TrainingLoop"]
+__all__ = ["TrainingLoop", "learning_rate_in"]
 
 
 class TrainingLoop:
@@ -69,6 +70,8 @@ class TrainingLoop:
         epoch = self.progress.epoch + 1
         if self.model.ranking_loss.is_refresh_due(epoch):
             self.model.ranking_loss.refresh(*self.model.final_vectors())
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate_in(epoch, self._variant)
         sums = torch.zeros(3, dtype=torch.float64, device=self._device)
         for batch in self.stream.epoch(epoch):
             self.optimizer.zero_grad(set_to_none=True)
@@ -102,3 +105,10 @@ class TrainingLoop:
             "pairs_without_negative": without_negative,
             "parameters": user_parameters + shared,
         }
+
+
+def learning_rate_in(epoch: int, variant: VariantConfig) -> float:
+    """The learning rate of an epoch, from 1; a function of its number alone, so that a resumed fit goes on with it."""
+    if variant.learning_rate_mode == "fixed":
+        return variant.learning_rate
+    return variant.learning_rate * 0.5 * (1.0 + math.cos(math.pi * (epoch - 1) / variant.epochs))
