@@ -21,13 +21,14 @@ os.environ |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_LOGGING_LEVEL": "ERR
 import numpy as np
 import pyarrow as pa
 import torch
+from ray_rate import rate_under_ray
 
 from hnlm_ray.cluster import connected
 from hnlm_ray.config import Config, load_config
 from hnlm_ray.pipeline import plan
 from hnlm_ray.semantics.encoder import PairEncoder, tensors_of
 from hnlm_ray.semantics.token_rows import TokenRows, lay_out
-from hnlm_ray.stages.encode import PairVectorizer, Task
+from hnlm_ray.stages.encode import PairVectorizer, Task, encoded
 from hnlm_ray.training.tuning.inputs import TuneInputs, fetch_encoder
 
 DEMO = Path(__file__).parents[1] / "configs" / "demo.yaml"
@@ -66,17 +67,10 @@ def _task(config: Config) -> Task:
 
 
 def _under_ray(task: Task, requests: pa.Table, config: Config) -> float:
-    """Rate between the first finished block and the last."""
-    import ray.data
-
-    from hnlm_ray.stages.encode import encoded
-
     with connected(config.cluster):
-        rows = ray.data.from_arrow(requests).repartition(target_num_rows_per_block=task.options.batch_size)
-        blocks = encoded(task, rows).iter_batches(batch_size=None, batch_format="pyarrow")
-        finished = [(time.monotonic(), block.num_rows) for block in blocks]
-    seconds = finished[-1][0] - finished[0][0]
-    return round(sum(count for _, count in finished[1:]) / seconds, 1)
+        return rate_under_ray(
+            requests, task.options.batch_size, lambda rows: encoded(task, rows), lambda block: block.num_rows
+        )
 
 
 def _batches(alone: PairVectorizer, requests: pa.Table, size: int) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 os.environ |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_CPU_KVCACHE_SPACE": "1"}
 
 import pyarrow as pa
+from ray_rate import rate_under_ray
 from transformers import AutoConfig, LlamaForCausalLM
 
 from hnlm_ray import assets
@@ -86,18 +87,18 @@ def _requests(config: Config) -> tuple[pa.Table, Call]:
 
 
 def _under_ray(requests: pa.Table, call: Call, config: Config) -> float:
-    """Rate between the first finished batch and the last; too high where few come, as several are in work at once."""
-    import ray.data
-
+    engine = VllmEngine(config.llm)
     with connected(config.cluster):
-        rows = ray.data.from_arrow(requests).repartition(target_num_rows_per_block=config.llm.batch_size)
-        blocks = VllmEngine(config.llm).answer(rows, call).iter_batches(batch_size=None, batch_format="pyarrow")
-        done = [(time.monotonic(), sum(block["output_tokens"].to_pylist())) for block in blocks if block.num_rows]
-    return round(sum(tokens for _, tokens in done[1:]) / (done[-1][0] - done[0][0]), 1)
+        return rate_under_ray(
+            requests,
+            engine.rows_per_block,
+            lambda rows: engine.answer(rows, call),
+            lambda block: sum(block["output_tokens"].to_pylist()),
+        )
 
 
 def _alone(requests: pa.Table, call: Call, config: Config) -> float:
-    """The same batches, one after another as far as the engine lets them be."""
+    """All prompts at once, after one block that warms the engine."""
     from vllm import LLM, SamplingParams
     from vllm.sampling_params import StructuredOutputsParams
 

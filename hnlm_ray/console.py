@@ -51,7 +51,8 @@ errors = _console(sys.stderr, stderr=True)
 
 _HEADLINES = (
     "users", "items", "interactions", "ok", "invalid", "truncated", "failed", "matched", "interacted",
-    "out_of_catalogue", "none", "prompt_tokens", "output_tokens", "best_epoch", "valid_ndcg", "pairs_with_vector",
+    "out_of_catalogue", "none", "prompt_tokens", "output_tokens", "tokens", "cached_tokens",
+    "best_epoch", "valid_ndcg", "pairs_with_vector",
 )  # fmt: skip
 """Counts worth a place on the summary line, in this order."""
 

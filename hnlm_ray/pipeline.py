@@ -37,7 +37,8 @@ STAGES = ("prepare", *LLM_STAGES, "train", *TUNING_STAGES, "evaluate", "report",
 """Every stage, in order. ``train`` stands for one fit per variant and seed; variants that use the tuned encoder are
 fitted after it."""
 
-_VERSIONS = {**dict.fromkeys((*STAGES, "search"), 1), "train": 3, "evaluate": 4, "report": 2, "bundle": 2}
+_VERSIONS = dict.fromkeys((*STAGES, "search"), 1)
+_VERSIONS |= {"train": 3, "tune": 2, "encode": 2, "evaluate": 4, "report": 2, "bundle": 2}
 """Raised when the code of a stage changes what it writes, so that old results are not reused."""
 
 _RESUMES = frozenset({*LLM_STAGES, "search", "train", "tune", "encode"})

@@ -10,7 +10,9 @@ from pydantic import Field, model_validator
 from hnlm_ray.section import EngineKwargs, Fraction, Positive, Section
 from hnlm_ray.variants import VariantConfig
 
-__all__ = ["EncodeConfig", "LoraOptions", "SupervisionConfig", "TuneConfig"]
+__all__ = ["EncodeConfig", "LoraOptions", "Pooling", "SupervisionConfig", "TuneConfig"]
+
+Pooling = Literal["mean", "last"]
 
 
 class SupervisionConfig(Section):
@@ -66,6 +68,10 @@ class TuneConfig(Section):
     keep: str | None = None
     """Run folder whose teacher and tuned encoder are used as they are: new users and items are folded in, and only
     pairs that it has not encoded are encoded."""
+    pooling: Pooling = "mean"
+    """What of the body's output goes into the head. ``mean``: the mean over the sequence, as the publication says.
+    ``last``: the last token, which in a causal language model has read all others; vLLM then computes once what the
+    pairs of a user share."""
     texts: Literal["profiles", "catalogue"] = "profiles"
     """``profiles``: what the language model wrote, or what stands in the catalogue where it wrote nothing usable.
     ``catalogue``: titles and categories alone, so that no profile need be written."""

@@ -9,8 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from hnlm_ray.errors import EngineError
-from hnlm_ray.tune_config import EncodeConfig
+from hnlm_ray.tune_config import EncodeConfig, Pooling
 
 if TYPE_CHECKING:
     import torch
@@ -18,16 +21,24 @@ if TYPE_CHECKING:
 __all__ = ["VllmBody", "body_env", "body_needs"]
 
 
-class VllmBody:
-    """The mean of a body's last layer over each sequence."""
+_CPU_BLOCK = 32
+"""Tokens of a block of vLLM's cache, of which only whole ones are shared; its CPU kernels want multiples of 32."""
 
-    def __init__(self, folder: Path, config: EncodeConfig, longest: int) -> None:
+
+class VllmBody:
+    """The mean of a body's last layer over each sequence, or its last token.
+
+    With the last token of a causal body, vLLM keeps what sequences with the same beginning share.
+    """
+
+    def __init__(self, folder: Path, config: EncodeConfig, longest: int, pooling: Pooling = "mean") -> None:
         """Start the engine in this process.
 
         Args:
             folder: a complete Hugging Face model folder with its tokenizer, adapters merged.
             config: of the stage ``encode``.
             longest: tokens of the longest sequence.
+            pooling: see :class:`hnlm_ray.tune_config.TuneConfig`.
 
         Raises:
             EngineError: the engine does not start.
@@ -42,23 +53,29 @@ class VllmBody:
             "enable_prompt_embeds": True,
             "dtype": config.dtype,
             "max_model_len": longest,
-            "pooler_config": PoolerConfig(seq_pooling_type="MEAN", use_activation=False),
+            "pooler_config": PoolerConfig(seq_pooling_type=pooling.upper(), use_activation=False),
             "disable_log_stats": True,
         }
         if config.accelerator == "cpu":
             options |= {"enforce_eager": True, "distributed_executor_backend": "uni"}
+            if pooling == "last":
+                options["block_size"] = _CPU_BLOCK
         try:
             self._engine = LLM(str(folder), **(options | config.engine_kwargs))
         except (ValueError, RuntimeError, NotImplementedError) as error:
             what = str(error).strip().splitlines()[0]
             raise EngineError(f"vLLM cannot run the tuned encoder's body ({what})", "use another tune.model") from error
 
-    def pool(self, sequences: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Pooled output (B, hidden) float32 of embedded sequences, each (length, hidden)."""
+    def pool(self, sequences: Sequence[torch.Tensor]) -> tuple[torch.Tensor, npt.NDArray[np.int32]]:
+        """Pooled output (B, hidden) float32 of embedded sequences, each (length, hidden).
+
+        Also (B,): how many tokens of each sequence came from vLLM's cache.
+        """
         import torch
 
         outputs = self._engine.embed([{"prompt_embeds": sequence} for sequence in sequences], use_tqdm=False)
-        return torch.tensor([output.outputs.embedding for output in outputs], dtype=torch.float32)
+        pooled = torch.tensor([output.outputs.embedding for output in outputs], dtype=torch.float32)
+        return pooled, np.array([output.num_cached_tokens for output in outputs], np.int32)
 
 
 def body_needs(config: EncodeConfig) -> dict[str, float]:

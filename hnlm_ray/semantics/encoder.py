@@ -2,7 +2,7 @@
 
 ::
 
-    [P_u e_u] user text [P_i e_i] item text  ->  body  ->  mean over the sequence  ->  head  ->  unit length
+    [P_u e_u] user text [P_i e_i] item text  ->  body  ->  mean or last token  ->  head  ->  unit length
 
 ``e_u`` and ``e_i`` are the teacher's vectors, projected to soft tokens of the body's input space. This is the only
 definition: tuning runs it whole in PyTorch, and inference runs :meth:`PairEncoder.embed` and
@@ -27,7 +27,7 @@ from torch.nn import functional
 from hnlm_ray import assets, seeds
 from hnlm_ray.errors import EngineError, StoreError
 from hnlm_ray.semantics.token_rows import Layout
-from hnlm_ray.tune_config import LoraOptions
+from hnlm_ray.tune_config import LoraOptions, Pooling
 
 __all__ = [
     "EncoderSpec",
@@ -52,11 +52,13 @@ class EncoderSpec:
     Attributes:
         model: Hugging Face name or folder of the body, or ``demo``.
         dim: of the teacher's vectors.
+        pooling: see :class:`hnlm_ray.tune_config.TuneConfig`.
         bases: adapters merged into the body before the one beside this file was begun, as folders inside its folder.
     """
 
     model: str
     dim: int
+    pooling: Pooling = "mean"
     bases: tuple[str, ...] = ()
 
     @classmethod
@@ -68,7 +70,7 @@ class EncoderSpec:
         """
         try:
             content = json.loads((folder / SPEC).read_text())
-            return cls(content["model"], content["dim"], tuple(content["bases"]))
+            return cls(content["model"], content["dim"], content["pooling"], tuple(content["bases"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{folder} holds no tuned encoder ({error})", "give the folder of a stage tune") from error
 
@@ -81,12 +83,20 @@ class PairEncoder(nn.Module):
         user_projection: from the teacher's user vectors to the body's input space.
         item_projection: the same for items.
         head: from the body's output to the teacher's space.
+        pooling: see :class:`hnlm_ray.tune_config.TuneConfig`.
         scales: (2,) the root mean square of the teacher's user and item coordinates, by which they are divided.
     """
 
     scales: torch.Tensor
 
-    def __init__(self, body: nn.Module, dim: int, seed: int, scales: tuple[float, float] = (1.0, 1.0)) -> None:
+    def __init__(
+        self,
+        body: nn.Module,
+        dim: int,
+        seed: int,
+        scales: tuple[float, float] = (1.0, 1.0),
+        pooling: Pooling = "mean",
+    ) -> None:
         """Projections and head start from values derived from ``seed``, soft tokens about as long as the words'.
 
         Args:
@@ -94,9 +104,11 @@ class PairEncoder(nn.Module):
             dim: of the teacher's vectors.
             seed: of the run.
             scales: see the attribute.
+            pooling: see the attribute.
         """
         super().__init__()
         self.body = body
+        self.pooling = pooling
         words: torch.Tensor = body.get_input_embeddings().weight  # type: ignore[operator]
         hidden = words.shape[1]
         self.user_projection, self.item_projection = nn.Linear(dim, hidden), nn.Linear(dim, hidden)
@@ -127,8 +139,14 @@ class PairEncoder(nn.Module):
         """
         embedded = self.embed(ids, item_places, users, items)
         hidden = self.body(inputs_embeds=embedded, attention_mask=mask.to(torch.int64)).last_hidden_state
+        return self.finish(self._pooled(hidden.float(), mask))
+
+    def _pooled(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """(B, hidden): what vLLM's pooling of the same name gives."""
+        if self.pooling == "last":
+            return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(dim=1) - 1]
         weights = mask.to(torch.float32)[:, :, None]
-        return self.finish((hidden.float() * weights).sum(dim=1) / weights.sum(dim=1))
+        return (hidden * weights).sum(dim=1) / weights.sum(dim=1)
 
     def embed(
         self, ids: torch.Tensor, item_places: torch.Tensor, users: torch.Tensor, items: torch.Tensor
@@ -142,7 +160,7 @@ class PairEncoder(nn.Module):
         return words.index_put((rows[:, None], places), torch.stack([user, item], dim=1))
 
     def finish(self, pooled: torch.Tensor) -> torch.Tensor:
-        """The mean of the body's output (B, hidden) to unit vectors (B, dim) float32."""
+        """The pooled output of the body (B, hidden) to unit vectors (B, dim) float32."""
         return functional.normalize(self.head(pooled.to(self.head.weight.dtype)).float(), dim=-1)
 
     def own_tensors(self) -> dict[str, torch.Tensor]:
@@ -185,7 +203,7 @@ class PairEncoder(nn.Module):
             tensors = load_file(folder / HEAD)
         except (OSError, SafetensorError) as error:
             raise StoreError(f"{folder} holds no tuned encoder ({error})", "give the folder of a stage tune") from error
-        encoder = cls(merged_body(folder, spec), spec.dim, 0)
+        encoder = cls(merged_body(folder, spec), spec.dim, 0, pooling=spec.pooling)
         encoder.load_state_dict(tensors, strict=False)
         return encoder.eval(), spec
 

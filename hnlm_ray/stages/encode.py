@@ -42,6 +42,7 @@ _VECTORS = pa.schema(
         pa.field("vector", pa.list_(pa.float16())),
         pa.field("nearest", pa.list_(pa.int32())),
         pa.field("tokens", pa.int32()),
+        pa.field("cached_tokens", pa.int32()),  # of these, computed for another pair of the user
     ]
 )
 
@@ -101,7 +102,7 @@ def run(context: StageContext, *, teacher: str) -> StageSummary:
     }
     output.write("encoded", pa.table(columns))
     clear_work(output)
-    counts = {"known": len(known), "tokens": int(found["tokens"].to_numpy().sum())}
+    counts = {name: int(found[name].to_numpy().sum()) for name in ("tokens", "cached_tokens")} | {"known": len(known)}
     return StageSummary({"encoded": len(pairs)}, counts)
 
 
@@ -121,14 +122,15 @@ def _known(kept: KeptRun, prepare: Artifact, train: Interactions, pairs: npt.NDA
     nearest = np.where(nearest >= 0, now["item"][np.maximum(nearest, 0)], -1)
     met = train.contains(users[:, None], np.maximum(nearest, 0))
     columns = {"id": ids, "vector": table["vector"], "nearest": _lists(np.where(met, -1, nearest).astype(np.int32))}
-    return pa.table({**columns, "tokens": np.zeros(len(rows), np.int32)}).cast(_VECTORS)
+    nothing = np.zeros(len(rows), np.int32)
+    return pa.table({**columns, "tokens": nothing, "cached_tokens": nothing}).cast(_VECTORS)
 
 
 def encoded(task: Task, requests: Dataset) -> Dataset:
     """Add the encoder to a data set of pair numbers ``id``, by row-wise maps only.
 
     Returns:
-        ``id``, ``vector``, ``nearest`` and ``tokens``, one row per pair.
+        ``id``, ``vector``, ``nearest``, ``tokens`` and ``cached_tokens``, one row per pair.
     """
     import ray
 
@@ -164,13 +166,13 @@ class PairVectorizer:
         merged = Path(self._place.name, "body")
         self._encoder.save_body(merged)
         load_tokenizer(assets.resolve(spec.model)).save_pretrained(merged)  # vLLM does not start without one
-        self._body = VllmBody(merged, task.options, longest)
+        self._body = VllmBody(merged, task.options, longest, spec.pooling)
 
     def __call__(self, requests: pa.Table) -> pa.Table:
         """Vectors of the pairs ``id``, with the columns that :func:`encoded` says."""
         pairs = requests["id"].to_numpy()
         users, items = np.divmod(pairs, self._train.n_items)
-        vectors, lengths = self._vectors(users, items)
+        vectors, lengths, cached = self._vectors(users, items)
         if not np.isfinite(vectors).all():
             raise StageError("the tuned encoder gave a vector with NaN", "tune with a lower tune.learning_rate")
         if self._window is None:
@@ -182,6 +184,7 @@ class PairVectorizer:
             "vector": _lists(vectors.astype(np.float16)),
             "nearest": _lists(nearest),
             "tokens": lengths.astype(np.int32),
+            "cached_tokens": cached,
         }
         return pa.table(columns).cast(_VECTORS)
 
@@ -194,8 +197,8 @@ class PairVectorizer:
 
     def _vectors(
         self, users: npt.NDArray[np.int64], items: npt.NDArray[np.int64]
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        """Unit vectors (B, d), and the tokens of each sequence."""
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+        """Unit vectors (B, d), the tokens of each sequence, and those of them that came from vLLM's cache."""
         import torch
 
         from hnlm_ray.semantics.encoder import tensors_of
@@ -206,9 +209,10 @@ class PairVectorizer:
         with torch.inference_mode():
             rows = torch.from_numpy(self._teacher.users[users]), torch.from_numpy(self._teacher.items[items])
             embedded = self._encoder.embed(ids, places, *rows)
-            pooled = self._body.pool([sequence[:length] for sequence, length in zip(embedded, lengths, strict=True)])
+            sequences = [sequence[:length] for sequence, length in zip(embedded, lengths, strict=True)]
+            pooled, cached = self._body.pool(sequences)
             vectors: npt.NDArray[np.float32] = self._encoder.finish(pooled).numpy()
-        return vectors, lengths
+        return vectors, lengths, cached
 
 
 def _lists(matrix: npt.NDArray[np.generic]) -> pa.ListArray:

