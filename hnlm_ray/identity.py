@@ -109,8 +109,8 @@ def _pairs(config: Config) -> dict[str, Any]:
 
 def _search(config: Config) -> dict[str, Any]:
     """The trials themselves, so that an option that changes none of them repeats none."""
-    trials = draw_trials(config.search, config.train.variants)
-    tried = [(trial.variant, trial.number, trial.options.model_dump(mode="json")) for trial in trials]
+    trials = draw_trials(config)
+    tried = [(one.variant, one.number, one.options.model_dump(mode="json"), one.upstream) for one in trials]
     return {"trials": tried, "seed": config.search.seed, "epochs": config.search.epochs}
 
 

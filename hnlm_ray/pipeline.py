@@ -6,7 +6,7 @@ import errno
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ from hnlm_ray import __version__
 from hnlm_ray.config import Config
 from hnlm_ray.errors import ConfigError, HnlmError, StoreError
 from hnlm_ray.identity import identity
-from hnlm_ray.search import searched
+from hnlm_ray.search import draw_trials, searched, with_upstream
 from hnlm_ray.stage import StageContext, StageSummary, silent
 from hnlm_ray.store import Artifact, RunStore, fingerprint
 
@@ -52,16 +52,18 @@ class PlannedStage:
     Attributes:
         name: also its folder; ``train.<variant>.s<seed>`` for a fit, ``bundle.<variant>`` for a second bundle.
         kind: one of :data:`STAGES`, or ``search``.
-        inputs: names of the stages that it reads.
+        inputs: the stages that it reads, by the names under which it knows them.
         artifact: where it writes.
         run: the stage's function.
+        config: what it runs with: that of the run, or of a trial of the search.
     """
 
     name: str
     kind: str
-    inputs: tuple[str, ...]
+    inputs: Mapping[str, str]
     artifact: Artifact
     run: Callable[[StageContext], StageSummary]
+    config: Config
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class Run:
         needed: set[str] = {name}
         for stage in reversed(self.stages):
             if stage.name in needed:
-                needed.update(stage.inputs)
+                needed.update(stage.inputs.values())
         return tuple(stage.name for stage in self.stages if stage.name in needed - {name})
 
     def artifacts(self) -> dict[str, Artifact]:
@@ -106,7 +108,7 @@ def plan(config: Config, *, search: bool = False) -> Run:
 
     Args:
         config: the configuration.
-        search: add the stage ``search``, which no other stage reads.
+        search: add the stage ``search``, which no other stage reads, and what its trials need.
 
     Raises:
         ConfigError: the search does not suit the variants.
@@ -114,19 +116,30 @@ def plan(config: Config, *, search: bool = False) -> Run:
         DataError, EngineError: raw data or a model folder that the fingerprint covers is missing.
     """
     store = RunStore(config.run)
+    stages = _planned(config, store)
+    return Run(store, _with_search(config, store, stages) if search else stages)
+
+
+def _planned(config: Config, store: RunStore) -> tuple[PlannedStage, ...]:
     prints: dict[str, str] = {}
     stages = []
-    for name, kind, inputs, run in (*_graph(config), *(_search(config) if search else ())):
-        parts = {
-            "stage": name,
-            "version": _VERSIONS[kind],
-            "seed": config.seed,
-            "depends": identity(config, kind, name),
-            "inputs": {other: prints[other] for other in inputs},
-        }
-        prints[name] = fingerprint(parts)
-        stages.append(PlannedStage(name, kind, inputs, store.artifact(name, prints[name]), run))
-    return Run(store, tuple(stages))
+    for name, kind, inputs, run in _graph(config):
+        prints[name] = _fingerprint(config, kind, name, {other: prints[other] for other in inputs})
+        known = {other: other for other in inputs}
+        stages.append(PlannedStage(name, kind, known, store.artifact(name, prints[name]), run, config))
+    return tuple(stages)
+
+
+def _fingerprint(config: Config, kind: str, name: str, inputs: Mapping[str, str]) -> str:
+    """Of a stage that reads artefacts with these fingerprints."""
+    parts = {
+        "stage": name,
+        "version": _VERSIONS[kind],
+        "seed": config.seed,
+        "depends": identity(config, kind, name),
+        "inputs": dict(inputs),
+    }
+    return fingerprint(parts)
 
 
 def execute(config: Config, run: Run, only: Sequence[str] = (), progress: Progress | None = None) -> None:
@@ -154,24 +167,22 @@ def execute(config: Config, run: Run, only: Sequence[str] = (), progress: Progre
             if stage.artifact.is_complete:
                 progress.skipped(stage)
                 continue
-            inputs = {name: artifacts[name] for name in stage.inputs}
+            inputs = {known: artifacts[name] for known, name in stage.inputs.items()}
             missing = [name for name, artifact in inputs.items() if not artifact.is_complete]
             if missing:
                 raise StoreError(f"{stage.name} reads {', '.join(missing)}, which has not run", "run that stage first")
             progress.started(stage)
-            _execute_stage(config, stage, inputs, progress.say)
+            _execute_stage(stage, inputs, progress.say)
             progress.finished(stage)
 
 
-def _execute_stage(
-    config: Config, stage: PlannedStage, inputs: Mapping[str, Artifact], say: Callable[[str], None]
-) -> None:
+def _execute_stage(stage: PlannedStage, inputs: Mapping[str, Artifact], say: Callable[[str], None]) -> None:
     if stage.kind not in _RESUMES:
         stage.artifact.clear()
     stage.artifact.create()
     started = time.monotonic()
     try:
-        summary = stage.run(StageContext(config, inputs, stage.artifact, say))
+        summary = stage.run(StageContext(stage.config, inputs, stage.artifact, say))
     except Exception as error:
         known = _user_error(error, stage)
         if known is None or known is error:
@@ -320,9 +331,34 @@ def _tuning(config: Config) -> Iterator[_Node]:
     yield "encode", "encode", ("prepare", "vectors", "tokens", "tune", fit), _stage("encode", teacher=teacher)
 
 
-def _search(config: Config) -> Iterator[_Node]:
-    names = searched(config.search, config.train.variants)
-    yield "search", "search", ("prepare", *_semantic_inputs(config, names)), _stage("search")
+def _with_search(config: Config, store: RunStore, stages: tuple[PlannedStage, ...]) -> tuple[PlannedStage, ...]:
+    """The stages, those that trials with options outside the variants need beside them, and the search.
+
+    Such a stage is called ``tune@3``, where 3 is the number of the trial; the search knows what it reads by such names.
+    It lies where a run with those options would look for it.
+    """
+    reads = _semantic_inputs(config, searched(config.search, config.train.variants))
+    names = {(stage.artifact.stage, stage.artifact.fingerprint): stage.name for stage in stages}
+    inputs = {name: name for name in ("prepare", *reads)}
+    found = list(stages)
+    settings = {trial.number: trial.upstream for trial in draw_trials(config) if trial.upstream}
+    for number, upstream in settings.items():
+        trial = Run(store, _planned(with_upstream(config, upstream), store))
+        needed = {*reads, *(name for read in reads for name in trial.before(read))}
+        own: dict[str, str] = {}
+        for stage in trial.stages:
+            if stage.name not in needed:
+                continue
+            key = stage.artifact.stage, stage.artifact.fingerprint
+            if key not in names:
+                names[key] = f"{stage.name}@{number}"
+                found.append(replace(stage, name=names[key], inputs={read: own[read] for read in stage.inputs}))
+            own[stage.name] = names[key]
+        inputs |= {f"{read}@{number}": own[read] for read in reads}
+    prints = {stage.name: stage.artifact.fingerprint for stage in found}
+    own_print = _fingerprint(config, "search", "search", {known: prints[name] for known, name in inputs.items()})
+    artifact = store.artifact("search", own_print)
+    return (*found, PlannedStage("search", "search", inputs, artifact, _stage("search"), config))
 
 
 def _stage(module: str, **arguments: Any) -> Callable[[StageContext], StageSummary]:
@@ -338,6 +374,7 @@ def _import_and_run(module: str, arguments: Mapping[str, Any], context: StageCon
 
 
 def _record(config: Config, run: Run) -> str:
-    stages = [{"name": stage.name, "fingerprint": stage.artifact.fingerprint} for stage in run.stages]
+    own = [stage for stage in run.stages if "@" not in stage.name]  # the others belong to trials of a search
+    stages = [{"name": stage.name, "fingerprint": stage.artifact.fingerprint} for stage in own]
     content = {"version": __version__, "config": config.model_dump(mode="json"), "stages": stages}
     return json.dumps(content, indent=2)

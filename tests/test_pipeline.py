@@ -11,6 +11,7 @@ import pytest
 from hnlm_ray.config import Config, load_config
 from hnlm_ray.errors import ConfigError, DataError, StageError, StoreError
 from hnlm_ray.pipeline import LLM_STAGES, PlannedStage, Progress, Run, execute, plan
+from hnlm_ray.search import draw_trials
 from hnlm_ray.stage import StageContext, StageSummary
 from hnlm_ray.tables import USERS
 
@@ -35,7 +36,7 @@ def test_profiles_of_everybody_do_not_depend_on_the_pairs() -> None:
 def test_inputs_come_before_what_reads_them() -> None:
     seen: set[str] = set()
     for stage in plan(Config()).stages:
-        assert set(stage.inputs) <= seen
+        assert set(stage.inputs.values()) <= seen
         seen.add(stage.name)
 
 
@@ -74,6 +75,34 @@ def test_a_new_variant_leaves_the_others_alone() -> None:
     }
 
 
+def test_trials_run_again_what_depends_on_their_options_where_a_run_with_them_would_look() -> None:
+    options = [
+        "train.variants={uniform: {}, tuned: {semantic: true, semantic_source: tuned, alpha: 0.1}}",
+        "serve.variant=uniform",
+        "search={trials: 3, space: {tune.temperature: {choice: [0.01, 0.5]},"
+        " train.variants.*.learning_rate: {choice: [0.1, 0.2]}}}",
+    ]
+    config = load_config(None, options)
+    planned = plan(config, search=True)
+    again = [stage for stage in planned.stages if "@" in stage.name]
+    drawn = {trial.number: trial.upstream for trial in draw_trials(config) if trial.upstream}
+    assert set(drawn) == {1, 2}
+    distinct = {upstream["tune.temperature"] for upstream in drawn.values()}
+    assert {stage.name for stage in again} == {
+        f"{kind}@{n}" for kind in ("tune", "encode") for n in range(1, len(distinct) + 1)
+    }
+    for stage in again:
+        kind, number = stage.name.split("@")
+        run = plan(load_config(None, [*options, f"tune.temperature={drawn[int(number)]['tune.temperature']}"]))
+        assert run[kind].artifact == stage.artifact
+        assert run[kind].config.tune == stage.config.tune
+    assert planned["encode@1"].inputs["tune"] == "tune@1"
+    assert planned["encode@1"].inputs["tokens"] == "tokens"
+    assert planned["search"].inputs["encode@1"] == "encode@1"
+    assert {"tune@1", "encode@1", "tune", "supervise", "train.uniform.s0"} <= set(planned.before("search"))
+    assert "train.tuned.s0" not in planned.before("search")
+
+
 def test_other_weights_or_raw_files_are_not_reused(tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.mkdir()
@@ -97,7 +126,7 @@ def test_missing_raw_data_is_a_sentence() -> None:
 
 
 def two_stages(config: Config, first: Callable[[StageContext], StageSummary]) -> Run:
-    store = plan(config).store
+    store, reads = plan(config).store, {"prepare": "prepare"}
 
     def second(context: StageContext) -> StageSummary:
         users = context.inputs["prepare"].read("users")
@@ -107,8 +136,8 @@ def two_stages(config: Config, first: Callable[[StageContext], StageSummary]) ->
     return Run(
         store,
         (
-            PlannedStage("prepare", "prepare", (), store.artifact("prepare", "1"), first),
-            PlannedStage("evaluate", "evaluate", ("prepare",), store.artifact("evaluate", "2"), second),
+            PlannedStage("prepare", "prepare", {}, store.artifact("prepare", "1"), first, config),
+            PlannedStage("evaluate", "evaluate", reads, store.artifact("evaluate", "2"), second, config),
         ),
     )
 

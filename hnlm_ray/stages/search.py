@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ import yaml
 from hnlm_ray.cluster import connected, require
 from hnlm_ray.config import Config
 from hnlm_ray.errors import HnlmError, StageError
-from hnlm_ray.evaluation.search import render_search, summarise
+from hnlm_ray.evaluation.search import VariantSearch, render_search, summarise
 from hnlm_ray.heartbeat import heartbeat
 from hnlm_ray.search import Trial, draw_trials
 from hnlm_ray.stage import StageContext, StageSummary
@@ -38,7 +39,8 @@ class _Task:
     """What a trial gets: where to read, not what was read."""
 
     prepare: Artifact
-    semantics: SemanticInputs
+    semantics: tuple[SemanticInputs, ...]
+    """Of each trial."""
     output: Artifact
     trials: tuple[Trial, ...]
     seed: int
@@ -53,7 +55,8 @@ def run(context: StageContext) -> StageSummary:
     its reason.
 
     Args:
-        context: inputs ``prepare`` and, where a searched variant is semantic, ``ground`` and ``vectors``.
+        context: inputs ``prepare`` and, where searched variants are semantic, ``ground``, ``vectors`` and ``encode``;
+            for trials with options outside the variants, such as ``encode@3``, where 3 is the number of the trial.
 
     Raises:
         ConfigError: the search section does not suit the variants.
@@ -61,7 +64,7 @@ def run(context: StageContext) -> StageSummary:
         StageError: every trial failed.
     """
     config, output = context.config, context.output
-    trials = tuple(draw_trials(config.search, config.train.variants))
+    trials = tuple(draw_trials(config))
     output.filesystem.create_dir(f"{output.path}/{_ROWS}")
     finished = _finished(output)
     pending = tuple(trial for trial in trials if _key(trial) not in finished)
@@ -87,13 +90,19 @@ def _task(context: StageContext, pending: tuple[Trial, ...]) -> _Task:
     inputs, search = context.inputs, context.config.search
     return _Task(
         prepare=inputs["prepare"],
-        semantics=SemanticInputs(inputs.get("vectors"), inputs.get("ground"), inputs.get("encode")),
+        semantics=tuple(_semantics(inputs, trial) for trial in pending),
         output=context.output,
         trials=pending,
         seed=search.seed,
         epochs=search.epochs,
         use_gpu=context.config.train.accelerator == "gpu",
     )
+
+
+def _semantics(inputs: Mapping[str, Artifact], trial: Trial) -> SemanticInputs:
+    """What a trial reads: made with its own options outside the variants, where it has some."""
+    ending = f"@{trial.number}" if trial.upstream else ""
+    return SemanticInputs(*(inputs.get(name + ending) for name in ("vectors", "ground", "encode")))
 
 
 def _tune(task: _Task, config: Config) -> dict[str, dict[str, Any]]:
@@ -134,7 +143,7 @@ def _try(config: dict[str, int], task: _Task) -> dict[str, str]:
     from hnlm_ray.training.fit import fit
     from hnlm_ray.training.inputs import read_splits
 
-    trial = task.trials[config["trial"]]
+    trial, semantics = task.trials[config["trial"]], task.semantics[config["trial"]]
     epochs = min(task.epochs or trial.options.epochs, trial.options.epochs)
     torch.set_num_threads(1)
     try:
@@ -144,7 +153,7 @@ def _try(config: dict[str, int], task: _Task) -> dict[str, str]:
             valid,
             trial.options.model_copy(update={"epochs": epochs}),
             task.seed,
-            **task.semantics.arguments(trial.options, train),
+            **semantics.arguments(trial.options, train),
             device="cuda" if task.use_gpu else "cpu",
         )
     except Exception as error:  # whatever it is, the other trials go on and the table says it
@@ -193,18 +202,39 @@ def _check(table: pa.Table) -> None:
 
 
 def _overlay(config: Config, table: pa.Table, trials: Sequence[Trial]) -> str:
-    """What was configured, with the best options of every searched variant."""
-    variants = dict(config.train.variants)
-    options = {_key(trial): trial.options for trial in trials}
-    lines = ["# Best on validation NDCG@20:"]
-    for result in summarise(table):
-        if result.best is None:
-            lines.append(f"# {result.variant}: every trial failed, so it stands here as it was configured")
-        else:
-            variants[result.variant] = options[f"{result.variant}.{result.best['trial']}"]
-            lines.append(f"# {result.variant}: {result.best['valid_ndcg']:.4f} in trial {result.best['trial']}")
+    """What was configured, with the best options of every searched variant.
+
+    A configuration has one value for an option outside the variants: that of the best trial that depends on any.
+    """
+    by_key = {_key(trial): trial for trial in trials}
+    results = sorted(summarise(table), key=lambda result: -1.0 if result.best is None else -result.best["valid_ndcg"])
+    best = {one.variant: by_key[f"{one.variant}.{one.best['trial']}"] for one in results if one.best is not None}
+    outside = next((found for found in map(_outside, best.values()) if found), {})
+    lines = [
+        "# Best on validation NDCG@20:",
+        *(_comment(result, best.get(result.variant), outside) for result in results),
+    ]
     tree = config.model_dump(mode="json", exclude_unset=True)
-    chosen = {name: variant.model_dump(mode="json") for name, variant in variants.items()}
-    tree["train"] = {**tree.get("train", {}), "variants": chosen}
+    variants = {name: best[name].options if name in best else one for name, one in config.train.variants.items()}
+    tree["train"] = {
+        **tree.get("train", {}),
+        "variants": {n: one.model_dump(mode="json") for n, one in variants.items()},
+    }
     tree.pop("search", None)
+    for path, value in outside.items():
+        *sections, option = path.split(".")
+        functools.reduce(lambda section, name: section.setdefault(name, {}), sections, tree)[option] = value
     return "\n".join(lines) + "\n" + yaml.safe_dump(tree, sort_keys=False)
+
+
+def _outside(trial: Trial) -> dict[str, Any]:
+    """The searched options outside the variants that a trial depends on."""
+    return {path: value for path, value in trial.parameters.items() if not path.startswith("train.variants.")}
+
+
+def _comment(result: VariantSearch, best: Trial | None, outside: Mapping[str, Any]) -> str:
+    if result.best is None or best is None:
+        return f"# {result.variant}: every trial failed, so it stands here as it was configured"
+    line = f"# {result.variant}: {result.best['valid_ndcg']:.4f} in trial {best.number}"
+    others = [f"{path}={value}" for path, value in _outside(best).items() if outside.get(path) != value]
+    return line + (f", with {', '.join(others)} instead of what stands below" if others else "")

@@ -15,7 +15,7 @@ from hnlm_ray.errors import ConfigError, StageError
 from hnlm_ray.pipeline import plan
 from hnlm_ray.stages import search
 from hnlm_ray.training.fit import fit
-from hnlm_ray.training.inputs import read_splits
+from hnlm_ray.training.inputs import SemanticInputs, read_splits
 
 from .finished_run import FinishedRun
 
@@ -151,7 +151,7 @@ def test_the_command_searches_once_and_a_second_time_does_nothing(tmp_path: Path
     config = load_config(None, [*options, "search.trials=2"])
     planned = plan(config, search=True)
     artifact = planned["search"].artifact
-    assert planned["search"].inputs == ("prepare",)
+    assert set(planned["search"].inputs) == {"prepare"}
     assert best.read_bytes() == artifact.read_bytes(search.BEST)
     committed = artifact.manifest()["committed"]
     assert CliRunner().invoke(app, command).exit_code == 0
@@ -165,5 +165,43 @@ def test_the_command_searches_once_and_a_second_time_does_nothing(tmp_path: Path
 
 def test_a_semantic_variant_is_searched_with_its_negatives() -> None:
     config = Config(train=TrainConfig(variants={"hnlm": VariantConfig(semantic=True, alpha=0.1)}))
-    assert plan(config, search=True)["search"].inputs == ("prepare", "vectors", "ground")
+    assert plan(config, search=True)["search"].inputs.keys() == {"prepare", "vectors", "ground"}
     assert "search" not in {stage.name for stage in plan(config).stages}
+
+
+@pytest.mark.ray
+def test_a_trial_reads_what_its_own_options_outside_the_variants_gave(tmp_path: Path, ray_session: None) -> None:
+    """Names are matched by text vectors alone, of which a cosine of 1 leaves next to none."""
+    options = [
+        f"run={tmp_path / 'run'}",
+        "llm.engine=scripted",
+        "embed.engine=scripted",
+        "data.demo={users: 60, items: 40, interactions: 900}",
+        "ground={fuzzy: 1.0, vector: 0.0}",
+        "train.variants={mf: {backbone: mf, dim: 4, epochs: 2}, hnlm: {backbone: mf, dim: 4, epochs: 2, semantic: true,"
+        " alpha: 0.9}}",
+        "serve.variant=mf",
+        "search={trials: 2, space: {ground.vector: {choice: [1.0]}, train.variants.mf.l2: {choice: [0.1]}}}",
+    ]
+    best = tmp_path / "best.yaml"
+    done = CliRunner().invoke(app, ["search", *options, "--to", str(best)])
+    assert done.exit_code == 0, done.output
+    planned = plan(load_config(None, options), search=True)
+    prepare, search_ = (planned[name].artifact for name in ("prepare", "search"))
+    rows = {(row["variant"], row["trial"]): row for row in search_.read("trials").to_pylist()}
+    assert json.loads(rows["hnlm", 1]["parameters"]) == {"ground.vector": 1.0}
+    assert json.loads(rows["hnlm", 0]["parameters"]) == {"ground.vector": 0.0}
+    matched = {}
+    train, valid = read_splits(prepare)
+    for number, ground in enumerate(("ground", "ground@1")):
+        artifact = planned[ground].artifact
+        matched[number] = artifact.manifest()["counts"]["matched"]
+        inputs = SemanticInputs(planned["vectors"].artifact, artifact)
+        variant = load_config(None, options).train.variants["hnlm"]
+        alone = fit(train, valid, variant, 0, **inputs.arguments(variant, train)).progress
+        assert rows["hnlm", number]["valid_ndcg"] == pytest.approx(alone.best_ndcg, rel=1e-4)
+    assert matched[0] > matched[1]
+    assert rows["hnlm", 0]["valid_ndcg"] != rows["hnlm", 1]["valid_ndcg"]
+    chosen = max((0, 1), key=lambda number: (rows["hnlm", number]["valid_ndcg"], -number))
+    assert load_config(best).ground.vector == (0.0, 1.0)[chosen]
+    assert load_config(best).ground.fuzzy == 1.0
