@@ -16,7 +16,7 @@ from hnlm_ray.samplers.semantic import PairVectors
 from hnlm_ray.testing.worlds import checkerboard, random_world
 from hnlm_ray.training import checkpoint
 from hnlm_ray.training.fit import FitResult, fit
-from hnlm_ray.training.loop import TrainingLoop
+from hnlm_ray.training.loop import TrainingLoop, learning_rate_in
 from hnlm_ray.variants import DNS, MF, LightGCN, Uniform, VariantConfig
 
 TRAIN, VALID = random_world(40, 30, 0.2, 0)
@@ -120,13 +120,16 @@ def test_every_weight_of_the_alignment_gets_a_gradient_and_moves(part: dict[str,
     assert all(moved.values())
 
 
-def test_a_resumed_fit_ends_with_the_bits_of_an_uninterrupted_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", ["fixed", "cosine"])
+def test_a_resumed_fit_ends_with_the_bits_of_an_uninterrupted_one(tmp_path: Path, mode: str) -> None:
+    variant = SEMANTIC.model_copy(update={"learning_rate_mode": mode})
+
     def save(loop: TrainingLoop) -> None:
         (tmp_path / str(loop.progress.epoch)).mkdir()
         checkpoint.save(loop, tmp_path / str(loop.progress.epoch))
 
-    whole = fit(TRAIN, VALID, SEMANTIC, 0, vectors=pair_vectors(), on_validation=save)
-    resumed = fit(TRAIN, VALID, SEMANTIC, 0, vectors=pair_vectors(), resume_from=tmp_path / "2")
+    whole = fit(TRAIN, VALID, variant, 0, vectors=pair_vectors(), on_validation=save)
+    resumed = fit(TRAIN, VALID, variant, 0, vectors=pair_vectors(), resume_from=tmp_path / "2")
     assert losses(resumed) == losses(whole)
     assert resumed.user_vectors.tobytes() == whole.user_vectors.tobytes()
     users, items, progress = checkpoint.best_vectors(tmp_path / "4")
@@ -139,6 +142,20 @@ def test_a_resumed_fit_ends_with_the_bits_of_an_uninterrupted_one(tmp_path: Path
     (tmp_path / "9" / checkpoint.SHARED).write_bytes(b"half")
     with pytest.raises(ValueError, match="Expecting value"):
         checkpoint.latest_progress(LocalFileSystem(), str(tmp_path))
+
+
+def test_the_learning_rate_falls_along_a_half_cosine() -> None:
+    falling = PLAIN.model_copy(update={"learning_rate_mode": "cosine", "epochs": 8})
+    rates = [learning_rate_in(epoch, falling) for epoch in range(1, 9)]
+    assert rates[0] == falling.learning_rate
+    assert rates[4] == pytest.approx(falling.learning_rate / 2)
+    assert rates == sorted(rates, reverse=True)
+    assert 0 < rates[-1] < 0.05 * rates[0]
+    assert {learning_rate_in(epoch, PLAIN) for epoch in range(1, 9)} == {PLAIN.learning_rate}
+    # The first epoch is the same one, the second is not.
+    fixed = fit(TRAIN, VALID, PLAIN.model_copy(update={"epochs": 8}), 0)
+    assert losses(fit(TRAIN, VALID, falling, 0))[0] == losses(fixed)[0]
+    assert losses(fit(TRAIN, VALID, falling, 0))[1:3] != losses(fixed)[1:3]
 
 
 def test_training_stops_when_validation_no_longer_improves_and_keeps_the_best() -> None:
