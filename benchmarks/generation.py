@@ -1,6 +1,6 @@
 """Speed of writing: a generation stage's engine under Ray Data beside plain vLLM in one process.
 
-    make demo && python benchmarks/generation.py run=runs/demo [--hidden 512 --layers 12] [--prompts 512]
+    make demo && python benchmarks/generation.py run=runs/demo [--hidden 512 --layers 12] [--repeat 4]
 
 The prompts of the stage `negatives` of a finished run, the same tokens, schema, seeds and engine options on both sides;
 starting an engine counts for neither. With ``--hidden`` a Llama of that width with random weights and the run's
@@ -21,7 +21,7 @@ from typing import Any
 os.environ |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_CPU_KVCACHE_SPACE": "1"}
 
 import pyarrow as pa
-from ray_rate import rate_under_ray
+from ray_rate import WARM_BLOCKS, rate_under_ray
 from transformers import AutoConfig, LlamaForCausalLM
 
 from hnlm_ray import assets
@@ -42,6 +42,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("options", nargs="*", help="of the run, as for hnlm run")
     parser.add_argument("--config", default=str(DEMO))
+    parser.add_argument(
+        "--repeat", type=int, default=1, help="ask every prompt so many times"
+    )
     parser.add_argument("--prompts", type=int, default=1 << 30, help="at most so many")
     parser.add_argument("--hidden", type=int, help="width of a model with random weights")
     parser.add_argument("--layers", type=int, default=12, help="of that model")
@@ -49,6 +52,7 @@ def main() -> None:
     config = load_config(chosen.config, chosen.options)
     requests, call = _requests(config)
     size = config.llm.batch_size
+    requests = _repeated(requests, chosen.repeat)
     requests = requests.slice(0, min(len(requests), chosen.prompts) // size * size)
     result: dict[str, Any] = {"benchmark": "generation", "prompts": len(requests), "block": size}
     with tempfile.TemporaryDirectory() as folder:
@@ -58,6 +62,12 @@ def main() -> None:
         result["ray_data_vllm"] = _under_ray(requests, call, config)
         result["vllm_alone"] = _alone(requests, call, config)
     print(json.dumps(result | {"to_alone": round(result["ray_data_vllm"] / result["vllm_alone"], 3)}))
+
+
+def _repeated(requests: pa.Table, times: int) -> pa.Table:
+    ids = requests["id"].to_numpy()
+    copies = [requests.set_column(0, "id", pa.array(ids + copy * (int(ids.max()) + 1))) for copy in range(times)]
+    return pa.concat_tables(copies)
 
 
 def _write_model(folder: str, like: str, hidden: int, layers: int) -> int:
@@ -98,7 +108,7 @@ def _under_ray(requests: pa.Table, call: Call, config: Config) -> float:
 
 
 def _alone(requests: pa.Table, call: Call, config: Config) -> float:
-    """All prompts at once, after one block that warms the engine."""
+    """All prompts at once, after those that warm the engine."""
     from vllm import LLM, SamplingParams
     from vllm.sampling_params import StructuredOutputsParams
 
@@ -117,9 +127,10 @@ def _alone(requests: pa.Table, call: Call, config: Config) -> float:
     ]
     asked: list[Any] = [{"prompt_token_ids": prompt} for prompt in prompts]
     size = config.llm.batch_size
-    llm.generate(asked[:size], params[:size], use_tqdm=False)
+    warm = size * WARM_BLOCKS
+    llm.generate(asked[:warm], params[:warm], use_tqdm=False)
     started = time.monotonic()
-    outputs = llm.generate(asked[size:], params[size:], use_tqdm=False)
+    outputs = llm.generate(asked[warm:], params[warm:], use_tqdm=False)
     written = sum(len(output.outputs[0].token_ids) for output in outputs)
     return round(written / (time.monotonic() - started), 1)
 

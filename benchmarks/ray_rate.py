@@ -1,4 +1,4 @@
-"""The rate of a chain of Ray Data maps once its actors are warm."""
+"""The rate of a chain of Ray Data maps once its processes are warm."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ import pyarrow as pa
 if TYPE_CHECKING:
     from ray.data import Dataset
 
-__all__ = ["rate_under_ray"]
+__all__ = ["WARM_BLOCKS", "rate_under_ray"]
+
+WARM_BLOCKS = 5
+"""The first starts the actors; the others go through together, and start the processes that a busy pipeline has."""
 
 _POLL_S = 0.02
 
@@ -22,9 +25,9 @@ _POLL_S = 0.02
 def rate_under_ray(
     requests: pa.Table, block: int, chain: Callable[[Dataset], Dataset], count: Callable[[pa.Table], int]
 ) -> float:
-    """Units per second, from the moment at which all but the first block may enter to the end of the last.
+    """Units per second, from the moment at which all but the warming blocks may enter to the end of the last.
 
-    The first block starts and warms the actors; the others wait for it, so that no work on them goes uncounted.
+    The others wait in front while the warming blocks go through, so that no work on them goes uncounted.
 
     Args:
         requests: with the column ``id``.
@@ -34,29 +37,34 @@ def rate_under_ray(
     """
     import ray.data
 
-    first = requests["id"][:block].to_pylist()
+    starts = requests["id"].to_pylist()[: block * WARM_BLOCKS : block]
     with tempfile.TemporaryDirectory() as folder:
-        gate = Path(folder, "open")
         rows = ray.data.from_arrow(requests).repartition(target_num_rows_per_block=block)
         waiting = rows.map_batches(
-            functools.partial(_pass, gate, first[0], first[-1]), batch_size=None, batch_format="pyarrow", num_cpus=0
+            functools.partial(_wait, folder, starts),
+            batch_size=None,
+            batch_format="pyarrow",
+            compute=ray.data.TaskPoolStrategy(size=1),  # more would be more processes that are not warm
         )
-        units, started = 0, 0.0
-        for done in chain(waiting).iter_batches(batch_size=None, batch_format="pyarrow"):
+        units, finished, started = 0, 0, 0.0
+        # Without a prefetch: it would wait for the second block before it shows the first.
+        for done in chain(waiting).iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             if not done.num_rows:
                 continue
-            if started:
+            finished += 1
+            if finished > WARM_BLOCKS:
                 units += count(done)
-            else:
-                gate.touch()
-                started = time.monotonic()
+                continue
+            started = time.monotonic()
+            Path(folder, str(finished)).touch()
         return round(units / (time.monotonic() - started), 1)
 
 
-def _pass(gate: Path, first: int, last: int, rows: pa.Table) -> pa.Table:
-    """Hold back every block but the one whose ids reach from ``first`` to ``last``."""
-    ids = rows["id"]
-    if len(ids) and (ids[0].as_py(), ids[-1].as_py()) != (first, last):
-        while not gate.exists():
+def _wait(folder: str, starts: list[int], rows: pa.Table) -> pa.Table:
+    """Hold a block back until enough others have come out; ``starts`` are the first ids of the warming ones."""
+    first = rows["id"][0].as_py() if rows.num_rows else starts[0]
+    if first != starts[0]:
+        opened = Path(folder, "1" if first in starts else str(WARM_BLOCKS))
+        while not opened.exists():
             time.sleep(_POLL_S)
     return rows

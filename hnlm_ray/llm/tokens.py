@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from hnlm_ray.errors import EngineError
@@ -28,15 +30,32 @@ def load_tokenizer(folder: str) -> Any:
     Raises:
         EngineError: there is none that can be loaded.
     """
-    from transformers import AutoTokenizer
-
     try:
-        return AutoTokenizer.from_pretrained(folder)
+        return _tokenizer_class(folder).from_pretrained(folder)
     except (OSError, ValueError, KeyError, ImportError) as error:
         what = str(error).strip().splitlines()[0]
         raise EngineError(
             f"the tokenizer of {folder} cannot be loaded ({what})", "give a complete model folder"
         ) from error
+
+
+def _tokenizer_class(folder: str) -> Any:
+    """What reads a folder's tokenizer.
+
+    A folder may name the class without anything of its own. ``AutoTokenizer`` would choose it as well, but takes five
+    seconds to import, with PyTorch and scikit-learn: too much for each process that prepares prompts.
+    """
+    try:
+        named = json.loads(Path(folder, "tokenizer_config.json").read_text()).get("tokenizer_class")
+    except (OSError, ValueError):  # a Hugging Face name, or a folder about which AutoTokenizer has a sentence
+        named = None
+    if named == "TokenizersBackend":
+        from transformers import TokenizersBackend
+
+        return TokenizersBackend
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer
 
 
 def chat_tokens(tokenizer: Any, prompt: Prompt, options: Mapping[str, Any]) -> list[int]:

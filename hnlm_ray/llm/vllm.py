@@ -146,6 +146,8 @@ def _processor(
     if config.accelerator == "cpu":
         backend = "uni" if tensor_parallel == 1 else "mp"
         engine_kwargs = {"enforce_eager": True, "distributed_executor_backend": backend, **engine_kwargs}
+        # The engine's own metrics cost a small model on a processor a seventh of its speed.
+        engine_kwargs["disable_log_stats"] = True
         if task == "generate":
             # A prompt in chunks makes vLLM rewind its row's random generator, which a CPU generator cannot do: the
             # engine dies. So each prompt is read whole.
@@ -167,6 +169,7 @@ def _processor(
         batch_size=config.batch_size,
         concurrency=(config.replicas, config.replicas),  # a bare number would mean a pool of 1 to that many
         should_continue_on_error=True,
+        log_engine_metrics=config.accelerator == "gpu",
         chat_template_stage=False,
         tokenize_stage=False,
         detokenize_stage=False,

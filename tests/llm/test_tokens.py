@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
+from transformers import AutoTokenizer
 
 from hnlm_ray.config import ProfilesConfig
 from hnlm_ray.errors import ConfigError, EngineError
@@ -32,6 +38,27 @@ def test_a_prompt_within_its_budget_leaves_room_for_the_answer(folder: str) -> N
         shown.append(prompt.user.count("review ") // 5)
     assert shown == sorted(shown)
     assert (shown[0], shown[-1]) == (0, 9)
+
+
+@pytest.mark.parametrize("named", ["TokenizersBackend", "PreTrainedTokenizerFast", None])
+def test_the_tokenizer_is_the_one_that_transformers_would_choose(tmp_path: Path, named: str | None) -> None:
+    folder = write_tiny_model(tmp_path)
+    path = folder / "tokenizer_config.json"
+    options = json.loads(path.read_text())
+    options.pop("tokenizer_class")
+    path.write_text(json.dumps(options if named is None else {**options, "tokenizer_class": named}))
+    ours, theirs = load_tokenizer(str(folder)), AutoTokenizer.from_pretrained(str(folder))
+    assert type(ours) is type(theirs)
+    prompt = Prompt("Be brief.", "<|im_start|> naïve 茶 " * 9)
+    assert chat_tokens(ours, prompt, {}) == chat_tokens(theirs, prompt, {})
+
+
+def test_a_process_that_prepares_prompts_for_the_demo_model_does_without_pytorch() -> None:
+    code = (
+        "import sys; from hnlm_ray import assets; from hnlm_ray.llm.tokens import load_tokenizer;"
+        "load_tokenizer(assets.resolve('demo')); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_what_cannot_fit_is_said(folder: str) -> None:
