@@ -42,9 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("options", nargs="*", help="of the run, as for hnlm run")
     parser.add_argument("--config", default=str(DEMO))
-    parser.add_argument(
-        "--repeat", type=int, default=1, help="ask every prompt so many times"
-    )
+    parser.add_argument("--repeat", type=int, default=1, help="ask every prompt so many times")
     parser.add_argument("--prompts", type=int, default=1 << 30, help="at most so many")
     parser.add_argument("--hidden", type=int, help="width of a model with random weights")
     parser.add_argument("--layers", type=int, default=12, help="of that model")

@@ -7,13 +7,16 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from hnlm_ray import __version__
 from hnlm_ray.config import Config, load_config
 from hnlm_ray.errors import BundleError, ConfigError, HnlmError
+
+if TYPE_CHECKING:
+    from hnlm_ray.store import Artifact
 
 __all__ = ["app", "job", "main"]
 
@@ -81,13 +84,10 @@ def search(
     'search.space={"train.variants.*.learning_rate": {log_uniform: [1e-4, 1e-1]}}'[/]
     """
     from hnlm_ray import console
-    from hnlm_ray.pipeline import plan
 
     extra = [] if trials is None else [f"search.trials={trials}"]
     options = load_config(config, [*(overrides or []), *extra])
-    planned = plan(options, search=True)
-    _run(options, (*planned.before("search"), "search"), search=True)
-    found = planned["search"].artifact
+    found = _search(options)
     console.print_search(found)
     if to is not None:
         _write(to, found.read_bytes("best.yaml"))
@@ -363,15 +363,20 @@ def job(stages: tuple[str, ...] | None = None) -> NoReturn:
     """Entry point of the scripts in ``jobs/``: ``--config FILE key.path=value ...``.
 
     Args:
-        stages: the kinds of stages to run; None for all.
+        stages: the kinds of stages to run; None for all; ``search`` runs what it reads as well.
     """
+    is_search = stages == ("search",)
     command = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
     @command.command(
         help=f"Run {', '.join(stages) if stages else 'the whole pipeline'} on the Ray cluster of this job."
     )
     def _job(overrides: Overrides = None, config: ConfigOption = None) -> None:
-        _run(load_config(config, overrides or []), stages or ())
+        options = load_config(config, overrides or [])
+        if is_search:
+            _search(options)
+        else:
+            _run(options, stages or ())
 
     with _sentences():
         command()
@@ -390,6 +395,15 @@ def _sentences() -> Iterator[None]:
     except KeyboardInterrupt:
         sys.stderr.write("\nhnlm: interrupted; the same command goes on from here\n")
         sys.exit(INTERRUPTED)
+
+
+def _search(options: Config) -> Artifact:
+    """Run the search and what it reads."""
+    from hnlm_ray.pipeline import plan
+
+    planned = plan(options, search=True)
+    _run(options, (*planned.before("search"), "search"), search=True)
+    return planned["search"].artifact
 
 
 def _run(options: Config, stages: tuple[str, ...], *, search: bool = False) -> None:

@@ -12,7 +12,7 @@ SCRIPTS = {path.stem: path for path in JOBS.glob("*.py") if path.stem != "train_
 
 
 def test_there_is_one_script_per_stage_and_one_for_all() -> None:
-    assert set(SCRIPTS) == {*STAGES, "pipeline"}
+    assert set(SCRIPTS) == {*STAGES, "pipeline", "search"}
 
 
 @pytest.mark.parametrize("name", sorted(SCRIPTS))

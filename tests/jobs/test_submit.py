@@ -9,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from hnlm_ray.serving.recommender import Recommender
@@ -27,6 +28,8 @@ OVERRIDES = [
     "train.workers=2",
     "train.variants={hnlm: {dim: 8, epochs: 2, validate_every: 1, semantic: true, alpha: 0.1}}",
 ]
+
+SEARCH = "{trials: 2, space: {train.variants.hnlm.l2: {choice: [0.1]}, ground.vector: {choice: [0.9]}}}"
 
 SCRIPT = """
 import json, sys, time
@@ -92,11 +95,12 @@ def _on_a_cluster(entrypoints: list[str]) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def outcomes(run_folder: Path) -> list[dict[str, object]]:
-    """One cluster for a stage alone, then everything, then a mistake."""
+    """One cluster for a stage alone, then everything, then a search, then a mistake."""
     quoted = " ".join(f"'{override}'" for override in [f"run={run_folder}", *OVERRIDES])
     entrypoints = [
         f"{sys.executable} {ROOT}/jobs/prepare.py {quoted}",
         f"{sys.executable} {ROOT}/jobs/pipeline.py {quoted}",
+        f"{sys.executable} {ROOT}/jobs/search.py {quoted} 'search={SEARCH}'",
         f"{sys.executable} {ROOT}/jobs/train.py {quoted} train.worker=2",
     ]
     done = _on_a_cluster(entrypoints)
@@ -110,7 +114,7 @@ def outcomes(run_folder: Path) -> list[dict[str, object]]:
 def test_one_stage_and_then_the_rest_run_on_the_cluster(outcomes: list[dict[str, object]], run_folder: Path) -> None:
     for outcome in outcomes[:2]:
         assert outcome["status"] == "SUCCEEDED", outcome["logs"]
-    complete = {path.parent.parent.name for path in run_folder.glob("*/*/manifest.json")}
+    complete = {path.parent.parent.name for path in run_folder.glob("*/*/manifest.json")} - {"search"}
     assert complete == {
         "prepare", "item_profiles", "user_profiles", "vectors", "negatives", "ground",
         "train.hnlm.s0", "evaluate", "report", "bundle",
@@ -122,8 +126,19 @@ def test_one_stage_and_then_the_rest_run_on_the_cluster(outcomes: list[dict[str,
     assert len(recommender.recommend("nobody", 5).items) == 5
 
 
+def test_a_search_runs_on_the_cluster_with_what_its_trials_read(
+    outcomes: list[dict[str, object]], run_folder: Path
+) -> None:
+    assert outcomes[2]["status"] == "SUCCEEDED", outcomes[2]["logs"]
+    (trials,) = run_folder.glob("search/*/trials.parquet")
+    rows = {row["trial"]: row for row in pq.read_table(trials).to_pylist()}
+    assert [rows[number]["status"] for number in (0, 1)] == ["ok", "ok"], rows
+    assert json.loads(rows[1]["parameters"]) == {"train.variants.hnlm.l2": 0.1, "ground.vector": 0.9}
+    assert len(list(run_folder.glob("ground/*"))) == 2
+
+
 def test_a_mistake_is_one_sentence_in_the_log_of_the_job(outcomes: list[dict[str, object]]) -> None:
-    assert outcomes[2]["status"] == "FAILED"
-    assert outcomes[2]["code"] == 2
-    assert "did you mean 'workers'" in str(outcomes[2]["logs"])
-    assert "Traceback" not in str(outcomes[2]["logs"])
+    assert outcomes[3]["status"] == "FAILED"
+    assert outcomes[3]["code"] == 2
+    assert "did you mean 'workers'" in str(outcomes[3]["logs"])
+    assert "Traceback" not in str(outcomes[3]["logs"])
