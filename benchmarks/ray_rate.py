@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -36,6 +37,9 @@ def rate_under_ray(
         count: units in a block that comes out.
     """
     import ray.data
+
+    if len(requests) <= WARM_BLOCKS * block:
+        sys.exit(f"{len(requests)} rows are too few: {WARM_BLOCKS} blocks of {block} warm the pipeline")
 
     starts = requests["id"].to_pylist()[: block * WARM_BLOCKS : block]
     with tempfile.TemporaryDirectory() as folder:

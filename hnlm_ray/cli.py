@@ -76,9 +76,9 @@ def search(
     """Search hyper-parameters: the same number of trials for every variant, the best by validation NDCG@20.
 
     The section [bold]search[/] of the configuration says which options are tried: of variants, and of what the language
-    model does, for which its stages run once per draw. The first trial of a variant is what
-    is configured, the others are drawn at random; the test split is not read. Written into the run folder: the table
-    of trials, search.html with the plots, and best.yaml, which [cyan]hnlm run -c[/] takes as it is.
+    model does, for which its stages run once per draw. The first trial of a variant is what is configured, the others
+    are drawn at random; the test split is not read. Written into the run folder: the table of trials, search.html with
+    the plots, and best.yaml, which [cyan]hnlm run -c[/] takes as it is.
 
     Example: [cyan]hnlm search -c configs/movielens.yaml data.path=ml-1m --trials 20 --to tuned.yaml
     'search.space={"train.variants.*.learning_rate": {log_uniform: [1e-4, 1e-1]}}'[/]

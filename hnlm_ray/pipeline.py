@@ -341,8 +341,12 @@ def _with_search(config: Config, store: RunStore, stages: tuple[PlannedStage, ..
     names = {(stage.artifact.stage, stage.artifact.fingerprint): stage.name for stage in stages}
     inputs = {name: name for name in ("prepare", *reads)}
     found = list(stages)
-    settings = {trial.number: trial.upstream for trial in draw_trials(config) if trial.upstream}
+    settings: dict[int, dict[str, Any]] = {}
+    for one in draw_trials(config):
+        settings.setdefault(one.number, {}).update(one.upstream)  # each variant has those that it depends on
     for number, upstream in settings.items():
+        if not upstream:
+            continue
         trial = Run(store, _planned(with_upstream(config, upstream), store))
         needed = {*reads, *(name for read in reads for name in trial.before(read))}
         own: dict[str, str] = {}
@@ -374,7 +378,7 @@ def _import_and_run(module: str, arguments: Mapping[str, Any], context: StageCon
 
 
 def _record(config: Config, run: Run) -> str:
-    own = [stage for stage in run.stages if "@" not in stage.name]  # the others belong to trials of a search
+    own = [stage for stage in run.stages if stage.config == config]  # the others belong to trials of a search
     stages = [{"name": stage.name, "fingerprint": stage.artifact.fingerprint} for stage in own]
     content = {"version": __version__, "config": config.model_dump(mode="json"), "stages": stages}
     return json.dumps(content, indent=2)

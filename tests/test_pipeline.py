@@ -103,6 +103,25 @@ def test_trials_run_again_what_depends_on_their_options_where_a_run_with_them_wo
     assert "train.tuned.s0" not in planned.before("search")
 
 
+def test_variants_of_one_trial_share_all_that_was_drawn_outside_them() -> None:
+    """The last variant depends on fewer of the options than the one before."""
+    config = load_config(
+        None,
+        [
+            "train.variants={uniform: {}, tuned: {semantic: true, semantic_source: tuned, alpha: 0.1},"
+            " text: {item_text: true}}",
+            "serve.variant=uniform",
+            "search={trials: 2, variants: [tuned, text], space: {embed.pooling: {choice: [cls]},"
+            " tune.temperature: {choice: [0.5]}}}",
+        ],
+    )
+    planned = plan(config, search=True)
+    assert planned["tune@1"].config.tune.temperature == 0.5
+    assert planned["vectors@1"].config.embed.pooling == "cls"
+    assert planned["encode@1"].inputs["vectors"] == "vectors@1"
+    assert {planned["search"].inputs[name] for name in ("vectors@1", "encode@1")} == {"vectors@1", "encode@1"}
+
+
 def test_other_weights_or_raw_files_are_not_reused(tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.mkdir()

@@ -16,7 +16,7 @@ import math
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -70,7 +70,10 @@ class EncoderSpec:
         """
         try:
             content = json.loads((folder / SPEC).read_text())
-            return cls(content["model"], content["dim"], content["pooling"], tuple(content["bases"]))
+            pooling = content.get("pooling", "mean")  # there was no other when this was not written down
+            if pooling not in get_args(Pooling):
+                raise ValueError(f"pooling is {pooling!r}")
+            return cls(content["model"], content["dim"], pooling, tuple(content["bases"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{folder} holds no tuned encoder ({error})", "give the folder of a stage tune") from error
 

@@ -149,6 +149,9 @@ def test_damage_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "encoder.safetensors").write_bytes(b"torn")
     with pytest.raises(StoreError, match="holds no tuned encoder"):
         PairEncoder.load(tmp_path)
+    (tmp_path / "encoder.json").write_text(json.dumps({"model": "demo", "dim": 4, "bases": [], "pooling": "max"}))
+    with pytest.raises(StoreError, match="pooling is 'max'"):
+        PairEncoder.load(tmp_path)
     (tmp_path / "encoder.json").write_text(json.dumps({"model": "demo"}))
     with pytest.raises(StoreError, match="holds no tuned encoder"):
         PairEncoder.load(tmp_path)
