@@ -16,7 +16,7 @@ from hnlm_ray.config import Config, load_config
 from hnlm_ray.errors import BundleError, ConfigError, HnlmError
 
 if TYPE_CHECKING:
-    from hnlm_ray.store import Artifact
+    from hnlm_ray.pipeline import Run
 
 __all__ = ["app", "job", "main"]
 
@@ -87,7 +87,7 @@ def search(
 
     extra = [] if trials is None else [f"search.trials={trials}"]
     options = load_config(config, [*(overrides or []), *extra])
-    found = _search(options)
+    found = _run(options, search=True)["search"].artifact
     console.print_search(found)
     if to is not None:
         _write(to, found.read_bytes("best.yaml"))
@@ -365,18 +365,13 @@ def job(stages: tuple[str, ...] | None = None) -> NoReturn:
     Args:
         stages: the kinds of stages to run; None for all; ``search`` runs what it reads as well.
     """
-    is_search = stages == ("search",)
     command = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
     @command.command(
         help=f"Run {', '.join(stages) if stages else 'the whole pipeline'} on the Ray cluster of this job."
     )
     def _job(overrides: Overrides = None, config: ConfigOption = None) -> None:
-        options = load_config(config, overrides or [])
-        if is_search:
-            _search(options)
-        else:
-            _run(options, stages or ())
+        _run(load_config(config, overrides or []), stages or (), search=stages == ("search",))
 
     with _sentences():
         command()
@@ -397,27 +392,22 @@ def _sentences() -> Iterator[None]:
         sys.exit(INTERRUPTED)
 
 
-def _search(options: Config) -> Artifact:
-    """Run the search and what it reads."""
-    from hnlm_ray.pipeline import plan
-
-    planned = plan(options, search=True)
-    _run(options, (*planned.before("search"), "search"), search=True)
-    return planned["search"].artifact
-
-
-def _run(options: Config, stages: tuple[str, ...], *, search: bool = False) -> None:
+def _run(options: Config, stages: tuple[str, ...] = (), *, search: bool = False) -> Run:
+    """Run some stages, or all of them; or the search and what it reads."""
     from hnlm_ray import console
     from hnlm_ray.cluster import connected
     from hnlm_ray.pipeline import execute, plan
 
     planned = plan(options, search=search)
+    if search:
+        stages = (*planned.before("search"), "search")
     wanted = [one for one in planned.pending() if not stages or {one.kind, one.name} & set(stages)]
     if not wanted:
         execute(options, planned, stages, console.listener())
-        return
+        return planned
     with connected(options.cluster):
         execute(options, planned, stages, console.listener())
+    return planned
 
 
 def _bundles(options: Config) -> dict[str, str]:

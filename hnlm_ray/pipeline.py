@@ -50,7 +50,8 @@ class PlannedStage:
     """One stage of a run.
 
     Attributes:
-        name: also its folder; ``train.<variant>.s<seed>`` for a fit, ``bundle.<variant>`` for a second bundle.
+        name: ``train.<variant>.s<seed>`` for a fit, ``bundle.<variant>`` for a second bundle; also its folder, but for
+            what a trial of the search needs: ``tune@3`` lies in the folder ``tune``.
         kind: one of :data:`STAGES`, or ``search``.
         inputs: the stages that it reads, by the names under which it knows them.
         artifact: where it writes.

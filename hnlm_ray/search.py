@@ -102,14 +102,22 @@ class Trial:
         number: 0 for the variant as it is configured.
         parameters: the searched options by full path: what was drawn, or for number 0 what is configured.
         options: the variant with these.
-        upstream: those of ``parameters`` that were drawn outside the variants.
     """
 
     variant: str
     number: int
     parameters: dict[str, Any]
     options: VariantConfig
-    upstream: dict[str, Any]
+
+    @property
+    def outside(self) -> dict[str, Any]:
+        """Those of ``parameters`` that are outside the variants."""
+        return {path: value for path, value in self.parameters.items() if _is_upstream(path)}
+
+    @property
+    def upstream(self) -> dict[str, Any]:
+        """Those of them that were drawn: none for number 0."""
+        return self.outside if self.number else {}
 
 
 def searched(search: SearchConfig, variants: Mapping[str, VariantConfig]) -> tuple[str, ...]:
@@ -258,14 +266,14 @@ def _draw(
     read = {key: value for key, value in upstream.items() if _reads(configured, key)}
     if number == 0:
         parameters = {f"{_ROOT}{variant}.{path}": _get(tree, path) for path in space}
-        return Trial(variant, 0, parameters | read, configured, {})
+        return Trial(variant, 0, parameters | read, configured)
     parameters = {}
     for path, domain in space.items():
         value = domain.draw(generator(search.seed, "search", variant, number, path))
         _set(tree, path, value)
         parameters[f"{_ROOT}{variant}.{path}"] = value
     try:
-        return Trial(variant, number, parameters | read, VariantConfig.model_validate(tree), read)
+        return Trial(variant, number, parameters | read, VariantConfig.model_validate(tree))
     except ValidationError as error:
         raise _no_valid_draw("variant", parameters, error) from error
 

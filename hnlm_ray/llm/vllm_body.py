@@ -31,7 +31,7 @@ class VllmBody:
     With the last token of a causal body, vLLM keeps what sequences with the same beginning share.
     """
 
-    def __init__(self, folder: Path, config: EncodeConfig, longest: int, pooling: Pooling = "mean") -> None:
+    def __init__(self, folder: Path, config: EncodeConfig, longest: int, pooling: Pooling) -> None:
         """Start the engine in this process.
 
         Args:

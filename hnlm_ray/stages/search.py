@@ -209,7 +209,7 @@ def _overlay(config: Config, table: pa.Table, trials: Sequence[Trial]) -> str:
     by_key = {_key(trial): trial for trial in trials}
     results = sorted(summarise(table), key=lambda result: -1.0 if result.best is None else -result.best["valid_ndcg"])
     best = {one.variant: by_key[f"{one.variant}.{one.best['trial']}"] for one in results if one.best is not None}
-    outside = next((found for found in map(_outside, best.values()) if found), {})
+    outside = next((trial.outside for trial in best.values() if trial.outside), {})
     lines = [
         "# Best on validation NDCG@20:",
         *(_comment(result, best.get(result.variant), outside) for result in results),
@@ -227,14 +227,9 @@ def _overlay(config: Config, table: pa.Table, trials: Sequence[Trial]) -> str:
     return "\n".join(lines) + "\n" + yaml.safe_dump(tree, sort_keys=False)
 
 
-def _outside(trial: Trial) -> dict[str, Any]:
-    """The searched options outside the variants that a trial depends on."""
-    return {path: value for path, value in trial.parameters.items() if not path.startswith("train.variants.")}
-
-
 def _comment(result: VariantSearch, best: Trial | None, outside: Mapping[str, Any]) -> str:
     if result.best is None or best is None:
         return f"# {result.variant}: every trial failed, so it stands here as it was configured"
     line = f"# {result.variant}: {result.best['valid_ndcg']:.4f} in trial {best.number}"
-    others = [f"{path}={value}" for path, value in _outside(best).items() if outside.get(path) != value]
+    others = [f"{path}={value}" for path, value in best.outside.items() if outside.get(path) != value]
     return line + (f", with {', '.join(others)} instead of what stands below" if others else "")

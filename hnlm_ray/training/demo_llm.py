@@ -12,7 +12,6 @@ every row.
 from __future__ import annotations
 
 import itertools
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, PreTrained
 
 from hnlm_ray import seeds
 from hnlm_ray.training.demo_corpus import Example
+from hnlm_ray.training.schedule import half_cosine
 
 __all__ = ["CHAT_TEMPLATE", "Recipe", "build_tokenizer", "encode", "train"]
 
@@ -171,7 +171,7 @@ def _schedule(step: int, recipe: Recipe) -> float:
     if step < recipe.warmup:
         return (step + 1) / recipe.warmup
     progress = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
-    return 0.05 + 0.95 * 0.5 * (1.0 + math.cos(math.pi * progress))
+    return 0.05 + 0.95 * half_cosine(progress)
 
 
 def _batches(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from typing import Any
 
@@ -15,6 +14,7 @@ from hnlm_ray.training.batches import BatchStream
 from hnlm_ray.training.collectives import sum_over_workers
 from hnlm_ray.training.model import RecommenderModel
 from hnlm_ray.training.progress import EpochRecord, Progress
+from hnlm_ray.training.schedule import half_cosine
 from hnlm_ray.training.shard import Shard
 from hnlm_ray.training.validation import validate
 from hnlm_ray.variants import VariantConfig
@@ -111,4 +111,4 @@ def learning_rate_in(epoch: int, variant: VariantConfig) -> float:
     """The learning rate of an epoch, from 1; a function of its number alone, so that a resumed fit goes on with it."""
     if variant.learning_rate_mode == "fixed":
         return variant.learning_rate
-    return variant.learning_rate * 0.5 * (1.0 + math.cos(math.pi * (epoch - 1) / variant.epochs))
+    return variant.learning_rate * half_cosine((epoch - 1) / variant.epochs)

@@ -22,6 +22,7 @@ from hnlm_ray.semantics.encoder import tensors_of
 from hnlm_ray.semantics.token_rows import lay_out
 from hnlm_ray.semantics.tuning_loss import infonce, pairwise_logistic
 from hnlm_ray.training.collectives import rank, sum_over_workers, world_size
+from hnlm_ray.training.schedule import half_cosine
 from hnlm_ray.training.tuning.material import Material, Supervised
 from hnlm_ray.training.tuning.stepper import Stepper
 from hnlm_ray.tune_config import TuneConfig
@@ -223,7 +224,7 @@ class TuningLoop:
 
 
 def learning_rate_at(step: int, options: TuneConfig, steps: int) -> float:
-    """Linear rise over the warm-up, then half a cosine down to 0 (Loshchilov & Hutter, ICLR 2017).
+    """Linear rise over the warm-up, then half a cosine down to 0.
 
     Args:
         step: from 0.
@@ -233,4 +234,4 @@ def learning_rate_at(step: int, options: TuneConfig, steps: int) -> float:
     warmup = max(1, round(options.warmup * steps))
     if step < warmup:
         return options.learning_rate * (step + 1) / warmup
-    return options.learning_rate * 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+    return options.learning_rate * half_cosine((step - warmup) / max(1, steps - warmup))
