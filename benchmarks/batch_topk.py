@@ -53,8 +53,8 @@ def vectors(n_users: int, n_items: int) -> tuple[np.ndarray, np.ndarray]:
 def write_world(folder: str, n_users: int, n_items: int) -> None:
     import pyarrow as pa
 
-    from hnlm_ray.serving.bundle import BundleAbout, write_bundle
-    from hnlm_ray.serving.contents import Contents
+    from hnlm_ray.serving.bundle.bundle import BundleAbout, write_bundle
+    from hnlm_ray.serving.bundle.contents import Contents
     from hnlm_ray.tables import ITEMS, USERS
 
     users, items = vectors(n_users, n_items)
@@ -93,8 +93,8 @@ class Batch:
     """One batch of users, and everybody's way to answer it."""
 
     def __init__(self, folder: str, batch: int, k: int) -> None:
-        from hnlm_ray.serving.recommender import Recommender
-        from hnlm_ray.serving.wishes import Wishes
+        from hnlm_ray.serving.recommend.recommender import Recommender
+        from hnlm_ray.serving.recommend.wishes import Wishes
 
         self.recommender, self.wishes, self.k = Recommender.load(folder), Wishes(k=k), k
         contents = self.recommender.bundle.contents
@@ -110,7 +110,7 @@ class Batch:
 
     def product_tiles(self) -> None:
         """In our tiles, without a selection."""
-        from hnlm_ray.serving import tiles
+        from hnlm_ray.kernels import tiles
 
         across = tiles._even(len(self.items), tiles._widest(self.k), tiles._GROUP)
         down = tiles._even(len(self.users), tiles._TILE_SCORES // across, 1)
@@ -234,7 +234,7 @@ def compared(times: np.ndarray, base: np.ndarray) -> dict[str, float]:
 
 def product_share(folder: str, share: int) -> None:
     """In a process of its own: the product of every ``WORKERS``-th step of users, when a line comes in."""
-    from hnlm_ray.serving.bundle import load_bundle
+    from hnlm_ray.serving.bundle.bundle import load_bundle
 
     contents = load_bundle(folder).contents
     room = np.zeros((STEP, contents.n_items), np.float32)
@@ -329,8 +329,8 @@ def main() -> None:
     if options.product_share:
         product_share(options.product_share[0], int(options.product_share[1]))
     elif options.offline:
-        from hnlm_ray.cluster import connected
-        from hnlm_ray.config import ClusterConfig
+        from hnlm_ray.cluster.connect import connected
+        from hnlm_ray.config.tree import ClusterConfig
 
         os.environ["OMP_NUM_THREADS"] = "1"
         with connected(ClusterConfig()):

@@ -26,9 +26,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from hnlm_ray.serving.bundle import INFO, BundleAbout, load_bundle, write_bundle
-from hnlm_ray.serving.contents import Contents
-from hnlm_ray.serving.recommender import Recommender
+from hnlm_ray.serving.bundle.bundle import INFO, BundleAbout, load_bundle, write_bundle
+from hnlm_ray.serving.bundle.contents import Contents
+from hnlm_ray.serving.recommend.recommender import Recommender
 
 ABOUT = BundleAbout(data="random", variant="none", seed=0, config={}, metrics={}, code_version="0")
 

@@ -26,12 +26,12 @@ import numpy as np
 import torch
 from shared_data import load_splits
 
+from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.samplers.candidates import UnmetItems
 from hnlm_ray.training.batches import Batch
 from hnlm_ray.training.loop import TrainingLoop
 from hnlm_ray.training.shard import Shard
-from hnlm_ray.variants import VariantConfig
 
 SAMPLERS: dict[str, dict[str, Any]] = {
     "dns_32": {"sampler": {"name": "dns", "candidates": 32}},

@@ -16,14 +16,14 @@ import json
 import numpy as np
 import numpy.typing as npt
 
-from hnlm_ray.config import load_config
+from hnlm_ray.config.load import load_config
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.evaluation.inputs import read_text_vectors
-from hnlm_ray.evaluation.ranking import rank_block
-from hnlm_ray.pipeline import plan
-from hnlm_ray.serving.bundle import load_bundle
-from hnlm_ray.serving.cold_start import fit_profile_map, fit_text_map, history_features
-from hnlm_ray.serving.text_encoder import TextEncoder
+from hnlm_ray.kernels.ranking import rank_block
+from hnlm_ray.run.plan import plan
+from hnlm_ray.serving.bundle.bundle import load_bundle
+from hnlm_ray.serving.bundle.cold_start import fit_profile_map, fit_text_map, history_features
+from hnlm_ray.serving.recommend.text_encoder import TextEncoder
 
 K = 20
 

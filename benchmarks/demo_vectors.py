@@ -11,12 +11,11 @@ import numpy as np
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from hnlm_ray import assets
-from hnlm_ray.config import DemoWorldConfig
-from hnlm_ray.data import lexicon
-from hnlm_ray.data.demo import Catalogue, generate
-from hnlm_ray.semantics.texts import item_texts
-from hnlm_ray.training.demo_encoder import pooled
+from hnlm_ray.config.data import DemoWorldConfig
+from hnlm_ray.demo import assets, lexicon
+from hnlm_ray.demo.encoder import pooled
+from hnlm_ray.demo.world import Catalogue, generate
+from hnlm_ray.language.texts import item_texts
 
 WORLDS = (101, 102, 103)
 

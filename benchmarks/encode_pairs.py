@@ -23,13 +23,14 @@ import pyarrow as pa
 import torch
 from ray_rate import rate_under_ray
 
-from hnlm_ray.cluster import connected
-from hnlm_ray.config import Config, load_config
-from hnlm_ray.pipeline import plan
-from hnlm_ray.semantics.encoder import PairEncoder, tensors_of
-from hnlm_ray.semantics.token_rows import TokenRows, lay_out
+from hnlm_ray.cluster.connect import connected
+from hnlm_ray.config.load import load_config
+from hnlm_ray.config.tree import Config
+from hnlm_ray.run.plan import plan
 from hnlm_ray.stages.encode import PairVectorizer, Task, encoded
-from hnlm_ray.training.tuning.inputs import TuneInputs, fetch_encoder
+from hnlm_ray.tuning.encoder import PairEncoder, tensors_of
+from hnlm_ray.tuning.inputs import TuneInputs, fetch_encoder
+from hnlm_ray.tuning.tokens import TokenRows, lay_out
 
 DEMO = Path(__file__).parents[1] / "configs" / "demo.yaml"
 LOOP = 300

@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 import torch
 
 from hnlm_ray.data.interactions import Interactions
-from hnlm_ray.evaluation.ranking import rank_block, users_at_once
+from hnlm_ray.kernels.ranking import rank_block, users_at_once
 
 GOWALLA = Path(__file__).resolve().parents[2] / "shared/data/gowalla"
 USER_BLOCK = 1024

@@ -24,16 +24,17 @@ import pyarrow as pa
 from ray_rate import WARM_BLOCKS, rate_under_ray
 from transformers import AutoConfig, LlamaForCausalLM
 
-from hnlm_ray import assets
-from hnlm_ray.cluster import connected
-from hnlm_ray.config import Config, load_config
-from hnlm_ray.llm.protocol import Call
-from hnlm_ray.llm.tokens import chat_budget, chat_tokens, load_tokenizer
-from hnlm_ray.llm.vllm import VllmEngine
-from hnlm_ray.pipeline import plan
-from hnlm_ray.prompts.answers import json_schema
-from hnlm_ray.semantics.profiled import pairs_to_ask
-from hnlm_ray.semantics.requests import NegativeRenderer, negative_requests, profile_texts
+from hnlm_ray.cluster.connect import connected
+from hnlm_ray.config.load import load_config
+from hnlm_ray.config.tree import Config
+from hnlm_ray.demo import assets
+from hnlm_ray.language.engines.protocol import Call
+from hnlm_ray.language.engines.tokens import chat_budget, chat_tokens, load_tokenizer
+from hnlm_ray.language.engines.vllm import VllmEngine
+from hnlm_ray.language.profiled import pairs_to_ask
+from hnlm_ray.language.prompts.answers import json_schema
+from hnlm_ray.language.requests import NegativeRenderer, negative_requests, profile_texts
+from hnlm_ray.run.plan import plan
 
 DEMO = Path(__file__).parents[1] / "configs" / "demo.yaml"
 

@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
-from hnlm_ray.evaluation.ranking import rank_block, users_at_once
+from hnlm_ray.kernels.ranking import rank_block, users_at_once
 from hnlm_ray.training.loop import TrainingLoop
 from hnlm_ray.training.shard import Shard
-from hnlm_ray.variants import VariantConfig
 
 STEPS, RANKED = 12, 8192
 

@@ -31,7 +31,7 @@ import httpx
 import numpy as np
 import pyarrow as pa
 
-from hnlm_ray.ingress import free_port
+from hnlm_ray.cluster.ingress import free_port
 
 _WRK = shutil.which("wrk") or "wrk"
 
@@ -47,8 +47,9 @@ SETTINGS: dict[str, dict[str, str]] = {
 
 SERVE = """
 import sys, time
-from hnlm_ray.cluster import connected
-from hnlm_ray.config import ClusterConfig, ServeConfig
+from hnlm_ray.cluster.connect import connected
+from hnlm_ray.config.tree import ClusterConfig
+from hnlm_ray.config.serving import ServeConfig
 import ray
 kind, bundle, port, size = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 with connected(ClusterConfig(num_cpus=4)):
@@ -75,8 +76,8 @@ with connected(ClusterConfig(num_cpus=4)):
 UVICORN = """
 import sys
 import uvicorn
-from hnlm_ray.serving.live import Live
-from hnlm_ray.serving.web import WebOptions, web_app
+from hnlm_ray.serving.recommend.live import Live
+from hnlm_ray.serving.http.web import WebOptions, web_app
 app = web_app(Live.of({"main": sys.argv[1]}), WebOptions(log_requests="none"))
 print("ready", flush=True)
 uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[2]), log_level="error", access_log=False)
@@ -125,8 +126,8 @@ def main() -> None:
 
 def in_process(bundle: str, calls: int = 3000) -> dict[str, Any]:
     """Milliseconds of one recommendation without any server, beside the product of matrix and vector alone."""
-    from hnlm_ray.serving.recommender import Recommender
-    from hnlm_ray.serving.wishes import Wishes
+    from hnlm_ray.serving.recommend.recommender import Recommender
+    from hnlm_ray.serving.recommend.wishes import Wishes
 
     recommender, wishes = Recommender.load(bundle), Wishes(k=K)
     users, items = recommender.bundle.contents.user_vectors, recommender.bundle.contents.item_vectors
@@ -145,8 +146,8 @@ def in_process(bundle: str, calls: int = 3000) -> dict[str, Any]:
 
 def write_random_bundle(path: str, n_items: int, seed: int = 0) -> str:
     """A bundle of random vectors, read by every server."""
-    from hnlm_ray.serving.bundle import BundleAbout, write_bundle
-    from hnlm_ray.serving.contents import Contents
+    from hnlm_ray.serving.bundle.bundle import BundleAbout, write_bundle
+    from hnlm_ray.serving.bundle.contents import Contents
     from hnlm_ray.tables import ITEMS
 
     rng = np.random.default_rng(seed)

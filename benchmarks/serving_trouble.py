@@ -46,8 +46,8 @@ def main() -> None:
 
 def reload(folder: str, seconds: int = 60, every_s: float = 5.0) -> dict[str, Any]:
     """Answers are checked against the bundle that they name."""
-    from hnlm_ray.serving.recommender import Recommender
-    from hnlm_ray.serving.shelf import Shelf
+    from hnlm_ray.serving.bundle.shelf import Shelf
+    from hnlm_ray.serving.recommend.recommender import Recommender
 
     shelf = Shelf(f"{folder}/shelf")
     paths = [write_random_bundle(f"{folder}/{seed}", N_ITEMS, seed) for seed in range(3)]
@@ -202,9 +202,10 @@ def _probe(url: str, seconds: float) -> tuple[Counter[str], list[float]]:
 @contextlib.contextmanager
 def service(path: str, **options: Any) -> Iterator[str]:
     """Started as ``hnlm serve`` starts it; yields the address."""
-    from hnlm_ray.cluster import connected
-    from hnlm_ray.config import ClusterConfig, ServeConfig
-    from hnlm_ray.ingress import free_port
+    from hnlm_ray.cluster.connect import connected
+    from hnlm_ray.cluster.ingress import free_port
+    from hnlm_ray.config.serving import ServeConfig
+    from hnlm_ray.config.tree import ClusterConfig
     from hnlm_ray.serving import control
 
     with connected(ClusterConfig(num_cpus=4)):

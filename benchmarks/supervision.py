@@ -17,16 +17,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hnlm_ray.config import load_config
+from hnlm_ray.config.load import load_config
+from hnlm_ray.config.tuning import SupervisionConfig
+from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.evaluation.blocks import VectorRanker, evaluate
 from hnlm_ray.evaluation.false_negatives import pairs_rate, scored_rate
 from hnlm_ray.evaluation.inputs import read_held_out, read_text_vectors, read_truth, read_vectors
-from hnlm_ray.pipeline import plan
+from hnlm_ray.run.plan import plan
 from hnlm_ray.samplers.semantic import PairVectors
-from hnlm_ray.semantics.supervision import MATCHED_COLUMNS, Knowledge, choose_targets, matched_items
 from hnlm_ray.training.fit import fit
-from hnlm_ray.tune_config import SupervisionConfig
-from hnlm_ray.variants import VariantConfig
+from hnlm_ray.tuning.supervision import MATCHED_COLUMNS, Knowledge, choose_targets, matched_items
 
 DEMO = Path(__file__).parents[1] / "configs" / "demo.yaml"
 CHOICES = {

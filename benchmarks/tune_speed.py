@@ -16,15 +16,15 @@ from pathlib import Path
 
 import torch
 
-from hnlm_ray.cluster import connected
-from hnlm_ray.config import load_config
-from hnlm_ray.pipeline import plan
-from hnlm_ray.stage import StageContext
+from hnlm_ray.cluster.connect import connected
+from hnlm_ray.config.load import load_config
+from hnlm_ray.run.plan import plan
+from hnlm_ray.run.stage import StageContext
+from hnlm_ray.run.store import RunStore
 from hnlm_ray.stages import tune
-from hnlm_ray.store import RunStore
-from hnlm_ray.training.tuning.inputs import TuneInputs, new_encoder
-from hnlm_ray.training.tuning.loop import TuningLoop
-from hnlm_ray.training.tuning.stepper import TorchStepper
+from hnlm_ray.tuning.inputs import TuneInputs, new_encoder
+from hnlm_ray.tuning.loop import TuningLoop
+from hnlm_ray.tuning.stepper import TorchStepper
 
 DEMO = Path(__file__).parents[1] / "configs" / "demo.yaml"
 

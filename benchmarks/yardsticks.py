@@ -20,11 +20,11 @@ import torch
 import yaml
 from shared_data import load_random, load_splits
 
+from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.evaluation.blocks import HeldOut, VectorRanker, evaluate
 from hnlm_ray.training.fit import fit
 from hnlm_ray.training.loop import TrainingLoop
-from hnlm_ray.variants import VariantConfig
 
 CUTOFFS = (10, 20)
 MEASURES = [(name, k) for name in ("recall", "ndcg", "mrr", "hit_rate", "precision") for k in CUTOFFS]

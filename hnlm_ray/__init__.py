@@ -6,7 +6,7 @@ Importing the package loads neither torch nor ray. ``hnlm_ray.Recommender.load(p
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hnlm_ray.serving.recommender import Recommender
+    from hnlm_ray.serving.recommend.recommender import Recommender
 
 __all__ = ["Recommender", "__version__"]
 
@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """Load what is asked for when it is asked for."""
     if name == "Recommender":
-        from hnlm_ray.serving.recommender import Recommender
+        from hnlm_ray.serving.recommend.recommender import Recommender
 
         return Recommender
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

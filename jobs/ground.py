@@ -1,6 +1,6 @@
 """Match the written negatives to the catalogue."""
 
-from hnlm_ray.cli import job
+from hnlm_ray.cli.main import job
 
 if __name__ == "__main__":
     job(("ground",))

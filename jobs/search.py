@@ -1,6 +1,6 @@
 """Search hyper-parameters, and run first what the trials read."""
 
-from hnlm_ray.cli import job
+from hnlm_ray.cli.main import job
 
 if __name__ == "__main__":
     job(("search",))

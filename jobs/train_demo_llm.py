@@ -9,10 +9,10 @@ import sys
 import time
 from pathlib import Path
 
-from hnlm_ray import assets
-from hnlm_ray.training.demo_corpus import examples
-from hnlm_ray.training.demo_encoder import EncoderRecipe, train_encoder
-from hnlm_ray.training.demo_llm import Recipe, build_tokenizer, train
+from hnlm_ray.demo import assets
+from hnlm_ray.demo.corpus import examples
+from hnlm_ray.demo.encoder import EncoderRecipe, train_encoder
+from hnlm_ray.demo.language_model import Recipe, build_tokenizer, train
 
 _SHORT_WORLDS = 22
 

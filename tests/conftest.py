@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.interactions import Build, build
+
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("OMP_NUM_THREADS", "2")
@@ -16,7 +18,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads that spin
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
-TINY_TENSORS = {"models", "samplers", "training"}
+TINY_TENSORS = {"kernels", "models", "samplers", "training"}
 """Folders whose tests work on tensors so small that on a busy machine two threads mostly wait for each other."""
 
 
@@ -35,10 +37,16 @@ def one_thread(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def interactions() -> Build:
+    """Makes interactions from lists of items."""
+    return build
+
+
+@pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     """One local Ray for every test that needs one."""
-    from hnlm_ray.cluster import connected
-    from hnlm_ray.config import ClusterConfig
+    from hnlm_ray.cluster.connect import connected
+    from hnlm_ray.config.tree import ClusterConfig
 
     with connected(ClusterConfig(num_cpus=6)):
         yield
@@ -56,7 +64,7 @@ def real_data() -> Path:
 def object_store() -> Iterator[str]:
     """An object store: what an address needs behind it to mean this one. Its keys are in the environment."""
     server_module = pytest.importorskip("moto.moto_server.threaded_moto_server", reason="moto plays the object store")
-    from hnlm_ray.ingress import free_port
+    from hnlm_ray.cluster.ingress import free_port
 
     port = free_port()
     server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hnlm_ray.config import DataConfig
+from hnlm_ray.config.data import DataConfig
 from hnlm_ray.data.files import Files, open_folder
 from hnlm_ray.data.formats import has_header, interaction_files, item_files, parsers
 from hnlm_ray.data.lines import read_chunks

@@ -8,7 +8,7 @@ from functools import partial
 
 import pyarrow as pa
 
-from hnlm_ray.config import DataConfig
+from hnlm_ray.config.data import DataConfig
 from hnlm_ray.data import amazon, movielens, recbole, yelp
 from hnlm_ray.data.files import Files, Folder, find_files
 from hnlm_ray.data.lines import Chunk

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hnlm_ray.config import DataConfig
+from hnlm_ray.config.data import DataConfig
 from hnlm_ray.data.cleaning import Events, clean_items, events_of, latest_of_pair, with_ids
 from hnlm_ray.data.filters import k_core, keep_dated, keep_latest, keep_rated
 from hnlm_ray.data.raw import RawData, gather

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hnlm_ray.config import ColumnsConfig
+from hnlm_ray.config.data import ColumnsConfig
 from hnlm_ray.data.delimited import header_names, read_rows
 from hnlm_ray.data.lines import Chunk
 from hnlm_ray.data.raw import RAW_INTERACTIONS, RAW_ITEMS, Column

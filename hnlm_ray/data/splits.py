@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hnlm_ray import seeds
-from hnlm_ray.config import SplitConfig
+from hnlm_ray.config.data import SplitConfig
 from hnlm_ray.errors import DataError
 
 __all__ = ["TEST", "TRAIN", "VALID", "split"]

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from hnlm_ray.config import ColumnsConfig, DataConfig
+from hnlm_ray.config.data import ColumnsConfig, DataConfig
 from hnlm_ray.data.delimited import header_names, read_rows
 from hnlm_ray.data.files import Files
 from hnlm_ray.data.lines import read_chunks

@@ -32,7 +32,7 @@ import numpy.typing as npt
 
 if TYPE_CHECKING:
     from hnlm_ray.data.interactions import Interactions
-    from hnlm_ray.evaluation.ranking import Ranked
+    from hnlm_ray.kernels.ranking import Ranked
 
 __all__ = ["Reference", "beyond_accuracy", "gini", "intra_list_distance", "mean_over_list", "tie_rate"]
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from hnlm_ray.evaluation.beyond import Reference, beyond_accuracy, gini, tie_rate
 from hnlm_ray.evaluation.metrics import METRICS, coverage
-from hnlm_ray.evaluation.ranking import Ranked, ranked_block, ranked_scores
+from hnlm_ray.kernels.ranking import Ranked, ranked_block, ranked_scores
 from hnlm_ray.models.popularity import popularity_vectors
 from hnlm_ray.seeds import derive, hash_counters
 
@@ -54,7 +54,7 @@ class Ranker(Protocol):
     """Anything that ranks items for a range of users."""
 
     def rank(self, start: int, stop: int, seen: Interactions, k: int) -> Ranked:
-        """As :func:`hnlm_ray.evaluation.ranking.ranked_block` for these users; ``seen`` has their rows."""
+        """As :func:`hnlm_ray.kernels.ranking.ranked_block` for these users; ``seen`` has their rows."""
 
 
 @dataclass(frozen=True)

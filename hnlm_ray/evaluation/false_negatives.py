@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from hnlm_ray import variants
+from hnlm_ray.config.samplers import DNSOptions, InBatchOptions, PopularitySamplerOptions, Sampler, UniformOptions
 
 if TYPE_CHECKING:
     import torch
@@ -37,7 +37,7 @@ __all__ = [
 Truth = npt.NDArray[np.float32]
 Floats = npt.NDArray[Any]
 
-FREE_OF_MODEL = variants.Uniform | variants.PopularitySampler | variants.InBatch
+FREE_OF_MODEL = UniformOptions | PopularitySamplerOptions | InBatchOptions
 """Samplers whose law does not depend on what is trained."""
 
 _PAIRS = 1024
@@ -57,20 +57,20 @@ def law_rate(truth: Truth, train: Interactions, sampler: FREE_OF_MODEL) -> float
 
     degrees = train.item_popularity
     match sampler:
-        case variants.Uniform(rejection="none"):
+        case UniformOptions(rejection="none"):
             return _mean(truth.mean(axis=1, dtype=np.float64), train.degree)
-        case variants.Uniform():
+        case UniformOptions():
             return weighted_rate(truth, train, np.ones(train.n_items))
-        case variants.PopularitySampler(exponent=exponent):
+        case PopularitySamplerOptions(exponent=exponent):
             return weighted_rate(truth, train, popularity_weights(degrees, exponent))
-        case variants.InBatch(correct=correct):
+        case InBatchOptions(correct=correct):
             return weighted_rate(truth, train, (degrees > 0).astype(float) if correct else degrees)
 
 
 def scored_rate(
     truth: Truth,
     train: Interactions,
-    sampler: variants.Sampler,
+    sampler: Sampler,
     user_vectors: Floats,
     item_vectors: Floats,
     seed: int,
@@ -89,7 +89,7 @@ def scored_rate(
     """
     if isinstance(sampler, FREE_OF_MODEL):
         return law_rate(truth, train, sampler)
-    if isinstance(sampler, variants.DNS):
+    if isinstance(sampler, DNSOptions):
         return hardest_of_rate(truth, train, user_vectors, item_vectors, sampler.candidates, sampler.top)
     return drawn_rate(truth, train, sampler, user_vectors, item_vectors, seed, epoch)
 
@@ -191,7 +191,7 @@ def dns_at_hardness(
 def drawn_rate(
     truth: Truth,
     train: Interactions,
-    sampler: variants.Sampler,
+    sampler: Sampler,
     user_vectors: Floats,
     item_vectors: Floats,
     seed: int,

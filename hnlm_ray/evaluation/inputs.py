@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import StageError, StoreError
 from hnlm_ray.evaluation.blocks import HeldOut, ItemItemRanker, Ranker, VectorRanker
 from hnlm_ray.models.item_item import ItemItem
-from hnlm_ray.store import Artifact
-from hnlm_ray.variants import VariantConfig
+from hnlm_ray.run.store import Artifact
 
 __all__ = ["read_held_out", "read_ranker", "read_text_vectors", "read_truth", "read_vectors", "training_vectors"]
 

@@ -14,7 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hnlm_ray.config import Config
+from hnlm_ray.config.samplers import PopularitySamplerOptions, UniformOptions
+from hnlm_ray.config.tree import Config
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.evaluation.false_negatives import (
     FREE_OF_MODEL,
@@ -26,7 +27,9 @@ from hnlm_ray.evaluation.false_negatives import (
     scored_rate,
 )
 from hnlm_ray.evaluation.inputs import read_text_vectors, read_truth, training_vectors
-from hnlm_ray.semantics.supervision import (
+from hnlm_ray.run.store import Artifact
+from hnlm_ray.tables import FALSE_NEGATIVES
+from hnlm_ray.tuning.supervision import (
     MATCHED_COLUMNS,
     STRATEGIES,
     Knowledge,
@@ -34,9 +37,6 @@ from hnlm_ray.semantics.supervision import (
     matched_items,
     nearest_unmet,
 )
-from hnlm_ray.store import Artifact
-from hnlm_ray.tables import FALSE_NEGATIVES
-from hnlm_ray.variants import PopularitySampler, Uniform
 
 __all__ = ["rate_table"]
 
@@ -93,7 +93,9 @@ def rate_table(config: Config, inputs: Mapping[str, Artifact], train: Interactio
 def _samplers(world: _World) -> Iterator[dict[str, object]]:
     """Two reference samplers and that of every variant that is trained on negatives, over its seeds."""
     train, truth, config = world.train, world.truth, world.config
-    rates = {str(sampler): [law_rate(truth, train, sampler)] for sampler in (Uniform(), PopularitySampler())}
+    rates = {
+        str(sampler): [law_rate(truth, train, sampler)] for sampler in (UniformOptions(), PopularitySamplerOptions())
+    }
     trained = {
         name: variant
         for name, variant in config.train.variants.items()
@@ -112,7 +114,7 @@ def _samplers(world: _World) -> Iterator[dict[str, object]]:
             rates.setdefault(label, []).append(scored_rate(truth, train, sampler, *vectors, seed, _best_epoch(fit)))
     for label, values in rates.items():
         rate, hardness = float(np.mean(values)), None
-        if label == str(Uniform()) and world.teacher is not None:
+        if label == str(UniformOptions()) and world.teacher is not None:
             scores = world.teacher[0] @ world.teacher[1].T
             hardness = hardest_of_rate(scores, train, *world.teacher, candidates=1)
         yield {"sampler": label, "rate": rate, "pairs": len(train), "hardness": hardness}

@@ -6,7 +6,16 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from hnlm_ray import variants
+from hnlm_ray.config.backbones import (
+    Backbone,
+    DirectAUOptions,
+    LightGCNOptions,
+    MFOptions,
+    NGCFOptions,
+    SGLOptions,
+    SimGCLOptions,
+    XSimGCLOptions,
+)
 from hnlm_ray.models.directau import DirectAU
 from hnlm_ray.models.lightgcn import LightGCN
 from hnlm_ray.models.mf import MatrixFactorisation
@@ -19,18 +28,18 @@ from hnlm_ray.models.xsimgcl import XSimGCL
 __all__ = ["BACKBONES", "build_backbone", "final_dim"]
 
 BACKBONES: Mapping[type, type[nn.Module]] = {
-    variants.MF: MatrixFactorisation,
-    variants.LightGCN: LightGCN,
-    variants.NGCF: NGCF,
-    variants.SGL: SGL,
-    variants.SimGCL: SimGCL,
-    variants.XSimGCL: XSimGCL,
-    variants.DirectAU: DirectAU,
+    MFOptions: MatrixFactorisation,
+    LightGCNOptions: LightGCN,
+    NGCFOptions: NGCF,
+    SGLOptions: SGL,
+    SimGCLOptions: SimGCL,
+    XSimGCLOptions: XSimGCL,
+    DirectAUOptions: DirectAU,
 }
 """The class of each section that is trained; all are made with ``(options, graph, dim, seed)``."""
 
 
-def build_backbone(options: variants.Backbone, graph: Graph, dim: int, seed: int) -> nn.Module:
+def build_backbone(options: Backbone, graph: Graph, dim: int, seed: int) -> nn.Module:
     """The backbone that these options name, a :class:`hnlm_ray.models.protocol.Backbone`.
 
     Args:
@@ -47,6 +56,6 @@ def build_backbone(options: variants.Backbone, graph: Graph, dim: int, seed: int
     return BACKBONES[type(options)](options, graph, dim, seed)
 
 
-def final_dim(options: variants.Backbone, dim: int) -> int:
+def final_dim(options: Backbone, dim: int) -> int:
     """The dimension of the final vectors."""
-    return dim * (options.layers + 1) if isinstance(options, variants.NGCF) else dim
+    return dim * (options.layers + 1) if isinstance(options, NGCFOptions) else dim

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
+from hnlm_ray.config.backbones import EASEOptions, ItemKNNOptions, PopularityOptions
 from hnlm_ray.models.ease import fit_ease
 from hnlm_ray.models.item_knn import fit_item_knn
 from hnlm_ray.models.popularity import popularity_vectors
-from hnlm_ray.variants import EASE, ItemKNN, Popularity
 
 if TYPE_CHECKING:
+    from hnlm_ray.config.backbones import Backbone
     from hnlm_ray.data.interactions import Interactions
-    from hnlm_ray.variants import Backbone
 
 __all__ = ["closed_form"]
 
@@ -22,7 +22,7 @@ def closed_form(backbone: Backbone, train: Interactions) -> dict[str, npt.NDArra
     """Compute a baseline.
 
     Args:
-        backbone: one of :data:`hnlm_ray.variants.CLOSED_FORM`, with its options.
+        backbone: one of :data:`hnlm_ray.config.variants.CLOSED_FORM`, with its options.
         train: all train interactions.
 
     Returns:
@@ -35,12 +35,12 @@ def closed_form(backbone: Backbone, train: Interactions) -> dict[str, npt.NDArra
         ValueError: the backbone is trained.
     """
     match backbone:
-        case Popularity():
+        case PopularityOptions():
             users, items = popularity_vectors(train)
             return {"user_vectors": users, "item_vectors": items}
-        case ItemKNN():
+        case ItemKNNOptions():
             return fit_item_knn(train, backbone.neighbours, backbone.shrink).tensors()
-        case EASE():
+        case EASEOptions():
             return fit_ease(train, backbone.ridge).tensors()
         case _:
             raise ValueError(f"the backbone {backbone.name} is trained, not computed")

@@ -9,10 +9,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from hnlm_ray import variants
+from hnlm_ray.config.backbones import DirectAUOptions
+from hnlm_ray.kernels.rows import dense_gradient
 from hnlm_ray.models.lightgcn import mean_of_layers
 from hnlm_ray.models.protocol import Draw, Encoding, Graph
-from hnlm_ray.models.rows import dense_gradient
 
 __all__ = ["DirectAU"]
 
@@ -20,7 +20,7 @@ __all__ = ["DirectAU"]
 class DirectAU(nn.Module):
     """No parameters beside the embeddings."""
 
-    def __init__(self, options: variants.DirectAU, graph: Graph, dim: int, seed: int) -> None:
+    def __init__(self, options: DirectAUOptions, graph: Graph, dim: int, seed: int) -> None:
         super().__init__()
         self._layers = options.layers
         self._graph = graph

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from hnlm_ray import variants
+from hnlm_ray.config.backbones import LightGCNOptions
+from hnlm_ray.kernels.rows import dense_gradient
 from hnlm_ray.models.protocol import Draw, Encoding, Graph, Layer
-from hnlm_ray.models.rows import dense_gradient
 
 __all__ = ["LightGCN", "mean_of_layers"]
 
@@ -15,7 +15,7 @@ __all__ = ["LightGCN", "mean_of_layers"]
 class LightGCN(nn.Module):
     """``1 / (L + 1) * sum of A^l E`` for ``l`` from 0 to ``L``; no parameters beside the embeddings."""
 
-    def __init__(self, options: variants.LightGCN, graph: Graph, dim: int, seed: int) -> None:
+    def __init__(self, options: LightGCNOptions, graph: Graph, dim: int, seed: int) -> None:
         super().__init__()
         self._graph = graph
         self._layers = options.layers

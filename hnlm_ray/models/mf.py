@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from hnlm_ray import variants
+from hnlm_ray.config.backbones import MFOptions
+from hnlm_ray.kernels.rows import dense_gradient
 from hnlm_ray.models.protocol import Draw, Encoding, Graph
-from hnlm_ray.models.rows import dense_gradient
 
 __all__ = ["MatrixFactorisation"]
 
@@ -15,7 +15,7 @@ __all__ = ["MatrixFactorisation"]
 class MatrixFactorisation(nn.Module):
     """Has no parameters beside the embeddings."""
 
-    def __init__(self, options: variants.MF, graph: Graph, dim: int, seed: int) -> None:
+    def __init__(self, options: MFOptions, graph: Graph, dim: int, seed: int) -> None:
         super().__init__()
 
     def encode(

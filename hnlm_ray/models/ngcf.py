@@ -11,10 +11,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from hnlm_ray import seeds, variants
+from hnlm_ray import seeds
+from hnlm_ray.config.backbones import NGCFOptions
+from hnlm_ray.kernels.rows import dense_gradient
 from hnlm_ray.models.noise import kept_coordinates
 from hnlm_ray.models.protocol import Draw, Encoding, Graph
-from hnlm_ray.models.rows import dense_gradient
 
 __all__ = ["NGCF"]
 
@@ -24,7 +25,7 @@ _SLOPE = 0.2
 class NGCF(nn.Module):
     """Two linear maps per layer, equal on all workers."""
 
-    def __init__(self, options: variants.NGCF, graph: Graph, dim: int, seed: int) -> None:
+    def __init__(self, options: NGCFOptions, graph: Graph, dim: int, seed: int) -> None:
         super().__init__()
         self._graph = graph
         self._dropout = options.dropout

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
+from hnlm_ray.kernels.hashing import uniform_rows
 from hnlm_ray.models.protocol import Draw, Layer, Perturb
-from hnlm_ray.samplers.hashing import uniform_rows
 
 __all__ = ["kept_coordinates", "noise"]
 

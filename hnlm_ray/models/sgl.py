@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from hnlm_ray import variants
+from hnlm_ray.config.backbones import SGLOptions
 from hnlm_ray.models.lightgcn import mean_of_layers
 from hnlm_ray.models.protocol import Draw, Encoding, Graph
 
@@ -15,7 +15,7 @@ __all__ = ["SGL"]
 class SGL(nn.Module):
     """No parameters beside the embeddings; the two graphs are drawn anew for each epoch."""
 
-    def __init__(self, options: variants.SGL, graph: Graph, dim: int, seed: int) -> None:
+    def __init__(self, options: SGLOptions, graph: Graph, dim: int, seed: int) -> None:
         super().__init__()
         self._options = options
         self._graph = graph

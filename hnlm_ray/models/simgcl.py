@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from hnlm_ray import variants
+from hnlm_ray.config.backbones import SimGCLOptions
 from hnlm_ray.models.lightgcn import mean_of_layers
 from hnlm_ray.models.noise import noise
 from hnlm_ray.models.protocol import Draw, Encoding, Graph, Layer
@@ -16,7 +16,7 @@ __all__ = ["SimGCL"]
 class SimGCL(nn.Module):
     """No parameters beside the embeddings."""
 
-    def __init__(self, options: variants.SimGCL, graph: Graph, dim: int, seed: int) -> None:
+    def __init__(self, options: SimGCLOptions, graph: Graph, dim: int, seed: int) -> None:
         super().__init__()
         self._options = options
         self._graph = graph

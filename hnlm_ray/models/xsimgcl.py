@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from hnlm_ray import variants
+from hnlm_ray.config.backbones import XSimGCLOptions
 from hnlm_ray.models.lightgcn import mean_of_layers
 from hnlm_ray.models.noise import noise
 from hnlm_ray.models.protocol import Draw, Encoding, Graph
@@ -16,7 +16,7 @@ __all__ = ["XSimGCL"]
 class XSimGCL(nn.Module):
     """No parameters beside the embeddings; costs no more products with the graph than LightGCN."""
 
-    def __init__(self, options: variants.XSimGCL, graph: Graph, dim: int, seed: int) -> None:
+    def __init__(self, options: XSimGCLOptions, graph: Graph, dim: int, seed: int) -> None:
         super().__init__()
         self._options = options
         self._graph = graph

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 
-from hnlm_ray import variants
+from hnlm_ray.config.samplers import AHNSOptions
 from hnlm_ray.samplers.candidates import UnmetItems
 from hnlm_ray.samplers.protocol import Negatives, Scene, Setting, candidate_scores, chosen_items
 
@@ -22,7 +22,7 @@ class AHNSSampler:
     needs_layers = False
     needs_batch = False
 
-    def __init__(self, options: variants.AHNS, setting: Setting) -> None:
+    def __init__(self, options: AHNSOptions, setting: Setting) -> None:
         """Prepare to draw for the users of a block."""
         self._options = options
         self._items = UnmetItems(setting.train, setting.seed, setting.device)

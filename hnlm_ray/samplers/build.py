@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hnlm_ray import variants
+from hnlm_ray.config.samplers import (
+    AHNSOptions,
+    DENSOptions,
+    DNSOptions,
+    InBatchOptions,
+    MixGCFOptions,
+    PopularitySamplerOptions,
+    Sampler,
+    SoftmaxImportanceOptions,
+    UniformOptions,
+)
 from hnlm_ray.samplers.ahns import AHNSSampler
 from hnlm_ray.samplers.dens import DENSSampler
 from hnlm_ray.samplers.dns import DNSSampler
@@ -19,19 +29,19 @@ from hnlm_ray.samplers.uniform import UniformSampler
 __all__ = ["SAMPLERS", "build_sampler"]
 
 SAMPLERS: Mapping[type, type[Any]] = {
-    variants.Uniform: UniformSampler,
-    variants.PopularitySampler: PopularitySampler,
-    variants.InBatch: InBatchSampler,
-    variants.DNS: DNSSampler,
-    variants.SoftmaxImportance: SoftmaxImportanceSampler,
-    variants.MixGCF: MixGCFSampler,
-    variants.DENS: DENSSampler,
-    variants.AHNS: AHNSSampler,
+    UniformOptions: UniformSampler,
+    PopularitySamplerOptions: PopularitySampler,
+    InBatchOptions: InBatchSampler,
+    DNSOptions: DNSSampler,
+    SoftmaxImportanceOptions: SoftmaxImportanceSampler,
+    MixGCFOptions: MixGCFSampler,
+    DENSOptions: DENSSampler,
+    AHNSOptions: AHNSSampler,
 }
 """The class of each section; all are made with ``(options, setting)``."""
 
 
-def build_sampler(options: variants.Sampler, setting: Setting) -> NegativeSampler:
+def build_sampler(options: Sampler, setting: Setting) -> NegativeSampler:
     """The sampler that these options name."""
     sampler: NegativeSampler = SAMPLERS[type(options)](options, setting)
     return sampler

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 
 from hnlm_ray import seeds
-from hnlm_ray.samplers.hashing import random_below
+from hnlm_ray.kernels.hashing import random_below
 
 if TYPE_CHECKING:
     from hnlm_ray.data.interactions import Interactions

@@ -14,8 +14,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from hnlm_ray import seeds, variants
-from hnlm_ray.models.rows import inner_products, rows_of
+from hnlm_ray import seeds
+from hnlm_ray.config.samplers import DENSOptions
+from hnlm_ray.kernels.rows import inner_products, rows_of
 from hnlm_ray.samplers.candidates import UnmetItems
 from hnlm_ray.samplers.protocol import Negatives, Scene, Setting
 
@@ -28,7 +29,7 @@ class DENSSampler(nn.Module):
     needs_layers = True
     needs_batch = False
 
-    def __init__(self, options: variants.DENS, setting: Setting) -> None:
+    def __init__(self, options: DENSOptions, setting: Setting) -> None:
         """Prepare; the gates start from values derived from ``seed``, alike on every worker."""
         super().__init__()
         self._options = options

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from hnlm_ray import seeds, variants
+from hnlm_ray import seeds
+from hnlm_ray.config.samplers import DNSOptions
+from hnlm_ray.kernels.hashing import random_below
 from hnlm_ray.samplers.candidates import UnmetItems
-from hnlm_ray.samplers.hashing import random_below
 from hnlm_ray.samplers.protocol import Negatives, Scene, Setting, candidate_scores, chosen_items, with_extra
 
 __all__ = ["DNSSampler"]
@@ -16,7 +17,7 @@ class DNSSampler:
     needs_layers = False
     needs_batch = False
 
-    def __init__(self, options: variants.DNS, setting: Setting) -> None:
+    def __init__(self, options: DNSOptions, setting: Setting) -> None:
         """Prepare to draw for the users of a block."""
         self._options = options
         self._seed = setting.seed

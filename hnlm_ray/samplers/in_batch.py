@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from hnlm_ray import variants
+from hnlm_ray.config.samplers import InBatchOptions
 from hnlm_ray.samplers.membership import Met
 from hnlm_ray.samplers.protocol import Negatives, Scene, Setting
 
@@ -23,7 +23,7 @@ class InBatchSampler:
     needs_layers = False
     needs_batch = True
 
-    def __init__(self, options: variants.InBatch, setting: Setting) -> None:
+    def __init__(self, options: InBatchOptions, setting: Setting) -> None:
         """Prepare for the users of a block."""
         degrees = np.maximum(setting.item_degrees, 1)
         self._met = Met(setting.train, setting.device)

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import torch
 
-from hnlm_ray import seeds, variants
-from hnlm_ray.models.rows import inner_products, rows_of
+from hnlm_ray import seeds
+from hnlm_ray.config.samplers import MixGCFOptions
+from hnlm_ray.kernels.hashing import random_below
+from hnlm_ray.kernels.rows import inner_products, rows_of
 from hnlm_ray.samplers.candidates import UnmetItems
-from hnlm_ray.samplers.hashing import random_below
 from hnlm_ray.samplers.protocol import Negatives, Scene, Setting, with_extra
 
 __all__ = ["MixGCFSampler"]
@@ -28,7 +29,7 @@ class MixGCFSampler:
     needs_layers = True
     needs_batch = False
 
-    def __init__(self, options: variants.MixGCF, setting: Setting) -> None:
+    def __init__(self, options: MixGCFOptions, setting: Setting) -> None:
         """Prepare to draw for the users of a block."""
         self._options = options
         self._seed = setting.seed

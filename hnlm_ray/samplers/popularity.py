@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from hnlm_ray import variants
+from hnlm_ray.config.samplers import PopularitySamplerOptions
 from hnlm_ray.samplers.candidates import UnmetItems, whole_weights
 from hnlm_ray.samplers.protocol import Negatives, Scene, Setting, chosen_items
 
@@ -21,7 +21,7 @@ class PopularitySampler:
     needs_layers = False
     needs_batch = False
 
-    def __init__(self, options: variants.PopularitySampler, setting: Setting) -> None:
+    def __init__(self, options: PopularitySamplerOptions, setting: Setting) -> None:
         """Prepare to draw for the users of a block."""
         self._n = options.negatives
         weights = whole_weights(popularity_weights(setting.item_degrees, options.exponent))

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from hnlm_ray.models.rows import inner_products, rows_of
+from hnlm_ray.kernels.rows import inner_products, rows_of
 
 if TYPE_CHECKING:
     from hnlm_ray.data.interactions import Interactions

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from hnlm_ray import variants
-from hnlm_ray.models.rows import inner_products, rows_of
+from hnlm_ray.config.samplers import SoftmaxImportanceOptions
+from hnlm_ray.kernels.rows import inner_products, rows_of
 from hnlm_ray.samplers.candidates import UnmetItems
 from hnlm_ray.samplers.protocol import Negatives, Scene, Setting
 
@@ -23,7 +23,7 @@ class SoftmaxImportanceSampler:
     needs_layers = False
     needs_batch = False
 
-    def __init__(self, options: variants.SoftmaxImportance, setting: Setting) -> None:
+    def __init__(self, options: SoftmaxImportanceOptions, setting: Setting) -> None:
         """Prepare to draw for the users of a block."""
         self._options = options
         self._items = UnmetItems(setting.train, setting.seed, setting.device)

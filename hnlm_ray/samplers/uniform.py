@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from hnlm_ray import variants
-from hnlm_ray.models.rows import rows_of
+from hnlm_ray.config.samplers import UniformOptions
+from hnlm_ray.kernels.rows import rows_of
 from hnlm_ray.samplers.candidates import UnmetItems
 from hnlm_ray.samplers.membership import Met
 from hnlm_ray.samplers.protocol import Negatives, Scene, Setting
@@ -19,7 +19,7 @@ class UniformSampler:
     needs_layers = False
     needs_batch = False
 
-    def __init__(self, options: variants.Uniform, setting: Setting) -> None:
+    def __init__(self, options: UniformOptions, setting: Setting) -> None:
         """Prepare to draw for the users of a block."""
         self._options = options
         exact = options.rejection == "exact" and not options.shared

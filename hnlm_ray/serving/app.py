@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, ValidationError
 
+from hnlm_ray.config.serving import BundleName, BundleSource, ServiceOptions
 from hnlm_ray.errors import ConfigError
-from hnlm_ray.serve_config import BundleName, BundleSource, ServiceOptions
-from hnlm_ray.serving.exporter import Exporter
-from hnlm_ray.serving.guard import ASGI, MOST_HELD, JsonLines
-from hnlm_ray.serving.live import Live, Source
-from hnlm_ray.serving.meters import Meters
-from hnlm_ray.serving.web import WebOptions, web_app
+from hnlm_ray.serving.http.exporter import Exporter
+from hnlm_ray.serving.http.guard import ASGI, MOST_HELD, JsonLines
+from hnlm_ray.serving.http.meters import Meters
+from hnlm_ray.serving.http.web import WebOptions, web_app
+from hnlm_ray.serving.recommend.live import Live, Source
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -26,7 +26,7 @@ _RETRY_AFTER_S = 1.0
 
 
 class ServiceArgs(ServiceOptions):
-    """Arguments of :func:`build`, in a Serve config or from :class:`hnlm_ray.serve_config.ServeConfig`."""
+    """Arguments of :func:`build`, in a Serve config or from :class:`hnlm_ray.config.serving.ServeConfig`."""
 
     bundles: dict[BundleName, BundleSource] = Field(min_length=1)
     """By name; the first is the main one."""

@@ -9,12 +9,11 @@ import socket
 import time
 from collections.abc import Mapping
 
-from hnlm_ray.config import ServeConfig
+from hnlm_ray.config.serving import BundleSource, ServeConfig, ServiceOptions
 from hnlm_ray.errors import ResourceError
-from hnlm_ray.serve_config import BundleSource, ServiceOptions
 from hnlm_ray.serving.app import ServiceArgs, build, web_options
-from hnlm_ray.serving.bundle import load_bundle
-from hnlm_ray.serving.shelf import bundle_at
+from hnlm_ray.serving.bundle.bundle import load_bundle
+from hnlm_ray.serving.bundle.shelf import bundle_at
 
 __all__ = ["require_free", "start", "stop", "wait"]
 

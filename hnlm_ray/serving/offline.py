@@ -25,14 +25,14 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from hnlm_ray.cluster import require
+from hnlm_ray.cluster.connect import require
+from hnlm_ray.cluster.heartbeat import heartbeat, rate_line
 from hnlm_ray.errors import HnlmError, StoreError
-from hnlm_ray.heartbeat import heartbeat, rate_line
-from hnlm_ray.places import resolve, storage_errors
-from hnlm_ray.serving.bundle import read_info
-from hnlm_ray.serving.recommender import Recommender
-from hnlm_ray.serving.shelf import at_present
-from hnlm_ray.serving.wishes import Wishes
+from hnlm_ray.run.places import resolve, storage_errors
+from hnlm_ray.serving.bundle.bundle import read_info
+from hnlm_ray.serving.bundle.shelf import at_present
+from hnlm_ray.serving.recommend.recommender import Recommender
+from hnlm_ray.serving.recommend.wishes import Wishes
 
 if TYPE_CHECKING:
     import ray.data

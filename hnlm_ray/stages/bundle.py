@@ -13,17 +13,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import hnlm_ray
-from hnlm_ray import assets
-from hnlm_ray.config import Config
+from hnlm_ray.config.tree import Config
 from hnlm_ray.data.interactions import Interactions
+from hnlm_ray.demo import assets
 from hnlm_ray.errors import StageError, StoreError
 from hnlm_ray.evaluation.inputs import read_text_vectors
 from hnlm_ray.evaluation.metrics import SELECTION_CUTOFF
-from hnlm_ray.serving.bundle import BundleAbout, Extras, write_bundle
-from hnlm_ray.serving.contents import Contents
-from hnlm_ray.serving.text_encoder import TextEncoder
-from hnlm_ray.stage import StageContext, StageSummary
-from hnlm_ray.store import Artifact
+from hnlm_ray.run.stage import StageContext, StageSummary
+from hnlm_ray.run.store import Artifact
+from hnlm_ray.serving.bundle.bundle import BundleAbout, Extras, write_bundle
+from hnlm_ray.serving.bundle.contents import Contents
+from hnlm_ray.serving.recommend.text_encoder import TextEncoder
 from hnlm_ray.tables import WRITTEN_NEGATIVES
 
 __all__ = ["run"]

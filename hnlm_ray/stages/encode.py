@@ -12,24 +12,24 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from hnlm_ray import assets
-from hnlm_ray.cluster import connected
+from hnlm_ray.cluster.connect import connected
+from hnlm_ray.cluster.resumable import Folder, clear_work, resumable_map
+from hnlm_ray.config.tuning import EncodeConfig, SupervisionConfig
 from hnlm_ray.data.interactions import Interactions
+from hnlm_ray.demo import assets
 from hnlm_ray.errors import StageError
 from hnlm_ray.evaluation.inputs import read_text_vectors
-from hnlm_ray.kept import KeptRun
-from hnlm_ray.llm.resumable import Folder, clear_work, resumable_map
-from hnlm_ray.llm.tokens import load_tokenizer
-from hnlm_ray.llm.vllm_body import VllmBody, body_env, body_needs
-from hnlm_ray.semantics.joining import numbers_before
-from hnlm_ray.semantics.neighbours import neighbours_among, unmet_neighbours
-from hnlm_ray.semantics.profiled import pairs_to_ask
-from hnlm_ray.semantics.supervision import Knowledge, teacher_window
-from hnlm_ray.semantics.token_rows import lay_out
-from hnlm_ray.stage import StageContext, StageSummary
-from hnlm_ray.store import Artifact
-from hnlm_ray.training.tuning.inputs import TuneInputs, fetch_encoder
-from hnlm_ray.tune_config import EncodeConfig, SupervisionConfig
+from hnlm_ray.language.engines.tokens import load_tokenizer
+from hnlm_ray.language.profiled import pairs_to_ask
+from hnlm_ray.run.kept import KeptRun
+from hnlm_ray.run.stage import StageContext, StageSummary
+from hnlm_ray.run.store import Artifact
+from hnlm_ray.tuning.inputs import TuneInputs, fetch_encoder
+from hnlm_ray.tuning.joining import numbers_before
+from hnlm_ray.tuning.neighbours import neighbours_among, unmet_neighbours
+from hnlm_ray.tuning.supervision import Knowledge, teacher_window
+from hnlm_ray.tuning.tokens import lay_out
+from hnlm_ray.tuning.vllm_body import VllmBody, body_env, body_needs
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -152,7 +152,7 @@ class PairVectorizer:
     """One Ray Data actor: projection, head and tables in PyTorch, the body in vLLM."""
 
     def __init__(self, task: Task) -> None:
-        from hnlm_ray.semantics.encoder import PairEncoder
+        from hnlm_ray.tuning.encoder import PairEncoder
 
         self._train = task.inputs.train()
         self._teacher = task.inputs.teacher_vectors(self._train)
@@ -201,7 +201,7 @@ class PairVectorizer:
         """Unit vectors (B, d), the tokens of each sequence, and those of them that came from vLLM's cache."""
         import torch
 
-        from hnlm_ray.semantics.encoder import tensors_of
+        from hnlm_ray.tuning.encoder import tensors_of
 
         layout = lay_out(self._users, self._items, users, items)
         lengths = layout.mask.sum(axis=1)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from hnlm_ray.cluster import connected
+from hnlm_ray.cluster.connect import connected
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import ConfigError, StageError
 from hnlm_ray.evaluation import trec
@@ -30,8 +30,8 @@ from hnlm_ray.evaluation.metrics import SELECTION_CUTOFF
 from hnlm_ray.evaluation.outcome import metrics_table, strata_table, user_metrics_table
 from hnlm_ray.evaluation.rate_table import rate_table
 from hnlm_ray.evaluation.strata import strata
-from hnlm_ray.stage import StageContext, StageSummary
-from hnlm_ray.store import Artifact
+from hnlm_ray.run.stage import StageContext, StageSummary
+from hnlm_ray.run.store import Artifact
 
 if TYPE_CHECKING:
     import ray.data

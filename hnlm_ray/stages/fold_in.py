@@ -5,9 +5,9 @@ from __future__ import annotations
 from safetensors.numpy import save
 
 from hnlm_ray.evaluation.inputs import read_held_out, training_vectors
-from hnlm_ray.kept import KeptRun
-from hnlm_ray.semantics.joining import fold_in, numbers_before
-from hnlm_ray.stage import StageContext, StageSummary
+from hnlm_ray.run.kept import KeptRun
+from hnlm_ray.run.stage import StageContext, StageSummary
+from hnlm_ray.tuning.joining import fold_in, numbers_before
 
 __all__ = ["run"]
 

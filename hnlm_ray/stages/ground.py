@@ -7,14 +7,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hnlm_ray.llm.embed import embed_texts
-from hnlm_ray.llm.engines import embedder_of
-from hnlm_ray.llm.protocol import Embedder
-from hnlm_ray.llm.resumable import Folder, clear_work
-from hnlm_ray.semantics.grounding import Catalogue, Vectors, ground, is_none, match_names
-from hnlm_ray.semantics.requests import train_rows
-from hnlm_ray.stage import StageContext, StageSummary
-from hnlm_ray.store import Artifact
+from hnlm_ray.cluster.resumable import Folder, clear_work
+from hnlm_ray.language.embed import embed_texts
+from hnlm_ray.language.engines.choose import embedder_of
+from hnlm_ray.language.engines.protocol import Embedder
+from hnlm_ray.language.grounding import Catalogue, Vectors, ground, is_none, match_names
+from hnlm_ray.language.requests import train_rows
+from hnlm_ray.run.stage import StageContext, StageSummary
+from hnlm_ray.run.store import Artifact
 
 __all__ = ["run"]
 

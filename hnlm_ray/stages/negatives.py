@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from hnlm_ray.llm.engines import engine_of
-from hnlm_ray.llm.generate import Request, answer_counts, generate
-from hnlm_ray.llm.protocol import Engine
-from hnlm_ray.llm.resumable import clear_work
-from hnlm_ray.semantics.profiled import pairs_to_ask
-from hnlm_ray.semantics.requests import NegativeRenderer, negative_requests, profile_texts, train_rows
-from hnlm_ray.stage import StageContext, StageSummary
+from hnlm_ray.cluster.resumable import clear_work
+from hnlm_ray.language.engines.choose import engine_of
+from hnlm_ray.language.engines.protocol import Engine
+from hnlm_ray.language.generate import Request, answer_counts, generate
+from hnlm_ray.language.profiled import pairs_to_ask
+from hnlm_ray.language.requests import NegativeRenderer, negative_requests, profile_texts, train_rows
+from hnlm_ray.run.stage import StageContext, StageSummary
 
 __all__ = ["run"]
 

@@ -7,17 +7,18 @@ from typing import Any
 
 import pyarrow as pa
 
-from hnlm_ray.cluster import connected
-from hnlm_ray.config import Config, DataConfig
-from hnlm_ray.data.demo import generate
+from hnlm_ray.cluster.connect import connected
+from hnlm_ray.config.data import DataConfig
+from hnlm_ray.config.tree import Config
 from hnlm_ray.data.files import Files, open_folder
 from hnlm_ray.data.formats import Parse, has_header, interaction_files, item_files, parsers
 from hnlm_ray.data.lines import Chunk, read_chunks
 from hnlm_ray.data.preparation import prepare_tables, renumber_truth
 from hnlm_ray.data.raw import RAW_INTERACTIONS, RAW_ITEMS, RawData, from_columns, raw_data
 from hnlm_ray.data.table import read_tables
+from hnlm_ray.demo.world import generate
 from hnlm_ray.errors import DataError
-from hnlm_ray.stage import StageContext, StageSummary
+from hnlm_ray.run.stage import StageContext, StageSummary
 
 __all__ = ["run"]
 

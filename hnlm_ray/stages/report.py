@@ -8,9 +8,9 @@ import platform
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hnlm_ray.evaluation.comparison import compare, differences
 from hnlm_ray.evaluation.metrics import SELECTION_CUTOFF
-from hnlm_ray.evaluation.report import (
+from hnlm_ray.report.comparison import compare, differences
+from hnlm_ray.report.report import (
     FalseNegatives,
     LearningCurves,
     Report,
@@ -19,9 +19,9 @@ from hnlm_ray.evaluation.report import (
     StrataFigures,
     render,
 )
-from hnlm_ray.evaluation.samples import Catalogue, item_samples, negative_samples, user_samples
-from hnlm_ray.stage import StageContext, StageSummary
-from hnlm_ray.store import Artifact
+from hnlm_ray.report.samples import Catalogue, item_samples, negative_samples, user_samples
+from hnlm_ray.run.stage import StageContext, StageSummary
+from hnlm_ray.run.store import Artifact
 
 __all__ = ["run"]
 

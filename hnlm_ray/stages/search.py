@@ -14,14 +14,14 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import yaml
 
-from hnlm_ray.cluster import connected, require
-from hnlm_ray.config import Config
+from hnlm_ray.cluster.connect import connected, require
+from hnlm_ray.cluster.heartbeat import heartbeat
+from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import HnlmError, StageError
-from hnlm_ray.evaluation.search import VariantSearch, render_search, summarise
-from hnlm_ray.heartbeat import heartbeat
-from hnlm_ray.search import Trial, draw_trials
-from hnlm_ray.stage import StageContext, StageSummary
-from hnlm_ray.store import Artifact
+from hnlm_ray.report.search import VariantSearch, render_search, summarise
+from hnlm_ray.run.stage import StageContext, StageSummary
+from hnlm_ray.run.store import Artifact
+from hnlm_ray.run.trials import Trial, draw_trials
 from hnlm_ray.tables import SEARCH_TRIALS
 from hnlm_ray.training.inputs import SemanticInputs
 

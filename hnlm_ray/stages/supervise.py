@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 
 from hnlm_ray.evaluation.inputs import read_held_out, read_text_vectors, training_vectors
-from hnlm_ray.semantics.supervision import MATCHED_COLUMNS, OK, Knowledge, choose_targets, matched_items
-from hnlm_ray.stage import StageContext, StageSummary
+from hnlm_ray.run.stage import StageContext, StageSummary
+from hnlm_ray.tuning.supervision import MATCHED_COLUMNS, OK, Knowledge, choose_targets, matched_items
 
 __all__ = ["run"]
 

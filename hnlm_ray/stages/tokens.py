@@ -7,12 +7,12 @@ import functools
 import numpy as np
 import pyarrow as pa
 
-from hnlm_ray import assets
-from hnlm_ray.cluster import connected
-from hnlm_ray.llm.tokens import load_tokenizer
-from hnlm_ray.semantics.requests import profile_texts, user_requests
-from hnlm_ray.semantics.texts import described_items, described_users
-from hnlm_ray.stage import StageContext, StageSummary
+from hnlm_ray.cluster.connect import connected
+from hnlm_ray.demo import assets
+from hnlm_ray.language.engines.tokens import load_tokenizer
+from hnlm_ray.language.requests import profile_texts, user_requests
+from hnlm_ray.language.texts import described_items, described_users
+from hnlm_ray.run.stage import StageContext, StageSummary
 
 __all__ = ["run"]
 

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from hnlm_ray.cluster import connected
-from hnlm_ray.config import TrainConfig, VariantConfig
+from hnlm_ray.cluster.connect import connected
+from hnlm_ray.cluster.heartbeat import heartbeat
+from hnlm_ray.cluster.workers import STATE, Workers, run_workers
+from hnlm_ray.config.tree import TrainConfig
+from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.errors import ConfigError
-from hnlm_ray.heartbeat import heartbeat
-from hnlm_ray.stage import StageContext, StageSummary
-from hnlm_ray.store import Artifact
+from hnlm_ray.run.stage import StageContext, StageSummary
+from hnlm_ray.run.store import Artifact
 from hnlm_ray.tables import HISTORY
 from hnlm_ray.training.inputs import SemanticInputs
-from hnlm_ray.training.ray_train import STATE, Workers, run_workers
 
 if TYPE_CHECKING:
     from hnlm_ray.training.loop import TrainingLoop

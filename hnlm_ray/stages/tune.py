@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from hnlm_ray.cluster import connected
-from hnlm_ray.heartbeat import heartbeat
-from hnlm_ray.stage import StageContext, StageSummary
-from hnlm_ray.store import Artifact
+from hnlm_ray.cluster.connect import connected
+from hnlm_ray.cluster.heartbeat import heartbeat
+from hnlm_ray.cluster.workers import STATE, Workers, run_workers
+from hnlm_ray.config.tuning import TuneConfig
+from hnlm_ray.run.stage import StageContext, StageSummary
+from hnlm_ray.run.store import Artifact
 from hnlm_ray.tables import TUNING
-from hnlm_ray.training.ray_train import STATE, Workers, run_workers
-from hnlm_ray.training.tuning.inputs import ENCODER, TuneInputs, new_encoder
-from hnlm_ray.tune_config import TuneConfig
+from hnlm_ray.tuning.inputs import ENCODER, TuneInputs, new_encoder
 
 if TYPE_CHECKING:
-    from hnlm_ray.training.tuning.loop import TuningLoop, TuningProgress
+    from hnlm_ray.tuning.loop import TuningLoop, TuningProgress
 
 __all__ = ["run"]
 
@@ -82,10 +82,10 @@ def _work(config: dict[str, Any]) -> dict[str, int]:
     import ray.train
     import torch
 
-    from hnlm_ray.training.tuning import checkpoint
-    from hnlm_ray.training.tuning.deepspeed import DeepSpeedStepper
-    from hnlm_ray.training.tuning.loop import TuningLoop
-    from hnlm_ray.training.tuning.stepper import trainable
+    from hnlm_ray.tuning import checkpoint
+    from hnlm_ray.tuning.deepspeed import DeepSpeedStepper
+    from hnlm_ray.tuning.loop import TuningLoop
+    from hnlm_ray.tuning.stepper import trainable
 
     task: _Task = config["task"]
     world = ray.train.get_context()
@@ -109,7 +109,7 @@ def _report(loop: TuningLoop, rank: int) -> None:
     """Hand the checkpoint to Ray Train; worker 0 has it."""
     import ray.train
 
-    from hnlm_ray.training.tuning import checkpoint
+    from hnlm_ray.tuning import checkpoint
 
     row = loop.progress.history[-1]
     with tempfile.TemporaryDirectory() as folder:
@@ -120,8 +120,8 @@ def _report(loop: TuningLoop, rank: int) -> None:
 
 def _write(task: _Task, folder: Path, output: Artifact) -> TuningProgress:
     """Write the encoder of the best epoch and the learning curve."""
-    from hnlm_ray.semantics.encoder import EncoderSpec, copy_adapters
-    from hnlm_ray.training.tuning.checkpoint import best_weights
+    from hnlm_ray.tuning.checkpoint import best_weights
+    from hnlm_ray.tuning.encoder import EncoderSpec, copy_adapters
 
     weights, progress = best_weights(folder)
     options, inputs = task.options, task.inputs
@@ -144,7 +144,7 @@ def _write(task: _Task, folder: Path, output: Artifact) -> TuningProgress:
 
 def _line(output: Artifact) -> str | None:
     """How far the last checkpoint is, by its header alone."""
-    from hnlm_ray.training.tuning.checkpoint import latest_progress
+    from hnlm_ray.tuning.checkpoint import latest_progress
 
     progress = latest_progress(output.filesystem, f"{output.path}/{STATE}")
     if progress is None:

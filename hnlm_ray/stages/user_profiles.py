@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from hnlm_ray.llm.engines import engine_of
-from hnlm_ray.llm.generate import Request, answer_counts, generate
-from hnlm_ray.llm.protocol import Engine
-from hnlm_ray.llm.resumable import clear_work
-from hnlm_ray.semantics.profiled import users_to_profile
-from hnlm_ray.semantics.requests import UserRenderer, profile_texts
-from hnlm_ray.stage import StageContext, StageSummary
+from hnlm_ray.cluster.resumable import clear_work
+from hnlm_ray.language.engines.choose import engine_of
+from hnlm_ray.language.engines.protocol import Engine
+from hnlm_ray.language.generate import Request, answer_counts, generate
+from hnlm_ray.language.profiled import users_to_profile
+from hnlm_ray.language.requests import UserRenderer, profile_texts
+from hnlm_ray.run.stage import StageContext, StageSummary
 
 __all__ = ["run"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from hnlm_ray.llm.embed import embed_texts
-from hnlm_ray.llm.engines import embedder_of
-from hnlm_ray.llm.protocol import Embedder
-from hnlm_ray.llm.resumable import Folder, clear_work
-from hnlm_ray.semantics.texts import item_texts
-from hnlm_ray.stage import StageContext, StageSummary
+from hnlm_ray.cluster.resumable import Folder, clear_work
+from hnlm_ray.language.embed import embed_texts
+from hnlm_ray.language.engines.choose import embedder_of
+from hnlm_ray.language.engines.protocol import Embedder
+from hnlm_ray.language.texts import item_texts
+from hnlm_ray.run.stage import StageContext, StageSummary
 
 __all__ = ["run"]
 

@@ -22,8 +22,8 @@ from torch import nn
 
 from hnlm_ray import seeds
 from hnlm_ray.data.interactions import Interactions
+from hnlm_ray.kernels.rows import rows_of
 from hnlm_ray.models.protocol import Backbone, Draw, Encoding, Graph, Layer, Perturb
-from hnlm_ray.models.rows import rows_of
 from hnlm_ray.testing.worlds import random_world
 from hnlm_ray.training.graph import InteractionGraph
 

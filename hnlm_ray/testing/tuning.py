@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from hnlm_ray.semantics.encoder import PairEncoder
-from hnlm_ray.semantics.token_rows import TokenRows
-from hnlm_ray.training.tuning.inputs import new_encoder
-from hnlm_ray.training.tuning.loop import TuningLoop
-from hnlm_ray.training.tuning.material import Material, Supervised, Teacher
-from hnlm_ray.training.tuning.stepper import TorchStepper
-from hnlm_ray.tune_config import TuneConfig
+from hnlm_ray.config.tuning import TuneConfig
+from hnlm_ray.tuning.encoder import PairEncoder
+from hnlm_ray.tuning.inputs import new_encoder
+from hnlm_ray.tuning.loop import TuningLoop
+from hnlm_ray.tuning.material import Material, Supervised, Teacher
+from hnlm_ray.tuning.stepper import TorchStepper
+from hnlm_ray.tuning.tokens import TokenRows
 
 __all__ = ["DIM", "plain_loop", "small_encoder", "small_material"]
 

@@ -15,8 +15,8 @@ from hnlm_ray.models.closed_form import closed_form
 from hnlm_ray.models.item_item import ItemItem
 
 if TYPE_CHECKING:
+    from hnlm_ray.config.backbones import Backbone
     from hnlm_ray.data.interactions import Interactions
-    from hnlm_ray.variants import Backbone
 
 __all__ = ["Baseline", "compute"]
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from hnlm_ray.models.rows import laid_out
+from hnlm_ray.kernels.rows import laid_out
 
 __all__ = ["divided", "gather_rows", "of_total", "rank", "replicate", "sum_over_workers", "world_size"]
 

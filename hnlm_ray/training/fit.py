@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.errors import DataError
 from hnlm_ray.samplers.semantic import PairVectors
 from hnlm_ray.training import checkpoint
@@ -18,7 +19,6 @@ from hnlm_ray.training.collectives import rank, world_size
 from hnlm_ray.training.loop import TrainingLoop
 from hnlm_ray.training.progress import Progress
 from hnlm_ray.training.shard import Shard
-from hnlm_ray.variants import VariantConfig
 
 if TYPE_CHECKING:
     from hnlm_ray.data.interactions import Interactions

@@ -20,10 +20,10 @@ from scipy import sparse
 from hnlm_ray import seeds
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import ResourceError
+from hnlm_ray.kernels.products import SparseBlock
+from hnlm_ray.kernels.rows import laid_out
 from hnlm_ray.models.protocol import Layer, Perturb
-from hnlm_ray.models.rows import laid_out
 from hnlm_ray.training.collectives import divided, sum_over_workers, world_size
-from hnlm_ray.training.products import SparseBlock
 
 __all__ = ["InteractionGraph", "edge_weights"]
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.evaluation.inputs import read_text_vectors
+from hnlm_ray.run.store import Artifact
 from hnlm_ray.samplers.semantic import PairVectors
-from hnlm_ray.store import Artifact
-from hnlm_ray.variants import VariantConfig
 
 __all__ = ["SemanticInputs", "read_splits"]
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.samplers.semantic import PairVectors
 from hnlm_ray.training.batches import BatchStream
 from hnlm_ray.training.collectives import sum_over_workers
@@ -17,7 +18,6 @@ from hnlm_ray.training.progress import EpochRecord, Progress
 from hnlm_ray.training.schedule import half_cosine
 from hnlm_ray.training.shard import Shard
 from hnlm_ray.training.validation import validate
-from hnlm_ray.variants import VariantConfig
 
 __all__ = ["TrainingLoop", "learning_rate_in"]
 

@@ -12,15 +12,17 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from hnlm_ray import seeds, variants
+from hnlm_ray import seeds
+from hnlm_ray.config.backbones import DirectAUOptions, SGLOptions
+from hnlm_ray.config.variants import VariantConfig
+from hnlm_ray.kernels.hashing import random_below
+from hnlm_ray.kernels.rows import dense_gradient, inner_products, rows_of
 from hnlm_ray.models.alignment import Alignment
 from hnlm_ray.models.build import build_backbone, final_dim
 from hnlm_ray.models.embeddings import initial_rows
 from hnlm_ray.models.losses import contrastive, half_squares, mix_scores
 from hnlm_ray.models.protocol import Backbone, Draw, Encoding
-from hnlm_ray.models.rows import dense_gradient, inner_products, rows_of
 from hnlm_ray.samplers.build import build_sampler
-from hnlm_ray.samplers.hashing import random_below
 from hnlm_ray.samplers.protocol import Negatives, Scene, Setting
 from hnlm_ray.samplers.semantic import PairVectors
 from hnlm_ray.training.batches import Batch
@@ -28,7 +30,6 @@ from hnlm_ray.training.collectives import divided, of_total, rank, replicate, su
 from hnlm_ray.training.graph import InteractionGraph
 from hnlm_ray.training.objective import BatchNodes, RankingLoss, alignment_and_uniformity, view_contrast
 from hnlm_ray.training.shard import Shard
-from hnlm_ray.variants import VariantConfig
 
 __all__ = ["BatchLoss", "RecommenderModel"]
 
@@ -128,7 +129,7 @@ class RecommenderModel(nn.Module):
         pairs = _Pairs(users, items, places, places - batch.first_place, batch)
         encoding = self._encode(Draw(epoch, batch.step, users))
         nodes = self._nodes(pairs, encoding)
-        if isinstance(self._variant.backbone, variants.DirectAU):
+        if isinstance(self._variant.backbone, DirectAUOptions):
             assert nodes is not None
             user, positive = encoding.final[0].index_select(0, users), encoding.final[1].index_select(0, items)
             weight = self._variant.backbone.uniformity_weight
@@ -141,7 +142,7 @@ class RecommenderModel(nn.Module):
         if encoding.views is not None:
             assert nodes is not None
             first, second = encoding.views
-            options = cast("variants.SGL", self._variant.backbone)
+            options = cast("SGLOptions", self._variant.backbone)
             sides = (first[0], second[0]), (first[1], second[1])
             views = view_contrast(*sides, (users, items), nodes, options.contrast_temperature)
         return self._add_penalty(pairs, ranking, semantic, views, negatives)
@@ -183,7 +184,7 @@ class RecommenderModel(nn.Module):
         return torch.addmm(self.items, self._texts, divided(self.text_map).T)
 
     def _nodes(self, pairs: _Pairs, encoding: Encoding) -> BatchNodes | None:
-        is_direct = isinstance(self._variant.backbone, variants.DirectAU)
+        is_direct = isinstance(self._variant.backbone, DirectAUOptions)
         if not (is_direct or encoding.views is not None or self.sampler.needs_batch):
             return None
         numbers = pairs.users + self._shard.first_user
@@ -310,7 +311,7 @@ class RecommenderModel(nn.Module):
         variant = self._variant
         total = ranking + variant.contrastive_weight * semantic
         if views.requires_grad:
-            total = total + cast("variants.SGL", variant.backbone).contrast_weight * views
+            total = total + cast("SGLOptions", variant.backbone).contrast_weight * views
         if negatives is not None and negatives.penalty is not None:
             total = total + negatives.penalty / pairs.batch.global_size
         if variant.l2 > 0.0:

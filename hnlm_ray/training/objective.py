@@ -6,7 +6,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from hnlm_ray import variants
+from hnlm_ray.config.losses import (
+    BSLOptions,
+    HingeOptions,
+    Loss,
+    PairwiseContrastiveOptions,
+    SampledSoftmaxOptions,
+    SLAtKOptions,
+)
 from hnlm_ray.models import contrast, losses
 from hnlm_ray.training.collectives import gather_rows, of_total
 
@@ -26,12 +33,12 @@ class RankingLoss(nn.Module):
 
     users_threshold: torch.Tensor | None
 
-    def __init__(self, options: variants.Loss, n_users: int, device: torch.device) -> None:
+    def __init__(self, options: Loss, n_users: int, device: torch.device) -> None:
         super().__init__()
         self._options = options
-        self.is_softmax = isinstance(options, variants.SampledSoftmax | variants.BSL | variants.SLAtK)
-        self.is_cosine = self.is_softmax or isinstance(options, variants.PairwiseContrastive)
-        needs_threshold = isinstance(options, variants.SLAtK)
+        self.is_softmax = isinstance(options, SampledSoftmaxOptions | BSLOptions | SLAtKOptions)
+        self.is_cosine = self.is_softmax or isinstance(options, PairwiseContrastiveOptions)
+        needs_threshold = isinstance(options, SLAtKOptions)
         self.register_buffer("users_threshold", torch.zeros(n_users, device=device) if needs_threshold else None)
 
     def forward(
@@ -50,19 +57,19 @@ class RankingLoss(nn.Module):
             log_weights: (B, K), see :class:`hnlm_ray.samplers.protocol.Negatives`.
         """
         match self._options:
-            case variants.SampledSoftmax(temperature=t):
+            case SampledSoftmaxOptions(temperature=t):
                 return losses.softmax(positive, negatives, log_weights, t)
-            case variants.BSL(temperature=t, power=power):
+            case BSLOptions(temperature=t, power=power):
                 return losses.softmax(positive, negatives, log_weights, t, power)
-            case variants.SLAtK(temperature=t, weight_temperature=t_w):
+            case SLAtKOptions(temperature=t, weight_temperature=t_w):
                 assert self.users_threshold is not None
                 threshold = self.users_threshold.index_select(0, users)
                 return losses.softmax_at_k(positive, negatives, log_weights, t, threshold, t_w)
         gaps = negatives - positive[:, None]
         match self._options:
-            case variants.Hinge(margin=margin):
+            case HingeOptions(margin=margin):
                 values = losses.hinge(gaps, margin)
-            case variants.PairwiseContrastive(temperature=t):
+            case PairwiseContrastiveOptions(temperature=t):
                 values = losses.pairwise_contrastive(gaps, t)
             case _:
                 values = losses.bpr(gaps)
@@ -70,7 +77,7 @@ class RankingLoss(nn.Module):
 
     def is_refresh_due(self, epoch: int) -> bool:
         """Whether :meth:`refresh` is to be called before an epoch, from 1."""
-        return isinstance(self._options, variants.SLAtK) and (epoch - 1) % self._options.refresh == 0
+        return isinstance(self._options, SLAtKOptions) and (epoch - 1) % self._options.refresh == 0
 
     @torch.no_grad()
     def refresh(self, users: torch.Tensor, items: torch.Tensor) -> None:
@@ -80,7 +87,7 @@ class RankingLoss(nn.Module):
             users: (U_r, d) final vectors.
             items: (I, d) final vectors.
         """
-        assert isinstance(self._options, variants.SLAtK)
+        assert isinstance(self._options, SLAtKOptions)
         assert self.users_threshold is not None
         k = min(self._options.k, len(items))
         units = functional.normalize(items)

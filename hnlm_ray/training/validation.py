@@ -7,7 +7,7 @@ import torch
 
 from hnlm_ray.errors import DataError
 from hnlm_ray.evaluation.metrics import SELECTION_CUTOFF, ndcg, recall
-from hnlm_ray.evaluation.ranking import rank_block
+from hnlm_ray.kernels.ranking import rank_block
 from hnlm_ray.training.collectives import sum_over_workers
 from hnlm_ray.training.shard import Shard
 

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from hnlm_ray.config import DataConfig
+from hnlm_ray.config.data import DataConfig
 from hnlm_ray.data.files import open_folder
 from hnlm_ray.data.formats import has_header, interaction_files, item_files, parsers
 from hnlm_ray.data.lines import read_chunks

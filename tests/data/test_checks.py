@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from hnlm_ray.config import DataConfig
+from hnlm_ray.config.data import DataConfig
 from hnlm_ray.data.checks import check
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hnlm_ray.config import DataConfig
+from hnlm_ray.config.data import DataConfig
 from hnlm_ray.data.files import find_files, open_folder
 from hnlm_ray.data.formats import interaction_files, item_files
 from hnlm_ray.errors import DataError

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hnlm_ray.config import DataConfig, DemoWorldConfig
-from hnlm_ray.data.demo import generate
+from hnlm_ray.config.data import DataConfig, DemoWorldConfig
 from hnlm_ray.data.preparation import Prepared, prepare_tables, renumber_truth
 from hnlm_ray.data.raw import RAW_ITEMS, RawData, from_columns
+from hnlm_ray.demo.world import generate
 from hnlm_ray.errors import DataError
 from hnlm_ray.tables import INTERACTIONS, ITEMS, USERS
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hnlm_ray.config import SplitConfig
+from hnlm_ray.config.data import SplitConfig
 from hnlm_ray.data.splits import TEST, TRAIN, VALID, split
 from hnlm_ray.errors import DataError
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hnlm_ray import cli
+from hnlm_ray.cli import main as cli
 
 Case = Callable[[Path], list[str]]
 
@@ -130,7 +130,7 @@ def test_broken_input_is_one_sentence(
 
 
 def test_a_port_in_use_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from hnlm_ray.config import ServeConfig
+    from hnlm_ray.config.serving import ServeConfig
     from hnlm_ray.errors import ResourceError
     from hnlm_ray.serving import control
 

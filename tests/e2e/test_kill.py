@@ -41,7 +41,7 @@ class Attempt:
         # A Ray of its own in a short path, since sockets lie in it; not that of the session.
         environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
         environment |= {"RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": tempfile.mkdtemp(prefix="hnlm"), "COLUMNS": "200"}
-        command = [sys.executable, "-m", "hnlm_ray.cli", "run", f"run={run}", *OPTIONS, *more]
+        command = [sys.executable, "-m", "hnlm_ray.cli.main", "run", f"run={run}", *OPTIONS, *more]
         self.process = subprocess.Popen(
             command,
             env=environment,

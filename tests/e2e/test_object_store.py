@@ -9,9 +9,9 @@ import sys
 import pyarrow.fs as pafs
 import pytest
 
-from hnlm_ray.config import load_config
-from hnlm_ray.pipeline import plan
-from hnlm_ray.serving.recommender import Recommender
+from hnlm_ray.config.load import load_config
+from hnlm_ray.run.plan import plan
+from hnlm_ray.serving.recommend.recommender import Recommender
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1200)]
 
@@ -50,7 +50,7 @@ def hnlm(options: list[str]) -> str:
     """``hnlm run``, with a Ray of its own whose processes have the keys of the store."""
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     done = subprocess.run(
-        [sys.executable, "-m", "hnlm_ray.cli", "run", *options],
+        [sys.executable, "-m", "hnlm_ray.cli.main", "run", *options],
         check=False,
         env=environment | {"COLUMNS": "200"},
         capture_output=True,

@@ -9,12 +9,13 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 
-from hnlm_ray.config import Config, load_config
-from hnlm_ray.data import lexicon
-from hnlm_ray.data.demo import DemoWorld, generate
+from hnlm_ray.config.load import load_config
+from hnlm_ray.config.tree import Config
 from hnlm_ray.data.interactions import Interactions
-from hnlm_ray.pipeline import Progress, Run, execute, plan
-from hnlm_ray.store import Artifact
+from hnlm_ray.demo import lexicon
+from hnlm_ray.demo.world import DemoWorld, generate
+from hnlm_ray.run.plan import Progress, Run, execute, plan
+from hnlm_ray.run.store import Artifact
 
 pytestmark = [pytest.mark.ray, pytest.mark.vllm, pytest.mark.timeout(1500)]
 
@@ -141,7 +142,7 @@ def test_a_second_run_does_nothing(config: Config, run: Run) -> None:
 
 
 def test_the_bundle_recommends_unseen_items(run: Run, prepared: Artifact) -> None:
-    from hnlm_ray.serving.recommender import Recommender
+    from hnlm_ray.serving.recommend.recommender import Recommender
 
     recommender = Recommender.load(run["bundle"].artifact.path)
     user_id = prepared.read("users")["user_id"][0].as_py()

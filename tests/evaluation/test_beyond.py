@@ -13,9 +13,8 @@ from hnlm_ray.evaluation.beyond import (
     mean_over_list,
     tie_rate,
 )
-from hnlm_ray.evaluation.ranking import Ranked, ranked_scores
-
-from .conftest import Build, build
+from hnlm_ray.kernels.ranking import Ranked, ranked_scores
+from tests.interactions import Build, build
 
 TOP = np.array([[0, 1, 2], [2, 1, -1], [-1, -1, -1]], dtype=np.int32)
 

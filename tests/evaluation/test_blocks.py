@@ -15,8 +15,7 @@ from hnlm_ray.evaluation.blocks import (
 )
 from hnlm_ray.evaluation.metrics import METRICS
 from hnlm_ray.evaluation.strata import strata
-
-from .conftest import Build
+from tests.interactions import Build
 
 
 @pytest.fixture

@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnlm_ray import variants
+from hnlm_ray.config.samplers import (
+    AHNSOptions,
+    DENSOptions,
+    DNSOptions,
+    InBatchOptions,
+    MixGCFOptions,
+    PopularitySamplerOptions,
+    Sampler,
+    SoftmaxImportanceOptions,
+    UniformOptions,
+)
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.evaluation.false_negatives import (
     dns_at_hardness,
@@ -20,8 +30,7 @@ from hnlm_ray.evaluation.false_negatives import (
     scored_rate,
     weighted_rate,
 )
-
-from .conftest import Build, build
+from tests.interactions import Build, build
 
 
 def rows(train: Interactions) -> list[list[int]]:
@@ -88,7 +97,7 @@ def test_hardest_of_agrees_with_every_possible_draw(candidates: int, top: int) -
 
     exact = over_every_draw(choice, candidates)
     assert hardest_of_rate(TRUTH, SMALL, USERS, ITEMS, candidates, top) == pytest.approx(exact, rel=1e-6)
-    options = variants.DNS(candidates=candidates, top=top)
+    options = DNSOptions(candidates=candidates, top=top)
     assert scored_rate(TRUTH, SMALL, options, USERS, ITEMS, 0) == pytest.approx(exact, rel=1e-6)
     drawn = [drawn_rate(TRUTH, SMALL, options, USERS, ITEMS, 0, epoch) for epoch in range(1, 200)]
     assert np.mean(drawn) == pytest.approx(exact, abs=0.02)
@@ -112,13 +121,13 @@ def weighted(user: int, positive: int, draw: tuple[int, ...]) -> float:
 @pytest.mark.parametrize(
     ("sampler", "choice"),
     [
-        (variants.MixGCF(candidates=3), hardest),
-        (variants.AHNS(candidates=3), nearest_to_target),
-        (variants.SoftmaxImportance(candidates=3), weighted),
+        (MixGCFOptions(candidates=3), hardest),
+        (AHNSOptions(candidates=3), nearest_to_target),
+        (SoftmaxImportanceOptions(candidates=3), weighted),
     ],
     ids=["mixgcf", "ahns", "softmax_importance"],
 )
-def test_what_is_drawn_agrees_with_every_possible_draw(sampler: variants.Sampler, choice: Choice) -> None:
+def test_what_is_drawn_agrees_with_every_possible_draw(sampler: Sampler, choice: Choice) -> None:
     drawn = [scored_rate(TRUTH, SMALL, sampler, USERS, ITEMS, 0, epoch) for epoch in range(1, 200)]
     assert np.mean(drawn) == pytest.approx(over_every_draw(choice, 3), abs=0.015)
     assert len(set(drawn)) > 20
@@ -127,8 +136,8 @@ def test_what_is_drawn_agrees_with_every_possible_draw(sampler: variants.Sampler
 def test_what_dens_draws_is_unmet_and_changes_with_the_epoch() -> None:
     truth = np.zeros((4, 5), dtype=np.float32)
     truth[SMALL.users, SMALL.items] = 1.0
-    assert drawn_rate(truth, SMALL, variants.DENS(), USERS, ITEMS, 0) == 0.0
-    few = variants.DENS(candidates=2)
+    assert drawn_rate(truth, SMALL, DENSOptions(), USERS, ITEMS, 0) == 0.0
+    few = DENSOptions(candidates=2)
     rates = {drawn_rate(TRUTH, SMALL, few, USERS, ITEMS, 0, epoch) for epoch in range(1, 9)}
     assert len(rates) > 1
 
@@ -136,18 +145,18 @@ def test_what_dens_draws_is_unmet_and_changes_with_the_epoch() -> None:
 @pytest.mark.parametrize(
     ("sampler", "weights", "masked"),
     [
-        (variants.Uniform(negatives=7, shared=True), [1, 1, 1, 1, 1], True),
-        (variants.Uniform(rejection="skip"), [1, 1, 1, 1, 1], True),
-        (variants.Uniform(rejection="none"), [1, 1, 1, 1, 1], False),
-        (variants.PopularitySampler(exponent=2.0), [9, 4, 4, 4, 4], True),
-        (variants.PopularitySampler(), [3**0.75, *[2**0.75] * 4], True),
-        (variants.InBatch(correct=False), [3, 2, 2, 2, 2], True),
-        (variants.InBatch(), [1, 1, 1, 1, 1], True),
+        (UniformOptions(negatives=7, shared=True), [1, 1, 1, 1, 1], True),
+        (UniformOptions(rejection="skip"), [1, 1, 1, 1, 1], True),
+        (UniformOptions(rejection="none"), [1, 1, 1, 1, 1], False),
+        (PopularitySamplerOptions(exponent=2.0), [9, 4, 4, 4, 4], True),
+        (PopularitySamplerOptions(), [3**0.75, *[2**0.75] * 4], True),
+        (InBatchOptions(correct=False), [3, 2, 2, 2, 2], True),
+        (InBatchOptions(), [1, 1, 1, 1, 1], True),
     ],
     ids=str,
 )
 def test_samplers_that_ask_no_model_have_the_rate_of_their_law(
-    sampler: variants.Sampler, weights: list[float], masked: bool
+    sampler: Sampler, weights: list[float], masked: bool
 ) -> None:
     wide = np.array(weights, dtype=float)
     by_hand = [
@@ -163,13 +172,13 @@ def test_samplers_that_ask_no_model_have_the_rate_of_their_law(
 def test_items_that_nobody_met_never_come_into_a_batch(interactions: Build) -> None:
     train, truth = interactions([[0], [1]], 3), np.array([[0.5, 0.2, 1.0], [0.4, 0.5, 1.0]], dtype=np.float32)
     for correct in (True, False):
-        assert law_rate(truth, train, variants.InBatch(correct=correct)) == pytest.approx(0.3)
+        assert law_rate(truth, train, InBatchOptions(correct=correct)) == pytest.approx(0.3)
 
 
 def test_without_an_unmet_item_there_is_no_rate(interactions: Build) -> None:
     full, truth = interactions([[0, 1]], 2), np.ones((1, 2), dtype=np.float32)
     vectors = np.ones((1, 2), dtype=np.float32), np.ones((2, 2), dtype=np.float32)
-    for sampler in (variants.Uniform(), variants.DNS(), variants.AHNS()):
+    for sampler in (UniformOptions(), DNSOptions(), AHNSOptions()):
         assert np.isnan(scored_rate(truth, full, sampler, *vectors, 0))
 
 

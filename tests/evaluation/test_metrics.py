@@ -14,9 +14,8 @@ import pytest
 
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.evaluation.metrics import METRICS, average_precision, coverage, hit_rate, mrr, ndcg, precision, recall
-from hnlm_ray.evaluation.ranking import rank_scores
-
-from .conftest import Build, build
+from hnlm_ray.kernels.ranking import rank_scores
+from tests.interactions import Build, build
 
 MEASURES = {
     "recall": ir_measures.R,

@@ -10,8 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from hnlm_ray.evaluation.blocks import Evaluation, HeldOut, VectorRanker, evaluate
 from hnlm_ray.evaluation.strata import Stratum, item_strata, strata, user_strata
-
-from .conftest import Build
+from tests.interactions import Build
 
 COUNTS = arrays(np.int64, st.integers(1, 60), elements=st.integers(0, 30))
 

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hnlm_ray.evaluation.trec import escaped, packed, qrels_lines, run_lines
-
-from .conftest import Build
+from tests.interactions import Build
 
 USERS, ITEMS = pa.array(["ann", "bob", "cy%20d"]), pa.array(["tea", "pot", "cup"])
 

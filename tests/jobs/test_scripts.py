@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hnlm_ray.pipeline import STAGES
+from hnlm_ray.run.plan import STAGES
 
 JOBS = Path(__file__).resolve().parents[2] / "jobs"
 SCRIPTS = {path.stem: path for path in JOBS.glob("*.py") if path.stem != "train_demo_llm"}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from hnlm_ray.serving.recommender import Recommender
+from hnlm_ray.serving.recommend.recommender import Recommender
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1200)]
 
@@ -33,7 +33,7 @@ SEARCH = "{trials: 2, space: {train.variants.hnlm.l2: {choice: [0.1]}, ground.ve
 
 SCRIPT = """
 import json, sys, time
-from hnlm_ray.ingress import free_port
+from hnlm_ray.cluster.ingress import free_port
 from ray.cluster_utils import Cluster
 from ray.job_submission import JobSubmissionClient
 

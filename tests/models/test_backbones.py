@@ -8,7 +8,16 @@ import pytest
 import torch
 from torch import nn
 
-from hnlm_ray import variants
+from hnlm_ray.config.backbones import (
+    DirectAUOptions,
+    EASEOptions,
+    LightGCNOptions,
+    MFOptions,
+    NGCFOptions,
+    SGLOptions,
+    SimGCLOptions,
+    XSimGCLOptions,
+)
 from hnlm_ray.models.build import BACKBONES, build_backbone, final_dim
 from hnlm_ray.models.protocol import Backbone, Draw, Encoding, Graph
 from hnlm_ray.testing.backbones import (
@@ -23,19 +32,19 @@ from hnlm_ray.testing.backbones import (
     lonely_world,
 )
 
-OPTIONS: list[variants.Backbone] = [
-    variants.MF(),
-    variants.LightGCN(layers=1),
-    variants.LightGCN(),
-    variants.NGCF(),
-    variants.NGCF(layers=2, dropout=0.0),
-    variants.SGL(),
-    variants.SGL(layers=1, drop=0.7),
-    variants.SimGCL(),
-    variants.XSimGCL(),
-    variants.XSimGCL(contrast_layer=3),
-    variants.DirectAU(),
-    variants.DirectAU(layers=2),
+OPTIONS: list[Backbone] = [
+    MFOptions(),
+    LightGCNOptions(layers=1),
+    LightGCNOptions(),
+    NGCFOptions(),
+    NGCFOptions(layers=2, dropout=0.0),
+    SGLOptions(),
+    SGLOptions(layers=1, drop=0.7),
+    SimGCLOptions(),
+    XSimGCLOptions(),
+    XSimGCLOptions(contrast_layer=3),
+    DirectAUOptions(),
+    DirectAUOptions(layers=2),
 ]
 
 
@@ -45,14 +54,12 @@ def test_every_backbone_is_here() -> None:
 
 @pytest.mark.parametrize("check", BACKBONE_CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_a_backbone_does_what_every_backbone_must(
-    options: variants.Backbone, check: Callable[[MakeBackbone], None]
-) -> None:
+def test_a_backbone_does_what_every_backbone_must(options: Backbone, check: Callable[[MakeBackbone], None]) -> None:
     check(lambda graph, dim, seed: build_backbone(options, graph, dim, seed))
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_final_vectors_are_as_long_as_stated(options: variants.Backbone) -> None:
+def test_final_vectors_are_as_long_as_stated(options: Backbone) -> None:
     train = lonely_world()
     backbone = build_backbone(options, DenseGraph(train), 6, 0).double()
     assert isinstance(backbone, nn.Module)
@@ -60,8 +67,8 @@ def test_final_vectors_are_as_long_as_stated(options: variants.Backbone) -> None
     assert users.shape[1] == items.shape[1] == final_dim(options, 6)
 
 
-@pytest.mark.parametrize("options", [variants.SGL(), variants.SimGCL(), variants.XSimGCL(), variants.NGCF()], ids=str)
-def test_what_is_drawn_changes_with_seed_and_epoch(options: variants.Backbone) -> None:
+@pytest.mark.parametrize("options", [SGLOptions(), SimGCLOptions(), XSimGCLOptions(), NGCFOptions()], ids=str)
+def test_what_is_drawn_changes_with_seed_and_epoch(options: Backbone) -> None:
     train = lonely_world()
     users, items = first_layer(train, dtype=torch.float64)
 
@@ -77,7 +84,7 @@ def test_what_is_drawn_changes_with_seed_and_epoch(options: variants.Backbone) -
 
 def test_baselines_are_not_trained() -> None:
     with pytest.raises(ValueError, match="ease is not trained"):
-        build_backbone(variants.EASE(), DenseGraph(lonely_world()), 6, 0)
+        build_backbone(EASEOptions(), DenseGraph(lonely_world()), 6, 0)
 
 
 class Restless(nn.Module):

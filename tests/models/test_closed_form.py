@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 import pytest
 
+from hnlm_ray.config.backbones import EASEOptions, ItemKNNOptions, MFOptions, PopularityOptions
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import DataError, ResourceError
 from hnlm_ray.evaluation.blocks import HeldOut, ItemItemRanker, evaluate, popularity_ranker
@@ -18,7 +19,6 @@ from hnlm_ray.models.ease import fit_ease
 from hnlm_ray.models.item_item import ItemItem, incidence
 from hnlm_ray.models.item_knn import fit_item_knn
 from hnlm_ray.testing.worlds import checkerboard, random_world
-from hnlm_ray.variants import EASE, MF, ItemKNN, Popularity
 
 WORLDS = [random_world(40, 30, 0.2, 1)[0], random_world(25, 60, 0.1, 2)[0], random_world(12, 7, 0.5, 3)[0]]
 
@@ -77,8 +77,8 @@ def test_item_knn_is_the_shrunk_cosine(train: Interactions, neighbours: int, shr
     assert (weights > 0).sum(axis=0).max() <= neighbours
 
 
-@pytest.mark.parametrize("backbone", [ItemKNN(neighbours=4), EASE(ridge=3.0)])
-def test_a_model_comes_back_from_its_tensors_and_scores_block_by_block(backbone: ItemKNN | EASE) -> None:
+@pytest.mark.parametrize("backbone", [ItemKNNOptions(neighbours=4), EASEOptions(ridge=3.0)])
+def test_a_model_comes_back_from_its_tensors_and_scores_block_by_block(backbone: ItemKNNOptions | EASEOptions) -> None:
     train = WORLDS[0]
     tensors = closed_form(backbone, train)
     model = ItemItem.from_tensors(tensors, train.n_items)
@@ -96,15 +96,15 @@ def test_weights_that_do_not_fit_are_refused() -> None:
         ItemItem.from_tensors({"item_weights": square}, 4)
     with pytest.raises(ValueError, match="not finite"):
         ItemItem.from_tensors({"item_weights": square * np.nan}, 3)
-    sparse = closed_form(ItemKNN(), WORLDS[2])
+    sparse = closed_form(ItemKNNOptions(), WORLDS[2])
     with pytest.raises(ValueError, match="index"):
         ItemItem.from_tensors(sparse, 9)
     with pytest.raises(ValueError, match="indices span 0 to 9"):
         ItemItem.from_tensors({**sparse, "indices": np.minimum(sparse["indices"], 5) // 5 * 9}, 7)
 
 
-@pytest.mark.parametrize("backbone", [ItemKNN(), EASE(ridge=1.0)])
-def test_the_withheld_item_of_a_checkerboard_comes_first(backbone: ItemKNN | EASE) -> None:
+@pytest.mark.parametrize("backbone", [ItemKNNOptions(), EASEOptions(ridge=1.0)])
+def test_the_withheld_item_of_a_checkerboard_comes_first(backbone: ItemKNNOptions | EASEOptions) -> None:
     train, held, withheld = checkerboard(40, 20)
     model = ItemItem.from_tensors(closed_form(backbone, train), 20)
     assert model is not None
@@ -130,7 +130,7 @@ def test_a_ranker_votes_with_train_and_masks_what_was_seen() -> None:
 
 
 def test_popularity_has_one_definition() -> None:
-    tensors, ranker = closed_form(Popularity(), WORLDS[0]), popularity_ranker(WORLDS[0])
+    tensors, ranker = closed_form(PopularityOptions(), WORLDS[0]), popularity_ranker(WORLDS[0])
     np.testing.assert_array_equal(tensors["user_vectors"], ranker.user_vectors)
     np.testing.assert_array_equal(tensors["item_vectors"], ranker.item_vectors)
     np.testing.assert_array_equal(tensors["item_vectors"][:, 0], dense(WORLDS[0]).sum(axis=0))
@@ -149,7 +149,7 @@ def test_what_ease_cannot_solve_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_trained_backbone_is_not_computed() -> None:
     with pytest.raises(ValueError, match="mf is trained"):
-        closed_form(MF(), WORLDS[0])
+        closed_form(MFOptions(), WORLDS[0])
 
 
 def test_incidence_holds_each_pair_once() -> None:

@@ -6,8 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from hnlm_ray import seeds, variants
+from hnlm_ray import seeds
+from hnlm_ray.config.backbones import (
+    DirectAUOptions,
+    LightGCNOptions,
+    NGCFOptions,
+    SGLOptions,
+    SimGCLOptions,
+    XSimGCLOptions,
+)
 from hnlm_ray.data.interactions import Interactions
+from hnlm_ray.kernels.hashing import uniform_rows
 from hnlm_ray.models.directau import DirectAU
 from hnlm_ray.models.lightgcn import LightGCN
 from hnlm_ray.models.ngcf import NGCF
@@ -16,7 +25,6 @@ from hnlm_ray.models.protocol import Draw, Layer
 from hnlm_ray.models.sgl import SGL
 from hnlm_ray.models.simgcl import SimGCL
 from hnlm_ray.models.xsimgcl import XSimGCL
-from hnlm_ray.samplers.hashing import uniform_rows
 from hnlm_ray.testing.backbones import first_layer, lonely_world, normalised_adjacency
 from hnlm_ray.training.graph import InteractionGraph
 
@@ -39,7 +47,7 @@ def assert_is(layer: Layer, expected: np.ndarray) -> None:
 
 def test_lightgcn_is_the_mean_of_the_powers() -> None:
     expected = powers(normalised_adjacency(TRAIN), 3)
-    encoding = LightGCN(variants.LightGCN(layers=3), GRAPH, 6, SEED).encode(USERS, ITEMS, layers=True)
+    encoding = LightGCN(LightGCNOptions(layers=3), GRAPH, 6, SEED).encode(USERS, ITEMS, layers=True)
     assert_is(encoding.final, np.mean(expected, axis=0))
     for layer, power in zip(encoding.layers, expected, strict=True):
         assert_is(layer, power)
@@ -47,13 +55,13 @@ def test_lightgcn_is_the_mean_of_the_powers() -> None:
 
 def test_directau_encodes_by_its_number_of_layers() -> None:
     for layers in (0, 2):
-        found = DirectAU(variants.DirectAU(layers=layers), GRAPH, 6, SEED).encode(USERS, ITEMS, DRAW).final
+        found = DirectAU(DirectAUOptions(layers=layers), GRAPH, 6, SEED).encode(USERS, ITEMS, DRAW).final
         assert_is(found, np.mean(powers(normalised_adjacency(TRAIN), layers), axis=0))
 
 
 def test_ngcf_sums_the_messages_of_its_equations() -> None:
     """Equations 3 to 5 for each node: ``LeakyReLU(m_{u<-u} + sum of m_{u<-i})``, with the biases of the code."""
-    model = NGCF(variants.NGCF(layers=2, dropout=0.0), GRAPH, 6, SEED)
+    model = NGCF(NGCFOptions(layers=2, dropout=0.0), GRAPH, 6, SEED)
     with torch.no_grad():
         for number, weight in enumerate(model.parameters()):
             weight.add_(0.1 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(number)))
@@ -77,7 +85,7 @@ def test_ngcf_sums_the_messages_of_its_equations() -> None:
 
 
 def test_ngcf_drops_coordinates_in_training_alone_and_keeps_their_scale() -> None:
-    model = NGCF(variants.NGCF(layers=1, dropout=0.4), GRAPH, 6, SEED)
+    model = NGCF(NGCFOptions(layers=1, dropout=0.4), GRAPH, 6, SEED)
     whole = torch.cat(model.encode(USERS, ITEMS).final)[:, 6:]
     passes = [torch.cat(model.encode(USERS, ITEMS, Draw(1, step)).final)[:, 6:] for step in range(80)]
     dropped = torch.stack([one == 0 for one in passes]).float().mean(dim=0)
@@ -91,7 +99,7 @@ def test_ngcf_drops_coordinates_in_training_alone_and_keeps_their_scale() -> Non
 
 @pytest.mark.parametrize("drop", [0.0, 0.3, 0.999])
 def test_sgl_contrasts_two_graphs_that_each_lost_edges(drop: float) -> None:
-    encoding = SGL(variants.SGL(layers=2, drop=drop), GRAPH, 6, SEED).encode(USERS, ITEMS, DRAW)
+    encoding = SGL(SGLOptions(layers=2, drop=drop), GRAPH, 6, SEED).encode(USERS, ITEMS, DRAW)
     assert_is(encoding.final, np.mean(powers(normalised_adjacency(TRAIN), 2), axis=0))
     assert encoding.views is not None
     for view, found in enumerate(encoding.views):
@@ -119,7 +127,7 @@ def noisy_layers(layers: int, noise: float, purpose: tuple[str | int, ...]) -> l
 
 
 def test_simgcl_ranks_without_layer_0_and_contrasts_two_noisy_passes() -> None:
-    encoding = SimGCL(variants.SimGCL(layers=3, noise=0.2), GRAPH, 6, SEED).encode(USERS, ITEMS, DRAW)
+    encoding = SimGCL(SimGCLOptions(layers=3, noise=0.2), GRAPH, 6, SEED).encode(USERS, ITEMS, DRAW)
     assert_is(encoding.final, np.mean(powers(normalised_adjacency(TRAIN), 3)[1:], axis=0))
     assert encoding.views is not None
     for view, found in enumerate(encoding.views):
@@ -127,7 +135,7 @@ def test_simgcl_ranks_without_layer_0_and_contrasts_two_noisy_passes() -> None:
 
 
 def test_noise_has_its_length_and_keeps_the_orthant() -> None:
-    model = SimGCL(variants.SimGCL(layers=1, noise=0.05), GRAPH, 6, SEED)
+    model = SimGCL(SimGCLOptions(layers=1, noise=0.05), GRAPH, 6, SEED)
     encoding = model.encode(USERS, ITEMS, DRAW)
     assert encoding.views is not None
     plain, noisy = torch.cat(encoding.final), torch.cat(encoding.views[0])
@@ -139,7 +147,7 @@ def test_noise_has_its_length_and_keeps_the_orthant() -> None:
 
 @pytest.mark.parametrize("contrast_layer", [1, 3])
 def test_xsimgcl_ranks_by_its_noisy_pass_and_contrasts_it_with_one_layer(contrast_layer: int) -> None:
-    options = variants.XSimGCL(layers=3, noise=0.2, contrast_layer=contrast_layer)
+    options = XSimGCLOptions(layers=3, noise=0.2, contrast_layer=contrast_layer)
     model = XSimGCL(options, GRAPH, 6, SEED)
     layers = noisy_layers(3, 0.2, ("xsimgcl",))
     encoding = model.encode(USERS, ITEMS, DRAW)

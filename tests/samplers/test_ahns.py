@@ -5,19 +5,19 @@ from __future__ import annotations
 import pytest
 import torch
 
+from hnlm_ray.config.samplers import AHNSOptions
 from hnlm_ray.samplers.ahns import AHNSSampler
 from hnlm_ray.samplers.candidates import UnmetItems
 from hnlm_ray.testing.samplers import Tables, scene_of, setting_of
 from hnlm_ray.testing.worlds import random_world
-from hnlm_ray.variants import AHNS
 
 TRAIN, _ = random_world(9, 40, 0.2, 3)
 SCENE = scene_of(TRAIN, Tables.random(TRAIN), epoch=2)
 SCORES = (SCENE.user @ SCENE.table.T).detach().double()
 
 
-@pytest.mark.parametrize("options", [AHNS(), AHNS(candidates=5, alpha=1.0, beta=0.1, p=-3.5)], ids=str)
-def test_the_candidate_nearest_to_the_target_is_chosen(options: AHNS) -> None:
+@pytest.mark.parametrize("options", [AHNSOptions(), AHNSOptions(candidates=5, alpha=1.0, beta=0.1, p=-3.5)], ids=str)
+def test_the_candidate_nearest_to_the_target_is_chosen(options: AHNSOptions) -> None:
     items = AHNSSampler(options, setting_of(TRAIN, 5))(SCENE).items
     drawn = UnmetItems(TRAIN, 0, torch.device("cpu")).draw(SCENE.users, SCENE.places, 2, options.candidates)
     assert items is not None
@@ -29,7 +29,7 @@ def test_the_candidate_nearest_to_the_target_is_chosen(options: AHNS) -> None:
 
 
 def test_a_well_ranked_positive_gets_an_easier_negative() -> None:
-    sampler = AHNSSampler(AHNS(candidates=200, alpha=0.5, beta=1.0), setting_of(TRAIN, 5))
+    sampler = AHNSSampler(AHNSOptions(candidates=200, alpha=0.5, beta=1.0), setting_of(TRAIN, 5))
     items = sampler(SCENE).items
     assert items is not None
     positive = SCORES.gather(1, SCENE.items[:, None]).squeeze(1)

@@ -9,32 +9,42 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hnlm_ray import variants
+from hnlm_ray.config.samplers import (
+    AHNSOptions,
+    DENSOptions,
+    DNSOptions,
+    InBatchOptions,
+    MixGCFOptions,
+    PopularitySamplerOptions,
+    Sampler,
+    SoftmaxImportanceOptions,
+    UniformOptions,
+)
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.samplers.build import SAMPLERS, build_sampler
 from hnlm_ray.samplers.protocol import Negatives, Scene, Setting, chosen_items
 from hnlm_ray.testing.samplers import SAMPLER_CHECKS, Make, check_blocks, check_draws, check_gradients, check_unmet
 from hnlm_ray.testing.worlds import random_world
 
-OPTIONS: list[variants.Sampler] = [
-    variants.Uniform(),
-    variants.Uniform(negatives=5),
-    variants.Uniform(negatives=5, rejection="skip"),
-    variants.Uniform(negatives=40, shared=True),
-    variants.PopularitySampler(negatives=2),
-    variants.InBatch(),
-    variants.InBatch(correct=False),
-    variants.DNS(),
-    variants.DNS(candidates=16, top=4),
-    variants.SoftmaxImportance(),
-    variants.MixGCF(),
-    variants.DENS(),
-    variants.DENS(warmup=1),
-    variants.AHNS(),
+OPTIONS: list[Sampler] = [
+    UniformOptions(),
+    UniformOptions(negatives=5),
+    UniformOptions(negatives=5, rejection="skip"),
+    UniformOptions(negatives=40, shared=True),
+    PopularitySamplerOptions(negatives=2),
+    InBatchOptions(),
+    InBatchOptions(correct=False),
+    DNSOptions(),
+    DNSOptions(candidates=16, top=4),
+    SoftmaxImportanceOptions(),
+    MixGCFOptions(),
+    DENSOptions(),
+    DENSOptions(warmup=1),
+    AHNSOptions(),
 ]
 
 
-def maker(options: variants.Sampler) -> Make:
+def maker(options: Sampler) -> Make:
     return lambda setting: build_sampler(options, setting)
 
 
@@ -44,7 +54,7 @@ def test_every_sampler_is_here() -> None:
 
 @pytest.mark.parametrize("check", SAMPLER_CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_a_sampler_does_what_every_sampler_must(options: variants.Sampler, check: Callable[[Make], None]) -> None:
+def test_a_sampler_does_what_every_sampler_must(options: Sampler, check: Callable[[Make], None]) -> None:
     check(maker(options))
 
 
@@ -54,9 +64,7 @@ worlds = st.builds(random_world, st.integers(1, 12), st.integers(2, 15), st.floa
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @given(world=worlds, seed=st.integers(0, 2**62))
 @settings(max_examples=12, deadline=None)
-def test_nobody_gets_what_they_have_met(
-    options: variants.Sampler, world: tuple[Interactions, Interactions], seed: int
-) -> None:
+def test_nobody_gets_what_they_have_met(options: Sampler, world: tuple[Interactions, Interactions], seed: int) -> None:
     check_unmet(maker(options), world[0], seed)
 
 

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 import torch
 
+from hnlm_ray.config.samplers import DENSOptions
 from hnlm_ray.samplers.candidates import UnmetItems
 from hnlm_ray.samplers.dens import DENSSampler
 from hnlm_ray.testing.samplers import Tables, scene_of, setting_of
 from hnlm_ray.testing.worlds import random_world
-from hnlm_ray.variants import DENS
 
 TRAIN, _ = random_world(9, 20, 0.3, 3)
 TABLES = Tables.random(TRAIN)
 
 
-def made(options: DENS) -> DENSSampler:
+def made(options: DENSOptions) -> DENSSampler:
     """With biases that are not zero, as after some training."""
     sampler = DENSSampler(options, setting_of(TRAIN, 5))
     with torch.no_grad():
@@ -36,7 +36,7 @@ def gate(sampler: DENSSampler, names: tuple[str, str], left: np.ndarray, right: 
 
 @pytest.mark.parametrize(("epoch", "weight"), [(1, 0.0), (6, 0.5), (11, 1.0), (50, 1.0)])
 def test_it_is_the_rule_of_the_paper(epoch: int, weight: float) -> None:
-    sampler = made(DENS(candidates=7, gamma=0.3, warmup=10))
+    sampler = made(DENSOptions(candidates=7, gamma=0.3, warmup=10))
     scene = scene_of(TRAIN, TABLES, epoch=epoch)
     found = sampler(scene)
     drawn = UnmetItems(TRAIN, 0, torch.device("cpu")).draw(scene.users, scene.places, epoch, 7).numpy()
@@ -69,7 +69,7 @@ def test_it_is_the_rule_of_the_paper(epoch: int, weight: float) -> None:
 
 
 def test_only_the_contrast_trains_the_gates_and_it_reaches_them_all() -> None:
-    sampler = made(DENS(candidates=4))
+    sampler = made(DENSOptions(candidates=4))
     found = sampler(scene_of(TRAIN, TABLES))
     weights = list(sampler.parameters())
     assert len(weights) == 8
@@ -80,7 +80,7 @@ def test_only_the_contrast_trains_the_gates_and_it_reaches_them_all() -> None:
 
 
 def test_gates_start_from_the_seed_alone() -> None:
-    first, again, other = (DENSSampler(DENS(), setting_of(TRAIN, 5, seed=seed)) for seed in (0, 0, 1))
+    first, again, other = (DENSSampler(DENSOptions(), setting_of(TRAIN, 5, seed=seed)) for seed in (0, 0, 1))
     for weight, same, different in zip(first.parameters(), again.parameters(), other.parameters(), strict=True):
         assert torch.equal(weight, same)
         assert weight.dim() == 1 or not torch.equal(weight, different)

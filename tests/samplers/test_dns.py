@@ -7,11 +7,11 @@ import pytest
 import torch
 from scipy import stats
 
+from hnlm_ray.config.samplers import DNSOptions
 from hnlm_ray.samplers.candidates import UnmetItems
 from hnlm_ray.samplers.dns import DNSSampler
 from hnlm_ray.testing.samplers import Tables, scene_of, setting_of
 from hnlm_ray.testing.worlds import random_world
-from hnlm_ray.variants import DNS
 
 TRAIN, _ = random_world(6, 11, 0.5, 3)
 TABLES = Tables.random(TRAIN)
@@ -21,7 +21,7 @@ EPOCHS = 400
 @pytest.mark.parametrize(("candidates", "top"), [(1, 1), (4, 1), (4, 3), (4, 4), (30, 1), (30, 2)])
 def test_an_item_is_chosen_as_often_as_its_rank_says(candidates: int, top: int) -> None:
     """The k-th best of N draws is among the r lowest of n items with the chance of N - k + 1 draws among them."""
-    sampler = DNSSampler(DNS(candidates=candidates, top=top), setting_of(TRAIN, 5))
+    sampler = DNSSampler(DNSOptions(candidates=candidates, top=top), setting_of(TRAIN, 5))
     scenes = [scene_of(TRAIN, TABLES, epoch=epoch) for epoch in range(1, EPOCHS + 1)]
     chosen = torch.cat([sampler(scene).vectors.detach().squeeze(1) for scene in scenes])
     users = torch.cat([scene.users for scene in scenes])
@@ -49,7 +49,7 @@ def test_the_choice_is_among_the_best_of_the_candidates_drawn() -> None:
     drawn = UnmetItems(TRAIN, 0, torch.device("cpu")).draw(scene.users, scene.places, 2, 8).numpy()
     scores = (scene.user @ scene.table.T).detach().numpy()
     for top in (1, 3):
-        items = DNSSampler(DNS(candidates=8, top=top), setting_of(TRAIN, 5))(scene).items
+        items = DNSSampler(DNSOptions(candidates=8, top=top), setting_of(TRAIN, 5))(scene).items
         assert items is not None
         for pair, chosen in enumerate(items[:, 0].tolist()):
             best = sorted(drawn[pair], key=lambda item, pair=pair: -scores[pair, item])[:top]

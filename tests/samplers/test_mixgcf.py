@@ -8,11 +8,11 @@ import torch
 from scipy import stats
 
 from hnlm_ray import seeds
+from hnlm_ray.config.samplers import MixGCFOptions
 from hnlm_ray.samplers.candidates import UnmetItems
 from hnlm_ray.samplers.mixgcf import MixGCFSampler
 from hnlm_ray.testing.samplers import Tables, scene_of, setting_of
 from hnlm_ray.testing.worlds import random_world
-from hnlm_ray.variants import MixGCF
 
 TRAIN, _ = random_world(9, 20, 0.3, 3)
 
@@ -27,7 +27,7 @@ def shares_of(places: np.ndarray, epoch: int, layer: int, seed: int = 0) -> np.n
 def test_the_negative_is_the_mean_of_the_hardest_mixture_of_each_layer(layers: int) -> None:
     tables = Tables.random(TRAIN, layers=layers)
     scene = scene_of(TRAIN, tables, epoch=3)
-    found = MixGCFSampler(MixGCF(candidates=7), setting_of(TRAIN, 5))(scene)
+    found = MixGCFSampler(MixGCFOptions(candidates=7), setting_of(TRAIN, 5))(scene)
     drawn = UnmetItems(TRAIN, 0, torch.device("cpu")).draw(scene.users, scene.places, 3, 7).numpy()
     items = [layer.detach().double().numpy() for layer in tables.items]
     user = scene.user.detach().double().numpy()
@@ -49,7 +49,7 @@ def test_shares_fill_the_unit_interval_and_differ_by_pair_and_layer() -> None:
     shares = []
     for epoch in range(1, 60):
         scene = scene_of(TRAIN, tables, epoch=epoch)
-        vectors = MixGCFSampler(MixGCF(candidates=1), setting_of(TRAIN, 20))(scene).vectors[:, 0]
+        vectors = MixGCFSampler(MixGCFOptions(candidates=1), setting_of(TRAIN, 20))(scene).vectors[:, 0]
         shares.append(vectors.gather(1, scene.items[:, None]).squeeze(1))
     # The mean of two independent uniform shares has a triangular law.
     assert stats.kstest(torch.cat(shares).detach().numpy(), stats.triang(0.5).cdf).pvalue > 1e-4
@@ -58,7 +58,7 @@ def test_shares_fill_the_unit_interval_and_differ_by_pair_and_layer() -> None:
 def test_the_positive_and_the_chosen_rows_share_the_gradient() -> None:
     tables = Tables.random(TRAIN, layers=1)
     scene = scene_of(TRAIN, tables)
-    found = MixGCFSampler(MixGCF(candidates=3), setting_of(TRAIN, 5))(scene)
+    found = MixGCFSampler(MixGCFOptions(candidates=3), setting_of(TRAIN, 5))(scene)
     (gradient,) = torch.autograd.grad(found.vectors[0].sum(), tables.items)
     share = float(shares_of(scene.places.numpy(), 1, 0)[0])
     assert found.items is not None

@@ -7,10 +7,10 @@ import pytest
 import torch
 from scipy import stats
 
+from hnlm_ray.config.samplers import UniformOptions
 from hnlm_ray.samplers.uniform import UniformSampler
 from hnlm_ray.testing.samplers import Tables, scene_of, setting_of
 from hnlm_ray.testing.worlds import random_world
-from hnlm_ray.variants import Uniform
 
 TRAIN, _ = random_world(6, 17, 0.5, 3)
 TABLES = Tables.random(TRAIN, dim=2)
@@ -18,7 +18,7 @@ SCENE = scene_of(TRAIN, TABLES)
 MANY = 1500
 
 
-def drawn_by(options: Uniform, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor | None]:
+def drawn_by(options: UniformOptions, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor | None]:
     found = UniformSampler(options, setting_of(TRAIN, 2, seed=seed))(SCENE)
     assert found.items is not None
     return found.items, found.log_weights
@@ -29,7 +29,7 @@ def counts_of(items: torch.Tensor, user: int) -> np.ndarray:
 
 
 def test_every_unmet_item_is_equally_likely() -> None:
-    items, log_weights = drawn_by(Uniform(negatives=MANY))
+    items, log_weights = drawn_by(UniformOptions(negatives=MANY))
     assert log_weights is None
     for user in range(TRAIN.n_users):
         counts, met = counts_of(items, user), TRAIN.row(user)
@@ -38,14 +38,14 @@ def test_every_unmet_item_is_equally_likely() -> None:
 
 
 def test_without_rejection_met_items_are_drawn_and_used() -> None:
-    items, log_weights = drawn_by(Uniform(negatives=MANY, rejection="none"))
+    items, log_weights = drawn_by(UniformOptions(negatives=MANY, rejection="none"))
     assert log_weights is None
     for user in range(TRAIN.n_users):
         assert stats.chisquare(counts_of(items, user)).pvalue > 1e-4
 
 
 def test_skipped_draws_are_the_met_ones_and_count_for_nothing() -> None:
-    items, log_weights = drawn_by(Uniform(negatives=MANY, rejection="skip"))
+    items, log_weights = drawn_by(UniformOptions(negatives=MANY, rejection="skip"))
     assert log_weights is not None
     met = TRAIN.contains(SCENE.users.numpy()[:, None], items.numpy())
     assert met.any()
@@ -56,7 +56,7 @@ def test_skipped_draws_are_the_met_ones_and_count_for_nothing() -> None:
 
 @pytest.mark.parametrize("rejection", ["exact", "skip", "none"])
 def test_a_shared_draw_is_the_same_for_all_and_masked_for_each(rejection: str) -> None:
-    options = Uniform(negatives=400, shared=True, rejection=rejection)  # type: ignore[arg-type]
+    options = UniformOptions(negatives=400, shared=True, rejection=rejection)  # type: ignore[arg-type]
     found = UniformSampler(options, setting_of(TRAIN, 2))(SCENE)
     assert found.items is not None
     assert found.items.shape == (400,)
@@ -71,6 +71,6 @@ def test_a_shared_draw_is_the_same_for_all_and_masked_for_each(rejection: str) -
 
 
 def test_vectors_are_the_rows_of_the_items() -> None:
-    found = UniformSampler(Uniform(negatives=3), setting_of(TRAIN, 2))(SCENE)
+    found = UniformSampler(UniformOptions(negatives=3), setting_of(TRAIN, 2))(SCENE)
     assert found.items is not None
     assert torch.equal(found.vectors, SCENE.table[found.items])

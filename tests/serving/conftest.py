@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hnlm_ray import assets
-from hnlm_ray.config import DemoWorldConfig
-from hnlm_ray.data.demo import DemoWorld, generate
-from hnlm_ray.serving.bundle import Bundle, BundleAbout, BundleInfo, Extras, write_bundle
-from hnlm_ray.serving.contents import Contents
-from hnlm_ray.serving.recommender import Recommender
+from hnlm_ray.config.data import DemoWorldConfig
+from hnlm_ray.demo import assets
+from hnlm_ray.demo.world import DemoWorld, generate
+from hnlm_ray.serving.bundle.bundle import Bundle, BundleAbout, BundleInfo, Extras, write_bundle
+from hnlm_ray.serving.bundle.contents import Contents
+from hnlm_ray.serving.recommend.recommender import Recommender
 from hnlm_ray.tables import ITEM_PROFILES, ITEMS, USER_PROFILES, USERS, WRITTEN_NEGATIVES
 
 ABOUT = BundleAbout(

@@ -17,13 +17,12 @@ import pyarrow.fs as pafs
 import pytest
 import uvicorn
 
-from hnlm_ray.serving.bundle import Extras, write_bundle
-from hnlm_ray.serving.contents import Contents
-from hnlm_ray.serving.guard import ASGI
-from hnlm_ray.serving.shelf import Shelf
+from hnlm_ray.serving.bundle.bundle import Extras, write_bundle
+from hnlm_ray.serving.bundle.contents import Contents
+from hnlm_ray.serving.bundle.shelf import Shelf
+from hnlm_ray.serving.http.guard import ASGI
 from hnlm_ray.tables import ITEM_PROFILES, ITEMS, USER_PROFILES, USERS, WRITTEN_NEGATIVES
-
-from .conftest import ABOUT, make_contents
+from tests.serving.conftest import ABOUT, make_contents
 
 ODD_IDS = ("0", "a/b", "/", "ü ñ", "日本", "a?b#c%2Fd", "..", "'\"<&>", "\U0001f600")
 """Ids that a careless route or log would stumble over; ``0`` is what generated requests name first."""
@@ -92,7 +91,7 @@ def write_rich_bundle(folder: Path) -> None:
 
 
 class StubEncoder:
-    """In the place of :class:`hnlm_ray.serving.text_encoder.TextEncoder`: a vector by a hash of the text."""
+    """In the place of :class:`hnlm_ray.serving.recommend.text_encoder.TextEncoder`: a vector by a hash of the text."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder

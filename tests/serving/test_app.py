@@ -7,7 +7,7 @@ import pytest
 
 from hnlm_ray.errors import ConfigError
 from hnlm_ray.serving.app import ServiceArgs, build, live_of, web_options
-from hnlm_ray.serving.guard import MOST_HELD
+from hnlm_ray.serving.http.guard import MOST_HELD
 
 
 def test_the_queue_is_bounded_and_a_full_one_says_so() -> None:

@@ -14,13 +14,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from hnlm_ray.config import ServeConfig
+from hnlm_ray.cluster.ingress import free_port
+from hnlm_ray.config.serving import BundleSource, ServeConfig
 from hnlm_ray.errors import BundleError, ResourceError
-from hnlm_ray.ingress import free_port
-from hnlm_ray.serve_config import BundleSource
 from hnlm_ray.serving import control
-from hnlm_ray.serving.recommender import Recommender
-from hnlm_ray.serving.types import BundlesAnswer, ErrorAnswer, HealthAnswer, RecommendAnswer
+from hnlm_ray.serving.http.types import BundlesAnswer, ErrorAnswer, HealthAnswer, RecommendAnswer
+from hnlm_ray.serving.recommend.recommender import Recommender
 
 pytestmark = pytest.mark.ray
 

@@ -23,12 +23,11 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 from schemathesis.engine.recorder import ScenarioRecorder
 
-from hnlm_ray.serving import recommender as recommender_module
-from hnlm_ray.serving.guard import ASGI
-from hnlm_ray.serving.live import Live
-from hnlm_ray.serving.web import web_app
-
-from .services import StubEncoder, write_rich_bundle
+from hnlm_ray.serving.http.guard import ASGI
+from hnlm_ray.serving.http.web import web_app
+from hnlm_ray.serving.recommend import recommender as recommender_module
+from hnlm_ray.serving.recommend.live import Live
+from tests.serving.services import StubEncoder, write_rich_bundle
 
 CASES = int(os.environ.get("HNLM_FUZZ_CASES", "40"))
 

@@ -14,18 +14,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hnlm_ray.errors import BundleError, ResourceError, StoreError
-from hnlm_ray.serving import offline, tiles
-from hnlm_ray.serving.bundle import write_bundle
+from hnlm_ray.kernels import tiles
+from hnlm_ray.kernels.selection import best_items, mask_rows
+from hnlm_ray.kernels.tiles import Seen, best_products
+from hnlm_ray.serving import offline
+from hnlm_ray.serving.bundle.bundle import write_bundle
+from hnlm_ray.serving.bundle.shelf import AVAILABILITY_FILE
 from hnlm_ray.serving.offline import DONE, recommend_all, recommend_range
-from hnlm_ray.serving.recommender import Recommendation, Recommender
-from hnlm_ray.serving.selection import best_items, mask_rows
-from hnlm_ray.serving.shelf import AVAILABILITY_FILE
-from hnlm_ray.serving.tiles import Seen, best_products
-from hnlm_ray.serving.wishes import Wishes
+from hnlm_ray.serving.recommend.recommender import Recommendation, Recommender
+from hnlm_ray.serving.recommend.wishes import Wishes
 from hnlm_ray.tables import RECOMMENDATIONS, conform
-
-from .conftest import ABOUT, make_contents
-from .services import N_ITEMS, stocked_shelf
+from tests.serving.conftest import ABOUT, make_contents
+from tests.serving.services import N_ITEMS, stocked_shelf
 
 ray_test = pytest.mark.ray
 

@@ -16,12 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hnlm_ray.serving.bundle import BundleAbout, Extras, write_bundle
-from hnlm_ray.serving.live import Live
-from hnlm_ray.serving.web import WebOptions, web_app
+from hnlm_ray.serving.bundle.bundle import BundleAbout, Extras, write_bundle
+from hnlm_ray.serving.http.web import WebOptions, web_app
+from hnlm_ray.serving.recommend.live import Live
 from hnlm_ray.tables import ITEM_PROFILES, ITEMS, USER_PROFILES, WRITTEN_NEGATIVES
-
-from .conftest import make_contents
+from tests.serving.conftest import make_contents
 
 pytest.importorskip("selenium", reason="selenium is not installed")
 

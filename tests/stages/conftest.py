@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .language_run import LanguageRun, run_language_stages
+from tests.stages.language_run import LanguageRun, run_language_stages
 
 
 @pytest.fixture(scope="session")

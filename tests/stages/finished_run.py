@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 from safetensors.numpy import save
 
-from hnlm_ray.config import Config, EvaluateConfig, TrainConfig
-from hnlm_ray.stage import StageContext
-from hnlm_ray.store import Artifact, RunStore
+from hnlm_ray.config.tree import Config, EvaluateConfig, TrainConfig
+from hnlm_ray.run.stage import StageContext
+from hnlm_ray.run.store import Artifact, RunStore
 
 N_USERS, N_ITEMS, DIM = 60, 40, 4
 HISTORY, HELD_OUT = 10, 2  # train items of a user; items of a user in valid, and in test

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hnlm_ray.config import Config, load_config
-from hnlm_ray.llm.scripted import Reply, ScriptedEngine, plain_reply
-from hnlm_ray.prompts.render import Prompt, Task
-from hnlm_ray.stage import StageContext, StageSummary
-from hnlm_ray.store import Artifact, RunStore
+from hnlm_ray.config.load import load_config
+from hnlm_ray.config.tree import Config
+from hnlm_ray.language.engines.scripted import Reply, ScriptedEngine, plain_reply
+from hnlm_ray.language.prompts.render import Prompt, Task
+from hnlm_ray.run.stage import StageContext, StageSummary
+from hnlm_ray.run.store import Artifact, RunStore
 
 __all__ = ["INJECTION", "MARKER", "N_ITEMS", "N_USERS", "LanguageRun", "prepare_world", "run_language_stages"]
 

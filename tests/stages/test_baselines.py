@@ -9,18 +9,18 @@ import pyarrow.compute as pc
 import pytest
 from safetensors.numpy import load, save
 
-from hnlm_ray.config import Config, EvaluateConfig, TrainConfig, VariantConfig
+from hnlm_ray.config.tree import Config, EvaluateConfig, TrainConfig
+from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import DataError, StoreError
 from hnlm_ray.evaluation.blocks import HeldOut, ItemItemRanker, evaluate
 from hnlm_ray.evaluation.inputs import read_ranker
 from hnlm_ray.models.ease import fit_ease
-from hnlm_ray.pipeline import plan
-from hnlm_ray.serving.recommender import Recommender
+from hnlm_ray.run.plan import plan
+from hnlm_ray.serving.recommend.recommender import Recommender
 from hnlm_ray.stages import bundle, train
 from hnlm_ray.stages import evaluate as evaluate_stage
-
-from .finished_run import HISTORY, N_ITEMS, N_USERS, FinishedRun
+from tests.stages.finished_run import HISTORY, N_ITEMS, N_USERS, FinishedRun
 
 BASELINES = {
     "most": VariantConfig(backbone="popularity"),

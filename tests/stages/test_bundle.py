@@ -7,14 +7,14 @@ import pyarrow as pa
 import pytest
 from safetensors.numpy import save
 
-from hnlm_ray.config import Config
+from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import BundleError, StageError, StoreError
-from hnlm_ray.serving.bundle import load_bundle
-from hnlm_ray.serving.explanation import Explainer
-from hnlm_ray.serving.recommender import Recommender
-from hnlm_ray.stage import StageContext
+from hnlm_ray.run.stage import StageContext
+from hnlm_ray.run.store import RunStore
+from hnlm_ray.serving.bundle.bundle import load_bundle
+from hnlm_ray.serving.recommend.explanation import Explainer
+from hnlm_ray.serving.recommend.recommender import Recommender
 from hnlm_ray.stages.bundle import run
-from hnlm_ray.store import RunStore
 from hnlm_ray.tables import GROUNDED, INTERACTIONS, ITEM_PROFILES, ITEMS, METRICS, NEGATIVES, USER_PROFILES, USERS
 
 CONFIG = Config.model_validate({"train": {"seeds": [0, 1, 2]}, "data": {"format": "table", "path": "/raw/shop/"}})

@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 import pytest
 from safetensors.numpy import load, save
 
-from hnlm_ray.config import Config, EvaluateConfig, TrainConfig, VariantConfig
+from hnlm_ray.config.tree import Config, EvaluateConfig, TrainConfig
+from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import ConfigError, StageError, StoreError
 from hnlm_ray.evaluation.beyond import Reference
@@ -21,10 +22,9 @@ from hnlm_ray.evaluation.inputs import read_text_vectors
 from hnlm_ray.evaluation.metrics import METRICS
 from hnlm_ray.evaluation.rate_table import rate_table
 from hnlm_ray.evaluation.strata import strata as strata_of
-from hnlm_ray.semantics.supervision import STRATEGIES, Knowledge, choose_targets
 from hnlm_ray.stages.evaluate import run
-
-from .finished_run import HELD_OUT, HISTORY, N_ITEMS, N_USERS, FinishedRun
+from hnlm_ray.tuning.supervision import STRATEGIES, Knowledge, choose_targets
+from tests.stages.finished_run import HELD_OUT, HISTORY, N_ITEMS, N_USERS, FinishedRun
 
 BEYOND = ("coverage", "gini", "tie_rate", "popularity", "novelty")
 

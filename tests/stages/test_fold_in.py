@@ -10,16 +10,17 @@ import pyarrow as pa
 import pytest
 from safetensors.numpy import load
 
-from hnlm_ray.config import Config, load_config
+from hnlm_ray.config.load import load_config
+from hnlm_ray.config.tree import Config
+from hnlm_ray.config.tuning import EncodeConfig, TuneConfig
 from hnlm_ray.errors import ConfigError
-from hnlm_ray.pipeline import plan
-from hnlm_ray.semantics.encoder import EncoderSpec, PairEncoder, load_body
-from hnlm_ray.stage import StageContext
+from hnlm_ray.run.plan import plan
+from hnlm_ray.run.stage import StageContext
+from hnlm_ray.run.store import Artifact, RunStore
 from hnlm_ray.stages import encode, fold_in
-from hnlm_ray.store import Artifact, RunStore
 from hnlm_ray.testing.worlds import random_world
-from hnlm_ray.training.tuning.inputs import ENCODER
-from hnlm_ray.tune_config import EncodeConfig, TuneConfig
+from hnlm_ray.tuning.encoder import EncoderSpec, PairEncoder, load_body
+from hnlm_ray.tuning.inputs import ENCODER
 
 N_USERS, N_ITEMS, DIM, NEAREST = 20, 15, 4, 2
 TRAIN, _ = random_world(N_USERS, N_ITEMS, 0.3, 1)

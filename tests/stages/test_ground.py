@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
-from hnlm_ray.llm.scripted import ScriptedEmbedder
-from hnlm_ray.stage import StageContext
+from hnlm_ray.language.engines.scripted import ScriptedEmbedder
+from hnlm_ray.run.stage import StageContext
+from hnlm_ray.run.store import RunStore
 from hnlm_ray.stages import ground
-from hnlm_ray.store import RunStore
-
-from .language_run import N_USERS, LanguageRun
+from tests.stages.language_run import N_USERS, LanguageRun
 
 pytestmark = pytest.mark.ray
 

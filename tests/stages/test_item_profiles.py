@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from hnlm_ray.llm.scripted import Reply, ScriptedEngine
-from hnlm_ray.stage import StageContext
+from hnlm_ray.language.engines.scripted import Reply, ScriptedEngine
+from hnlm_ray.run.stage import StageContext
 from hnlm_ray.stages import item_profiles
 from hnlm_ray.tables import ITEM_PROFILES
-
-from .language_run import INJECTION, MARKER, N_ITEMS, N_USERS, LanguageRun
+from tests.stages.language_run import INJECTION, MARKER, N_ITEMS, N_USERS, LanguageRun
 
 pytestmark = pytest.mark.ray
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from .language_run import N_ITEMS, N_USERS, LanguageRun
+from tests.stages.language_run import N_ITEMS, N_USERS, LanguageRun
 
 pytestmark = pytest.mark.ray
 

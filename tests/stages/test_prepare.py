@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from hnlm_ray.config import Config, load_config
+from hnlm_ray.config.load import load_config
+from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import DataError
-from hnlm_ray.pipeline import execute, plan
-from hnlm_ray.stage import StageContext
+from hnlm_ray.run.plan import execute, plan
+from hnlm_ray.run.stage import StageContext
+from hnlm_ray.run.store import Artifact, RunStore
 from hnlm_ray.stages.prepare import run
-from hnlm_ray.store import Artifact, RunStore
 
 
 def prepared(config: Config) -> Artifact:

@@ -7,14 +7,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hnlm_ray.config import TrainConfig, VariantConfig
+from hnlm_ray.config.tree import TrainConfig
+from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.evaluation.metrics import METRICS
 from hnlm_ray.evaluation.strata import Stratum
 from hnlm_ray.stages.report import run
 from hnlm_ray.tables import FALSE_NEGATIVES, STRATA
 from hnlm_ray.tables import METRICS as METRICS_TABLE
-
-from .finished_run import N_USERS, FinishedRun
+from tests.stages.finished_run import N_USERS, FinishedRun
 
 ATTACK = "<script>alert(1)</script>"
 

@@ -9,15 +9,16 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from hnlm_ray.cli import app
-from hnlm_ray.config import Config, TrainConfig, VariantConfig, load_config
+from hnlm_ray.cli.main import app
+from hnlm_ray.config.load import load_config
+from hnlm_ray.config.tree import Config, TrainConfig
+from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.errors import ConfigError, StageError
-from hnlm_ray.pipeline import plan
+from hnlm_ray.run.plan import plan
 from hnlm_ray.stages import search
 from hnlm_ray.training.fit import fit
 from hnlm_ray.training.inputs import SemanticInputs, read_splits
-
-from .finished_run import FinishedRun
+from tests.stages.finished_run import FinishedRun
 
 SHORT = {"dim": 8, "epochs": 4, "batch_size": 128, "validate_every": 2}
 VARIANTS = {

@@ -10,13 +10,14 @@ import pyarrow as pa
 import pytest
 from safetensors.numpy import load
 
-from hnlm_ray.config import ClusterConfig, Config, TrainConfig, VariantConfig
+from hnlm_ray.config.tree import ClusterConfig, Config, TrainConfig
+from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import ConfigError, ResourceError
+from hnlm_ray.run.stage import StageContext
+from hnlm_ray.run.store import Artifact, RunStore
 from hnlm_ray.samplers.semantic import PairVectors
-from hnlm_ray.stage import StageContext
 from hnlm_ray.stages import train
-from hnlm_ray.store import Artifact, RunStore
 from hnlm_ray.tables import GROUNDED, INTERACTIONS, ITEM_VECTORS, ITEMS, USERS
 from hnlm_ray.testing.worlds import random_world
 from hnlm_ray.training.fit import fit

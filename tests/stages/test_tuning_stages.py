@@ -14,16 +14,16 @@ import pyarrow.compute as pc
 import pytest
 import torch
 
+from hnlm_ray.config.tuning import EncodeConfig, LoraOptions, Pooling, SupervisionConfig, TuneConfig
 from hnlm_ray.evaluation.inputs import read_vectors
-from hnlm_ray.semantics.encoder import EncoderSpec, PairEncoder, load_body, tensors_of
-from hnlm_ray.semantics.token_rows import lay_out
-from hnlm_ray.stage import StageContext
+from hnlm_ray.run.stage import StageContext
+from hnlm_ray.run.store import Artifact
 from hnlm_ray.stages import encode, supervise, tokens, tune
-from hnlm_ray.store import Artifact
-from hnlm_ray.training.tuning.inputs import ENCODER, TuneInputs, new_encoder
-from hnlm_ray.training.tuning.loop import TuningLoop
-from hnlm_ray.training.tuning.stepper import TorchStepper
-from hnlm_ray.tune_config import EncodeConfig, LoraOptions, Pooling, SupervisionConfig, TuneConfig
+from hnlm_ray.tuning.encoder import EncoderSpec, PairEncoder, load_body, tensors_of
+from hnlm_ray.tuning.inputs import ENCODER, TuneInputs, new_encoder
+from hnlm_ray.tuning.loop import TuningLoop
+from hnlm_ray.tuning.stepper import TorchStepper
+from hnlm_ray.tuning.tokens import lay_out
 from tests.stages.finished_run import DIM, HISTORY, N_ITEMS, N_USERS, FinishedRun
 
 OPTIONS = TuneConfig(
@@ -86,8 +86,8 @@ def test_targets_are_unmet_items_of_the_teacher(run: FinishedRun, supervised: Ar
 
 @pytest.mark.ray
 def test_tokens_are_those_of_the_profiles(tokenized: Artifact) -> None:
-    from hnlm_ray import assets
-    from hnlm_ray.llm.tokens import load_tokenizer
+    from hnlm_ray.demo import assets
+    from hnlm_ray.language.engines.tokens import load_tokenizer
 
     tokenizer = load_tokenizer(assets.resolve("demo"))
     users = [tokenizer.decode(row) for row in tokenized.read("user_tokens")["tokens"].to_pylist()]

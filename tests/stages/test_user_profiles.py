@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from .language_run import N_USERS, LanguageRun, title
+from tests.stages.language_run import N_USERS, LanguageRun, title
 
 pytestmark = pytest.mark.ray
 

@@ -9,15 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from hnlm_ray.cluster.resumable import Folder
 from hnlm_ray.errors import StageError
-from hnlm_ray.llm.embed import embed_texts
-from hnlm_ray.llm.protocol import EMBEDDINGS
-from hnlm_ray.llm.resumable import Folder
-from hnlm_ray.llm.scripted import ScriptedEmbedder
-from hnlm_ray.semantics.texts import item_texts
-from hnlm_ray.store import RunStore
-
-from .language_run import N_ITEMS, LanguageRun, title
+from hnlm_ray.language.embed import embed_texts
+from hnlm_ray.language.engines.protocol import EMBEDDINGS
+from hnlm_ray.language.engines.scripted import ScriptedEmbedder
+from hnlm_ray.language.texts import item_texts
+from hnlm_ray.run.store import RunStore
+from tests.stages.language_run import N_ITEMS, LanguageRun, title
 
 pytestmark = pytest.mark.ray
 

@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from hnlm_ray import variants
+from hnlm_ray.config.backbones import DirectAUOptions, MFOptions
+from hnlm_ray.config.losses import (
+    BPROptions,
+    BSLOptions,
+    HingeOptions,
+    PairwiseContrastiveOptions,
+    SampledSoftmaxOptions,
+    SLAtKOptions,
+)
+from hnlm_ray.config.samplers import Sampler, UniformOptions
+from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.models.build import BACKBONES
 from hnlm_ray.samplers.build import SAMPLERS
 from hnlm_ray.samplers.semantic import PairVectors
@@ -16,38 +26,38 @@ from hnlm_ray.testing.worlds import random_world
 from hnlm_ray.training.fit import fit
 
 TRAIN, VALID = random_world(20, 15, 0.25, 0)
-SAMPLER_OPTIONS: list[variants.Sampler] = [
+SAMPLER_OPTIONS: list[Sampler] = [
     *(section() for section in SAMPLERS if "candidates" not in section.model_fields),
     *(section(candidates=6) for section in SAMPLERS if "candidates" in section.model_fields),
-    variants.Uniform(negatives=6, shared=True),
-    variants.Uniform(negatives=2, rejection="skip"),
+    UniformOptions(negatives=6, shared=True),
+    UniformOptions(negatives=2, rejection="skip"),
 ]
 LOSSES = (
-    variants.BPR,
-    variants.Hinge,
-    variants.SampledSoftmax,
-    variants.BSL,
-    variants.SLAtK,
-    variants.PairwiseContrastive,
+    BPROptions,
+    HingeOptions,
+    SampledSoftmaxOptions,
+    BSLOptions,
+    SLAtKOptions,
+    PairwiseContrastiveOptions,
 )
 
 
-def allowed(backbone: type) -> list[variants.VariantConfig]:
+def allowed(backbone: type) -> list[VariantConfig]:
     """What the configuration accepts of one backbone; DirectAU reads neither sampler nor loss."""
     found = []
     for sampler, loss in itertools.product(SAMPLER_OPTIONS, LOSSES):
         parts = {"backbone": backbone(), "sampler": sampler, "loss": loss()}
         try:
-            found.append(variants.VariantConfig(**parts, dim=4, epochs=1, batch_size=64, learning_rate=0.01))
+            found.append(VariantConfig(**parts, dim=4, epochs=1, batch_size=64, learning_rate=0.01))
         except ValidationError:
             continue
-    return found[:1] if backbone is variants.DirectAU else found
+    return found[:1] if backbone is DirectAUOptions else found
 
 
 @pytest.mark.parametrize("backbone", BACKBONES, ids=lambda section: section.model_fields["name"].default)
 def test_whatever_is_accepted_trains(backbone: type) -> None:
     accepted = allowed(backbone)
-    assert len(accepted) > 40 or backbone is variants.DirectAU
+    assert len(accepted) > 40 or backbone is DirectAUOptions
     for variant in accepted:
         name = f"{variant.sampler}, {variant.loss}"
         result = fit(TRAIN, VALID, variant, 0)
@@ -62,7 +72,7 @@ def test_whatever_is_accepted_trains_with_semantic_negatives(source: str) -> Non
     pairs = TRAIN.keys[::2]
     rows, items = rng.integers(5, size=len(pairs)).astype(np.int32), np.arange(5, dtype=np.int32)[:, None]
     vectors = PairVectors(pairs, rows, rng.normal(size=(5, 3)).astype(np.float32), 15, items)
-    for variant in allowed(variants.MF):
+    for variant in allowed(MFOptions):
         semantic = {"semantic": True, "semantic_source": source, "alpha": 0.2, "contrastive_weight": 0.1}
         result = fit(TRAIN, VALID, variant.model_copy(update=semantic), 0, vectors=vectors)
         assert np.isfinite(result.progress.history[0].loss), f"{variant.sampler}, {variant.loss}"

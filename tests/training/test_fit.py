@@ -9,18 +9,20 @@ import pytest
 import torch
 from pyarrow.fs import LocalFileSystem
 
+from hnlm_ray.config.backbones import LightGCNOptions, MFOptions
+from hnlm_ray.config.samplers import DNSOptions, UniformOptions
+from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import DataError, StoreError
-from hnlm_ray.evaluation.ranking import rank_block
+from hnlm_ray.kernels.ranking import rank_block
 from hnlm_ray.samplers.semantic import PairVectors
 from hnlm_ray.testing.worlds import checkerboard, random_world
 from hnlm_ray.training import checkpoint
 from hnlm_ray.training.fit import FitResult, fit
 from hnlm_ray.training.loop import TrainingLoop, learning_rate_in
-from hnlm_ray.variants import DNS, MF, LightGCN, Uniform, VariantConfig
 
 TRAIN, VALID = random_world(40, 30, 0.2, 0)
-BACKBONES = {"mf": MF(), "lightgcn": LightGCN()}
+BACKBONES = {"mf": MFOptions(), "lightgcn": LightGCNOptions()}
 PLAIN = VariantConfig(dim=8, epochs=4, batch_size=64, learning_rate=0.01, validate_every=2)
 SEMANTIC = PLAIN.model_copy(update={"semantic": True, "alpha": 0.3, "contrastive_weight": 0.1})
 
@@ -205,15 +207,17 @@ def test_an_empty_validation_split_is_refused_before_the_first_epoch(monkeypatch
 @pytest.mark.parametrize(
     ("sampler", "expected"),
     [
-        (DNS(candidates=31), "dns would draw 31 candidates from 30 items"),
-        (Uniform(negatives=31, shared=True), "uniform would draw 31 negatives from 30 items"),
+        (DNSOptions(candidates=31), "dns would draw 31 candidates from 30 items"),
+        (UniformOptions(negatives=31, shared=True), "uniform would draw 31 negatives from 30 items"),
     ],
     ids=str,
 )
-def test_more_draws_than_items_are_refused_and_as_many_are_not(sampler: DNS | Uniform, expected: str) -> None:
+def test_more_draws_than_items_are_refused_and_as_many_are_not(
+    sampler: DNSOptions | UniformOptions, expected: str
+) -> None:
     with pytest.raises(DataError, match=expected):
         fit(TRAIN, VALID, PLAIN.model_copy(update={"sampler": sampler}), 0)
-    option = "candidates" if isinstance(sampler, DNS) else "negatives"
+    option = "candidates" if isinstance(sampler, DNSOptions) else "negatives"
     fewer = sampler.model_copy(update={option: 30})
     fit(TRAIN, VALID, PLAIN.model_copy(update={"sampler": fewer, "epochs": 1}), 0)
 

@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 import yaml
 
-from hnlm_ray import variants
-from hnlm_ray.config import TrainConfig
+from hnlm_ray.config.backbones import Backbone
+from hnlm_ray.config.losses import Loss
+from hnlm_ray.config.samplers import Sampler
+from hnlm_ray.config.tree import TrainConfig
+from hnlm_ray.config.variants import VariantConfig
 
 PAGE = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
-PARTS = {"Backbones": variants.Backbone, "Samplers": variants.Sampler, "Losses": variants.Loss}
+PARTS = {"Backbones": Backbone, "Samplers": Sampler, "Losses": Loss}
 SECTIONS = [
     (title, section) for title, union in PARTS.items() for section in typing.get_args(typing.get_args(union)[0])
 ]
@@ -31,7 +34,7 @@ def test_every_section_stands_there_with_its_defaults(title: str, section: Any) 
 
 def test_every_general_setting_that_the_page_names_exists() -> None:
     for name in ("semantic", "semantic_source", "alpha", "contrastive_weight", "l2_on", "positives", "init_std"):
-        assert name in variants.VariantConfig.model_fields
+        assert name in VariantConfig.model_fields
         assert f"`{name}" in PAGE
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.errors import DataError
 from hnlm_ray.samplers.semantic import PairVectors
 from hnlm_ray.testing.worlds import random_world
@@ -18,7 +19,6 @@ from hnlm_ray.training.batches import Batch
 from hnlm_ray.training.fit import FitResult, fit
 from hnlm_ray.training.loop import TrainingLoop
 from hnlm_ray.training.shard import Shard
-from hnlm_ray.variants import VariantConfig
 
 TRAIN, VALID = random_world(40, 30, 0.2, 0)
 PLAIN = {"dim": 8, "epochs": 4, "batch_size": 64, "learning_rate": 0.01, "validate_every": 2}

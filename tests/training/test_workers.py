@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hnlm_ray.config.backbones import MFOptions
+from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.samplers.semantic import PairVectors
 from hnlm_ray.testing.workers import run_workers
 from hnlm_ray.testing.worlds import random_world
 from hnlm_ray.training import checkpoint
 from hnlm_ray.training.fit import fit
-from hnlm_ray.variants import MF, VariantConfig
 
 TRAIN, VALID = random_world(60, 40, 0.15, 1)
 HALF = VariantConfig(
@@ -29,7 +30,7 @@ HALF = VariantConfig(
 PLAIN = VariantConfig(dim=8, epochs=4, batch_size=100, learning_rate=0.01, validate_every=2)
 VARIANTS = {
     "lightgcn": HALF,
-    "mf": HALF.model_copy(update={"backbone": MF()}),
+    "mf": HALF.model_copy(update={"backbone": MFOptions()}),
     "item text": PLAIN.model_copy(update={"item_text": True}),
     "learned share": HALF.model_copy(update={"alpha_mode": "learned"}),
     "candidates": VariantConfig.model_validate(

@@ -1,0 +1,198 @@
+"""What a run prints: one line as a stage starts, one as it ends, tables for people."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TextIO
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from hnlm_ray.run.plan import PlannedStage, Progress, Run
+
+if TYPE_CHECKING:
+    from hnlm_ray.language.estimate import Estimate
+    from hnlm_ray.report.run_comparison import RunComparison
+    from hnlm_ray.run.store import Artifact
+    from hnlm_ray.serving.bundle.shelf import Shelf
+    from hnlm_ray.serving.recommend.recommender import Recommendation
+
+__all__ = [
+    "errors",
+    "listener",
+    "output",
+    "print_bundles",
+    "print_comparison",
+    "print_estimate",
+    "print_recommendation",
+    "print_search",
+    "print_status",
+    "summary_line",
+]
+
+_LOG_WIDTH = 140
+"""Columns where the output goes into a file or a job's log, which have no width of their own."""
+
+
+def _console(stream: TextIO, *, stderr: bool) -> Console:
+    has_width = stream.isatty() or "COLUMNS" in os.environ
+    return Console(stderr=stderr, highlight=False, soft_wrap=True, width=None if has_width else _LOG_WIDTH)
+
+
+output = _console(sys.stdout, stderr=False)
+"""Results."""
+
+errors = _console(sys.stderr, stderr=True)
+"""Progress and problems, so that results can be piped."""
+
+_HEADLINES = (
+    "users", "items", "interactions", "ok", "invalid", "truncated", "failed", "matched", "interacted",
+    "out_of_catalogue", "none", "prompt_tokens", "output_tokens", "tokens", "cached_tokens",
+    "best_epoch", "valid_ndcg", "pairs_with_vector",
+)  # fmt: skip
+"""Counts worth a place on the summary line, in this order."""
+
+
+def listener() -> Progress:
+    """Progress as lines of text, the same on a terminal and in a job's log."""
+    return Progress(
+        started=lambda stage: errors.print(f"[bold]▸ {stage.name}[/]"),
+        skipped=lambda stage: errors.print(f"[dim]✓ {stage.name}: already complete ({stage.artifact.fingerprint})[/]"),
+        finished=lambda stage: errors.print(
+            f"[green]✓[/] {escape(summary_line(stage.name, stage.artifact.manifest()))}"
+        ),
+        say=lambda line: errors.print(f"[dim]    {escape(line)}[/]"),
+    )
+
+
+def summary_line(name: str, manifest: Mapping[str, Any]) -> str:
+    """One line for a finished stage: rows, headline counts, seconds, rows per second."""
+    rows = ", ".join(f"{count:,} {table}" for table, count in manifest["rows"].items())
+    counts = manifest["counts"]
+    shown = [f"{key} {_number(counts[key])}" for key in _HEADLINES if counts.get(key)]
+    made = f"{rows} in" if rows else "done in"
+    return f"{name}: {made} {manifest['seconds']:.1f} s" + (f" · {', '.join(shown)}" if shown else "")
+
+
+def print_status(run: Run, title: str) -> None:
+    """A table of stages: state, rows, rejected rows, tokens, seconds, when."""
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    for column in ("stage", "state"):
+        table.add_column(column)
+    for column in ("rows", "rejects", "tokens", "seconds"):
+        table.add_column(column, justify="right")
+    table.add_column("committed")
+    for stage in run.stages:
+        table.add_row(*_status_row(stage))
+    output.print(table)
+
+
+def print_estimate(estimate: Estimate) -> None:
+    """A table of stages: prompts, tokens, engine-hours; then what the figures rest on."""
+    table = Table(title="Before anything is spent", title_justify="left", title_style="bold", header_style="bold")
+    table.add_column("stage")
+    for column in ("prompts", "input tokens", "output tokens", "at most", "engine-hours"):
+        table.add_column(column, justify="right")
+    for stage in estimate.stages:
+        counts = (stage.prompts, stage.input_tokens, stage.output_tokens, stage.most_output_tokens)
+        table.add_row(stage.stage, *(f"{count:,}" for count in counts), f"{stage.engine_hours:.2f}")
+    table.add_section()
+    total = sum(stage.engine_hours for stage in estimate.stages)
+    table.add_row("all", "", "", "", "", f"{total:.2f}", style="bold")
+    output.print(table)
+    for note in estimate.notes:
+        output.print(f"[dim]{escape(note)}[/]")
+
+
+def print_search(artifact: Artifact) -> None:
+    """A table of variants: as configured, best, with what; then where everything is."""
+    from hnlm_ray.report.search import summarise
+
+    table = Table(title="Best on validation NDCG@20", title_justify="left", title_style="bold", header_style="bold")
+    table.add_column("variant")
+    for column in ("as configured", "best", "failed trials"):
+        table.add_column(column, justify="right")
+    table.add_column("with")
+    for result in summarise(artifact.read("trials")):
+        chosen = ", ".join(f"{path}={value}" for path, value in result.chosen.items())
+        configured = "" if result.configured is None else f"{result.configured:.4f}"
+        best = "" if result.best is None else f"{result.best['valid_ndcg']:.4f}"
+        failed = f"{len(result.failed)} of {len(result.rows)}"
+        table.add_row(escape(result.variant), configured, best, failed, escape(chosen or "what was configured"))
+    output.print(table)
+    for reason in sorted({row["error"] for row in artifact.read("trials").to_pylist() if row["error"]}):
+        output.print(f"[yellow]![/] {escape(reason)}")
+    for name in ("search.html", "best.yaml"):
+        output.print(artifact.path_of(name), markup=False)
+
+
+def print_comparison(comparison: RunComparison) -> None:
+    """A table of methods: test NDCG@20, difference to the baseline, reading."""
+    title = f"Test NDCG@20 against {comparison.baseline}"
+    table = Table(title=escape(title), title_justify="left", title_style="bold", header_style="bold")
+    table.add_column("method")
+    for column in ("NDCG@20", "difference", "p, t-test", "p, bootstrap"):
+        table.add_column(column, justify="right")
+    table.add_column("reading")
+    for method in comparison.methods:
+        mean = f"{method.result.cells['ndcg', 20].mean:.4f}"
+        row = method.differences.get("ndcg")
+        cells = ("", "", "", "") if row is None else (
+            f"{row.interval.mean:+.4f}", f"{row.t_test:.3g}", f"{row.bootstrap:.3g}", row.verdict,
+        )  # fmt: skip
+        table.add_row(escape(method.name), mean, *cells)
+    output.print(table)
+
+
+def print_recommendation(recommendation: Recommendation) -> None:
+    """A table of items: rank, id, title, score."""
+    title = f"{recommendation.source} recommendations (bundle {recommendation.bundle_version})"
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    table.add_column("", justify="right")
+    table.add_column("item")
+    table.add_column("title")
+    table.add_column("score", justify="right")
+    for rank, item in enumerate(recommendation.items, start=1):
+        table.add_row(str(rank), escape(item.item_id), escape(item.title), f"{item.score:.3f}")
+    output.print(table)
+
+
+def print_bundles(shelf: Shelf) -> None:
+    """A table of the bundles of a shelf."""
+    table = Table(title=f"Bundles of {shelf.path}", title_justify="left", title_style="bold", header_style="bold")
+    for column in ("", "version", "variant", "data", "users", "items", "test ndcg@20"):
+        table.add_column(column, justify="right" if column in ("users", "items", "test ndcg@20") else "left")
+    for one in shelf.bundles():
+        mark = "[green]●[/]" if one.is_current else ""
+        if one.info is None:
+            table.add_row(mark, one.version, f"[red]{escape(one.problem)}[/]")
+            continue
+        about, ndcg = one.info.about, one.info.about.metrics.get("test ndcg@20")
+        sizes = (f"{one.info.users:,}", f"{one.info.items:,}")
+        names = (escape(about.variant), escape(about.data))
+        table.add_row(mark, one.version, *names, *sizes, "" if ndcg is None else f"{ndcg:.4f}")
+    output.print(table)
+
+
+def _status_row(stage: PlannedStage) -> tuple[str, ...]:
+    if not stage.artifact.is_complete:
+        begun = stage.artifact.filesystem.get_file_info(stage.artifact.path).type.name == "Directory"
+        return stage.name, "[yellow]interrupted[/]" if begun else "[dim]pending[/]", "", "", "", "", ""
+    manifest = stage.artifact.manifest()
+    counts = manifest["counts"]
+    rejects = sum(int(counts.get(key, 0)) for key in ("invalid", "truncated", "failed"))
+    tokens = int(counts.get("prompt_tokens", 0) + counts.get("output_tokens", 0))
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(manifest["committed"]))
+    rows = ", ".join(f"{count:,} {table}" for table, count in manifest["rows"].items())
+    return (
+        stage.name, "[green]complete[/]", rows, f"{rejects:,}" if "ok" in counts else "",
+        f"{tokens:,}" if tokens else "", f"{manifest['seconds']:.1f}", when,
+    )  # fmt: skip
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"

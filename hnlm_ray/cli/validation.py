@@ -1,0 +1,77 @@
+"""All problems of a configuration and its data at once, before anything is spent."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from hnlm_ray.cluster.connect import local_cpus
+from hnlm_ray.config.tree import Config
+from hnlm_ray.errors import HnlmError
+
+__all__ = ["problems"]
+
+
+def problems(config: Config) -> list[str]:
+    """One sentence per problem; empty when a run may start."""
+    found: list[str] = []
+    for check in (_data, _language_model, _resources, _run_folder):
+        try:
+            found += check(config)
+        except HnlmError as error:
+            found.append(str(error))
+    return found
+
+
+def _data(config: Config) -> list[str]:
+    from hnlm_ray.data.checks import check
+
+    return check(config.data)
+
+
+def _language_model(config: Config) -> list[str]:
+    from hnlm_ray.demo import assets
+    from hnlm_ray.language.checks import check, check_folder
+    from hnlm_ray.run.plan import Wanted
+
+    wanted = Wanted.by(config)
+    found = check(config.llm if wanted.profiles else None, config.embed if wanted.vectors else None)
+    if wanted.tuning:
+        found += [f"tune.model: {problem}" for problem in check_folder(assets.resolve(config.tune.model))]
+        if config.tune.start is not None and not (Path(config.tune.start) / "encoder.json").is_file():
+            found.append(f"tune.start: {config.tune.start} holds no encoder.json; give the folder of a tuned encoder.")
+    return found
+
+
+def _resources(config: Config) -> Iterator[str]:
+    if config.cluster.address or os.environ.get("RAY_ADDRESS"):
+        return
+    have = local_cpus(config.cluster)
+    rules: tuple[tuple[str, int, Callable[[Config], int]], ...] = (
+        # An engine replica, and three slots for reading, writing and the filter of a resumed run.
+        ("llm.replicas", 3, lambda c: c.llm.replicas * c.llm.tensor_parallel if c.llm.engine == "vllm" else 0),
+        ("train.workers", 1, lambda c: c.train.workers),
+        ("tune.workers", 1, lambda c: c.tune.workers),
+        ("encode.replicas", 3, lambda c: c.encode.replicas),
+        ("serve.replicas", 1, lambda c: c.serve.replicas),
+    )
+    for option, spare, needed in rules:
+        needs = needed(config) + spare
+        if needs > have:
+            yield (
+                f"{option} needs {needs} logical CPUs, a local Ray would have {have};"
+                f" set cluster.num_cpus={needs} or lower {option}."
+            )
+
+
+def _run_folder(config: Config) -> Iterator[str]:
+    if "://" in config.run:
+        return
+    folder = Path(config.run).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        yield f"run: {folder} is a file; give a folder with run=."
+    elif not os.access(folder, os.W_OK):
+        yield f"run: {folder} cannot be written; give another folder with run=."

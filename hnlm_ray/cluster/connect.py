@@ -1,0 +1,112 @@
+"""The only ``ray.init``, and the check that the cluster holds what a plan needs."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator, Mapping
+
+from hnlm_ray.cluster import ingress
+from hnlm_ray.config.tree import ClusterConfig
+from hnlm_ray.errors import ResourceError
+
+__all__ = ["connect", "connected", "local_cpus", "require"]
+
+_LEAST_LOCAL_CPUS = 6
+"""An engine, Ray Data's small stages, a checkpoint filter and a train worker need slots, not cores."""
+
+_HARMLESS = r"maximum expected startup concurrency|ServeController\.graceful_shutdown"
+"""What Ray says to every driver of a machine with few cores, and at the end of every service."""
+
+
+def local_cpus(config: ClusterConfig) -> int:
+    """Logical CPUs that a new local Ray is started with."""
+    return config.num_cpus or max(_LEAST_LOCAL_CPUS, os.cpu_count() or 1)
+
+
+def connect(config: ClusterConfig) -> bool:
+    """Join the configured cluster, the cluster of the job this runs in, or start a local Ray.
+
+    No runtime environment is passed: inside a job, Ray refuses one that repeats a key of the job's own.
+
+    Returns:
+        Whether this call connected; False where a connection was there already.
+
+    Raises:
+        ResourceError: the address does not answer.
+    """
+    address = config.address or os.environ.get("RAY_ADDRESS")
+    if not address:
+        ingress.prepare()
+    _quiet()
+    import ray
+
+    if ray.is_initialized():
+        return False
+    options = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    try:
+        if address:
+            ray.init(address=address, **options)
+        else:
+            ray.init(
+                address="local",  # never a cluster that somebody else runs on this machine
+                num_cpus=local_cpus(config),
+                object_store_memory=int(config.object_store_gib * 2**30),
+                include_dashboard=False,
+                **options,
+            )
+    except Exception as error:  # Ray raises a bare Exception when its processes do not come up in time
+        where = address or "a local Ray"
+        raise ResourceError(f"cannot reach {where} ({error})", "start it, or set cluster.address=null") from error
+    return True
+
+
+def _quiet() -> None:
+    """Leave the console to one summary line per stage; Ray keeps its own words in its log files."""
+    # Ray and vLLM read these when they are imported.
+    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", _HARMLESS)
+    import ray.data  # noqa: F401  (sets up its loggers when it is imported)
+
+    for name in ("ray", "ray._private.worker", "ray._private.services", "ray.llm", "vllm"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    llm = logging.getLogger("ray.llm")
+    if not llm.handlers:  # without one, each module of ray.llm gives itself a handler and the level INFO
+        llm.addHandler(logging.StreamHandler())
+    for handler in logging.getLogger("ray.data").handlers:
+        if type(handler).__name__ == "PlainRayHandler":  # the console; the other handlers write files
+            handler.setLevel(logging.ERROR)
+
+
+@contextlib.contextmanager
+def connected(config: ClusterConfig) -> Iterator[None]:
+    """:func:`connect`, and leave again what this call joined or started."""
+    is_ours = connect(config)
+    try:
+        yield
+    finally:
+        if is_ours:
+            import ray
+
+            ray.shutdown()
+
+
+def require(needs: Mapping[str, float], purpose: str) -> None:
+    """Check that the cluster has the resources at all, so that a plan fails now and not by waiting forever.
+
+    Args:
+        needs: resource name to amount, for example ``{"CPU": 4, "GPU": 2}``.
+        purpose: what they are for, named in the error.
+
+    Raises:
+        ResourceError: the cluster has less of one.
+    """
+    import ray
+
+    have = ray.cluster_resources()
+    short = {name: amount for name, amount in needs.items() if have.get(name, 0.0) < amount}
+    if short:
+        lacks = ", ".join(f"{amount:g} {name} (there are {have.get(name, 0.0):g})" for name, amount in short.items())
+        raise ResourceError(f"{purpose} needs {lacks}", "use a larger cluster, cluster.num_cpus, or fewer replicas")

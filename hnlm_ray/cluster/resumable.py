@@ -1,0 +1,213 @@
+"""A map over a table under Ray Data that survives ``kill -9``: what was written is not computed again.
+
+::
+
+    <folder>/requests.parquet    what is to be done, written whole before anything starts
+             results/            one file per block, as its rows come out
+             checkpoint/         ids of the rows of each file, Ray Data's own two-phase commit
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from hnlm_ray.cluster.connect import require
+from hnlm_ray.cluster.heartbeat import heartbeat, rate_line
+from hnlm_ray.errors import EngineError, ResourceError, StoreError
+from hnlm_ray.run.store import Artifact
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
+__all__ = ["WORK", "Folder", "clear_work", "resumable_map"]
+
+WORK = "_work"
+"""Subfolder of an artefact for what is not its result."""
+_REQUESTS = "requests.parquet"
+_SPARE_CPUS = 2
+"""Beside the engines: the filter of a resumed run, and the maps around the engine. Without them a resumed run hangs."""
+_FILTER_BYTES = 256 * 2**20
+_PENDING_SUFFIX = ".pending.parquet"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder for one resumable map."""
+
+    filesystem: pafs.FileSystem
+    path: str
+
+    @classmethod
+    def of(cls, artifact: Artifact, name: str) -> Folder:
+        """The work folder of that name inside an artefact."""
+        return cls(artifact.filesystem, f"{artifact.path}/{WORK}/{name}")
+
+    def files(self, name: str) -> list[str]:
+        """Paths of the files in a subfolder."""
+        selector = pafs.FileSelector(f"{self.path}/{name}", allow_not_found=True)
+        return [info.path for info in self.filesystem.get_file_info(selector) if info.type == pafs.FileType.File]
+
+    def read(self, name: str, schema: pa.Schema) -> pa.Table:
+        """All files of a subfolder."""
+        tables = [pq.read_table(path, filesystem=self.filesystem, schema=schema) for path in self.files(name)]
+        return pa.concat_tables(tables) if tables else schema.empty_table()
+
+
+def clear_work(artifact: Artifact) -> None:
+    """Delete the work folder of an artefact, if there is one."""
+    filesystem, path = artifact.filesystem, f"{artifact.path}/{WORK}"
+    if filesystem.get_file_info(path).type != pafs.FileType.Directory:
+        return
+    # A folder without its requests is begun anew, so a deletion that is cut short leaves nothing half usable.
+    for info in filesystem.get_file_info(pafs.FileSelector(path, recursive=True)):
+        if info.path.endswith(f"/{_REQUESTS}"):
+            filesystem.delete_file(info.path)
+    filesystem.delete_dir(path)
+
+
+def resumable_map(
+    requests: pa.Table,
+    transform: Callable[[Dataset], Dataset],
+    *,
+    schema: pa.Schema,
+    folder: Folder,
+    rows_per_block: int,
+    needs: Mapping[str, float],
+    purpose: str,
+    say: Callable[[str], None],
+) -> pa.Table:
+    """Apply ``transform`` to every row exactly once, over any number of interrupted attempts.
+
+    Args:
+        requests: rows with a unique int64 ``id``; written once, so a resumed run must be given the same ids.
+        transform: lazy, row-wise, keeps ``id``, yields the columns of ``schema``.
+        schema: of the result.
+        folder: where work is kept between attempts.
+        rows_per_block: rows computed and made durable together.
+        needs: resources that ``transform`` holds.
+        purpose: for messages.
+        say: gets a line of progress now and then.
+
+    Returns:
+        One row per request, sorted by id.
+
+    Raises:
+        ResourceError: the cluster is too small.
+        EngineError: the engine did not start or died for good.
+        StoreError: the folder belongs to other requests, or holds other rows than were asked for.
+    """
+    _remember(requests, folder)
+    wanted = np.sort(requests["id"].to_numpy())
+    before = len(_committed(folder))
+    if before < len(wanted) or _has_pending(folder):
+        require({**needs, "CPU": needs.get("CPU", 0.0) + _SPARE_CPUS}, purpose)
+        look = rate_line(purpose, len(wanted), _RowCount(folder))
+        with _checkpointing(folder), _engine_errors(purpose), heartbeat(look, say):
+            _run(transform, folder, rows_per_block)
+    results = folder.read("results", schema).sort_by("id")
+    if not np.array_equal(results["id"].to_numpy(), wanted):
+        raise StoreError(
+            f"{folder.path} holds {results.num_rows} results for {len(wanted)} requests", "delete it and run again"
+        )
+    return results
+
+
+class _RowCount:
+    """Rows in the result files; only the footers of files not seen before are read."""
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+        self.rows: dict[str, int] = {}
+
+    def __call__(self) -> int:
+        paths = set(self.folder.files("results"))
+        self.rows = {path: rows for path, rows in self.rows.items() if path in paths}
+        for path in paths - self.rows.keys():
+            with contextlib.suppress(OSError, pa.ArrowInvalid):  # half-written: the next look counts it
+                self.rows[path] = pq.read_metadata(path, filesystem=self.folder.filesystem).num_rows
+        return sum(self.rows.values())
+
+
+def _run(transform: Callable[[Dataset], Dataset], folder: Folder, rows_per_block: int) -> None:
+    import ray
+
+    requests = ray.data.read_parquet(f"{folder.path}/{_REQUESTS}", filesystem=folder.filesystem, override_num_blocks=1)
+    # A block is what is made durable together: read as one, cut to size.
+    results = transform(requests.repartition(target_num_rows_per_block=rows_per_block))
+    folder.filesystem.create_dir(f"{folder.path}/results", recursive=True)
+    results.write_parquet(f"{folder.path}/results", filesystem=folder.filesystem)
+
+
+def _remember(requests: pa.Table, folder: Folder) -> None:
+    filesystem, path = folder.filesystem, f"{folder.path}/{_REQUESTS}"
+    if filesystem.get_file_info(path).type == pafs.FileType.File:
+        old = pq.read_table(path, filesystem=filesystem, columns=["id"])["id"].to_numpy()
+        if not np.array_equal(np.sort(old), np.sort(requests["id"].to_numpy())):
+            raise StoreError(f"{folder.path} was begun for other rows", "delete it and run again")
+        return
+    filesystem.create_dir(folder.path, recursive=True)
+    filesystem.delete_dir_contents(folder.path)
+    temporary = f"{folder.path}/_{_REQUESTS}.tmp"
+    pq.write_table(requests, temporary, filesystem=filesystem)
+    filesystem.move(temporary, path)
+
+
+def _committed(folder: Folder) -> npt.NDArray[np.int64]:
+    """Ids that a finished write has declared done."""
+    schema = pa.schema([pa.field("id", pa.int64())])
+    files = [path for path in folder.files("checkpoint") if not path.endswith(_PENDING_SUFFIX)]
+    tables = [pq.read_table(path, filesystem=folder.filesystem, schema=schema) for path in files]
+    return np.unique(pa.concat_tables(tables)["id"].to_numpy()) if tables else np.zeros(0, np.int64)
+
+
+def _has_pending(folder: Folder) -> bool:
+    return any(path.endswith(_PENDING_SUFFIX) for path in folder.files("checkpoint"))
+
+
+@contextlib.contextmanager
+def _checkpointing(folder: Folder) -> Iterator[None]:
+    """Ray Data's checkpointing for the data sets made inside."""
+    from ray.data import DataContext
+    from ray.data.checkpoint import CheckpointConfig
+
+    config = CheckpointConfig(
+        id_column="id",
+        checkpoint_path=f"{folder.path}/checkpoint",
+        override_filesystem=folder.filesystem,
+        delete_checkpoint_on_success=False,  # the table is not written yet
+    )
+    # By default up to ten actors of one CPU and 1 GiB each, to look up integers.
+    config.checkpoint_actor_pool_max_size = 1
+    config.checkpoint_actor_memory_bytes = _FILTER_BYTES
+    context = DataContext.get_current().copy()
+    context.checkpoint_config = config
+    # The second reader of Parquet starts actors that list and read footers: a dozen processes for one small file.
+    context.use_datasource_v2 = False
+    with DataContext.current(context):
+        yield
+
+
+@contextlib.contextmanager
+def _engine_errors(purpose: str) -> Iterator[None]:
+    """An engine that cannot start is the user's to mend; an exception in our own maps is a bug and passes."""
+    from ray.exceptions import ActorDiedError, ActorUnschedulableError, OutOfMemoryError
+
+    try:
+        yield
+    except ActorDiedError as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise EngineError(f"the engine of {purpose} died ({lines[-1]})", "see `hnlm doctor` and Ray's logs") from error
+    except (ActorUnschedulableError, OutOfMemoryError) as error:
+        what = str(error).strip().splitlines()[0]
+        raise ResourceError(
+            f"{purpose} ran out of resources ({what})", "use a larger machine or fewer replicas"
+        ) from error

@@ -1,0 +1,91 @@
+"""Ray Train around a worker's body: resources, checkpoints, restarts, and errors that a user can read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hnlm_ray.cluster.connect import require
+from hnlm_ray.errors import HnlmError, StageError
+from hnlm_ray.run.store import Artifact
+
+__all__ = ["STATE", "Workers", "run_workers"]
+
+STATE = "_ray_train"
+"""Subfolder of an artefact for checkpoints, until its stage has ended."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How many, on what.
+
+    Attributes:
+        count: workers; one CPU each, and one GPU each where they use GPUs.
+        use_gpu: whether they do.
+        max_failures: restarts from the last checkpoint after a lost worker.
+        option: the section of the configuration that says so, for messages.
+        env_vars: environment variables of the workers.
+    """
+
+    count: int
+    use_gpu: bool
+    max_failures: int
+    option: str
+    env_vars: Mapping[str, str] | None = None
+
+
+def run_workers(body: Callable[[dict[str, Any]], Any], task: Any, workers: Workers, output: Artifact) -> Any:
+    """Run ``body({"task": task})`` in every worker; a new driver continues where a lost one stopped.
+
+    Returns:
+        Ray's result: ``checkpoint``, the last one, and ``return_value``, of worker 0.
+
+    Raises:
+        ResourceError: the cluster is too small for the workers.
+        StageError: a worker was lost more often than ``max_failures``.
+        HnlmError: what a worker raised.
+    """
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    needs = {"CPU": 1.0, "GPU": 1.0} if workers.use_gpu else {"CPU": 1.0}
+    require(
+        {name: amount * workers.count for name, amount in needs.items()}, f"{workers.option}.workers={workers.count}"
+    )
+    trainer = TorchTrainer(
+        body,
+        train_loop_config={"task": task},
+        torch_config=TorchConfig(backend="nccl" if workers.use_gpu else "gloo"),
+        scaling_config=ScalingConfig(num_workers=workers.count, use_gpu=workers.use_gpu, resources_per_worker=needs),
+        run_config=RunConfig(
+            # The same name and place let a new driver continue where a lost one stopped.
+            name="fit",
+            storage_path=f"{output.path}/{STATE}",
+            storage_filesystem=output.filesystem,
+            failure_config=FailureConfig(max_failures=workers.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=1),
+            worker_runtime_env={"env_vars": dict(workers.env_vars)} if workers.env_vars else None,
+        ),
+    )
+    return _fit_or_explain(trainer, workers)
+
+
+def _fit_or_explain(trainer: Any, workers: Workers) -> Any:
+    """``trainer.fit()``, with a sentence where the user can do something about the failure."""
+    from ray.train.v2.api.exceptions import TrainingFailedError
+
+    try:
+        return trainer.fit()
+    except TrainingFailedError as error:
+        causes = list(getattr(error, "worker_failures", {}).values())
+        for cause in causes:
+            reason = getattr(cause, "_original_exception", cause)
+            if isinstance(reason, HnlmError):
+                raise reason from error
+        if not causes:
+            raise
+        raise StageError(
+            f"training failed more than {workers.max_failures} time(s), at last with: {str(causes[0]).strip()}",
+            f"run again to continue from the last checkpoint, or raise {workers.option}.max_failures",
+        ) from error

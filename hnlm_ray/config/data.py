@@ -1,0 +1,84 @@
+"""The section ``data``: where raw data is, how it is read, filtered and split."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from hnlm_ray.config.section import Fraction, Positive, Section
+
+__all__ = ["ColumnsConfig", "DataConfig", "DemoWorldConfig", "SplitConfig"]
+
+
+class ColumnsConfig(Section):
+    """Column names of a plain Parquet or CSV data set. ``null``: the data has no such column."""
+
+    user: str = "user_id"
+    item: str = "item_id"
+    rating: str | None = "rating"
+    timestamp: str | None = "timestamp"
+    review: str | None = "review"
+    split: str | None = "split"
+    """Read only when ``data.split.strategy`` is ``column``."""
+    title: str = "title"
+    brand: str | None = "brand"
+    categories: str | None = "categories"
+    description: str | None = "description"
+
+
+class SplitConfig(Section):
+    """How interactions are divided into train, valid and test."""
+
+    strategy: Literal["random", "leave_last_two", "global_time", "column"] = "random"
+    """``random``: per user, 8:1:1 by default. ``leave_last_two``: last is test, the one before is valid.
+    ``global_time``: two moments cut all users alike. ``column``: the data says."""
+    valid: Fraction = 0.1
+    test: Fraction = 0.1
+
+    @model_validator(mode="after")
+    def _leaves_train(self) -> SplitConfig:
+        if self.valid + self.test >= 1.0:
+            raise ValueError(f"valid + test is {self.valid + self.test:g}, which leaves nothing to train on")
+        return self
+
+
+class DemoWorldConfig(Section):
+    """Size and seed of the generated catalogue."""
+
+    users: Positive = 1000
+    items: Positive = 480
+    interactions: Positive = 20_000
+    seed: int = 0
+
+
+class DataConfig(Section):
+    """Where raw data is, how it is read, filtered and split."""
+
+    format: Literal["demo", "amazon2018", "amazon2023", "yelp", "movielens", "recbole", "table"] = "demo"
+    path: str | None = None
+    """Folder, local or ``s3://`` / ``gs://``. Not used by the generated ``demo`` data."""
+    interactions: str | None = None
+    """File or pattern inside ``path``; by default the format's usual names are looked for."""
+    items: str | None = None
+    columns: ColumnsConfig = ColumnsConfig()
+    min_rating: float | None = None
+    """Keep interactions rated at least this; unrated ones are kept."""
+    date_from: date | None = None
+    date_to: date | None = None
+    """Date window, both ends included, in UTC."""
+    k_core: int = Field(default=0, ge=0)
+    """Drop users and items with fewer interactions, until none is left to drop."""
+    max_history: Positive | None = None
+    """Keep each user's latest so many interactions."""
+    max_bad_rows: Fraction = 0.001
+    """Share of malformed lines above which reading stops."""
+    split: SplitConfig = SplitConfig()
+    demo: DemoWorldConfig = DemoWorldConfig()
+
+    @model_validator(mode="after")
+    def _path_given(self) -> DataConfig:
+        if self.format != "demo" and self.path is None:
+            raise ValueError(f"format {self.format!r} needs data.path, the folder that holds the files")
+        return self

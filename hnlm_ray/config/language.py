@@ -1,0 +1,117 @@
+"""What the language models do: the sections ``llm``, ``embed``, ``profiles``, ``negatives`` and ``ground``."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from hnlm_ray.config.section import EngineKwargs, Fraction, Positive, Section
+
+__all__ = ["EmbedConfig", "GroundConfig", "HttpConfig", "LLMConfig", "NegativesConfig", "ProfilesConfig"]
+
+
+class HttpConfig(Section):
+    """An OpenAI-compatible endpoint, for ``llm.engine=http``."""
+
+    url: str = "http://127.0.0.1:8000/v1"
+    api_key_env: str | None = None
+    """Name of the environment variable that holds the key; the key itself never stands in a file."""
+    concurrency: Positive = 16
+    timeout_s: float = Field(default=120.0, gt=0)
+
+
+class LLMConfig(Section):
+    """The language model that writes profiles and negatives."""
+
+    engine: Literal["vllm", "http", "scripted"] = "vllm"
+    """``scripted`` answers without any model and is for tests."""
+    model: str = "demo"
+    """Hugging Face name or folder; ``demo`` is the small model that comes with the package."""
+    replicas: Positive = 1
+    tensor_parallel: Positive = 1
+    accelerator: Literal["cpu", "gpu"] = "cpu"
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    batch_size: Positive = 64
+    """Rows that are made durable together, and the batch of the engine."""
+    max_model_len: Positive = 2048
+    """Tokens of a prompt and its answer together."""
+    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Options of the model's chat template, for example ``{enable_thinking: false}``."""
+    engine_kwargs: EngineKwargs = Field(default_factory=dict)
+    """Further vLLM engine arguments, passed as they are."""
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    retries: int = Field(default=1, ge=0)
+    """Further passes over rows whose answer was rejected, at a higher temperature."""
+    retry_temperature: float = Field(default=0.7, gt=0.0)
+    """Least temperature of those passes."""
+    max_reject_rate: Fraction = 0.05
+    """Share of rows without a usable answer above which a stage fails."""
+    cpu_kv_cache_gib: Positive = 1
+    cpu_threads: Positive = 2
+    """Threads of one engine on a CPU."""
+    http: HttpConfig = HttpConfig()
+
+
+class EmbedConfig(Section):
+    """The model that turns text into vectors."""
+
+    model: str = "demo"
+    """Hugging Face name or folder of any model that vLLM pools; ``demo`` comes with the package."""
+    engine: Literal["vllm", "scripted"] = "vllm"
+    """``scripted`` hashes words without any model and is for tests."""
+    pooling: Literal["auto", "mean", "last", "cls"] = "auto"
+    """``auto``: as the model's own folder says; the mean of the tokens for a language model that says nothing."""
+    replicas: Positive = 1
+    accelerator: Literal["cpu", "gpu"] = "cpu"
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "float32"
+    batch_size: Positive = 64
+    """Texts that are made durable together, and the batch of the engine."""
+    max_model_len: Positive = 256
+    """Tokens of a text; what is longer is cut."""
+    cpu_kv_cache_gib: Positive = 1
+    cpu_threads: Positive = 2
+    """Threads of one engine on a CPU."""
+    engine_kwargs: EngineKwargs = Field(default_factory=dict)
+    """Further vLLM engine arguments, passed as they are."""
+
+
+class ProfilesConfig(Section):
+    """What goes into a profile prompt, and how long the answer may be."""
+
+    scope: Literal["pairs", "all"] = "pairs"
+    """``pairs``: users of a pair that ``negatives`` chooses, their latest purchases and the items of the pairs; nothing
+    else is ever shown in a prompt. ``all``: every item and every user, so that other pairs can be chosen later without
+    writing profiles again."""
+    max_history: Positive = 20
+    """Interactions shown of one user: the latest of the train split."""
+    max_feedback: int = Field(default=3, ge=0)
+    """Reviews shown of one item, from the train split."""
+    max_description_chars: int = Field(default=600, ge=0)
+    max_review_chars: int = Field(default=200, ge=0)
+    max_profile_chars: int = Field(default=200, ge=0)
+    """Characters of an item's profile shown in a user's prompt."""
+    max_output_tokens: Positive = 192
+    temperature: float = Field(default=0.0, ge=0.0)
+
+
+class NegativesConfig(Section):
+    """Which (user, item) pairs get a written negative, and how."""
+
+    policy: Literal["all", "per_user", "budget"] = "per_user"
+    per_user: Positive = 3
+    budget: Positive = 10_000
+    """Pairs in total, drawn evenly over the train pairs."""
+    max_output_tokens: Positive = 96
+    max_profile_chars: int = Field(default=400, ge=0)
+    temperature: float = Field(default=0.8, ge=0.0)
+    """Above 0, so that pairs of one user do not all get the same name."""
+
+
+class GroundConfig(Section):
+    """How the name that the model wrote is matched to the catalogue."""
+
+    fuzzy: Fraction = 0.85
+    """Least string similarity of the fuzzy step."""
+    vector: Fraction = 0.6
+    """Least cosine of the text-vector step."""

@@ -1,0 +1,122 @@
+"""The one configuration tree: every section and its defaults.
+
+Every section is frozen and refuses unknown keys, naming the nearest valid one. A string under a field is its help.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from hnlm_ray.config.backbones import ITEM_ITEM
+from hnlm_ray.config.data import DataConfig
+from hnlm_ray.config.language import EmbedConfig, GroundConfig, LLMConfig, NegativesConfig, ProfilesConfig
+from hnlm_ray.config.search import SearchConfig
+from hnlm_ray.config.section import Positive, Section
+from hnlm_ray.config.serving import ServeConfig
+from hnlm_ray.config.tuning import EncodeConfig, TuneConfig
+from hnlm_ray.config.variants import VariantConfig
+
+__all__ = ["DEFAULT_VARIANTS", "ClusterConfig", "Config", "EvaluateConfig", "TrainConfig"]
+
+DEFAULT_VARIANTS: dict[str, dict[str, Any]] = {
+    "uniform": {},
+    "hnlm": {"semantic": True, "alpha": 0.1, "contrastive_weight": 0.001},
+}
+"""What is trained where the configuration names no variants."""
+
+
+class TrainConfig(Section):
+    """The CF models to train."""
+
+    workers: Positive = 1
+    """Ray Train workers; users are divided over them."""
+    accelerator: Literal["cpu", "gpu"] = "cpu"
+    seeds: tuple[int, ...] = (0,)
+    max_failures: int = Field(default=1, ge=0)
+    """Restarts from the last checkpoint after a lost worker."""
+    variants: dict[str, VariantConfig] = Field(
+        default_factory=lambda: {name: VariantConfig(**options) for name, options in DEFAULT_VARIANTS.items()}
+    )
+
+    def seeds_of(self, variant: str) -> tuple[int, ...]:
+        """The seeds that a variant is fitted with: one is enough where nothing is drawn."""
+        return self.seeds if self.variants[variant].is_trained else self.seeds[:1]
+
+    def first_fit(self, variant: str) -> str:
+        """The stage that fits a variant with the first seed."""
+        return f"train.{variant}.s{self.seeds_of(variant)[0]}"
+
+
+class EvaluateConfig(Section):
+    """Full ranking on held-out interactions."""
+
+    cutoffs: tuple[Positive, ...] = (10, 20)
+    user_block: Positive = 1024
+    """Users of one piece of work. Fewer are scored at a time where the catalogue is large, so memory stays bounded."""
+    trec: bool = True
+    """Write the test rankings of every fit, and the held-out items, in TREC format."""
+
+
+class ClusterConfig(Section):
+    """The Ray cluster to run on."""
+
+    address: str | None = None
+    """``null``: a new local Ray (or the cluster of the job it runs in); ``auto`` or an address: that cluster."""
+    num_cpus: Positive | None = None
+    """Logical CPUs of a new local Ray; by default the machine's, and at least 4."""
+    object_store_gib: float = Field(default=1.0, gt=0)
+
+
+class Config(Section):
+    """Everything a run depends on."""
+
+    run: str = "runs/demo"
+    """The run folder: a path or ``s3://``."""
+    seed: int = 0
+    data: DataConfig = DataConfig()
+    llm: LLMConfig = LLMConfig()
+    embed: EmbedConfig = EmbedConfig()
+    profiles: ProfilesConfig = ProfilesConfig()
+    negatives: NegativesConfig = NegativesConfig()
+    ground: GroundConfig = GroundConfig()
+    train: TrainConfig = TrainConfig()
+    tune: TuneConfig = TuneConfig()
+    encode: EncodeConfig = EncodeConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    search: SearchConfig = SearchConfig()
+    serve: ServeConfig = ServeConfig()
+    cluster: ClusterConfig = ClusterConfig()
+
+    @model_validator(mode="after")
+    def _served_variants_exist(self) -> Config:
+        for option, name in (
+            ("serve.variant", self.serve.variant),
+            *(("serve.also", name) for name in self.serve.also),
+        ):
+            if name not in self.train.variants:
+                known = ", ".join(sorted(self.train.variants))
+                raise ValueError(f"{option} is {name!r}, train.variants has {known}")
+            backbone = self.train.variants[name].backbone.name
+            if backbone in ITEM_ITEM:
+                raise ValueError(
+                    f"{option}={name} is an item-item baseline ({backbone}), which the service cannot load yet:"
+                    " serve another variant"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _teacher_is_trained(self) -> Config:
+        teacher = self.tune.teacher
+        able = [name for name, one in self.train.variants.items() if one.is_trained and not one.semantic]
+        if teacher is not None and teacher not in able:
+            known = ", ".join(able) or "none"
+            raise ValueError(f"tune.teacher is {teacher!r}, variants trained without the language model: {known}")
+        tuned = [name for name, one in self.train.variants.items() if one.is_tuned]
+        if tuned and not able:
+            raise ValueError(
+                f"train.variants.{tuned[0]} uses a tuned encoder, which needs a teacher: add a variant that is trained"
+                " without the language model"
+            )
+        return self

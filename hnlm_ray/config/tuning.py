@@ -1,0 +1,154 @@
+"""How a language model is tuned to emit hard negatives, and how it is run over the pairs afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from hnlm_ray.config.section import EngineKwargs, Fraction, Positive, Section
+from hnlm_ray.config.variants import VariantConfig
+
+__all__ = ["EncodeConfig", "LoraOptions", "Pooling", "SupervisionConfig", "TuneConfig"]
+
+Pooling = Literal["mean", "last"]
+
+
+class SupervisionConfig(Section):
+    """Which hard negative the language model is tuned to emit for a pair."""
+
+    strategy: Literal["window", "answer", "refined", "denoised"] = "refined"
+    """``window``: drawn from a window of the teacher's ranks. ``answer``: the item that the model's own text was
+    matched to. ``refined``: of the window, by text. ``denoised``: the weighted mean of the window."""
+    first: Positive = 1
+    """First rank of the window, among items that the user has not met."""
+    last: Positive = 50
+    """Last rank of the window."""
+    near_item: float = Field(default=0.5, ge=0.0)
+    """How much ``refined`` wants text near the pair's item."""
+    far_from_user: float = Field(default=2.0, ge=0.0)
+    """How much ``refined`` wants text far from the mean of what the user has met, where false negatives lie."""
+    temperature: float = Field(default=1.0, gt=0.0)
+    """Of the softmax of ``denoised``, over the teacher's scores."""
+    guard: Fraction | None = 0.5
+    """Candidates are removed whose score and text both reach this quantile of the user's own items; null: none are."""
+
+    @model_validator(mode="after")
+    def _window_has_ranks(self) -> SupervisionConfig:
+        if self.last < self.first:
+            raise ValueError(f"the window ends at rank {self.last}, before its first rank {self.first}")
+        return self
+
+
+class LoraOptions(Section):
+    """The low-rank adapter of the language model (Hu et al., ICLR 2022)."""
+
+    rank: int = Field(default=8, ge=0)
+    """0: the body stays as it is, and only the projections around it are fitted."""
+    alpha: Positive = 16
+    """The adapter counts ``alpha / rank`` times."""
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Above 0, runs with different numbers of workers draw differently."""
+    targets: tuple[str, ...] | None = None
+    """Names of the layers that get one, for example ``[q_proj, v_proj]``; null: every linear layer."""
+
+
+class TuneConfig(Section):
+    """How the language model is tuned to emit the vector of a hard negative."""
+
+    teacher: str | None = None
+    """The variant whose vectors supervise; null: the first that is trained without the language model."""
+    supervision: SupervisionConfig = SupervisionConfig()
+    model: str = "demo"
+    """Hugging Face name or folder of the body, a causal language model or a text encoder; ``demo`` comes with the
+    package."""
+    start: str | None = None
+    """Folder of an encoder that was tuned before, here or on other data; its adapter is merged into the body."""
+    keep: str | None = None
+    """Run folder whose teacher and tuned encoder are used as they are: new users and items are folded in, and only
+    pairs that it has not encoded are encoded."""
+    pooling: Pooling = "mean"
+    """What of the body's output goes into the head. ``mean``: the mean over the sequence, as the publication says.
+    ``last``: the last token, which in a causal language model has read all others; vLLM then computes once what the
+    pairs of a user share."""
+    texts: Literal["profiles", "catalogue"] = "profiles"
+    """``profiles``: what the language model wrote, or what stands in the catalogue where it wrote nothing usable.
+    ``catalogue``: titles and categories alone, so that no profile need be written."""
+    max_user_tokens: Positive = 96
+    """Tokens of a user's text; what is longer is cut."""
+    max_item_tokens: Positive = 64
+    """Tokens of an item's text; what is longer is cut."""
+    pairs: Positive | None = None
+    """Supervised pairs to tune on, drawn evenly; null: all."""
+    valid: float = Field(default=0.1, gt=0.0, lt=1.0)
+    """Share of the users whose pairs are kept for validation."""
+    lora: LoraOptions = LoraOptions()
+    loss: Literal["infonce", "pairwise"] = "infonce"
+    """``infonce``: the supervising item against those of the whole batch and against the pair's own item. ``pairwise``:
+    against the pair's own item alone, as the publication says."""
+    temperature: float = Field(default=0.1, gt=0.0)
+    batch_size: Positive = 64
+    """Pairs of one optimizer step, over all workers."""
+    accumulation: Positive = 1
+    """Parts that each worker computes its share of a batch in; saves memory and changes nothing else."""
+    epochs: Positive = 5
+    patience: Positive = 2
+    """Epochs without a lower validation loss before tuning stops."""
+    learning_rate: float = Field(default=1e-3, gt=0.0)
+    warmup: Fraction = 0.05
+    """Share of the steps over which the rate rises; it falls along a cosine afterwards."""
+    weight_decay: float = Field(default=0.01, ge=0.0)
+    clip: float = Field(default=1.0, gt=0.0)
+    """Longest gradient."""
+    workers: Positive = 1
+    accelerator: Literal["cpu", "gpu"] = "cpu"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    zero: Literal[0, 1, 2, 3] | None = None
+    """Stage of DeepSpeed's ZeRO: what is divided over the workers; null: nothing with one worker, 2 with several."""
+    max_failures: int = Field(default=1, ge=0)
+    """Restarts from the last checkpoint after a lost worker."""
+
+    @model_validator(mode="after")
+    def _batch_divides(self) -> TuneConfig:
+        parts = self.workers * self.accumulation
+        if self.batch_size % parts:
+            raise ValueError(
+                f"batch_size is {self.batch_size}, which {self.workers} workers with accumulation {self.accumulation}"
+                f" cannot divide: expected a multiple of {parts}"
+            )
+        return self
+
+    @property
+    def zero_stage(self) -> int:
+        """The stage of ZeRO that is used."""
+        if self.zero is not None:
+            return self.zero
+        return 0 if self.workers == 1 else 2
+
+    def teacher_of(self, variants: Mapping[str, VariantConfig]) -> str | None:
+        """The name of the teacher; None where no variant can be one."""
+        able = (name for name, one in variants.items() if one.is_trained and not one.semantic)
+        return self.teacher or next(able, None)
+
+
+class EncodeConfig(Section):
+    """The tuned encoder over the pairs."""
+
+    pairs: Literal["all", "chosen"] = "all"
+    """``all``: every train pair. ``chosen``: those that ``negatives`` chooses."""
+    nearest: Positive = 8
+    """Items written down per pair: those whose teacher vectors are nearest to the pair's."""
+    within: Literal["window", "catalogue"] = "window"
+    """Which items these may be: of the user's rank window that pass the guard, as ``tune.supervision`` says, or all
+    that the user has not met."""
+    replicas: Positive = 1
+    accelerator: Literal["cpu", "gpu"] = "cpu"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    batch_size: Positive = 1024
+    """Pairs that are made durable together."""
+    cpu_kv_cache_gib: Positive = 1
+    cpu_threads: Positive = 2
+    """Threads of one engine on a CPU."""
+    engine_kwargs: EngineKwargs = Field(default_factory=dict)
+    """Further vLLM engine arguments, passed as they are."""

@@ -1,0 +1,81 @@
+"""What can be known about the engines without starting one: for ``hnlm validate`` and ``hnlm doctor``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hnlm_ray.config.language import EmbedConfig, LLMConfig
+from hnlm_ray.demo import assets
+from hnlm_ray.errors import EngineError
+from hnlm_ray.language.engines.http import api_key
+from hnlm_ray.language.engines.tokens import load_tokenizer
+
+__all__ = ["check", "check_folder"]
+
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json")
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+_TIMEOUT_S = 5.0
+
+
+def check(llm: LLMConfig | None, embed: EmbedConfig | None) -> list[str]:
+    """Every problem found, one sentence each; none where the engines can be expected to start.
+
+    A name that is no local folder is taken for one of the Hugging Face hub and not looked up.
+
+    Args:
+        llm: the language model, or None where it writes nothing.
+        embed: the text encoder, or None where no text vector is made.
+    """
+    problems: list[str] = []
+    if llm is not None and llm.engine == "vllm":
+        folder = assets.resolve(llm.model)
+        problems += [f"llm.model: {problem}" for problem in check_folder(folder)]
+        if not problems and Path(folder).is_dir() and load_tokenizer(folder).chat_template is None:
+            problems.append(f"llm.model: {folder} has no chat template; use an instruction-tuned model.")
+    elif llm is not None and llm.engine == "http":
+        problems += _check_endpoint(llm)
+    if embed is not None and embed.engine == "vllm":
+        problems += [f"embed.model: {problem}" for problem in check_folder(assets.resolve(embed.model, "embed"))]
+    return problems
+
+
+def check_folder(model: str) -> list[str]:
+    """Problems of a model folder: missing, incomplete, or with weights that would have to be unpickled."""
+    folder = Path(model)
+    if not folder.is_dir():
+        looks_local = model.startswith((".", "/", "~")) or model.count("/") != 1
+        return [f"there is no folder {model}; give a folder or a Hugging Face name."] if looks_local else []
+    problems = []
+    if not (folder / "config.json").is_file():
+        problems.append(f"{model} has no config.json; give a complete model folder.")
+    if not any((folder / name).is_file() for name in _TOKENIZERS):
+        problems.append(f"{model} has no tokenizer ({', '.join(_TOKENIZERS)}); copy it beside the weights.")
+    if not any(folder.glob("*.safetensors")):
+        if any(path for pattern in _PICKLES for path in folder.glob(pattern)):
+            problems.append(f"{model} has pickled weights only, which can run code; convert them to safetensors.")
+        else:
+            problems.append(f"{model} has no weights (*.safetensors); give a complete model folder.")
+    if not problems:
+        try:
+            load_tokenizer(str(folder))
+        except EngineError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _check_endpoint(llm: LLMConfig) -> list[str]:
+    import httpx
+
+    try:
+        key = api_key(llm)
+    except EngineError as error:
+        return [str(error)]
+    url = f"{llm.http.url.rstrip('/')}/models"
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    try:
+        response = httpx.get(url, headers=headers, timeout=min(_TIMEOUT_S, llm.http.timeout_s))
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return [f"llm.http.url: {url} does not answer ({type(error).__name__}); start the server or mend the address."]
+    if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+        return [f"llm.http.url: {url} refuses the key (HTTP {response.status_code}); see llm.http.api_key_env."]
+    return []

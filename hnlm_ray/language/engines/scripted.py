@@ -1,0 +1,127 @@
+"""An engine without a model, for tests: the same code path, deterministic answers made from the prompt itself."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from hnlm_ray.language.engines.protocol import EMBEDDINGS, Call
+from hnlm_ray.language.engines.rendering import completions, render
+from hnlm_ray.language.engines.tokens import approximate_budget
+from hnlm_ray.language.prompts.render import Prompt, Task
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
+__all__ = ["Reply", "ScriptedEmbedder", "ScriptedEngine", "plain_reply"]
+
+_DIMENSION = 64
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a script says to one prompt."""
+
+    text: str
+    finish_reason: str = "stop"
+    error: str = ""
+
+
+def plain_reply(task: Task, prompt: Prompt, seed: int) -> Reply:
+    """A valid answer that repeats the data: categories as the profile, the bought title less its first word."""
+    shown = [json.loads(line) for line in prompt.user.splitlines()]
+    if task == "negative":
+        title = str(shown[-1].get("bought", ""))
+        return Reply(_answer(hard_negative=title.partition(" ")[2] or "None"))
+    seen = dict.fromkeys(str(part.get("categories") or part.get("title") or "unknown") for part in shown)
+    return Reply(_answer(summary=", ".join(seen)[:600]))
+
+
+def _answer(**fields: str) -> str:
+    return json.dumps({"reasoning": "scripted", **fields}, ensure_ascii=False, separators=(",", ":"))
+
+
+@dataclass(frozen=True)
+class ScriptedEngine:
+    """Answers by a plain function, under Ray Data like every other engine.
+
+    Attributes:
+        reply: from task, prompt and row seed.
+        max_model_len: approximate tokens of a prompt and its answer.
+        rows_per_block: rows made durable together.
+    """
+
+    reply: Callable[[Task, Prompt, int], Reply] = plain_reply
+    max_model_len: int = 2048
+    rows_per_block: int = 64
+
+    def needs(self) -> Mapping[str, float]:
+        """Nothing beside the maps."""
+        return {}
+
+    def answer(self, requests: Dataset, call: Call) -> Dataset:
+        """See :class:`hnlm_ray.language.engines.protocol.Engine`."""
+        import ray
+
+        return requests.map_batches(
+            functools.partial(_reply_to, ray.put(call), self.reply, self.max_model_len),
+            batch_size=None,
+            batch_format="pyarrow",
+        )
+
+
+def _reply_to(call_ref: Any, reply: Callable[[Task, Prompt, int], Reply], limit: int, requests: pa.Table) -> pa.Table:
+    import ray
+
+    call: Call = ray.get(call_ref)
+    rows = render(requests, call, approximate_budget(limit, call.max_output_tokens))
+    seeds = call.row_seeds(requests["id"].to_numpy()).tolist()
+    task = call.renderer.task
+    replies = [
+        Reply("", "", error) if prompt is None else reply(task, prompt, seed)
+        for (_, prompt, error), seed in zip(rows, seeds, strict=True)
+    ]
+    return completions(
+        {
+            "id": requests["id"],
+            "text": [said.text for said in replies],
+            "finish_reason": [said.finish_reason for said in replies],
+            "prompt_tokens": [0 if prompt is None else len(prompt.user.split()) for _, prompt, _ in rows],
+            "output_tokens": [len(said.text.split()) for said in replies],
+            "error": [said.error for said in replies],
+        }
+    )
+
+
+@dataclass(frozen=True)
+class ScriptedEmbedder:
+    """Vectors from hashed words: texts that share words are near each other."""
+
+    rows_per_block: int = 64
+
+    def needs(self) -> Mapping[str, float]:
+        """Nothing beside the maps."""
+        return {}
+
+    def embed(self, texts: Dataset) -> Dataset:
+        """See :class:`hnlm_ray.language.engines.protocol.Embedder`."""
+        return texts.map_batches(_hashed_words, batch_size=None, batch_format="pyarrow")
+
+
+def _hashed_words(texts: pa.Table) -> pa.Table:
+    vectors = np.zeros((texts.num_rows, _DIMENSION), np.float32)
+    for row, text in enumerate(texts["text"].to_pylist()):
+        for word in re.findall(r"\w+", text.casefold()) or [""]:
+            digest = hashlib.blake2b(word.encode(), digest_size=8).digest()
+            vectors[row, digest[0] % _DIMENSION] += 1.0 if digest[1] % 2 else -1.0
+            vectors[row, digest[2] % _DIMENSION] += 1.0 if digest[3] % 2 else -1.0
+    columns = {"id": texts["id"], "vector": list(vectors), "error": [""] * texts.num_rows}
+    return pa.table(columns).cast(EMBEDDINGS)

@@ -1,0 +1,103 @@
+"""Tokens of a prompt as the model's own tokenizer counts them, and the room that the model leaves for a prompt."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hnlm_ray.errors import EngineError
+from hnlm_ray.language.prompts.render import Budget, Prompt
+
+__all__ = ["approximate_budget", "chat_budget", "chat_tokens", "load_tokenizer"]
+
+_CHARS_PER_TOKEN = 3
+"""Of the approximation, on the safe side for English (about 4)."""
+_SLACK = 8
+"""Tokens kept free, since two texts tokenized apart may count less than together."""
+
+
+@functools.lru_cache(maxsize=4)
+def load_tokenizer(folder: str) -> Any:
+    """The tokenizer of a model, loaded once per process.
+
+    Args:
+        folder: a folder or a Hugging Face name.
+
+    Raises:
+        EngineError: there is none that can be loaded.
+    """
+    try:
+        return _tokenizer_class(folder).from_pretrained(folder)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        what = str(error).strip().splitlines()[0]
+        raise EngineError(
+            f"the tokenizer of {folder} cannot be loaded ({what})", "give a complete model folder"
+        ) from error
+
+
+def _tokenizer_class(folder: str) -> Any:
+    """What reads a folder's tokenizer.
+
+    A folder may name the class without anything of its own. ``AutoTokenizer`` would choose it as well, but takes five
+    seconds to import, with PyTorch and scikit-learn: too much for each process that prepares prompts.
+    """
+    try:
+        named = json.loads(Path(folder, "tokenizer_config.json").read_text()).get("tokenizer_class")
+    except (OSError, ValueError):  # a Hugging Face name, or a folder about which AutoTokenizer has a sentence
+        named = None
+    if named == "TokenizersBackend":
+        from transformers import TokenizersBackend
+
+        return TokenizersBackend
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer
+
+
+def chat_tokens(tokenizer: Any, prompt: Prompt, options: Mapping[str, Any]) -> list[int]:
+    """Token ids of a prompt in the model's chat template, up to where the answer begins.
+
+    A template without a system role gets the system text at the head of the user message.
+
+    Raises:
+        EngineError: the tokenizer has no chat template.
+    """
+    from jinja2 import TemplateError
+
+    if tokenizer.chat_template is None:
+        raise EngineError(f"{tokenizer.name_or_path} has no chat template", "use an instruction-tuned model")
+    try:
+        return _apply(tokenizer, prompt.messages(), options)
+    except TemplateError:
+        merged = [{"role": "user", "content": f"{prompt.system}\n\n{prompt.user}"}]
+        return _apply(tokenizer, merged, options)
+
+
+def _apply(tokenizer: Any, messages: list[dict[str, str]], options: Mapping[str, Any]) -> list[int]:
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **options)
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
+
+
+def chat_budget(tokenizer: Any, max_model_len: int, max_output_tokens: int, options: Mapping[str, Any]) -> Budget:
+    """The room for system text and user message beside the chat template and the longest answer."""
+    template = len(chat_tokens(tokenizer, Prompt("", ""), options))
+
+    @functools.lru_cache(maxsize=16)  # the system text is counted for every row
+    def count(text: str) -> int:
+        return len(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    return Budget(count, max_model_len - max_output_tokens - template - _SLACK)
+
+
+def approximate_budget(max_model_len: int, max_output_tokens: int) -> Budget:
+    """The same where no tokenizer is at hand: one token per three characters."""
+
+    def count(text: str) -> int:
+        return math.ceil(len(text) / _CHARS_PER_TOKEN)
+
+    return Budget(count, max_model_len - max_output_tokens - 4 * _SLACK)

@@ -1,0 +1,278 @@
+"""vLLM under Ray Data: generation and pooling. No other module imports ``vllm`` or ``ray.data.llm``.
+
+Rendering, the chat template and tokenization are one map in front of the engine, so that one actor per replica is all
+that a plan holds. Rows that cannot be rendered carry ``__inference_error__`` past the engine, the column by which Ray
+Data's own stages pass failed rows on.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pyarrow as pa
+
+from hnlm_ray.config.language import EmbedConfig, LLMConfig
+from hnlm_ray.demo import assets
+from hnlm_ray.language.engines.protocol import EMBEDDINGS, Call
+from hnlm_ray.language.engines.rendering import completions, render
+from hnlm_ray.language.engines.tokens import chat_budget, chat_tokens, load_tokenizer
+from hnlm_ray.language.prompts.answers import json_schema
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+    from ray.data import Dataset
+
+__all__ = ["VllmEmbedder", "VllmEngine"]
+
+_ERROR = "__inference_error__"
+_Value = TypeVar("_Value")
+
+
+_CPU_BATCH_TOKENS = 4096
+
+
+class VllmEngine:
+    """Generation with the schema of the task enforced token by token."""
+
+    def __init__(self, config: LLMConfig) -> None:
+        self.config = config
+        self.model = assets.resolve(config.model)
+
+    @property
+    def rows_per_block(self) -> int:
+        """One block is one batch of the engine."""
+        return self.config.batch_size
+
+    def needs(self) -> Mapping[str, float]:
+        """Resources of all replicas."""
+        return _needs(self.config.accelerator, self.config.replicas, self.config.tensor_parallel)
+
+    def answer(self, requests: Dataset, call: Call) -> Dataset:
+        """See :class:`hnlm_ray.language.engines.protocol.Engine`."""
+        import ray
+        from ray.data.llm import build_processor
+
+        processor = build_processor(
+            self._processor_config(),
+            preprocess=functools.partial(
+                _sampling, call.max_output_tokens, call.temperature, call.top_p, _schema(call)
+            ),
+            postprocess=_completion,
+        )
+        tokenized = requests.map_batches(
+            functools.partial(_tokenized, ray.put(call), self.model, self.config),
+            compute=ray.data.TaskPoolStrategy(size=self.config.replicas),
+            batch_size=self.config.batch_size,
+            batch_format="pyarrow",
+        )
+        return processor(tokenized).map_batches(
+            functools.partial(_finished, call.max_output_tokens), batch_size=None, batch_format="pyarrow"
+        )
+
+    def _processor_config(self) -> Any:
+        config = self.config
+        engine_kwargs: dict[str, Any] = {
+            "max_model_len": config.max_model_len,
+            "dtype": config.dtype,
+            "tensor_parallel_size": config.tensor_parallel,
+            # A weak model under a grammar that allows white space can write nothing else until its token limit.
+            "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
+            # Nobody reads an answer before its end; by default each token of each answer wakes a coroutine.
+            "stream_interval": config.max_model_len,
+        }
+        return _processor(config, self.model, "generate", config.tensor_parallel, engine_kwargs)
+
+
+class VllmEmbedder:
+    """Text vectors from any model that vLLM pools."""
+
+    def __init__(self, config: EmbedConfig) -> None:
+        self.config = config
+        self.model = assets.resolve(config.model, "embed")
+
+    @property
+    def rows_per_block(self) -> int:
+        """One block is one batch of the engine."""
+        return self.config.batch_size
+
+    def needs(self) -> Mapping[str, float]:
+        """Resources of all replicas."""
+        return _needs(self.config.accelerator, self.config.replicas, 1)
+
+    def embed(self, texts: Dataset) -> Dataset:
+        """See :class:`hnlm_ray.language.engines.protocol.Embedder`; a text is cut at ``embed.max_model_len`` tokens."""
+        import ray
+        from ray.data.llm import build_processor
+
+        config = self.config
+        engine_kwargs = {"max_model_len": config.max_model_len, "dtype": config.dtype, **self._pooler()}
+        processor = build_processor(
+            _processor(config, self.model, "embed", 1, engine_kwargs), preprocess=_pooling, postprocess=_vector
+        )
+        tokenized = texts.map_batches(
+            functools.partial(_tokenized_texts, self.model, config.max_model_len),
+            compute=ray.data.TaskPoolStrategy(size=config.replicas),
+            batch_size=config.batch_size,
+            batch_format="pyarrow",
+        )
+        return processor(tokenized).map_batches(_embeddings, batch_size=None, batch_format="pyarrow")
+
+    def _pooler(self) -> dict[str, Any]:
+        pooling, folder = self.config.pooling, Path(self.model)
+        if pooling == "auto":
+            # vLLM reads the pooling of sentence-transformers folders; of a bare language model it takes the last token.
+            if not folder.is_dir() or (folder / "modules.json").exists():
+                return {}
+            pooling = "mean"
+        return {"pooler_config": {"seq_pooling_type": pooling.upper()}}
+
+
+def _needs(accelerator: str, replicas: int, tensor_parallel: int) -> dict[str, float]:
+    devices = float(replicas * tensor_parallel)
+    return {"CPU": devices} if accelerator == "cpu" else {"CPU": devices, "GPU": devices}
+
+
+def _processor(
+    config: LLMConfig | EmbedConfig, model: str, task: str, tensor_parallel: int, engine_kwargs: dict[str, Any]
+) -> Any:
+    """The configuration of a pool of engines; chat template and tokens are made before it, one process per engine."""
+    from ray.data.llm import vLLMEngineProcessorConfig
+
+    options: dict[str, Any] = {}
+    if config.accelerator == "cpu":
+        backend = "uni" if tensor_parallel == 1 else "mp"
+        engine_kwargs = {
+            "enforce_eager": True,
+            "distributed_executor_backend": backend,
+            "disable_log_stats": True,  # they cost a small model on a processor a seventh of its speed
+            **engine_kwargs,
+        }
+        if task == "generate":
+            # A prompt in chunks makes vLLM rewind its row's random generator, which a CPU generator cannot do: the
+            # engine dies. So each prompt is read whole.
+            engine_kwargs |= {
+                "enable_chunked_prefill": False,
+                "max_num_batched_tokens": max(_CPU_BATCH_TOKENS, engine_kwargs["max_model_len"]),
+            }
+        options["placement_group_config"] = {"bundles": [{"CPU": 1}] * tensor_parallel}
+        # Ray would give the engine as many threads as it asks CPUs for: one.
+        variables = {"OMP_NUM_THREADS": str(config.cpu_threads), "VLLM_CPU_KVCACHE_SPACE": str(config.cpu_kv_cache_gib)}
+        if tensor_parallel == 1:
+            # On a CPU, vLLM would start one more process for the model, and spend 10 s on importing itself there.
+            variables["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+        options["runtime_env"] = {"env_vars": variables}
+    return vLLMEngineProcessorConfig(
+        model_source=model,
+        task_type=task,
+        engine_kwargs=engine_kwargs | config.engine_kwargs,
+        batch_size=config.batch_size,
+        concurrency=(config.replicas, config.replicas),  # a bare number would mean a pool of 1 to that many
+        should_continue_on_error=True,
+        log_engine_metrics=config.accelerator == "gpu",
+        chat_template_stage=False,
+        tokenize_stage=False,
+        detokenize_stage=False,
+        **options,
+    )
+
+
+def _schema(call: Call) -> str:
+    return json.dumps(json_schema(call.renderer.task))
+
+
+def _tokenized(call_ref: ObjectRef[Call], model: str, config: LLMConfig, requests: pa.Table) -> pa.Table:
+    import ray
+
+    call, tokenizer = ray.get(call_ref), load_tokenizer(model)
+    options = config.chat_template_kwargs
+    budget = chat_budget(tokenizer, config.max_model_len, call.max_output_tokens, options)
+    rows = render(requests, call, budget)
+    return pa.table(
+        {
+            "id": requests["id"],
+            "tokens": pa.array(
+                [[] if prompt is None else chat_tokens(tokenizer, prompt, options) for _, prompt, _ in rows],
+                pa.list_(pa.int32()),
+            ),
+            "seed": pa.array(call.row_seeds(requests["id"].to_numpy())),
+            "error": pa.array([error for _, _, error in rows], pa.string()),
+        }
+    )
+
+
+def _sampling(max_tokens: int, temperature: float, top_p: float, schema: str, row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "tokenized_prompt": row["tokens"],
+        "sampling_params": {
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+            "top_p": top_p,
+            "seed": row["seed"],
+            "structured_outputs": {"json": schema},
+        },
+        _ERROR: row["error"],
+    }
+
+
+def _completion(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "id": row["id"],
+        "generated_text": row["generated_text"],
+        "num_input_tokens": row["num_input_tokens"],
+        "num_generated_tokens": row["num_generated_tokens"],
+    }
+
+
+def _finished(max_tokens: int, batch: pa.Table) -> pa.Table:
+    """Select and cast: the rows of a failed request come with other columns than those of an answered one."""
+    errors = _column(batch, _ERROR, "")
+    texts = _column(batch, "generated_text", "")
+    lengths = _column(batch, "num_generated_tokens", 0)
+    # The engine's stage does not say why an answer ended: at the token limit, it is cut unless it is closed.
+    cut = [length >= max_tokens and not text.endswith("}") for length, text in zip(lengths, texts, strict=True)]
+    return completions(
+        {
+            "id": batch["id"],
+            "text": ["" if error else text for error, text in zip(errors, texts, strict=True)],
+            "finish_reason": [
+                "" if error else "length" if at_limit else "stop" for error, at_limit in zip(errors, cut, strict=True)
+            ],
+            "prompt_tokens": _column(batch, "num_input_tokens", 0),
+            "output_tokens": lengths,
+            "error": errors,
+        }
+    )
+
+
+def _tokenized_texts(model: str, limit: int, texts: pa.Table) -> pa.Table:
+    tokenizer = load_tokenizer(model)
+    ids = tokenizer(texts["text"].to_pylist(), truncation=True, max_length=limit)["input_ids"]
+    return pa.table({"id": texts["id"], "tokens": pa.array(ids, pa.list_(pa.int32()))})
+
+
+def _pooling(row: dict[str, Any]) -> dict[str, Any]:
+    return {"tokenized_prompt": row["tokens"]}
+
+
+def _vector(row: dict[str, Any]) -> dict[str, Any]:
+    return {"id": row["id"], "embeddings": row["embeddings"]}
+
+
+def _embeddings(batch: pa.Table) -> pa.Table:
+    vectors = batch["embeddings"].to_pylist() if "embeddings" in batch.column_names else [None] * batch.num_rows
+    columns = {
+        "id": batch["id"],
+        "vector": pa.array([vector or [] for vector in vectors], pa.list_(pa.float32())),
+        "error": pa.array(_column(batch, _ERROR, ""), pa.string()),
+    }
+    return pa.table(columns).cast(EMBEDDINGS)
+
+
+def _column(batch: pa.Table, name: str, absent: _Value) -> list[_Value]:
+    if name not in batch.column_names:
+        return [absent] * batch.num_rows
+    return [absent if value is None else value for value in batch[name].to_pylist()]

@@ -1,0 +1,46 @@
+"""Which (user, item) pairs get a written negative: on real data, this is where the money goes."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from hnlm_ray import seeds
+from hnlm_ray.config.language import NegativesConfig
+from hnlm_ray.errors import ConfigError
+
+__all__ = ["choose_pairs"]
+
+
+def choose_pairs(
+    user: npt.NDArray[np.int32], item: npt.NDArray[np.int32], n_items: int, policy: NegativesConfig, seed: int
+) -> npt.NDArray[np.int64]:
+    """Numbers of the chosen pairs, ascending.
+
+    ``all``: every train pair. ``per_user``: ``per_user`` of each user, or all if the user has fewer. ``budget``:
+    ``budget`` in total, each pair as likely as any other. Each pair has a random rank of its own, derived from the seed
+    and its number: the choice depends on neither order nor shard, and a larger budget keeps what a smaller one chose.
+
+    Args:
+        user: (P,) int32, users of the distinct train pairs.
+        item: (P,) int32, their items.
+        n_items: items of the catalogue.
+        policy: the options of ``negatives``.
+        seed: of the run.
+
+    Raises:
+        ConfigError: there is no train pair.
+    """
+    if len(user) == 0:
+        raise ConfigError("the train split has no pair to write a negative for", "look at data.split and the filters")
+    pairs = np.sort(user.astype(np.int64) * n_items + item)
+    if policy.policy == "all":
+        return pairs
+    rank = seeds.hash_counters(seeds.derive(seed, "pairs"), pairs)
+    if policy.policy == "budget":
+        return np.sort(pairs[np.argsort(rank, kind="stable")[: policy.budget]])
+    owner = pairs // n_items
+    order = np.lexsort((rank, owner))
+    starts = np.flatnonzero(np.r_[True, np.diff(owner) > 0])  # pairs are sorted by user, and so is `order`
+    place = np.arange(len(pairs)) - np.repeat(starts, np.diff(np.r_[starts, len(pairs)]))
+    return np.sort(pairs[order[place < policy.per_user]])

@@ -1,0 +1,212 @@
+"""What each prompt is made of: request rows from the train split, and renderers that look texts up in the catalogue.
+
+Only this module chooses what a prompt may show. Every function filters ``split == "train"`` itself, so nothing that is
+held out reaches a model whatever the caller passes.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hnlm_ray.config.language import NegativesConfig, ProfilesConfig
+from hnlm_ray.language.prompts import render
+from hnlm_ray.language.prompts.render import Budget, Product, Prompt, Purchase, Task
+
+__all__ = [
+    "ItemRenderer",
+    "NegativeRenderer",
+    "UserRenderer",
+    "item_requests",
+    "negative_requests",
+    "profile_texts",
+    "shown_to_pairs",
+    "train_rows",
+    "user_requests",
+]
+
+PromptOf = Callable[[Budget | None], Prompt]
+
+
+def train_rows(interactions: pa.Table) -> pa.Table:
+    """The train split, in the order of the table."""
+    return interactions.filter(pc.equal(interactions["split"], "train"))
+
+
+def item_requests(interactions: pa.Table, n_items: int, limits: ProfilesConfig) -> pa.Table:
+    """One row per item: ``id`` and its latest ``max_feedback`` train reviews, newest first.
+
+    Args:
+        interactions: a table of :data:`hnlm_ray.tables.INTERACTIONS`.
+        n_items: items of the catalogue; those without a review get an empty list.
+        limits: how many reviews.
+    """
+    rows = train_rows(interactions).select(["item", "timestamp", "review"])
+    rows = rows.filter(pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(rows["review"])), 0))
+    # Newest first within an item; without times, the later row of the table counts as the newer one.
+    rows = rows.append_column("row", pa.array(np.arange(rows.num_rows)))
+    rows = rows.sort_by([("item", "ascending"), ("timestamp", "descending"), ("row", "descending")])
+    items = rows["item"].to_numpy()
+    kept = np.flatnonzero(_rank_in_run(items) < limits.max_feedback)
+    reviews = rows["review"].take(pa.array(kept))
+    return pa.table({"id": np.arange(n_items), "reviews": _lists(items[kept], n_items, reviews)})
+
+
+def user_requests(interactions: pa.Table, limits: ProfilesConfig) -> pa.Table:
+    """One row per user with a train interaction: the latest ``max_history`` of them, oldest first.
+
+    Returns:
+        ``id`` and the lists ``items`` int32, ``ratings`` float32 (null where there is none), ``reviews`` string.
+    """
+    rows = train_rows(interactions)
+    users = rows["user"].to_numpy()
+    from_end = _rank_in_run(users[::-1])[::-1]
+    kept = np.flatnonzero(from_end < limits.max_history)
+    rows = rows.take(pa.array(kept))
+    ids, codes = np.unique(users[kept], return_inverse=True)
+    return pa.table(
+        {
+            "id": ids.astype(np.int64),
+            "items": _lists(codes, len(ids), rows["item"]),
+            "ratings": _lists(codes, len(ids), rows["rating"]),
+            "reviews": _lists(codes, len(ids), rows["review"]),
+        }
+    )
+
+
+def shown_to_pairs(
+    by_user: pa.Table, pairs: npt.NDArray[np.int64], n_items: int
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    """Whose profiles the prompts of the chosen pairs can show.
+
+    Args:
+        by_user: from :func:`user_requests`.
+        pairs: from :func:`hnlm_ray.language.pairs.choose_pairs`.
+        n_items: items of the catalogue.
+
+    Returns:
+        A mask over the rows of ``by_user``: users of a pair. Items in ascending order: those of the pairs, and those in
+        the shown history of these users, from which their profiles are written.
+    """
+    users = np.isin(by_user["id"].to_numpy(), pairs // n_items)
+    histories = by_user["items"].filter(pa.array(users)).combine_chunks().flatten().to_numpy()
+    return users, np.union1d(histories.astype(np.int64), pairs % n_items)
+
+
+def negative_requests(pairs: npt.NDArray[np.int64], n_items: int) -> pa.Table:
+    """One row per pair number: ``id``, and the ``user`` and ``item`` that it stands for."""
+    user, item = (pairs // n_items).astype(np.int32), (pairs % n_items).astype(np.int32)
+    return pa.table({"id": pairs, "user": user, "item": item})
+
+
+def profile_texts(profiles: pa.Table, key: str, size: int) -> tuple[pa.Array, int]:
+    """Profiles by number: the summary where the status is ``ok``, else "".
+
+    Args:
+        profiles: a table of :data:`ITEM_PROFILES` or :data:`USER_PROFILES`.
+        key: ``item`` or ``user``.
+        size: how many items or users there are.
+
+    Returns:
+        A string array of ``size``, and how many of the rows of ``profiles`` are not ``ok``.
+    """
+    texts = np.full(size, "", dtype=object)
+    usable = profiles.filter(pc.equal(profiles["status"], "ok"))
+    texts[usable[key].to_numpy()] = usable["summary"].to_pylist()
+    return pa.array(texts, pa.string()), profiles.num_rows - usable.num_rows
+
+
+@dataclass(frozen=True)
+class ItemRenderer:
+    """Renders rows of :func:`item_requests`; ``items`` is a table of :data:`hnlm_ray.tables.ITEMS`."""
+
+    items: pa.Table
+    limits: ProfilesConfig
+    task: Task = field(default="item_profile", init=False)
+
+    def prompts(self, requests: pa.Table) -> Iterator[PromptOf]:
+        """See :class:`hnlm_ray.language.engines.protocol.Renderer`."""
+        shown = self.items.take(requests["id"]).to_pylist()
+        for item, reviews in zip(shown, requests["reviews"].to_pylist(), strict=True):
+            yield functools.partial(_item_prompt, _product(item, reviews), self.limits)
+
+
+@dataclass(frozen=True)
+class UserRenderer:
+    """Renders rows of :func:`user_requests`; ``profiles`` is the first result of :func:`profile_texts` for items."""
+
+    items: pa.Table
+    profiles: pa.Array
+    limits: ProfilesConfig
+    task: Task = field(default="user_profile", init=False)
+
+    def prompts(self, requests: pa.Table) -> Iterator[PromptOf]:
+        """See :class:`hnlm_ray.language.engines.protocol.Renderer`."""
+        for row in requests.to_pylist():
+            numbers = pa.array(row["items"], pa.int32())
+            shown = self.items.select(["title", "categories"]).take(numbers).to_pylist()
+            profiles = self.profiles.take(numbers).to_pylist()
+            purchases = [
+                Purchase(item["title"], item["categories"], profile, rating, review)
+                for item, profile, rating, review in zip(shown, profiles, row["ratings"], row["reviews"], strict=True)
+            ]
+            yield functools.partial(_user_prompt, purchases, self.limits)
+
+
+@dataclass(frozen=True)
+class NegativeRenderer:
+    """Renders rows of :func:`negative_requests`; profiles come from :func:`profile_texts`."""
+
+    items: pa.Table
+    item_profiles: pa.Array
+    user_profiles: pa.Array
+    limits: NegativesConfig
+    task: Task = field(default="negative", init=False)
+
+    def prompts(self, requests: pa.Table) -> Iterator[PromptOf]:
+        """See :class:`hnlm_ray.language.engines.protocol.Renderer`."""
+        shown = self.items.take(requests["item"]).to_pylist()
+        customers = self.user_profiles.take(requests["user"].combine_chunks()).to_pylist()
+        profiles = self.item_profiles.take(requests["item"].combine_chunks()).to_pylist()
+        for item, customer, profile in zip(shown, customers, profiles, strict=True):
+            yield functools.partial(_negative_prompt, customer, _product(item, []), profile, self.limits)
+
+
+def _item_prompt(product: Product, limits: ProfilesConfig, budget: Budget | None) -> Prompt:
+    return render.item_profile(product, limits, budget)
+
+
+def _user_prompt(purchases: list[Purchase], limits: ProfilesConfig, budget: Budget | None) -> Prompt:
+    return render.user_profile(purchases, limits, budget)
+
+
+def _negative_prompt(
+    customer: str, product: Product, profile: str, limits: NegativesConfig, budget: Budget | None
+) -> Prompt:
+    return render.negative(customer, product, profile, limits, budget)
+
+
+def _product(item: dict[str, Any], reviews: list[str]) -> Product:
+    return Product(item["title"], item["brand"], item["categories"], item["description"], reviews)
+
+
+def _rank_in_run(sorted_keys: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Place of each element in its run of equal keys, from 0."""
+    starts = np.flatnonzero(np.r_[True, sorted_keys[1:] != sorted_keys[:-1]]) if len(sorted_keys) else np.zeros(0, int)
+    lengths = np.diff(np.r_[starts, len(sorted_keys)])
+    return np.arange(len(sorted_keys)) - np.repeat(starts, lengths)
+
+
+def _lists(codes: npt.NDArray[Any], size: int, values: pa.ChunkedArray) -> pa.ListArray:
+    """Values grouped by sorted codes in ``[0, size)``."""
+    offsets = np.searchsorted(codes, np.arange(size + 1)).astype(np.int32)
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks()
+    return pa.ListArray.from_arrays(offsets, values)

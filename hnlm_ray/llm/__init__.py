@@ -1,1 +1,0 @@
-"""Language models behind one protocol: vLLM under Ray Data, any OpenAI-compatible endpoint, and a script for tests."""

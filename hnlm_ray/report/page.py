@@ -1,0 +1,47 @@
+"""What every page of this project shares: one style, no scripts, nothing fetched, all text escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hnlm_ray.report.plots import SERIES_COLOURS
+
+__all__ = ["render_page"]
+
+
+def render_page(template: str, **values: Any) -> str:
+    """A page as HTML.
+
+    Args:
+        template: a file of ``templates/`` that extends ``page.html.j2``.
+        values: what the template names; a name that it does not find is an error.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("hnlm_ray.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters: dict[str, Callable[..., Any]] = {"number": _number, "signed": _signed, "duration": _duration}
+    environment.filters |= {**filters, "svg": Markup}  # only figures, which hold no text of users or models
+    return environment.get_template(template).render(series_colours=SERIES_COLOURS, **values)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4g}"
+
+
+def _signed(share: float) -> str:
+    return f"{share:+.1%}".replace("-", "\N{MINUS SIGN}")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

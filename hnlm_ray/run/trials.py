@@ -1,0 +1,242 @@
+"""The trials of a hyper-parameter search: which options apply to which variant, and the draws themselves.
+
+Every variant gets as many trials as any other. The first trial of a variant is what is configured; the others are drawn
+at random, each option on its own (Bergstra and Bengio, JMLR 2012). A draw depends on the seed, the variant, the number
+of the trial and the option's path, and on nothing else: more trials or another variant change none of the others.
+
+Options outside the variants decide what semantic variants read. They are drawn once per number of a trial, so that the
+trials of that number share the stages that have to run again for them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from hnlm_ray.config.search import Domain, SearchConfig
+from hnlm_ray.config.tree import Config
+from hnlm_ray.config.variants import VariantConfig
+from hnlm_ray.errors import ConfigError
+from hnlm_ray.seeds import generator
+
+__all__ = ["Trial", "draw_trials", "searched", "with_upstream"]
+
+_ROOT = "train.variants."
+_EVERY = "*"
+_UPSTREAM = ("llm", "embed", "profiles", "negatives", "ground", "tune", "encode")
+"""Sections that decide what variants read. Options of other sections change what a trial is judged by, or nothing."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One fit of the search.
+
+    Attributes:
+        variant: a key of ``train.variants``.
+        number: 0 for the variant as it is configured.
+        parameters: the searched options by full path: what was drawn, or for number 0 what is configured.
+        options: the variant with these.
+    """
+
+    variant: str
+    number: int
+    parameters: dict[str, Any]
+    options: VariantConfig
+
+    @property
+    def outside(self) -> dict[str, Any]:
+        """Those of ``parameters`` that are outside the variants."""
+        return {path: value for path, value in self.parameters.items() if _is_upstream(path)}
+
+    @property
+    def upstream(self) -> dict[str, Any]:
+        """Those of them that were drawn: none for number 0."""
+        return self.outside if self.number else {}
+
+
+def searched(search: SearchConfig, variants: Mapping[str, VariantConfig]) -> tuple[str, ...]:
+    """The names of the variants that are searched.
+
+    Raises:
+        ConfigError: one does not exist or is not trained, or there is none.
+    """
+    for name in search.variants:
+        if name not in variants:
+            raise ConfigError(
+                f"search.variants has {name!r}{_near(name, list(variants))}", "name one of train.variants"
+            )
+        if not variants[name].is_trained:
+            raise ConfigError(f"search.variants has {name!r}, which is computed, not trained", "leave it out")
+    names = search.variants or tuple(name for name, options in variants.items() if options.is_trained)
+    if not names:
+        raise ConfigError("no variant of train.variants is trained", "add one that is")
+    return names
+
+
+def draw_trials(config: Config) -> list[Trial]:
+    """All trials of ``config.search``, the first of every variant first.
+
+    Raises:
+        ConfigError: a path does not exist, a variant has nothing to search, or a draw is no valid configuration.
+    """
+    search, variants = config.search, config.train.variants
+    names = searched(search, variants)
+    spaces = {name: _space_of(name, search.space, variants[name]) for name in names}
+    for key in search.space:
+        if key.startswith(_ROOT):
+            _check_key(key, variants)
+        else:
+            _check_upstream(key, config, [variants[name] for name in names])
+    for name, space in spaces.items():
+        if not space and not any(_reads(variants[name], key) for key in search.space):
+            what = f"search.space has no option of the variant {name}, so all its trials would be alike"
+            raise ConfigError(what, f"add one, for example {_ROOT}{name}.learning_rate, or set search.variants")
+    found = []
+    for number in range(search.trials):
+        upstream = _draw_upstream(config, number)
+        found += [_draw(search, name, number, spaces[name], variants[name], upstream) for name in names]
+    return found
+
+
+def with_upstream(config: Config, upstream: Mapping[str, Any]) -> Config:
+    """The configuration with some of the options outside the variants replaced.
+
+    Raises:
+        ConfigError: it is not valid.
+    """
+    tree = config.model_dump(mode="json")
+    for path, value in upstream.items():
+        _set(tree, path, value)
+    try:
+        return type(config).model_validate(tree)
+    except ValidationError as error:
+        raise _no_valid_draw("configuration", upstream, error) from error
+
+
+def _check_upstream(key: str, config: Config, variants: Sequence[VariantConfig]) -> None:
+    paths = list(_paths(config.model_dump()))
+    if key not in paths or not _is_upstream(key):
+        known = [path for path in paths if _is_upstream(path)]
+        known += [f"{_ROOT}{_EVERY}.{path}" for path in _paths(VariantConfig().model_dump())]
+        near = difflib.get_close_matches(key, known, 1)
+        hint = f", did you mean {near[0]!r}" if near else ""
+        what = f"options below {_ROOT}<name>. and of {', '.join(_UPSTREAM)} can be searched"
+        raise ConfigError(f"search.space has {key!r}{hint}", what)
+    if not any(_reads(options, key) for options in variants):
+        raise ConfigError(f"search.space has {key!r}, but no searched variant depends on it", "leave it out")
+
+
+def _is_upstream(path: str) -> bool:
+    return path.partition(".")[0] in _UPSTREAM
+
+
+def _reads(options: VariantConfig, key: str) -> bool:
+    """Whether a variant's result depends on an option outside the variants."""
+    section = key.partition(".")[0]
+    if section not in _UPSTREAM:
+        return False
+    if options.semantic:
+        return options.is_tuned or section not in ("tune", "encode")
+    return options.item_text and section == "embed"
+
+
+def _draw_upstream(config: Config, number: int) -> dict[str, Any]:
+    """Options outside the variants, sections before the options in them."""
+    tree, keys = config.model_dump(mode="json"), [key for key in config.search.space if _is_upstream(key)]
+    keys.sort(key=lambda key: key.count("."))
+    if number == 0:
+        return {key: _get(tree, key) for key in keys}
+    rngs = {key: generator(config.search.seed, "search", _EVERY, number, key) for key in keys}
+    return {key: config.search.space[key].draw(rngs[key]) for key in keys}
+
+
+def _check_key(key: str, variants: Mapping[str, VariantConfig]) -> None:
+    """A path of a variant that is trained but not searched is fine: ``search.variants`` may be narrowed for a while."""
+    name = key.removeprefix(_ROOT).partition(".")[0]
+    if name != _EVERY and name not in variants:
+        what = f"search.space has {key!r}{_near(name, [*variants, _EVERY])}"
+        raise ConfigError(what, "name one of train.variants, or *")
+    if name != _EVERY and not variants[name].is_trained:
+        raise ConfigError(f"search.space has {key!r}, but {name} is computed, not trained", "leave it out")
+
+
+def _space_of(variant: str, space: Mapping[str, Domain], options: VariantConfig) -> dict[str, Domain]:
+    """Paths inside the variant and their values, sections before the options in them."""
+    paths = list(_paths(options.model_dump()))
+    found = {}
+    for key, domain in sorted(space.items(), key=lambda entry: not _is_of_every(entry[0])):
+        name, _, path = key.removeprefix(_ROOT).partition(".")
+        if not key.startswith(_ROOT) or name not in (variant, _EVERY):
+            continue
+        if path not in paths:
+            what = f"search.space has {key!r}, but {variant} has no {path!r}{_near(path, paths)}"
+            raise ConfigError(what, "mend the path, or name the variants that have it instead of *")
+        found[path] = domain
+    return dict(sorted(found.items(), key=lambda entry: entry[0].count(".")))
+
+
+def _is_of_every(key: str) -> bool:
+    return key.startswith(f"{_ROOT}{_EVERY}.")
+
+
+def _paths(tree: Mapping[str, Any]) -> Iterator[str]:
+    """Every path of an option or section; a section's own name cannot be set without the section."""
+    for key, value in tree.items():
+        if key != "name":
+            yield key
+        if isinstance(value, dict):
+            yield from (f"{key}.{path}" for path in _paths(value))
+
+
+def _draw(
+    search: SearchConfig,
+    variant: str,
+    number: int,
+    space: Mapping[str, Domain],
+    configured: VariantConfig,
+    upstream: Mapping[str, Any],
+) -> Trial:
+    tree = configured.model_dump(mode="json")
+    read = {key: value for key, value in upstream.items() if _reads(configured, key)}
+    if number == 0:
+        parameters = {f"{_ROOT}{variant}.{path}": _get(tree, path) for path in space}
+        return Trial(variant, 0, parameters | read, configured)
+    parameters = {}
+    for path, domain in space.items():
+        value = domain.draw(generator(search.seed, "search", variant, number, path))
+        _set(tree, path, value)
+        parameters[f"{_ROOT}{variant}.{path}"] = value
+    try:
+        return Trial(variant, number, parameters | read, VariantConfig.model_validate(tree))
+    except ValidationError as error:
+        raise _no_valid_draw("variant", parameters, error) from error
+
+
+def _no_valid_draw(kind: str, drawn: Mapping[str, Any], error: ValidationError) -> ConfigError:
+    reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+    shown = ", ".join(f"{path.removeprefix(_ROOT)}={value}" for path, value in drawn.items())
+    return ConfigError(f"search.space draws a {kind} that is not valid ({shown}): {reason}", "narrow the values")
+
+
+def _get(tree: Any, path: str) -> Any:
+    for part in path.split("."):
+        tree = tree[part]
+    return tree
+
+
+def _set(tree: dict[str, Any], path: str, value: Any) -> None:
+    *parents, leaf = path.split(".")
+    for part in parents:
+        if isinstance(tree[part], str):  # a section that was drawn by its name alone
+            tree[part] = {"name": tree[part]}
+        tree = tree[part]
+    tree[leaf] = value
+
+
+def _near(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f", did you mean {near[0]!r}" if near else f", there are {', '.join(known)}"

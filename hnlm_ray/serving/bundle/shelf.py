@@ -1,0 +1,262 @@
+"""A shelf: a folder of bundles by version, and a pointer to the one that is served.
+
+::
+
+    <version>/              a bundle, never changed
+    current                 {"version": ..., "before": [...]}, replaced as a whole: a reader sees the old or the new one
+    availability.parquet    hnlm_ray.tables.AVAILABILITY, optional: what can be had at present
+
+A service that is given a shelf follows the pointer; one that is given a bundle serves that bundle for good.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import uuid
+from dataclasses import dataclass
+from typing import NoReturn
+
+import pyarrow.compute as pc
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from hnlm_ray.errors import BundleError
+from hnlm_ray.run.places import resolve, storage_errors
+from hnlm_ray.serving.bundle.bundle import INFO, BundleInfo, load_bundle, read_info
+from hnlm_ray.tables import AVAILABILITY, conform
+
+__all__ = ["AVAILABILITY_FILE", "Shelf", "Shelved", "at_present", "bundle_at"]
+
+AVAILABILITY_FILE = "availability.parquet"
+
+_CURRENT = "current"
+_VERSION = re.compile(r"[0-9a-f]{12}")
+_REMEMBERED = 20
+
+_storage_errors = functools.partial(
+    storage_errors, action="check that the place exists and can be read and written", kind=BundleError
+)
+
+
+@dataclass(frozen=True)
+class Shelved:
+    """A bundle on a shelf.
+
+    Attributes:
+        version: its name there.
+        info: what it says about itself; None where that cannot be read.
+        is_current: whether the pointer names it.
+        problem: why it cannot be read; empty otherwise.
+    """
+
+    version: str
+    info: BundleInfo | None
+    is_current: bool
+    problem: str = ""
+
+
+class Shelf:
+    """A folder of bundles, local or ``s3://`` / ``gs://``."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path.rstrip("/")
+        with _storage_errors(path):
+            self._filesystem, self._root = resolve(self.path)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the folder has a pointer."""
+        return self._has(_CURRENT)
+
+    def path_of(self, version: str) -> str:
+        """Where the bundle of that version is.
+
+        Raises:
+            BundleError: it is not a version.
+        """
+        if not _VERSION.fullmatch(version):
+            raise BundleError(f"{version[:80]!a} is not a version, which has 12 hex digits", "see `hnlm bundles`")
+        place, mark, options = self.path.partition("?") if "://" in self.path else (self.path, "", "")
+        return f"{place.rstrip('/')}/{version}{mark}{options}"  # behind the mark: the address of an object store
+
+    def current(self) -> str:
+        """The version that is served.
+
+        Raises:
+            BundleError: there is no pointer, or it is damaged.
+        """
+        return self._pointer()[0]
+
+    def bundles(self) -> list[Shelved]:
+        """Every bundle, by version."""
+        with _storage_errors(self.path):
+            selector = pafs.FileSelector(self._root, allow_not_found=True)
+            names = sorted(one.base_name for one in self._filesystem.get_file_info(selector) if not one.is_file)
+        current = next(iter(self._served_so_far()), None)
+        return [self._shelved(name, name == current) for name in names if _VERSION.fullmatch(name)]
+
+    def add(self, bundle: str) -> BundleInfo:
+        """Check a bundle and copy it onto the shelf; one that is there already is left as it is.
+
+        Raises:
+            BundleError: it is missing or damaged, or the shelf cannot be written.
+        """
+        loaded = load_bundle(bundle)
+        place = f"{self._root}/{loaded.info.version}"
+        if self._has(f"{loaded.info.version}/{INFO}"):
+            return loaded.info
+        with _storage_errors(self.path):
+            for name in (*loaded.info.files, INFO):  # the description last: without it there is no bundle
+                target = f"{place}/{name}"
+                self._filesystem.create_dir(os.path.dirname(target), recursive=True)
+                if name == INFO:
+                    self._replace(target, loaded.info.model_dump_json(indent=2).encode())
+                else:
+                    pafs.copy_files(f"{loaded.folder}/{name}", target, pafs.LocalFileSystem(), self._filesystem)
+        return loaded.info
+
+    def use(self, version: str) -> None:
+        """Point to a bundle of this shelf.
+
+        Raises:
+            BundleError: it is not there, or damaged.
+        """
+        self._require(version)
+        found = read_info(self.path_of(version)).version
+        if found != version:
+            raise BundleError(f"{self.path}/{version} holds the bundle {found}", "add that one with `hnlm export`")
+        self._point(version, [one for one in self._served_so_far() if one != version])
+
+    def back(self) -> str:
+        """Point to the bundle that was served before, and return its version.
+
+        Raises:
+            BundleError: there was none.
+        """
+        current, *before = self._pointer()
+        if not before:
+            raise BundleError(f"{self.path} has served no bundle before {current}", "choose one with --use")
+        self._require(before[0])
+        self._point(before[0], before[1:])
+        return before[0]
+
+    def drop(self, version: str) -> None:
+        """Delete a bundle that is not served.
+
+        Raises:
+            BundleError: it is served, or not there.
+        """
+        self._require(version)
+        if self.is_there and version == self.current():
+            raise BundleError(f"{version} is being served", "point to another with --use first")
+        with _storage_errors(self.path):
+            self._filesystem.delete_file(f"{self._root}/{version}/{INFO}")  # first: what is left is no bundle any more
+            self._filesystem.delete_dir(f"{self._root}/{version}")
+
+    def unavailable(self) -> tuple[object, list[str]]:
+        """A mark that changes with the file, and the ids that cannot be had.
+
+        Raises:
+            BundleError: the file cannot be read.
+            DataError: it lacks a column.
+        """
+        path = f"{self._root}/{AVAILABILITY_FILE}"
+        with _storage_errors(path):
+            found = self._filesystem.get_file_info(path)
+            if not found.is_file:
+                return None, []
+            table = conform(pq.read_table(path, filesystem=self._filesystem), AVAILABILITY, path)
+        gone = table.filter(pc.invert(pc.fill_null(table["available"], True)))
+        return (found.mtime_ns, found.size), gone["item_id"].to_pylist()
+
+    def availability_mark(self) -> object:
+        """The mark alone, without reading the file."""
+        with _storage_errors(self.path):
+            found = self._filesystem.get_file_info(f"{self._root}/{AVAILABILITY_FILE}")
+        return (found.mtime_ns, found.size) if found.is_file else None
+
+    def _shelved(self, version: str, is_current: bool) -> Shelved:
+        try:
+            return Shelved(version, read_info(self.path_of(version)), is_current)
+        except BundleError as error:
+            return Shelved(version, None, is_current, error.problem)
+
+    def _served_so_far(self) -> list[str]:
+        """As :meth:`_pointer`, empty without a pointer; a damaged one must not keep anybody from choosing again."""
+        content = self._pointer_content() if self.is_there else b""
+        try:
+            return _versions(content)
+        except (ValueError, KeyError, TypeError):
+            return []
+
+    def _pointer(self) -> list[str]:
+        """The version that is served, then the earlier ones, the latest first."""
+        content = self._pointer_content()
+        try:
+            return _versions(content)
+        except (ValueError, KeyError, TypeError) as error:
+            path = f"{self._root}/{_CURRENT}"
+            raise BundleError(f"{path} cannot be understood", "choose a version with `hnlm bundles --use`") from error
+
+    def _pointer_content(self) -> bytes:
+        path = f"{self._root}/{_CURRENT}"
+        with _storage_errors(path), self._filesystem.open_input_stream(path) as stream:
+            return bytes(stream.read())
+
+    def _point(self, version: str, before: list[str]) -> None:
+        content = json.dumps({"version": version, "before": before[:_REMEMBERED]}) + "\n"
+        with _storage_errors(self.path):
+            self._replace(f"{self._root}/{_CURRENT}", content.encode())
+
+    def _replace(self, path: str, content: bytes) -> None:
+        """Object stores replace a file as a whole; elsewhere a rename does."""
+        is_local = isinstance(self._filesystem, pafs.LocalFileSystem)
+        written = f"{path}.{uuid.uuid4().hex}" if is_local else path
+        with self._filesystem.open_output_stream(written) as stream:
+            stream.write(content)
+        if is_local:
+            os.replace(written, path)
+
+    def _has(self, name: str) -> bool:
+        with _storage_errors(self.path):
+            return bool(self._filesystem.get_file_info(f"{self._root}/{name}").is_file)
+
+    def _require(self, version: str) -> None:
+        if not _VERSION.fullmatch(version) or not self._has(f"{version}/{INFO}"):
+            self._refuse(version)
+
+    def _refuse(self, version: str) -> NoReturn:
+        raise BundleError(f"{self.path} has no bundle {version[:80]!a}", f"see `hnlm bundles {self.path}`")
+
+
+def bundle_at(path: str) -> str:
+    """The bundle that a path means now: itself, or the current one of a shelf.
+
+    Raises:
+        BundleError: the shelf's pointer is damaged.
+    """
+    shelf = Shelf(path)
+    return shelf.path_of(shelf.current()) if shelf.is_there else path
+
+
+def at_present(path: str) -> tuple[str, list[str]]:
+    """:func:`bundle_at`, and the ids of the items that cannot be had now; none for a bundle that stands on no shelf.
+
+    Raises:
+        BundleError: the shelf's pointer is damaged, or its availability cannot be read.
+        DataError: the availability lacks a column.
+    """
+    shelf = Shelf(path)
+    return (shelf.path_of(shelf.current()), shelf.unavailable()[1]) if shelf.is_there else (path, [])
+
+
+def _versions(pointer: bytes) -> list[str]:
+    """ValueError, KeyError or TypeError where the pointer is damaged."""
+    content = json.loads(pointer)
+    versions = [content["version"], *content["before"]]
+    if not all(map(_VERSION.fullmatch, versions)):
+        raise ValueError("not a version")
+    return versions

@@ -1,0 +1,125 @@
+"""Answers of the recommender as plain dictionaries of the types in :mod:`hnlm_ray.serving.http.types`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from hnlm_ray.serving.recommend.explanation import Explained
+from hnlm_ray.serving.recommend.live import Live, Served
+from hnlm_ray.serving.recommend.recommender import Ranking
+
+__all__ = [
+    "bundle_answer",
+    "explain_answer",
+    "item_answer",
+    "named_items",
+    "ranked_items",
+    "recommend_answer",
+    "signed",
+    "user_answer",
+]
+
+_MOST_HISTORY = 200
+
+Answer = dict[str, Any]
+
+
+def signed(served: Served, answer: Answer) -> Answer:
+    """With the bundle that it comes from."""
+    return {**answer, "bundle": served.name, "bundle_version": served.version}
+
+
+def ranked_items(served: Served, ranking: Ranking) -> list[Answer]:
+    """Items with their scores."""
+    ids, titles = served.recommender.catalogue.ids, served.recommender.catalogue.titles
+    lines = zip(ranking.items.tolist(), ranking.scores.tolist(), strict=True)
+    return [{"item_id": ids[item], "title": titles[item], "score": score} for item, score in lines]
+
+
+def named_items(served: Served, items: Iterable[int]) -> list[Answer]:
+    """Items by number."""
+    ids, titles = served.recommender.catalogue.ids, served.recommender.catalogue.titles
+    return [{"item_id": ids[item], "title": titles[item]} for item in items]
+
+
+def recommend_answer(served: Served, user_id: str | None, ranking: Ranking) -> Answer:
+    """:class:`hnlm_ray.serving.http.types.RecommendAnswer`."""
+    return {
+        "user_id": user_id,
+        "items": ranked_items(served, ranking),
+        "source": ranking.source,
+        "bundle": served.name,
+        "bundle_version": served.version,
+    }
+
+
+def explain_answer(served: Served, user_id: str, found: Explained) -> Answer:
+    """:class:`hnlm_ray.serving.http.types.ExplainAnswer`."""
+    row = served.recommender.row_of(user_id)
+    because = named_items(served, (item for item, _ in found.because))
+    negatives = [
+        {
+            "beside": named_items(served, [one.beside])[0],
+            "answer": one.answer,
+            "reasoning": one.reasoning,
+            "item": None if one.item is None else named_items(served, [one.item])[0],
+            "rank": one.rank,
+        }
+        for one in found.negatives
+    ]
+    answer = {
+        "user_id": user_id,
+        "item": named_items(served, [found.item])[0],
+        "score": found.score,
+        "rank": found.rank,
+        "user_profile": served.explainer.user_profile(row),
+        "item_profile": served.explainer.item_profile(found.item),
+        "because": [
+            {**item, "similarity": cosine} for item, (_, cosine) in zip(because, found.because, strict=True)
+        ],
+        "negatives": negatives,
+    }  # fmt: skip
+    return signed(served, answer)
+
+
+def user_answer(served: Served, user_id: str) -> Answer:
+    """:class:`hnlm_ray.serving.http.types.UserAnswer`; KeyError where nothing is known."""
+    history = served.recommender.history(user_id)
+    answer = {
+        "user_id": user_id,
+        "interactions": len(history),
+        "history": named_items(served, history[:_MOST_HISTORY].tolist()),
+        "profile": served.explainer.user_profile(served.recommender.row_of(user_id)),
+    }
+    return signed(served, answer)
+
+
+def item_answer(served: Served, item_id: str) -> Answer:
+    """:class:`hnlm_ray.serving.http.types.ItemAnswer`; KeyError where the catalogue lacks it."""
+    catalogue = served.recommender.catalogue
+    item = catalogue[item_id]
+    row = catalogue.row(item)
+    answer = {
+        **{name: row[name] for name in ("item_id", "title", "brand", "categories", "description")},
+        "interactions": int(catalogue.popularity[item]),
+        "available": catalogue.is_available(item),
+        "profile": served.explainer.item_profile(item),
+    }
+    return signed(served, answer)
+
+
+def bundle_answer(live: Live, served: Served) -> Answer:
+    """:class:`hnlm_ray.serving.http.types.BundleAnswer`."""
+    info = served.recommender.info
+    return {
+        "name": served.name,
+        "version": served.version,
+        "share": live.share(served.name),
+        "shadow": live.source(served.name).shadow,
+        "data": info.about.data,
+        "variant": info.about.variant,
+        "users": info.users,
+        "items": info.items,
+        "reads_text": served.recommender.reads_text,
+    }

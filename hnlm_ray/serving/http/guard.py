@@ -1,0 +1,231 @@
+"""What stands before every route: identity, size, load, and the record of what happened. Plain ASGI, no Ray.
+
+One layer instead of one per concern: each layer of a web framework costs more than scoring a small catalogue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import logging
+import random
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any, Literal
+
+from hnlm_ray.serving.http.meters import Meters
+
+__all__ = ["MOST_HELD", "Guard", "JsonLines"]
+
+MOST_HELD = 1024
+"""Refusals that a process holds back at once; one more is sent without a pause."""
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGI = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_Refusal = tuple[int, str, list[tuple[bytes, bytes]]]
+"""Status, sentence, headers."""
+
+_log = logging.getLogger("hnlm_ray.serving.requests")
+
+_OPEN = ("/health", "/ready", "/v1/health", "/v1/ready")
+"""Asked by probes, which have no token and must not be turned away."""
+
+_OPEN_PAGES = ("/", "/docs", "/openapi.json")
+"""Hold nothing of the bundle."""
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_SLOW_S = 1.0
+_RETRY_AFTER = b"1"
+
+_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+]
+
+
+class Guard:
+    """An ASGI application around another.
+
+    Turns away, with one sentence as JSON: a body that is too large (413), a wrong or missing token (401), and, where
+    too many requests are at work already, one more (503 with ``Retry-After``).
+
+    A 503 is held back for a moment. To refuse costs the process nearly as much as to answer, so clients that ask again
+    at once would take the time of those who were let in; while one waits for its refusal, it does not ask.
+    """
+
+    def __init__(
+        self,
+        app: ASGI,
+        meters: Meters,
+        *,
+        token: str | None = None,
+        most_bytes: int = 1 << 20,
+        most_at_work: int = 256,
+        pause_s: float = 0.0,
+        log_requests: Literal["problems", "all", "none"] = "problems",
+        names_requests: bool = True,
+    ) -> None:
+        """Stand before an application.
+
+        Args:
+            app: what answers.
+            meters: counts.
+            token: what ``Authorization: Bearer`` must carry; None for no login.
+            most_bytes: of a body.
+            most_at_work: requests in this process.
+            pause_s: before a 503, on average.
+            log_requests: ``problems``: refused, failed and slow ones.
+            names_requests: send the request's id back; Ray Serve does so itself.
+        """
+        self._app, self._meters = app, meters
+        self._token = None if token is None else f"Bearer {token}".encode()
+        self._most_bytes, self._most_at_work = most_bytes, most_at_work
+        self._log_requests = log_requests
+        self._names_requests = names_requests
+        self._pause_s = pause_s
+        self._at_work, self._held = 0, 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Called by the server."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        request_id = scope["hnlm_request_id"] = _request_id(scope["headers"])
+        status, has_begun = 500, False
+
+        async def answer(message: Message) -> None:
+            nonlocal status, has_begun
+            if message["type"] == "http.response.start":
+                status, has_begun = message["status"], True
+                own = [*_HEADERS, (b"x-request-id", request_id.encode())] if self._names_requests else _HEADERS
+                message["headers"] = [*message.get("headers", ()), *own]
+            await send(message)
+
+        try:
+            if scope["path"] not in _OPEN and self._at_work >= self._most_at_work:
+                await self._turn_away(answer)
+            else:
+                await self._let_in(scope, receive, answer, lambda: has_begun)
+        finally:
+            self._record(scope, request_id, status, time.perf_counter() - started)
+
+    async def _let_in(self, scope: Scope, receive: Receive, answer: Send, has_begun: Callable[[], bool]) -> None:
+        self._at_work += 1
+        try:
+            refusal = self._refusal(scope["path"], dict(scope["headers"]))
+            if refusal is None:
+                body = _Body(receive, self._most_bytes)
+                await self._ask(scope, body, answer, has_begun)
+                refusal = self._too_large() if body.is_too_large and not has_begun() else None
+            if refusal is not None:
+                await _refuse(answer, *refusal)
+        finally:
+            self._at_work -= 1
+
+    async def _turn_away(self, answer: Send) -> None:
+        self._meters.refused.inc()
+        if self._pause_s and self._held < MOST_HELD:
+            self._held += 1
+            try:
+                # Of different lengths, or those who were refused together would all come again together.
+                await asyncio.sleep(self._pause_s * random.uniform(0.5, 1.5))  # noqa: S311
+            finally:
+                self._held -= 1
+        await _refuse(answer, 503, "Too many requests are at work, try again soon.", [(b"retry-after", _RETRY_AFTER)])
+
+    async def _ask(self, scope: Scope, body: _Body, answer: Send, has_begun: Callable[[], bool]) -> None:
+        """What the application says about a body that was cut off is dropped, as the guard says why."""
+
+        async def unless_cut_off(message: Message) -> None:
+            if has_begun() or not body.is_too_large:
+                await answer(message)
+
+        try:
+            await self._app(scope, body.receive, unless_cut_off)
+        except Exception:
+            if not body.is_too_large:
+                raise
+
+    def _refusal(self, path: str, headers: dict[bytes, bytes]) -> _Refusal | None:
+        if path in _OPEN:
+            return None
+        if self._token is not None and path not in _OPEN_PAGES:
+            given = headers.get(b"authorization", b"")
+            if not hmac.compare_digest(given, self._token):
+                sentence = "The header Authorization must carry the token of this service, as Bearer TOKEN."
+                return 401, sentence, [(b"www-authenticate", b"Bearer")]
+        length = headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length) > self._most_bytes:
+            return self._too_large()
+        return None
+
+    def _too_large(self) -> _Refusal:
+        # Not read to its end, so the connection cannot be used again.
+        return 413, f"The body is larger than {self._most_bytes} bytes.", [(b"connection", b"close")]
+
+    def _record(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
+        # The template of the route, never the path itself: a path may name a user.
+        route = getattr(scope.get("route"), "path", "other")
+        self._meters.request(route, status, seconds)
+        if self._log_requests == "none" or (self._log_requests == "problems" and status < 400 and seconds < _SLOW_S):
+            return
+        line = {"request": request_id, "method": scope["method"], "route": route, "status": status}
+        _log.info("request", extra={"fields": {**line, "milliseconds": round(seconds * 1e3, 2)}})
+
+
+class _Body:
+    """The body of a request, cut off where it is too large, as if the client had gone.
+
+    Counted whatever the headers say: in chunks it has no length, and next to chunks a length means nothing.
+    """
+
+    def __init__(self, receive: Receive, most_bytes: int) -> None:
+        self._receive, self._left = receive, most_bytes
+        self.is_too_large = False
+
+    async def receive(self) -> Message:
+        """Called by the application."""
+        if self.is_too_large:
+            return {"type": "http.disconnect"}
+        message = await self._receive()
+        self._left -= len(message.get("body", b""))
+        self.is_too_large = self._left < 0
+        return {"type": "http.disconnect"} if self.is_too_large else message
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object per line: time, level, logger, message, and the fields that a record carries."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """As the logging module calls it."""
+        line = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The caller's, where it is a harmless word; else a new one."""
+    given = next((value for name, value in headers if name == b"x-request-id"), b"").decode("latin-1")
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+async def _refuse(send: Send, status: int, sentence: str, headers: list[tuple[bytes, bytes]]) -> None:
+    body = json.dumps({"error": sentence}).encode()
+    own = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *headers]
+    await send({"type": "http.response.start", "status": status, "headers": own})
+    await send({"type": "http.response.body", "body": body})

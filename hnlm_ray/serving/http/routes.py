@@ -1,0 +1,275 @@
+"""The routes of the HTTP interface: what each takes, asks the recommender for, and answers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Query
+from pydantic import BaseModel
+from pydantic_core import to_json
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from hnlm_ray import __version__
+from hnlm_ray.serving.http import answers, types
+from hnlm_ray.serving.http.batcher import Batcher
+from hnlm_ray.serving.http.meters import CONTENT_TYPE, Meters
+from hnlm_ray.serving.http.refusals import RefusedError, parsed
+from hnlm_ray.serving.recommend.live import Live, Served, UnknownBundleError
+from hnlm_ray.serving.recommend.recommender import Ranking
+from hnlm_ray.serving.recommend.wishes import Wishes
+
+__all__ = ["Limits", "Routes", "json_answer"]
+
+_log = logging.getLogger("hnlm_ray.serving")
+
+_Model = TypeVar("_Model", bound=BaseModel)
+_Result = TypeVar("_Result")
+
+_LONG_JOBS_AT_ONCE = 2
+_MOST_ITEMS = 200_000
+"""In the answer to one batch: 20 MB of JSON."""
+
+
+Bundle = Annotated[str | None, Query(max_length=64, description="Name of a bundle; else the user's own.")]
+Words = Annotated[str, Query(max_length=256)]
+Few = Annotated[int, Query(ge=1, le=100)]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may ask for.
+
+    Attributes:
+        max_k: largest ``k``.
+        timeout_s: after which a long request is given up.
+    """
+
+    max_k: int = 1000
+    timeout_s: float = 10.0
+
+
+def json_answer(content: Any) -> Response:
+    """Encoded at once: what the recommender says needs no second check."""
+    return Response(to_json(content), media_type="application/json")
+
+
+class Routes:
+    """The functions behind the routes, over the bundles of one process."""
+
+    def __init__(self, live: Live, limits: Limits, meters: Meters) -> None:
+        self._live, self._limits, self._meters = live, limits, meters
+        self._batcher = Batcher(meters.batches.observe)
+        self._long_jobs = ThreadPoolExecutor(_LONG_JOBS_AT_ONCE, thread_name_prefix="long-job")
+        self._shadow_jobs: set[asyncio.Task[None]] = set()
+
+    def schema_of(self, request: type[BaseModel]) -> dict[str, Any]:
+        """The JSON schema of a body, with the bound on ``k`` of this service."""
+        schema = request.model_json_schema()
+        if "k" in schema["properties"]:
+            most = self._limits.max_k
+            schema["properties"]["k"] |= {"maximum": most, "default": min(schema["properties"]["k"]["default"], most)}
+        return schema
+
+    async def recommend(self, request: Request, bundle: Bundle = None) -> Response:
+        """Recommend items to a user."""
+        body = await self._body(types.RecommendRequest, request)
+        served, wishes = self._served(bundle, body.user_id), body.wishes()
+        if wishes.diversity:
+            ranking = await self._long(lambda: served.recommender.rank([body.user_id], wishes)[0])
+        else:
+            ranking = await self._batcher.rank(served.recommender, body.user_id, wishes)
+        self._count(served, ranking)
+        self._ask_shadows(request, served, body.user_id, wishes, ranking)
+        return json_answer(answers.recommend_answer(served, body.user_id, ranking))
+
+    async def recommend_batch(self, request: Request, bundle: Bundle = None) -> Response:
+        """Recommend to many users at once, each by the bundle that is theirs."""
+        body = await self._body(types.BatchRequest, request)
+        wishes, users = body.wishes(), body.user_ids
+        if len(users) * wishes.k > _MOST_ITEMS:
+            raise RefusedError(422, f"Users times k is {len(users) * wishes.k}, expected at most {_MOST_ITEMS}.")
+        by_user = self._live.chosen_many(users) if bundle is None else [self._served(bundle, "")] * len(users)
+
+        def answer() -> bytes:
+            found: list[Any] = [None] * len(by_user)
+            for served in {id(one): one for one in by_user}.values():
+                places = [place for place, one in enumerate(by_user) if one is served]
+                rankings = served.recommender.rank([users[place] for place in places], wishes)
+                for place, ranking in zip(places, rankings, strict=True):
+                    self._count(served, ranking)
+                    found[place] = answers.recommend_answer(served, users[place], ranking)
+            return to_json({"answers": found})
+
+        return Response(await self._long(answer), media_type="application/json")
+
+    async def fold_in(self, request: Request, bundle: Bundle = None) -> Response:
+        """Recommend to somebody whom training has not seen, from what they met."""
+        body = await self._body(types.FoldInRequest, request)
+        served = self._served(bundle, "")
+        wishes = body.wishes()
+        if wishes.diversity:
+            ranking = await self._long(lambda: served.recommender.fold_in(body.item_ids, wishes))
+        else:
+            ranking = served.recommender.fold_in(body.item_ids, wishes)
+        self._count(served, ranking)
+        return json_answer(answers.recommend_answer(served, None, ranking))
+
+    async def profile(self, request: Request, bundle: Bundle = None) -> Response:
+        """Recommend to somebody of whom there is only a text."""
+        body = await self._body(types.ProfileRequest, request)
+        served = self._served(bundle, "")
+        if not served.recommender.reads_text:
+            raise RefusedError(409, f"The bundle {served.name!a} has no text encoder.")
+        ranking = await self._long(lambda: served.recommender.from_text(body.text, body.wishes()))
+        self._count(served, ranking)
+        return json_answer(answers.recommend_answer(served, None, ranking))
+
+    async def similar_items(self, request: Request, bundle: Bundle = None) -> Response:
+        """The items that are most like one."""
+        body = await self._body(types.SimilarRequest, request)
+        served = self._served(bundle, "")
+        if body.item_id not in served.recommender.catalogue:
+            raise RefusedError(404, "The catalogue has no such item.")
+        ranking = await self._long(lambda: served.recommender.similar(body.item_id, body.wishes()))
+        items = answers.ranked_items(served, ranking)
+        return json_answer(answers.signed(served, {"item_id": body.item_id, "items": items}))
+
+    async def score(self, request: Request, bundle: Bundle = None) -> Response:
+        """How well given items suit a user."""
+        body = await self._body(types.ScoreRequest, request)
+        served = self._known(self._served(bundle, body.user_id), body.user_id)
+        scores = served.recommender.score(body.user_id, body.item_ids)
+        items = [{"item_id": one.item_id, "score": one.score, "seen": one.seen} for one in scores]
+        return json_answer(answers.signed(served, {"user_id": body.user_id, "items": items}))
+
+    async def explain(self, request: Request, bundle: Bundle = None) -> Response:
+        """Why an item is recommended to a user, and what the language model wrote about them."""
+        body = await self._body(types.ExplainRequest, request)
+        served = self._known(self._served(bundle, body.user_id), body.user_id)
+        if body.item_id is not None and body.item_id not in served.recommender.catalogue:
+            raise RefusedError(404, "The catalogue has no such item.")
+        try:
+            found = await self._long(lambda: served.explainer.explain(body.user_id, body.item_id))
+        except LookupError as error:
+            raise RefusedError(404, "The user has met every item.") from error
+        return json_answer(answers.explain_answer(served, body.user_id, found))
+
+    async def user(self, user_id: str, bundle: Bundle = None) -> Response:
+        """What is known about a user."""
+        served = self._known(self._served(bundle, user_id), user_id)
+        return json_answer(answers.user_answer(served, user_id))
+
+    async def users(self, prefix: Words = "", limit: Few = 20, bundle: Bundle = None) -> Response:
+        """Users whose id begins with some letters."""
+        served = self._served(bundle, "")
+        found = await self._long(lambda: served.recommender.find_users(prefix, limit))
+        return json_answer(answers.signed(served, {"users": found}))
+
+    async def item(self, item_id: str, bundle: Bundle = None) -> Response:
+        """What is known about an item."""
+        served = self._served(bundle, "")
+        if item_id not in served.recommender.catalogue:
+            raise RefusedError(404, "The catalogue has no such item.")
+        return json_answer(answers.item_answer(served, item_id))
+
+    async def items(self, query: Words = "", limit: Few = 20, bundle: Bundle = None) -> Response:
+        """Items whose title or id holds some words."""
+        served = self._served(bundle, "")
+        found = await self._long(lambda: served.recommender.catalogue.search(query, limit))
+        return json_answer(answers.signed(served, {"items": answers.named_items(served, found)}))
+
+    async def categories(self, query: Words = "", limit: Few = 20, bundle: Bundle = None) -> Response:
+        """Categories whose name holds some words, for the filter of that name."""
+        served = self._served(bundle, "")
+        found = await self._long(lambda: served.recommender.catalogue.categories(query, limit))
+        listed = [{"name": name, "items": items} for name, items in found]
+        return json_answer(answers.signed(served, {"categories": listed}))
+
+    async def bundles(self) -> Response:
+        """The bundles that are being served."""
+        return json_answer({"bundles": [answers.bundle_answer(self._live, served) for served in self._live]})
+
+    async def health(self) -> Response:
+        """Whether the process is alive."""
+        return json_answer({"status": "ok"})
+
+    async def ready(self) -> Response:
+        """Whether it should get requests: its bundles are loaded and have answered sampled ones."""
+        return json_answer({"status": "ok"})
+
+    async def version(self) -> Response:
+        """What is running."""
+        return json_answer({"version": __version__, "bundles": {one.name: one.version for one in self._live}})
+
+    async def metrics(self) -> Response:
+        """For Prometheus."""
+        return Response(self._meters.text(), media_type=CONTENT_TYPE)
+
+    async def _body(self, model: type[_Model], request: Request) -> _Model:
+        try:
+            body = parsed(model, await request.body())
+        except ClientDisconnect as error:
+            raise RefusedError(400, "The body did not arrive as a whole.") from error
+        if isinstance(body, types.Filters) and body.k > self._limits.max_k:
+            if "k" in body.model_fields_set:
+                sentence = f"The field 'k' is refused: input should be less than or equal to {self._limits.max_k}."
+                raise RefusedError(422, sentence)
+            return body.model_copy(update={"k": self._limits.max_k})
+        return body
+
+    def _served(self, bundle: str | None, user_id: str) -> Served:
+        try:
+            return self._live.chosen(user_id) if bundle is None else self._live.named(bundle)
+        except UnknownBundleError as error:
+            sentence = str(error.args[0])
+            raise RefusedError(404, f"{sentence[0].upper()}{sentence[1:]}.") from error
+
+    def _known(self, served: Served, user_id: str) -> Served:
+        if not served.recommender.knows(user_id):
+            raise RefusedError(404, "Nothing is known about this user.")
+        return served
+
+    async def _long(self, work: Callable[[], _Result]) -> _Result:
+        """In a thread, so that short requests go on; given up when it takes too long.
+
+        A thread cannot be stopped: until work that was given up has ended, it keeps its place among the few.
+        """
+        try:
+            async with asyncio.timeout(self._limits.timeout_s):
+                return await asyncio.get_running_loop().run_in_executor(self._long_jobs, work)
+        except TimeoutError as error:
+            raise RefusedError(503, "The answer took too long, try again later.", {"retry-after": "1"}) from error
+
+    def _count(self, served: Served, ranking: Ranking) -> None:
+        self._meters.answer(served.name, ranking.source)
+
+    def _ask_shadows(self, request: Request, served: Served, user_id: str, wishes: Wishes, shown: Ranking) -> None:
+        """One comparison at a time: a shadow that cannot keep up skips requests, it never slows them down."""
+        shadows = self._live.shadows(served.name)
+        if shadows and not self._shadow_jobs:
+            request_id = request.scope.get("hnlm_request_id", "")
+            job = asyncio.create_task(self._compare(request_id, served, shadows, user_id, wishes, shown))
+            self._shadow_jobs.add(job)
+            job.add_done_callback(self._shadow_jobs.discard)
+
+    async def _compare(
+        self, request_id: str, served: Served, shadows: list[Served], user_id: str, wishes: Wishes, shown: Ranking
+    ) -> None:
+        ids = {served.recommender.catalogue.ids[item] for item in shown.items.tolist()}
+        for shadow in shadows:
+            try:
+                ranking = (await asyncio.to_thread(shadow.recommender.rank, [user_id], wishes))[0]
+            except Exception:
+                _log.exception("the shadow %s failed", shadow.name)
+                continue
+            others = {shadow.recommender.catalogue.ids[item] for item in ranking.items.tolist()}
+            overlap = len(ids & others) / max(len(ids), 1)
+            self._meters.overlap.labels(shadow.name).observe(overlap)
+            fields = {"request": request_id, "bundle": served.version, "shadow": shadow.version}
+            _log.info("shadow", extra={"fields": {**fields, "overlap": round(overlap, 3), "source": ranking.source}})

@@ -1,0 +1,185 @@
+"""The HTTP interface as an ASGI application over the bundles of a process; knows nothing of Ray.
+
+Run it under Ray Serve with :mod:`hnlm_ray.serving.app`, or under any ASGI server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Literal
+
+from hnlm_ray import __version__
+from hnlm_ray.serving.http import types
+from hnlm_ray.serving.http.guard import ASGI, Guard
+from hnlm_ray.serving.http.meters import Meters
+from hnlm_ray.serving.http.refusals import install_refusals
+from hnlm_ray.serving.http.routes import Limits, Routes
+from hnlm_ray.serving.http.shortcut import Shortcut
+from hnlm_ray.serving.recommend.live import Live
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+__all__ = ["WebOptions", "web_app"]
+
+_PAGE_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:;"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+@dataclass(frozen=True)
+class WebOptions:
+    """How the service behaves, apart from what it recommends.
+
+    Attributes:
+        max_k: largest ``k`` that a request may ask for.
+        max_body_bytes: of a request.
+        max_at_work: requests in this process; one more is turned away with 503.
+        refusal_pause_s: before a 503 is sent, on average.
+        timeout_s: after which a long request is given up.
+        watch_s: between two looks at the shelves.
+        token: what ``Authorization: Bearer`` must carry; None for no login.
+        cors_origins: pages of these origins may ask from a browser; none by default.
+        log_requests: ``problems``: refused, failed and slow ones.
+        names_requests: send the request's id back; Ray Serve does so itself.
+    """
+
+    max_k: int = 1000
+    max_body_bytes: int = 1 << 20
+    max_at_work: int = 1024
+    refusal_pause_s: float = 0.0
+    timeout_s: float = 10.0
+    watch_s: float = 5.0
+    token: str | None = None
+    cors_origins: tuple[str, ...] = ()
+    log_requests: Literal["problems", "all", "none"] = "problems"
+    names_requests: bool = True
+
+
+def web_app(live: Live, options: WebOptions | None = None, meters: Meters | None = None) -> ASGI:
+    """The page at ``/``, the routes under ``/v1``, probes, metrics, and OpenAPI at ``/docs`` and ``/openapi.json``.
+
+    While the application runs, it watches the shelves of ``live``.
+
+    Args:
+        live: what answers.
+        options: how.
+        meters: what counts; by default new ones.
+    """
+    from fastapi.middleware.cors import CORSMiddleware
+
+    options, meters = options or WebOptions(), meters or Meters()
+    for served in live:
+        meters.serves(served.name, served.version)
+    live.on_reload = _reload_counter(meters)
+    routes = Routes(live, Limits(options.max_k, options.timeout_s), meters)
+    guarded: ASGI = Guard(
+        Shortcut(_routed(routes, live, options), "/v1/recommend", routes.recommend),
+        meters,
+        token=options.token,
+        most_bytes=options.max_body_bytes,
+        most_at_work=options.max_at_work,
+        pause_s=options.refusal_pause_s,
+        log_requests=options.log_requests,
+        names_requests=options.names_requests,
+    )
+    if options.cors_origins:  # outside, as a browser asks before it sends a token
+        headers = ["authorization", "content-type"]
+        guarded = CORSMiddleware(
+            guarded, allow_origins=options.cors_origins, allow_methods=["GET", "POST"], allow_headers=headers
+        )
+    return guarded
+
+
+def _routed(routes: Routes, live: Live, options: WebOptions) -> FastAPI:
+    from fastapi import FastAPI
+
+    @contextlib.asynccontextmanager
+    async def watching(_: FastAPI) -> AsyncIterator[None]:
+        live.watch(options.watch_s)
+        try:
+            yield
+        finally:
+            live.stop()
+
+    app = FastAPI(
+        title="hnlm-ray recommendations",
+        version=__version__,
+        description="Recommendations from bundles: which one answered stands in every answer.",
+        lifespan=watching,
+    )
+    install_refusals(app)
+    for path, function, request, answer in (
+        ("recommend", routes.recommend, types.RecommendRequest, types.RecommendAnswer),
+        ("recommend:batch", routes.recommend_batch, types.BatchRequest, types.BatchAnswer),
+        ("fold-in", routes.fold_in, types.FoldInRequest, types.RecommendAnswer),
+        ("profile", routes.profile, types.ProfileRequest, types.RecommendAnswer),
+        ("similar-items", routes.similar_items, types.SimilarRequest, types.SimilarAnswer),
+        ("score", routes.score, types.ScoreRequest, types.ScoreAnswer),
+        ("explain", routes.explain, types.ExplainRequest, types.ExplainAnswer),
+    ):
+        _post(app, f"/v1/{path}", function, routes.schema_of(request), answer)
+    _add_lookups(app, routes)
+    _add_operations(app, routes)
+    return app
+
+
+def _post(app: FastAPI, path: str, function: Callable[..., Any], schema: dict[str, Any], answer: Any) -> None:
+    """A route that reads its own body: validating it inside the framework takes longer than the recommendation."""
+    body = {"required": True, "content": {"application/json": {"schema": schema}}}
+    refusals = _refusals(400, 401, 404, 409, 413, 422, 503)
+    app.post(path, response_model=answer, responses=refusals, openapi_extra={"requestBody": body})(function)
+
+
+def _add_lookups(app: FastAPI, routes: Routes) -> None:
+    not_found = _refusals(401, 404, 422, 503)
+    app.get("/v1/users", response_model=types.UsersAnswer, responses=not_found)(routes.users)
+    app.get("/v1/users/{user_id:path}", response_model=types.UserAnswer, responses=not_found)(routes.user)
+    app.get("/v1/items", response_model=types.ItemsAnswer, responses=not_found)(routes.items)
+    app.get("/v1/items/{item_id:path}", response_model=types.ItemAnswer, responses=not_found)(routes.item)
+    app.get("/v1/categories", response_model=types.CategoriesAnswer, responses=not_found)(routes.categories)
+    app.get("/v1/bundles", response_model=types.BundlesAnswer)(routes.bundles)
+
+
+def _add_operations(app: FastAPI, routes: Routes) -> None:
+    from fastapi.responses import HTMLResponse, PlainTextResponse
+
+    page = files("hnlm_ray.serving.http").joinpath("page.html").read_text()
+
+    async def show() -> HTMLResponse:
+        return HTMLResponse(page, headers={"content-security-policy": _PAGE_POLICY})
+
+    app.get("/v1/health", response_model=types.HealthAnswer)(routes.health)
+    app.get("/v1/ready", response_model=types.HealthAnswer)(routes.ready)
+    app.get("/v1/version", response_model=types.VersionAnswer)(routes.version)
+    app.get("/metrics", response_class=PlainTextResponse)(routes.metrics)
+    # Where probes and browsers look by habit.
+    app.get("/health", include_in_schema=False)(routes.health)
+    app.get("/ready", include_in_schema=False)(routes.ready)
+    app.get("/", include_in_schema=False)(show)
+
+
+def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    reasons = {
+        400: "The body is not JSON.",
+        401: "The token is missing or wrong.",
+        404: "There is no such user, item or bundle.",
+        409: "The bundle cannot do that.",
+        413: "The body is too large.",
+        422: "A field is missing, unknown, or out of range.",
+        503: "Too busy; the header Retry-After says when to come again.",
+    }
+    return {status: {"model": types.ErrorAnswer, "description": reasons[status]} for status in statuses}
+
+
+def _reload_counter(meters: Meters) -> Callable[[str, str, bool], None]:
+    def count(name: str, version: str, is_loaded: bool) -> None:
+        meters.reloads.labels(name, "loaded" if is_loaded else "refused").inc()
+        if is_loaded:
+            meters.serves(name, version)
+
+    return count

@@ -1,0 +1,165 @@
+"""The items of a bundle: names, categories, availability, and which of them a wish allows."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from hnlm_ray.serving.recommend.wishes import Wishes
+
+__all__ = ["Catalogue"]
+
+_FILTERS_KEPT, _FILTER_BYTES = 256, 64 << 20
+"""Combinations of categories whose masks are kept, (I,) float32 each: at most so many, and at most so many bytes."""
+
+
+class Catalogue:
+    """Items by number and by id; safe to use from several threads."""
+
+    def __init__(self, items: pa.Table, popularity: npt.NDArray[np.int64]) -> None:
+        """Take over the items of a bundle.
+
+        Args:
+            items: a table of :data:`hnlm_ray.tables.ITEMS`, sorted by item.
+            popularity: (I,) int64.
+        """
+        self.ids: list[str] = _strings(items["item_id"])
+        self.titles: list[str] = _strings(items["title"])
+        self.popularity = popularity
+        self._table = items
+        self._numbers = _numbered(self.ids)
+        self._categories = _members(items["categories"])
+        self._set_unavailable(np.empty(0, dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __contains__(self, item_id: str) -> bool:
+        return item_id in self._numbers
+
+    def __getitem__(self, item_id: str) -> int:
+        """The number of an item; KeyError for one that is not there."""
+        return self._numbers[item_id]
+
+    def known(self, item_ids: Iterable[str]) -> npt.NDArray[np.int64]:
+        """Numbers of those ids that are there, in their order."""
+        numbers = self._numbers
+        return np.array([numbers[item_id] for item_id in item_ids if item_id in numbers], dtype=np.int64)
+
+    def row(self, item: int) -> dict[str, object]:
+        """The row of the table."""
+        row: dict[str, object] = self._table.slice(item, 1).to_pylist()[0]
+        return row
+
+    @functools.cached_property
+    def unpopularity(self) -> npt.NDArray[np.float32]:
+        """(I,) float32: minus the log of the popularity, in standard deviations from its mean."""
+        logs = np.log1p(self.popularity.astype(np.float64))
+        standard: npt.NDArray[np.float32] = ((logs.mean() - logs) / max(float(logs.std()), 1e-12)).astype(np.float32)
+        return standard
+
+    def set_unavailable(self, item_ids: Iterable[str]) -> int:
+        """Say what cannot be had from now on, everything else can; returns how many of the ids the catalogue has."""
+        unavailable = np.unique(self.known(item_ids))
+        self._set_unavailable(unavailable)
+        return len(unavailable)
+
+    def _set_unavailable(self, unavailable: npt.NDArray[np.int64]) -> None:
+        self._unavailable = unavailable
+        self.available_bits = self._bits_without(unavailable)
+        # A new cache instead of an emptied one: a mask that another thread is just making goes into the old one.
+        kept = max(1, min(_FILTERS_KEPT, _FILTER_BYTES // (4 * max(1, len(self)))))
+        self._filter = functools.lru_cache(kept)(functools.partial(_mask, len(self), self._categories, unavailable))
+
+    def _bits_without(self, unavailable: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8] | None:
+        """A bit per item, the lowest of each byte first, 1 for those that can be had; None where all can."""
+        if not len(unavailable):
+            return None
+        available = np.ones(len(self), dtype=np.bool_)
+        available[unavailable] = False
+        return np.packbits(available, bitorder="little")
+
+    def is_available(self, item: int) -> bool:
+        """Whether the item can be had."""
+        unavailable = self._unavailable
+        place = int(np.searchsorted(unavailable, item))
+        return not (place < len(unavailable) and unavailable[place] == item)
+
+    def forbids(self, wishes: Wishes) -> npt.NDArray[np.float32] | None:
+        """(I,) float32 to add to scores: 0 where an item is allowed, -inf where not; None where all are allowed.
+
+        What a user has met is not part of it.
+        """
+        mask = self._filter(wishes.categories, wishes.available_only)
+        if wishes.include_items is None and not wishes.exclude_items:
+            return mask
+        if wishes.include_items is None:
+            own = np.zeros(len(self), np.float32) if mask is None else mask.copy()
+        else:
+            own = np.full(len(self), -np.inf, np.float32)
+            included = self.known(wishes.include_items)
+            own[included] = 0.0 if mask is None else mask[included]
+        own[self.known(wishes.exclude_items)] = -np.inf
+        return own
+
+    def categories(self, words: str, limit: int) -> list[tuple[str, int]]:
+        """Categories whose name holds the words, whatever their case, and their numbers of items; the largest first."""
+        wanted = words.casefold()
+        found = [(name, len(own)) for name, own in self._categories.items() if wanted in name.casefold()]
+        found.sort(key=lambda one: (-one[1], one[0]))
+        return found[:limit]
+
+    def search(self, words: str, limit: int) -> list[int]:
+        """Items whose title or id holds the words, whatever their case; the most popular first."""
+        wanted = words.casefold()
+        found = [item for item, text in enumerate(self._searchable) if wanted in text]
+        found.sort(key=lambda item: -int(self.popularity[item]))
+        return found[:limit]
+
+    @functools.cached_property
+    def _searchable(self) -> list[str]:
+        return [f"{title} {item_id}".casefold() for title, item_id in zip(self.titles, self.ids, strict=True)]
+
+
+def _mask(
+    n_items: int, members: dict[str, npt.NDArray[np.int64]], unavailable: npt.NDArray[np.int64],
+    categories: tuple[str, ...], available_only: bool,
+) -> npt.NDArray[np.float32] | None:  # fmt: skip
+    if not categories and not (available_only and len(unavailable)):
+        return None
+    mask = np.full(n_items, -np.inf if categories else 0.0, dtype=np.float32)
+    for name in categories:
+        mask[members.get(name, [])] = 0.0
+    if available_only:
+        mask[unavailable] = -np.inf
+    return mask
+
+
+def _strings(column: pa.ChunkedArray) -> list[str]:
+    """As ``to_pylist``, which takes ten times as long."""
+    strings: list[str] = column.to_numpy(zero_copy_only=False).tolist()
+    return strings
+
+
+def _numbered(names: Sequence[str]) -> dict[str, int]:
+    """Number of each name. Grows in steps: one call for a million names would hold up every other thread."""
+    numbers: dict[str, int] = {}
+    for start in range(0, len(names), 10_000):
+        numbers.update(zip(names[start : start + 10_000], range(start, len(names)), strict=False))
+    return numbers
+
+
+def _members(categories: pa.ChunkedArray) -> dict[str, npt.NDArray[np.int64]]:
+    """Items of each category, ascending; an item that names one twice is in it once."""
+    lists = categories.combine_chunks()
+    owners = np.asarray(lists.value_parent_indices())
+    encoded = lists.flatten().dictionary_encode()
+    codes = encoded.indices.to_numpy(zero_copy_only=False)
+    order = np.argsort(codes, kind="stable")
+    bounds = np.searchsorted(codes[order], np.arange(len(encoded.dictionary) + 1))
+    names = encoded.dictionary.to_pylist()
+    return {name: np.unique(owners[order[bounds[code] : bounds[code + 1]]]) for code, name in enumerate(names)}

@@ -1,0 +1,316 @@
+"""The bundles that a service answers from, by name; each is replaced as a whole when a newer one is there.
+
+A watcher thread looks at the shelves. The next bundle is loaded beside the old one, its checksums and a few queries are
+tried, and then one reference is swapped: a request takes its recommender once and keeps it, so no answer mixes two
+versions and none waits. What cannot be loaded is said once and the old bundle goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hnlm_ray.errors import BundleError, ConfigError, HnlmError
+from hnlm_ray.serving.bundle.shelf import Shelf
+from hnlm_ray.serving.recommend.explanation import Explainer
+from hnlm_ray.serving.recommend.index import build_index
+from hnlm_ray.serving.recommend.recommender import Recommender
+from hnlm_ray.serving.recommend.wishes import Wishes
+
+__all__ = ["Live", "Served", "Source", "UnknownBundleError"]
+
+_log = logging.getLogger("hnlm_ray.serving")
+
+_CANARIES = 32
+_CANARY_K = 20
+_LONGEST_WAIT = 64
+"""Looks until something is tried again that was refused."""
+
+
+class UnknownBundleError(LookupError):
+    """A request names a bundle that is not being served."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a named bundle comes from.
+
+    Attributes:
+        path: a bundle, or a shelf whose pointer is followed.
+        share: of the users, by a hash of their id; shares are relative to each other.
+        shadow: answer beside the bundle that was chosen, for comparison only.
+    """
+
+    path: str
+    share: float = 1.0
+    shadow: bool = False
+
+
+@dataclass(frozen=True)
+class Served:
+    """One loaded bundle. What a request takes and keeps.
+
+    Attributes:
+        name: of its source.
+        recommender: answers.
+        explainer: tells why.
+    """
+
+    name: str
+    recommender: Recommender
+    explainer: Explainer
+
+    @property
+    def version(self) -> str:
+        """Of the bundle."""
+        return self.recommender.info.version
+
+
+class _Refused:
+    """What could not be taken up. Each reason is said once, and each thing is tried again after 2, 4, 8... looks.
+
+    Again, because a store may only have been out of reach, or the bundle may have been repaired.
+    """
+
+    def __init__(self) -> None:
+        self._reasons: dict[str, str] = {}
+        self._waits: dict[str, tuple[int, int]] = {}
+
+    def must_wait(self, what: str) -> bool:
+        """Asked once at every look."""
+        wait, left = self._waits.get(what, (1, 1))
+        self._waits[what] = (wait, left - 1)
+        return left > 1
+
+    def add(self, what: str, reason: str) -> bool:
+        """Whether the reason is new."""
+        wait = min(2 * self._waits.get(what, (1, 0))[0], _LONGEST_WAIT)
+        self._waits[what] = (wait, wait)
+        is_new = self._reasons.get(what) != reason
+        self._reasons[what] = reason
+        return is_new
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._reasons.clear()
+        self._waits.clear()
+
+
+@dataclass
+class _Slot:
+    source: Source
+    served: Served
+    shelf: Shelf | None
+    availability: object = None
+    """Mark of the file that was read last."""
+    unavailable: list[str] = field(default_factory=list)
+    """What it says."""
+    refused_bundles: _Refused = field(default_factory=_Refused)
+    refused_availability: _Refused = field(default_factory=_Refused)
+
+
+class Live:
+    """The bundles of one process; safe to use from several threads."""
+
+    def __init__(self, sources: Mapping[str, Source], index_from: int | None = None) -> None:
+        """Load and try every bundle.
+
+        Args:
+            sources: by name; the first is the main one.
+            index_from: catalogues of at least so many items get an approximate index; None for never.
+
+        Raises:
+            BundleError: one of them is missing or damaged, or fails a query.
+            ConfigError: all of them are shadows.
+            ResourceError: the library of the index is not installed.
+        """
+        if all(source.shadow for source in sources.values()):
+            raise ConfigError("every bundle is a shadow, so that nobody would answer", "give one that is none")
+        self._index_from = index_from
+        self._slots = {name: self._open(name, source) for name, source in sources.items()}
+        self._split = _Split({name: one.share for name, one in sources.items() if not one.shadow})
+        self._stop = threading.Event()
+        self._watcher: threading.Thread | None = None
+        self.on_reload: Callable[[str, str, bool], None] = lambda name, version, is_loaded: None
+        """Called with name, version and whether it is now served."""
+
+    @classmethod
+    def of(cls, paths: Mapping[str, str]) -> Live:
+        """Bundles or shelves by name; the first one answers who is not asked otherwise."""
+        return cls({name: Source(path, share=float(not place)) for place, (name, path) in enumerate(paths.items())})
+
+    def __iter__(self) -> Iterator[Served]:
+        return iter([slot.served for slot in self._slots.values()])
+
+    def source(self, name: str) -> Source:
+        """As configured."""
+        return self._slots[name].source
+
+    def share(self, name: str) -> float:
+        """Of the users who are not sent elsewhere by name, 0 to 1."""
+        return self._split.share(name)
+
+    def named(self, name: str) -> Served:
+        """A bundle by its name.
+
+        Raises:
+            UnknownBundleError: there is none.
+        """
+        slot = self._slots.get(name)
+        if slot is None:
+            raise UnknownBundleError(f"there is no bundle of that name, there are {', '.join(self._slots)}")
+        return slot.served
+
+    def chosen(self, user_id: str) -> Served:
+        """The bundle of a user: always the same as long as the shares are."""
+        return self._slots[self._split.of(user_id)].served
+
+    def chosen_many(self, user_ids: Sequence[str]) -> list[Served]:
+        """:meth:`chosen` for many users at one moment: nobody gets another version of a bundle than the others."""
+        served = {one.name: one for one in self}
+        return [served[self._split.of(user_id)] for user_id in user_ids]
+
+    def shadows(self, name: str) -> list[Served]:
+        """The bundles that answer beside the named one."""
+        return [slot.served for other, slot in self._slots.items() if slot.source.shadow and other != name]
+
+    def refresh(self) -> None:
+        """Load what the shelves point to now, and what can be had now."""
+        for name, slot in self._slots.items():
+            if slot.shelf is not None:
+                self._refresh_availability(name, slot, slot.shelf)
+                self._refresh_bundle(name, slot, slot.shelf)
+
+    def watch(self, every_s: float) -> None:
+        """Refresh from now on, in a thread."""
+        self._stop.clear()
+        self._watcher = threading.Thread(target=self._watch, args=(every_s,), name="bundle-watcher", daemon=True)
+        self._watcher.start()
+
+    def stop(self) -> None:
+        """Watch no longer."""
+        self._stop.set()
+        if self._watcher is not None:
+            self._watcher.join(timeout=10.0)
+
+    def _watch(self, every_s: float) -> None:
+        while not self._stop.wait(every_s):
+            try:
+                self.refresh()
+            except Exception:  # a bug here must not end the watching
+                _log.exception("looking for new bundles failed")
+
+    def _open(self, name: str, source: Source) -> _Slot:
+        shelf = Shelf(source.path)
+        if not shelf.is_there:
+            return _Slot(source, self._load(name, source.path, ()), None)
+        mark, gone = shelf.unavailable()
+        served = self._load(name, shelf.path_of(shelf.current()), gone)
+        return _Slot(source, served, shelf, mark, gone)
+
+    def _load(self, name: str, path: str, unavailable: Sequence[str]) -> Served:
+        try:
+            recommender = Recommender.load(path)
+            if self._index_from is not None and len(recommender.catalogue) >= self._index_from:
+                recommender.use_index(build_index(recommender.bundle.contents.item_vectors))
+            recommender.catalogue.set_unavailable(unavailable)
+            _try(recommender)
+            return Served(name, recommender, Explainer(recommender))
+        except HnlmError:
+            raise
+        except Exception as error:  # whatever nonsense a bundle holds, it must not stop the watching
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise BundleError(f"bundle {path} cannot be used ({reason})", "build the bundle again") from error
+
+    def _refresh_bundle(self, name: str, slot: _Slot, shelf: Shelf) -> None:
+        version = "unknown"
+        try:
+            version = shelf.current()
+            if version == slot.served.version:
+                slot.refused_bundles.clear()
+                return
+            if slot.refused_bundles.must_wait(version):
+                return
+            served = self._load(name, shelf.path_of(version), slot.unavailable)
+            if served.version != version:
+                raise BundleError(f"{shelf.path_of(version)} holds the bundle {served.version}", "copy it again")
+        except HnlmError as error:
+            self._refuse(name, slot, slot.refused_bundles, version, error)
+            return
+        slot.served = served
+        slot.refused_bundles.clear()
+        _log.info("bundle %s is now %s", name, version)
+        self.on_reload(name, version, True)
+
+    def _refresh_availability(self, name: str, slot: _Slot, shelf: Shelf) -> None:
+        what = "availability"
+        try:
+            mark = shelf.availability_mark()
+            what = f"availability {mark}"
+            if mark == slot.availability or slot.refused_availability.must_wait(what):
+                return
+            mark, gone = shelf.unavailable()
+        except HnlmError as error:
+            self._refuse(name, slot, slot.refused_availability, what, error)
+            return
+        count = slot.served.recommender.catalogue.set_unavailable(gone)
+        slot.availability, slot.unavailable = mark, gone
+        slot.refused_availability.clear()
+        _log.info("bundle %s: %d items are not available", name, count)
+
+    def _refuse(self, name: str, slot: _Slot, refused: _Refused, what: str, error: Exception) -> None:
+        if refused.add(what, str(error)):
+            _log.error("bundle %s stays at %s: %s", name, slot.served.version, error)
+            self.on_reload(name, what, False)
+
+
+class _Split:
+    """Users to names by shares, by a hash of the id that is the same in every process."""
+
+    def __init__(self, shares: Mapping[str, float]) -> None:
+        # Those with a share only: no rounding at a bound may hit another. Where nobody has one, the first answers all.
+        with_share = {name: share for name, share in shares.items() if share} or dict.fromkeys([*shares][:1], 1.0)
+        total = sum(with_share.values())
+        self._shares = {name: share / total for name, share in with_share.items()}
+        self._names, self._bounds = list(self._shares), np.cumsum(list(self._shares.values()))
+        self._only = self._names[0] if len(self._names) == 1 else None
+
+    def share(self, name: str) -> float:
+        return self._shares.get(name, 0.0)
+
+    def of(self, user_id: str) -> str:
+        if self._only is not None:
+            return self._only
+        digest = hashlib.blake2b(user_id.encode("utf-8", "surrogatepass"), digest_size=8, person=b"hnlm-split").digest()
+        point = int.from_bytes(digest, "little") / 2**64
+        return self._names[min(int(np.searchsorted(self._bounds, point, side="right")), len(self._names) - 1)]
+
+
+def _try(recommender: Recommender) -> None:
+    """Ask for a few users, one by one and together, as the first requests will: the answers must make sense.
+
+    Raises:
+        BundleError: one does not.
+    """
+    users = recommender.user_ids()
+    sample = [users[place] for place in np.linspace(0, len(users) - 1, min(_CANARIES, len(users))).astype(int)]
+    wishes = Wishes(k=_CANARY_K)
+    together = recommender.rank([*sample, ""], wishes)
+    for user_id, ranking in zip(sample, together, strict=False):
+        alone = recommender.rank([user_id], wishes)[0]
+        is_sound = np.isfinite(alone.scores).all() and (np.diff(alone.scores) <= 0).all()
+        if not is_sound or len(alone.items) != len(ranking.items):
+            raise BundleError(f"bundle {recommender.info.version} gives no sound answer", "build the bundle again")
+        if np.isin(alone.items, recommender.history(user_id)).any():
+            raise BundleError(f"bundle {recommender.info.version} recommends what was seen", "build the bundle again")
+    if sample:
+        history = recommender.history(sample[0])[:_CANARY_K]
+        recommender.fold_in([recommender.catalogue.ids[item] for item in history.tolist()], wishes)
+    recommender.similar(recommender.catalogue.ids[0], wishes)
+    if recommender.reads_text:
+        recommender.from_text("warm-up", wishes)

@@ -1,1 +1,0 @@
-"""Tuning of the encoder of hard negatives: material, loop, optimizer engines and checkpoints, without Ray."""

@@ -1,0 +1,78 @@
+"""Checkpoints of a tuning run, in safetensors, that any number of workers and any ZeRO stage can read back.
+
+::
+
+    state.safetensors    trained parameters, their moments, the step; metadata: the progress as JSON
+    best.safetensors     trained parameters of the best epoch
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.fs as pafs
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+from hnlm_ray.errors import StoreError
+from hnlm_ray.training.checkpoint import newest_metadata
+from hnlm_ray.training.collectives import rank
+from hnlm_ray.tuning.loop import TuningLoop, TuningProgress
+
+__all__ = ["best_weights", "latest_progress", "restore", "save"]
+
+_STATE, _BEST = "state.safetensors", "best.safetensors"
+
+
+def save(loop: TuningLoop, folder: Path) -> None:
+    """Write a checkpoint into an existing folder; every worker calls it, worker 0 writes."""
+    tensors = loop.stepper.tensors()
+    if rank() == 0:
+        save_file(tensors, folder / _STATE, metadata={"progress": loop.progress.to_json()})
+        save_file(loop.best, folder / _BEST)
+
+
+def restore(loop: TuningLoop, folder: Path) -> None:
+    """Continue from a checkpoint of the same run.
+
+    Raises:
+        StoreError: a file is missing or damaged, or belongs to another model.
+    """
+    best, progress = best_weights(folder)
+    loop.stepper.load(_load(folder / _STATE))
+    loop.best, loop.progress = best, progress
+
+
+def best_weights(folder: Path) -> tuple[dict[str, torch.Tensor], TuningProgress]:
+    """Trained parameters of the best epoch by name, and the progress.
+
+    Raises:
+        StoreError: a file is missing or damaged.
+    """
+    path = folder / _STATE
+    try:
+        with safe_open(path, framework="pt") as file:
+            progress = TuningProgress.from_json(file.metadata()["progress"])
+    except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
+        raise StoreError(f"{path} cannot be read ({error})", "delete the run's folder of the stage tune") from error
+    return _load(folder / _BEST), progress
+
+
+def latest_progress(filesystem: pafs.FileSystem, folder: str) -> TuningProgress | None:
+    """The progress of the newest checkpoint below ``folder``, by reading headers alone; None before the first.
+
+    Raises:
+        OSError: a checkpoint vanished or cannot be read.
+        ValueError: it is half-written.
+    """
+    text = newest_metadata(filesystem, folder, _STATE, "progress")
+    return None if text is None else TuningProgress.from_json(text)
+
+
+def _load(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        tensors: dict[str, torch.Tensor] = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise StoreError(f"{path} cannot be read ({error})", "delete the run's folder of the stage tune") from error
+    return tensors

@@ -1,0 +1,143 @@
+"""DeepSpeed as the stepper of a tuning run: ZeRO 0 to 3, on CPUs with gloo and on GPUs.
+
+Checkpoints are not DeepSpeed's own, which are pickles divided over a fixed number of workers: parameters and moments
+are gathered whole and written as safetensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from hnlm_ray.config.tuning import TuneConfig
+from hnlm_ray.training.collectives import rank, world_size
+from hnlm_ray.tuning.stepper import MOMENTS, STEP, check, trainable
+
+__all__ = ["DeepSpeedStepper"]
+
+
+class DeepSpeedStepper:
+    """A stepper around ``deepspeed.initialize``; needs ``torch.distributed`` to be initialised."""
+
+    def __init__(self, module: nn.Module, options: TuneConfig) -> None:
+        import deepspeed
+
+        weights = trainable(module)
+        self._zero = options.zero_stage
+        self._engine, self._optimizer, _, _ = deepspeed.initialize(
+            model=module, model_parameters=list(weights.values()), config=_config(options), dist_init_required=False
+        )
+        self._weights = trainable(self._engine.module)
+        self._steps = 0
+
+    @property
+    def module(self) -> nn.Module:
+        """The engine, whose call gathers what ZeRO has divided."""
+        engine: nn.Module = self._engine
+        return engine
+
+    def accumulate(self, loss: torch.Tensor, *, is_last: bool, learning_rate: float) -> None:
+        """See :class:`hnlm_ray.tuning.stepper.Stepper`."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        self._engine.backward(loss)
+        self._engine.step()
+        self._steps += is_last
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """See :class:`hnlm_ray.tuning.stepper.Stepper`."""
+        found = self.weights()
+        for name, weight in self._weights.items():
+            found |= {f"{name}.{moment}": _whole(self._moment(weight, moment)) for moment in MOMENTS}
+        found[STEP] = torch.tensor(float(self._steps))
+        return found
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """See :class:`hnlm_ray.tuning.stepper.Stepper`."""
+        from deepspeed.utils import safe_get_full_fp32_param
+
+        if self._zero == 0:
+            return {name: _whole(weight) for name, weight in self._weights.items()}
+        return {name: _whole(safe_get_full_fp32_param(weight)) for name, weight in self._weights.items()}
+
+    def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """See :class:`hnlm_ray.tuning.stepper.Stepper`."""
+        from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
+
+        check(self._weights, tensors)
+        self._make_state()
+        self._set_working_copies(tensors)
+        for name, weight in self._weights.items():
+            moments = {moment: tensors[f"{name}.{moment}"].to(weight.device) for moment in MOMENTS}
+            if self._zero == 0:
+                self._optimizer.state[weight].update(moments)
+                continue
+            safe_set_full_fp32_param(weight, tensors[name].to(weight.device))
+            for moment, values in moments.items():
+                safe_set_full_optimizer_state(weight, values, moment)
+        self._steps = int(tensors[STEP])
+        for state in _states(self._optimizer):
+            state[STEP] = torch.full_like(torch.as_tensor(state[STEP]), float(self._steps))
+
+    @torch.no_grad()
+    def _set_working_copies(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Set what the forward pass reads: ZeRO keeps the optimizer's copy apart, which a step would write back."""
+        import deepspeed
+
+        weights = list(self._weights.values())
+        with deepspeed.zero.GatheredParameters(weights, modifier_rank=0, enabled=self._zero == 3):
+            if self._zero < 3 or rank() == 0:
+                for name, weight in self._weights.items():
+                    weight.copy_(tensors[name])
+
+    def _moment(self, weight: nn.Parameter, moment: str) -> torch.Tensor | None:
+        from deepspeed.utils import safe_get_full_optimizer_state
+
+        if self._zero == 0:
+            state: torch.Tensor = self._optimizer.state[weight][moment]
+            return state
+        found: torch.Tensor | None = safe_get_full_optimizer_state(weight, moment)
+        return found
+
+    def _make_state(self) -> None:
+        """Make the step that creates the optimizer's state, with a gradient and a rate of 0."""
+        spare = self._engine.module.user_projection.in_features
+        device = self._engine.device
+        zeros = torch.zeros(1, spare, device=device)
+        ids = torch.zeros(1, 2, dtype=torch.int64, device=device)
+        mask = torch.ones(1, 2, dtype=torch.bool, device=device)
+        places = torch.ones(1, dtype=torch.int64, device=device)
+        for group in self._optimizer.param_groups:
+            group["lr"] = 0.0
+        for _ in range(self._engine.gradient_accumulation_steps()):
+            self._engine.backward(self._engine(ids, mask, places, zeros, zeros).sum() * 0.0)
+            self._engine.step()
+
+
+def _config(options: TuneConfig) -> dict[str, Any]:
+    return {
+        "train_batch_size": options.batch_size,
+        "train_micro_batch_size_per_gpu": options.batch_size // (options.accumulation * world_size()),
+        "gradient_accumulation_steps": options.accumulation,
+        "gradient_clipping": options.clip,
+        "zero_optimization": {"stage": options.zero_stage},
+        "bf16": {"enabled": options.dtype == "bfloat16"},
+        "optimizer": {
+            "type": "AdamW",
+            "params": {"lr": options.learning_rate, "weight_decay": options.weight_decay, "torch_adam": True},
+        },
+        "steps_per_print": 2**31,
+    }
+
+
+def _states(optimizer: Any) -> Iterator[dict[str, Any]]:
+    """State of each parameter, or of each flat partition, of the optimizer inside ZeRO's."""
+    yield from getattr(optimizer, "optimizer", optimizer).state.values()
+
+
+def _whole(tensor: torch.Tensor | None) -> torch.Tensor:
+    assert tensor is not None, "the optimizer has made no step"
+    return tensor.detach().float().cpu().clone()

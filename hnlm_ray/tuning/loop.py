@@ -1,0 +1,237 @@
+"""The epochs of a tuning run on one worker.
+
+Every worker knows the pairs of the whole batch, and targets are the teacher's vectors, which nobody trains. So InfoNCE
+over the batch of all workers needs no exchange, and the same pairs make the same batch on any number of workers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from hnlm_ray import seeds
+from hnlm_ray.config.tuning import TuneConfig
+from hnlm_ray.errors import DataError
+from hnlm_ray.training.collectives import rank, sum_over_workers, world_size
+from hnlm_ray.training.schedule import half_cosine
+from hnlm_ray.tuning.encoder import tensors_of
+from hnlm_ray.tuning.losses import infonce, pairwise_logistic
+from hnlm_ray.tuning.material import Material, Supervised
+from hnlm_ray.tuning.stepper import Stepper
+from hnlm_ray.tuning.tokens import lay_out
+
+__all__ = ["TuningLoop", "TuningProgress", "TuningRecord", "learning_rate_at"]
+
+
+@dataclass
+class TuningRecord:
+    """One row of the table ``tuning``; figures but the first two are of the validation pairs.
+
+    Attributes:
+        epoch: from 0, the untuned encoder.
+        seconds: of tuning so far, validation excluded.
+        loss: mean over the pairs of the epoch; None at epoch 0.
+        valid_loss: the same loss.
+        hit_1: share of pairs whose vector is nearest to the supervising item, of all items.
+        hit_10: share of pairs with it among the ten nearest.
+        mrr: mean of one over its place.
+        nearer: share of pairs whose vector is nearer to the supervising item than to the pair's own.
+    """
+
+    epoch: int
+    seconds: float
+    loss: float | None
+    valid_loss: float
+    hit_1: float
+    hit_10: float
+    mrr: float
+    nearer: float
+
+
+@dataclass
+class TuningProgress:
+    """How far a run is.
+
+    Attributes:
+        epoch: epochs done.
+        seconds: spent in them.
+        pairs: seen in them, over all workers.
+        best_epoch: the one with the lowest validation loss.
+        best_loss: that loss.
+        stale: epochs since then.
+        history: from epoch 0 on.
+    """
+
+    epoch: int = 0
+    seconds: float = 0.0
+    pairs: int = 0
+    best_epoch: int = 0
+    best_loss: float = math.inf
+    stale: int = 0
+    history: list[TuningRecord] = field(default_factory=list)
+
+    def record(self, row: TuningRecord) -> bool:
+        """Note a validation; True when it is the best so far."""
+        self.history.append(row)
+        if row.valid_loss < self.best_loss:
+            self.best_epoch, self.best_loss, self.stale = row.epoch, row.valid_loss, 0
+            return True
+        self.stale += 1
+        return False
+
+    def to_json(self) -> str:
+        """For the metadata of a checkpoint."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> TuningProgress:
+        """The inverse of :meth:`to_json`."""
+        content = json.loads(text)
+        content["history"] = [TuningRecord(**row) for row in content["history"]]
+        return cls(**content)
+
+
+class TuningLoop:
+    """Everything that changes while an encoder is tuned.
+
+    Attributes:
+        stepper: holds the encoder.
+        progress: how far it is.
+        best: the trained parameters of the best epoch, by name.
+    """
+
+    def __init__(
+        self, stepper: Stepper, material: Material, options: TuneConfig, seed: int, device: torch.device
+    ) -> None:
+        """Nothing is computed yet.
+
+        Raises:
+            DataError: there are fewer pairs than one batch.
+        """
+        if len(material.pairs) < options.batch_size:
+            raise DataError(
+                f"there are {len(material.pairs)} pairs to tune on, fewer than tune.batch_size={options.batch_size}",
+                "lower it or give more pairs",
+            )
+        self.stepper = stepper
+        self.progress = TuningProgress()
+        self.best: dict[str, torch.Tensor] = {}
+        self._material = material
+        self._options = options
+        self._seed = seed
+        self._device = device
+        # Pairs of one user stand together in the table: a block of them would be another task than a batch.
+        shuffle = seeds.generator(seed, "tune", "shuffle", "valid").permutation(len(material.valid))
+        self._valid = material.valid.take(shuffle)
+        self._users = torch.from_numpy(material.teacher.users).to(device)
+        self._items = torch.from_numpy(material.teacher.items).to(device)
+        self._item_units = torch.from_numpy(material.teacher.item_units).to(device)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all epochs are done or validation has stopped improving."""
+        return self.progress.epoch >= self._options.epochs or self.progress.stale >= self._options.patience
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of an epoch; what does not fill the last one waits for another epoch's shuffle."""
+        return len(self._material.pairs) // self._options.batch_size
+
+    def run_epoch(self) -> None:
+        """One pass over the pairs and a validation; before the first pass, a validation of what there is."""
+        if not self.progress.history:
+            self._validate(None)
+        started, epoch = time.monotonic(), self.progress.epoch + 1
+        order = seeds.generator(self._seed, "tune", "shuffle", epoch).permutation(len(self._material.pairs))
+        size, total = self._options.batch_size, torch.zeros((), dtype=torch.float64, device=self._device)
+        self.stepper.module.train()
+        for step in range(self.steps_per_epoch):
+            total += self._step(order[step * size : (step + 1) * size], (epoch - 1) * self.steps_per_epoch + step)
+        loss = sum_over_workers(total).item() / (self.steps_per_epoch * size)
+        self.progress.epoch = epoch
+        self.progress.pairs += self.steps_per_epoch * size
+        self.progress.seconds += time.monotonic() - started
+        self._validate(loss)
+
+    def _step(self, rows: npt.NDArray[np.int64], step: int) -> torch.Tensor:
+        """One batch; the sum of this worker's losses."""
+        batch, parts = self._material.pairs.take(rows), self._options.accumulation
+        rate = learning_rate_at(step, self._options, self._options.epochs * self.steps_per_epoch)
+        share = len(rows) // world_size()
+        own = np.arange(rank() * share, (rank() + 1) * share)
+        total = torch.zeros((), dtype=torch.float64, device=self._device)
+        for number, part in enumerate(np.split(own, parts)):
+            losses = self._losses(self._vectors(batch.take(part)), batch, part)
+            self.stepper.accumulate(losses.mean(), is_last=number == parts - 1, learning_rate=rate)
+            total += losses.detach().double().sum()
+        return total
+
+    def _losses(self, vectors: torch.Tensor, batch: Supervised, rows: npt.NDArray[np.int64]) -> torch.Tensor:
+        """Losses of some rows of a batch, whose vectors are given."""
+        targets, own = torch.from_numpy(batch.targets).to(self._device), torch.from_numpy(rows).to(self._device)
+        positives = self._item_units[torch.from_numpy(batch.items[rows]).to(self._device)]
+        if self._options.loss == "pairwise":
+            return pairwise_logistic(vectors, targets[own], positives, self._options.temperature)
+        is_same = torch.from_numpy(batch.keys[rows][:, None] == batch.keys).to(self._device)
+        return infonce(vectors, targets, own, is_same, positives, self._options.temperature)
+
+    def _vectors(self, pairs: Supervised) -> torch.Tensor:
+        """The encoder's vectors (b, d)."""
+        material = self._material
+        layout = lay_out(material.user_tokens, material.item_tokens, pairs.users, pairs.items)
+        ids, mask, places = (tensor.to(self._device) for tensor in tensors_of(layout))
+        users = self._users[torch.from_numpy(pairs.users).to(self._device)]
+        items = self._items[torch.from_numpy(pairs.items).to(self._device)]
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._options.dtype == "bfloat16"):
+            vectors: torch.Tensor = self.stepper.module(ids, mask, places, users, items)
+        return vectors
+
+    @torch.no_grad()
+    def _validate(self, loss: float | None) -> None:
+        """Figures of the validation pairs; every worker takes an equal share of every block."""
+        valid, size, seconds = self._valid, self._options.batch_size, self.progress.seconds
+        share = size // world_size()
+        sums = torch.zeros(5, dtype=torch.float64, device=self._device)
+        self.stepper.module.eval()
+        for start in range(0, len(valid), size):
+            # Past the end, rows repeat and count for nothing: every worker makes the same calls.
+            rows = np.arange(start, start + size)
+            block = valid.take(np.minimum(rows, len(valid) - 1))
+            own = np.arange(rank() * share, (rank() + 1) * share)
+            counts = torch.from_numpy(rows[own] < len(valid)).to(self._device)
+            sums += (self._figures(block, own).double() * counts[:, None]).sum(dim=0)
+        figures = (sum_over_workers(sums) / len(valid)).tolist()
+        if self.progress.record(TuningRecord(self.progress.epoch, seconds, loss, *figures)):
+            self.best = self.stepper.weights()
+
+    def _figures(self, block: Supervised, rows: npt.NDArray[np.int64]) -> torch.Tensor:
+        """(b, 5): loss, in the nearest 1, in the nearest 10, one over the place, nearer than the own item."""
+        pairs = block.take(rows)
+        vectors = self._vectors(pairs)
+        losses = self._losses(vectors, block, rows)
+        scores = vectors @ self._item_units.T
+        own = (vectors * torch.from_numpy(pairs.targets).to(self._device)).sum(dim=1)
+        place = (scores > own[:, None] + 1e-6).sum(dim=1) + 1
+        met = scores.gather(1, torch.from_numpy(pairs.items).to(self._device)[:, None])[:, 0]
+        return torch.stack([losses, (place <= 1).float(), (place <= 10).float(), 1.0 / place, (own > met).float()], 1)
+
+
+def learning_rate_at(step: int, options: TuneConfig, steps: int) -> float:
+    """Linear rise over the warm-up, then half a cosine down to 0.
+
+    Args:
+        step: from 0.
+        options: peak and warm-up.
+        steps: of all epochs.
+    """
+    warmup = max(1, round(options.warmup * steps))
+    if step < warmup:
+        return options.learning_rate * (step + 1) / warmup
+    return options.learning_rate * half_cosine((step - warmup) / max(1, steps - warmup))

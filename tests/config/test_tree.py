@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hnlm_ray.config.backbones import NGCFOptions
+from hnlm_ray.config.load import load_config
+from hnlm_ray.config.losses import SLAtKOptions
+from hnlm_ray.config.samplers import DNSOptions, PopularitySamplerOptions
+from hnlm_ray.config.tree import Config
+from hnlm_ray.config.variants import VariantConfig
+from hnlm_ray.errors import ConfigError
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_shipped_configuration_is_valid(path: Path) -> None:
+    needs_path = [] if path.stem in ("demo",) else ["data.path=somewhere"]
+    assert isinstance(load_config(path, needs_path), Config)
+
+
+def test_overrides_win_over_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("seed: 3\ntrain: {workers: 2}\n")
+    config = load_config(path, ["train.workers=4", "evaluate.cutoffs=[5]"])
+    assert (config.seed, config.train.workers, config.evaluate.cutoffs) == (3, 4, (5,))
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("train.wrokers=2", "did you mean 'workers'"),
+        ("trian.workers=2", "did you mean 'train'"),
+        ("train.variants.hnlm.alfa=0.1", "did you mean 'alpha'"),
+        ("data.split.stratgy=random", "did you mean 'strategy'"),
+        ("train.workers=two", "train.workers: Input should be a valid integer"),
+        ("train.workers=0", "greater than or equal to 1"),
+        ("data.format=yelp", "needs data.path"),
+        ("data.split.valid=0.9", "data.split"),
+        ("serve.variant=none_such", "serve.variant is 'none_such'"),
+        ("llm.engine_kwargs.trust_remote_code=true", "refused"),
+        ("train.workers", "is not key.path=value"),
+        ("seed.x=1", "seed"),
+        ("train.variants.uniform.alpha=0.5", "no effect without semantic"),
+        ("train.variants.hnlm={backbone: ease}", "serve.variant=hnlm is an item-item baseline (ease)"),
+    ],
+)
+def test_a_wrong_option_is_one_sentence(override: str, expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, [override])
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def variant_of(text: str) -> VariantConfig:
+    return load_config(None, [f"train.variants.new={text}"]).train.variants["new"]
+
+
+def refusal_of(text: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        variant_of(text)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_section_is_chosen_by_its_name_alone_or_with_options() -> None:
+    short = variant_of("{backbone: ngcf, sampler: popularity, loss: sl_at_k}")
+    assert (short.backbone, short.sampler, short.loss) == (NGCFOptions(), PopularitySamplerOptions(), SLAtKOptions())
+    long = variant_of("{sampler: {name: dns, candidates: 32, top: 2}}")
+    assert long.sampler == DNSOptions(candidates=32, top=2)
+    assert str(long.sampler) == "dns(candidates=32, top=2)"
+    assert str(short.sampler) == "popularity"
+    assert variant_of(long.model_dump_json()) == long
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{backbone: lightgnc}", "train.variants.new.backbone: there is no 'lightgnc', there are 'mf', 'lightgcn'"),
+        ("{sampler: {name: hardest}}", "train.variants.new.sampler: there is no 'hardest'"),
+        ("{loss: {temperature: 0.2}}", "train.variants.new.loss: has no name"),
+        (
+            "{sampler: {name: dns, candidats: 3}}",
+            "unknown key 'train.variants.new.sampler.candidats', did you mean 'candidates'?",
+        ),
+        (
+            "{sampler: {name: dns, exponent: 3}}",
+            "'train.variants.new.sampler.exponent', there are name, candidates, top",
+        ),
+        ("{backbone: {name: sgl, dorp: 0.1}}", "'train.variants.new.backbone.dorp', did you mean 'drop'?"),
+        ("{loss: {name: bsl, power: 0}}", "train.variants.new.loss.power: Input should be greater than 0"),
+        ("{backbone: {name: ngcf, layers: 0}}", "train.variants.new.backbone.layers"),
+        ("{dim: 0}", "train.variants.new.dim: Input should be greater than or equal to 1"),
+        ("{sampler: {name: uniform, negatives: 0}}", "train.variants.new.sampler.negatives"),
+        ("{epochs: 0}", "train.variants.new.epochs"),
+        ("{batch_size: 0}", "train.variants.new.batch_size"),
+    ],
+)
+def test_a_wrong_part_of_a_variant_is_named_as_the_user_wrote_it(text: str, expected: str) -> None:
+    assert expected in refusal_of(text)
+
+
+REFUSED = [
+    ("{sampler: in_batch}", "in_batch goes with a softmax loss (softmax, bsl, sl_at_k)"),
+    ("{sampler: in_batch, loss: hinge}", "in_batch goes with a softmax loss"),
+    *[
+        (f"{{sampler: {sampler}, backbone: {backbone}}}", f"{sampler} goes with the backbones mf and lightgcn")
+        for sampler in ("mixgcf", "dens")
+        for backbone in ("ngcf", "sgl", "simgcl", "xsimgcl")
+    ],
+    *[
+        (f"{{sampler: {sampler}, loss: {loss}}}", f"{sampler} makes one negative per pair: use the loss bpr or hinge")
+        for sampler in ("mixgcf", "dens")
+        for loss in ("softmax", "bsl", "sl_at_k", "pairwise_contrastive")
+    ],
+    ("{sampler: {name: dns, candidates: 4, top: 5}}", "new.sampler: top is 5, there are 4 candidates"),
+    ("{backbone: {name: xsimgcl, layers: 2, contrast_layer: 3}}", "contrast_layer is 3, there are 2 layers"),
+    *[
+        (f"{{backbone: {backbone}, semantic: true, alpha: 0.1}}", f"{backbone} takes no negatives")
+        for backbone in ("directau", "popularity", "item_knn", "ease")
+    ],
+    ("{sampler: in_batch, loss: softmax, batch_size: 1}", "in_batch takes the other pairs of the batch"),
+    ("{sampler: in_batch, loss: softmax, positives: user}", "in_batch corrects for interactions drawn alike"),
+    ("{backbone: directau, batch_size: 1}", "directau compares the pairs of a batch, so batch_size must be at least 2"),
+    ("{contrastive_weight: 0.1}", "no effect without semantic: true"),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), REFUSED, ids=[text for text, _ in REFUSED])
+def test_parts_that_do_not_fit_together_are_refused(text: str, expected: str) -> None:
+    assert expected in refusal_of(text)
+
+
+def test_overriding_a_default_variant_keeps_the_others() -> None:
+    config = load_config(None, ["train.variants.hnlm.alpha=0.3", "train.variants.third={backbone: mf}"])
+    assert set(config.train.variants) == {"uniform", "hnlm", "third"}
+    assert config.train.variants["hnlm"].semantic
+    assert config.train.variants["hnlm"].alpha == 0.3
+
+
+def test_all_problems_are_named_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, ["train.workers=0", "llm.modle=x", "evaluate.cutoffs=[0]"])
+    for part in ("train.workers", "llm.modle", "evaluate.cutoffs"):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["- a\n- b\n", "a: [1\n", "\xff\xfe"])
+def test_a_file_that_is_no_configuration(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"c\.yaml"):
+        load_config(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"there is no configuration file .*none\.yaml"):
+        load_config(tmp_path / "none.yaml")
+
+
+def test_every_option_has_its_section_documented() -> None:
+    for name, field in Config.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and hasattr(section, "model_fields"):
+            assert section.__doc__, name
+
+
+def test_the_teacher_is_a_variant_trained_without_the_language_model() -> None:
+    config = load_config(None)
+    assert config.tune.teacher_of(config.train.variants) == "uniform"
+    with pytest.raises(
+        ConfigError, match=r"tune.teacher is 'hnlm', variants trained without the language model: uniform"
+    ):
+        load_config(None, ["tune.teacher=hnlm"])
+    with pytest.raises(ConfigError, match="window ends at rank 3, before its first rank 5"):
+        load_config(None, ["tune.supervision.first=5", "tune.supervision.last=3"])
+    alone = load_config(None, ["train.variants={hnlm: {semantic: true, alpha: 0.1}}"])
+    assert alone.tune.teacher_of(alone.train.variants) is None

@@ -1,0 +1,92 @@
+"""The real engine: one generation pass and one pooling pass, and everything that must be true of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hnlm_ray.config.language import EmbedConfig, LLMConfig
+from hnlm_ray.demo import assets
+from hnlm_ray.errors import ConfigError
+from hnlm_ray.language.engines.tokens import chat_budget, chat_tokens, load_tokenizer
+from hnlm_ray.language.engines.vllm import VllmEmbedder, VllmEngine
+from tests.language.conftest import INJECTED, ROWS, UNFIT, RealEngines, demo_request
+from tests.language.tiny_model import write_tiny_model
+
+pytestmark = [pytest.mark.ray, pytest.mark.vllm]
+
+
+def test_every_row_comes_out_and_the_one_that_cannot_fit_fails_alone(real_engines: RealEngines) -> None:
+    rows = real_engines.answers.to_pylist()
+    assert [row["id"] for row in rows] == list(range(ROWS))
+    assert (rows[UNFIT]["status"], rows[UNFIT]["prompt_tokens"]) == ("failed", 0)
+    assert "exceeds" in rows[UNFIT]["reason"]
+    ok = [row for row in rows if row["status"] == "ok"]
+    assert len(ok) >= 0.9 * (ROWS - 1)
+    assert len([line for line in real_engines.said if ": pass " in line]) == 1  # beside lines of progress
+
+
+def test_the_grammar_leaves_compact_json_of_the_form_only(real_engines: RealEngines) -> None:
+    for row in real_engines.raw.to_pylist():
+        if row["finish_reason"] == "stop":
+            answer = json.loads(row["text"], strict=False)
+            assert list(answer) == ["reasoning", "summary"]
+            assert row["text"] == json.dumps(answer, ensure_ascii=False, separators=(",", ":"))
+
+
+def test_prompts_were_what_the_tokenizer_says(real_engines: RealEngines) -> None:
+    request, tokenizer = demo_request(), load_tokenizer(assets.resolve("demo"))
+    budget = chat_budget(tokenizer, 640, 192, {})
+    for row, prompt_of in zip(real_engines.answers.to_pylist(), request.renderer.prompts(request.rows), strict=True):
+        if row["id"] == UNFIT:
+            with pytest.raises(ConfigError):
+                prompt_of(budget)
+        else:
+            assert row["prompt_tokens"] == len(chat_tokens(tokenizer, prompt_of(budget), {}))
+            assert 0 < row["output_tokens"] <= 192
+
+
+def test_an_order_in_a_review_changes_nothing(real_engines: RealEngines) -> None:
+    row = real_engines.answers.to_pylist()[INJECTED]
+    assert row["status"] == "ok"
+    assert "MARS" not in row["text"]
+
+
+def test_vectors_have_unit_length_and_near_texts_are_near(real_engines: RealEngines) -> None:
+    vectors = real_engines.vectors
+    assert vectors.shape[0] == len(real_engines.texts)  # the text that is too long was cut, not lost
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    similarity = vectors[:16] @ vectors[:16].T
+    assert similarity[:8, :8].mean() > similarity[:8, 8:].mean()
+
+
+def test_vectors_are_the_mean_that_transformers_gives(real_engines: RealEngines) -> None:
+    import torch
+    from transformers import AutoModel
+
+    folder = assets.resolve("demo", "embed")
+    tokenizer, model = load_tokenizer(folder), AutoModel.from_pretrained(folder, dtype=torch.float32)
+    for text, vector in list(zip(real_engines.texts, real_engines.vectors, strict=True))[::5]:
+        ids = tokenizer(text, truncation=True, max_length=EmbedConfig().max_model_len, return_tensors="pt")["input_ids"]
+        with torch.no_grad():
+            mean = model(input_ids=ids).last_hidden_state[0].mean(dim=0).numpy()
+        assert vector @ (mean / np.linalg.norm(mean)) > 0.999
+
+
+def test_pooling_follows_the_folder_or_the_option(tmp_path: Path) -> None:
+    folder = write_tiny_model(tmp_path / "model")
+    mean = {"pooler_config": {"seq_pooling_type": "MEAN"}}
+    assert VllmEmbedder(EmbedConfig(model=str(folder)))._pooler() == mean
+    assert VllmEmbedder(EmbedConfig(model="BAAI/bge-small-en-v1.5"))._pooler() == {}
+    (folder / "modules.json").write_text("[]")
+    assert VllmEmbedder(EmbedConfig(model=str(folder)))._pooler() == {}
+    assert VllmEmbedder(EmbedConfig(model=str(folder), pooling="mean"))._pooler() == mean
+
+
+def test_what_an_engine_holds() -> None:
+    assert VllmEngine(LLMConfig(replicas=2)).needs() == {"CPU": 2.0}
+    gpu = LLMConfig(replicas=2, tensor_parallel=4, accelerator="gpu")
+    assert VllmEngine(gpu).needs() == {"CPU": 8.0, "GPU": 8.0}

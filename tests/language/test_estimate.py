@@ -1,0 +1,95 @@
+"""What is estimated is what would be sent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from hnlm_ray.config.language import LLMConfig, NegativesConfig, ProfilesConfig
+from hnlm_ray.config.tree import Config, TrainConfig
+from hnlm_ray.config.tuning import TuneConfig
+from hnlm_ray.config.variants import VariantConfig
+from hnlm_ray.language.engines.tokens import chat_tokens, load_tokenizer
+from hnlm_ray.language.estimate import estimate
+from hnlm_ray.language.requests import ItemRenderer, item_requests
+from tests.language.tiny_model import write_tiny_model
+
+
+def world(n_users: int = 30, n_items: int = 12) -> tuple[pa.Table, pa.Table]:
+    rng = np.random.default_rng(0)
+    chosen = [rng.choice(n_items, 6, replace=False) for _ in range(n_users)]
+    interactions = pa.table(
+        {
+            "user": pa.array(np.repeat(np.arange(n_users), 6), pa.int32()),
+            "item": pa.array(np.concatenate(chosen), pa.int32()),
+            "rating": pa.array([5.0] * 6 * n_users, pa.float32()),
+            "timestamp": pa.array(range(6 * n_users), pa.int64()),
+            "review": ["a review"] * 6 * n_users,
+            "split": ["train", "train", "train", "train", "valid", "test"] * n_users,
+        }
+    )
+    items = pa.table(
+        {
+            "item_id": [f"i{k}" for k in range(n_items)],
+            "title": [f"Title {k}" for k in range(n_items)],
+            "brand": [""] * n_items,
+            "categories": [["Things"]] * n_items,
+            "description": ["words " * k for k in range(n_items)],
+        }
+    )
+    return items, interactions
+
+
+def test_prompts_tokens_and_hours(tmp_path: Path) -> None:
+    folder = str(write_tiny_model(tmp_path / "model"))
+    items, interactions = world()
+    config = Config(llm=LLMConfig(model=folder), negatives=NegativesConfig(policy="per_user", per_user=3))
+    found = estimate(config, items, 30, interactions, tokens_per_s=100.0)
+    by_stage = {stage.stage: stage for stage in found.stages}
+    assert {name: stage.prompts for name, stage in by_stage.items()} == {
+        "item_profiles": 12,
+        "user_profiles": 30,
+        "negatives": 90,
+        "vectors": 12,
+    }
+    tokenizer, limits = load_tokenizer(folder), ProfilesConfig()
+    prompts = ItemRenderer(items, limits).prompts(item_requests(interactions, 12, limits))
+    exact = sum(len(chat_tokens(tokenizer, prompt_of(None), {})) for prompt_of in prompts)
+    assert by_stage["item_profiles"].input_tokens == exact  # all twelve are in the sample
+    assert by_stage["negatives"].most_output_tokens == 90 * 96
+    for stage in found.stages:
+        assert 0 <= stage.output_tokens <= stage.most_output_tokens
+    faster = estimate(config, items, 30, interactions, tokens_per_s=200.0)
+    assert faster.stages[1].engine_hours == pytest.approx(found.stages[1].engine_hours / 2)
+    assert any("tokenizer of" in note for note in found.notes)
+
+
+def test_without_a_tokenizer_it_says_so_and_counts_characters() -> None:
+    items, interactions = world()
+    config = Config(llm=LLMConfig(model="/no/such/model"))
+    found = estimate(config, items, 30, interactions)
+    assert any("characters / 4" in note and "/no/such/model" in note for note in found.notes)
+    assert found.stages[0].input_tokens > 0
+    http = estimate(Config(llm=LLMConfig(engine="http")), items, 30, interactions)
+    assert any("engine=http" in note for note in http.notes)
+
+
+def test_the_policy_sets_the_number_of_negatives() -> None:
+    items, interactions = world()
+    for policy, pairs in ((NegativesConfig(policy="all"), 120), (NegativesConfig(policy="budget", budget=50), 50)):
+        config = Config(llm=LLMConfig(engine="scripted"), negatives=policy)
+        assert estimate(config, items, 30, interactions).stages[2].prompts == pairs
+
+
+def test_tuning_and_encoding_are_counted_where_a_variant_asks_for_them() -> None:
+    items, interactions = world()
+    tuned = VariantConfig(semantic=True, semantic_source="tuned", alpha=0.1)
+    train = TrainConfig(variants={"uniform": VariantConfig(), "hnlm": tuned})
+    tune = TuneConfig(pairs=50, epochs=4, max_user_tokens=30, max_item_tokens=18)
+    config = Config(llm=LLMConfig(engine="scripted"), train=train, tune=tune)
+    by_stage = {stage.stage: stage for stage in estimate(config, items, 30, interactions).stages}
+    assert (by_stage["tune"].prompts, by_stage["tune"].input_tokens) == (200, 200 * 50)
+    assert (by_stage["encode"].prompts, by_stage["encode"].input_tokens) == (120, 120 * 50)

@@ -1,0 +1,280 @@
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from hnlm_ray.config.load import load_config
+from hnlm_ray.config.tree import Config
+from hnlm_ray.errors import ConfigError, DataError, StageError, StoreError
+from hnlm_ray.run.plan import LLM_STAGES, PlannedStage, Progress, Run, execute, plan
+from hnlm_ray.run.stage import StageContext, StageSummary
+from hnlm_ray.run.trials import draw_trials
+from hnlm_ray.tables import USERS
+
+CF_ONLY = ["train.variants={a: {}, b: {backbone: mf}}", "serve.variant=a", "train.seeds=[0,1]"]
+
+
+def prints(*overrides: str) -> dict[str, str]:
+    return {name: artifact.fingerprint for name, artifact in plan(load_config(None, overrides)).artifacts().items()}
+
+
+def changed(*overrides: str) -> set[str]:
+    before, after = prints(), prints(*overrides)
+    return {name.split(".")[0] for name in before if before[name] != after.get(name)}
+
+
+def test_profiles_of_everybody_do_not_depend_on_the_pairs() -> None:
+    before, after = prints("profiles.scope=all"), prints("profiles.scope=all", "negatives.per_user=5", "seed=0")
+    assert before["user_profiles"] == after["user_profiles"]
+    assert before["negatives"] != after["negatives"]
+
+
+def test_inputs_come_before_what_reads_them() -> None:
+    seen: set[str] = set()
+    for stage in plan(Config()).stages:
+        assert set(stage.inputs.values()) <= seen
+        seen.add(stage.name)
+
+
+def test_without_a_semantic_variant_no_language_model_runs() -> None:
+    names = prints(*CF_ONLY)
+    assert not set(names) & set(LLM_STAGES)
+    assert {"train.a.s0", "train.a.s1", "train.b.s0", "train.b.s1"} <= set(names)
+
+
+@pytest.mark.parametrize(
+    ("override", "stages"),
+    [
+        ("llm.replicas=2", set()),
+        ("llm.batch_size=7", set()),
+        ("llm.http.timeout_s=5", set()),
+        ("train.workers=4", set()),
+        ("serve.port=9000", set()),
+        ("ground.fuzzy=0.5", {"ground", "train", "evaluate", "report", "bundle"}),
+        ("negatives.per_user=5", {*LLM_STAGES, "train", "evaluate", "report", "bundle"} - {"vectors"}),
+        ("negatives.budget=5", {"negatives", "ground", "train", "evaluate", "report", "bundle"}),
+        ("evaluate.cutoffs=[5]", {"evaluate", "report", "bundle"}),
+        ("seed=1", {"prepare", *LLM_STAGES, "train", "evaluate", "report", "bundle"}),
+        ("data.min_rating=4", {"prepare", *LLM_STAGES, "train", "evaluate", "report", "bundle"}),
+    ],
+)
+def test_an_option_invalidates_what_depends_on_it_and_nothing_else(override: str, stages: set[str]) -> None:
+    assert changed(override) == stages
+
+
+def test_a_new_variant_leaves_the_others_alone() -> None:
+    before = prints()
+    after = prints("train.variants.third={backbone: mf}")
+    assert {name for name in before if name.startswith("train") and before[name] == after[name]} == {
+        "train.uniform.s0",
+        "train.hnlm.s0",
+    }
+
+
+def test_trials_run_again_what_depends_on_their_options_where_a_run_with_them_would_look() -> None:
+    options = [
+        "train.variants={uniform: {}, tuned: {semantic: true, semantic_source: tuned, alpha: 0.1}}",
+        "serve.variant=uniform",
+        "search={trials: 3, space: {tune.temperature: {choice: [0.01, 0.5]},"
+        " train.variants.*.learning_rate: {choice: [0.1, 0.2]}}}",
+    ]
+    config = load_config(None, options)
+    planned = plan(config, search=True)
+    again = [stage for stage in planned.stages if "@" in stage.name]
+    drawn = {trial.number: trial.upstream for trial in draw_trials(config) if trial.upstream}
+    assert set(drawn) == {1, 2}
+    distinct = {upstream["tune.temperature"] for upstream in drawn.values()}
+    assert {stage.name for stage in again} == {
+        f"{kind}@{n}" for kind in ("tune", "encode") for n in range(1, len(distinct) + 1)
+    }
+    for stage in again:
+        kind, number = stage.name.split("@")
+        run = plan(load_config(None, [*options, f"tune.temperature={drawn[int(number)]['tune.temperature']}"]))
+        assert run[kind].artifact == stage.artifact
+        assert run[kind].config.tune == stage.config.tune
+    assert planned["encode@1"].inputs["tune"] == "tune@1"
+    assert planned["encode@1"].inputs["tokens"] == "tokens"
+    assert planned["search"].inputs["encode@1"] == "encode@1"
+    assert {"tune@1", "encode@1", "tune", "supervise", "train.uniform.s0"} <= set(planned.before("search"))
+    assert "train.tuned.s0" not in planned.before("search")
+
+
+def test_variants_of_one_trial_share_all_that_was_drawn_outside_them() -> None:
+    """The last variant depends on fewer of the options than the one before."""
+    config = load_config(
+        None,
+        [
+            "train.variants={uniform: {}, tuned: {semantic: true, semantic_source: tuned, alpha: 0.1},"
+            " text: {item_text: true}}",
+            "serve.variant=uniform",
+            "search={trials: 2, variants: [tuned, text], space: {embed.pooling: {choice: [cls]},"
+            " tune.temperature: {choice: [0.5]}}}",
+        ],
+    )
+    planned = plan(config, search=True)
+    assert planned["tune@1"].config.tune.temperature == 0.5
+    assert planned["vectors@1"].config.embed.pooling == "cls"
+    assert planned["encode@1"].inputs["vectors"] == "vectors@1"
+    assert {planned["search"].inputs[name] for name in ("vectors@1", "encode@1")} == {"vectors@1", "encode@1"}
+
+
+def test_other_weights_or_raw_files_are_not_reused(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    options = [f"llm.model={model}"]
+    before = prints(*options)
+    (model / "config.json").write_text('{"x": 1}')
+    assert before["item_profiles"] != prints(*options)["item_profiles"]
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "interactions.csv").write_text("a")
+    options = ["data.format=table", f"data.path={data}"]
+    before = prints(*options)
+    (data / "interactions.csv").write_text("ab")
+    assert before["prepare"] != prints(*options)["prepare"]
+
+
+def test_missing_raw_data_is_a_sentence() -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        prints("data.format=table", "data.path=/no/such/folder")
+
+
+def two_stages(config: Config, first: Callable[[StageContext], StageSummary]) -> Run:
+    store, reads = plan(config).store, {"prepare": "prepare"}
+
+    def second(context: StageContext) -> StageSummary:
+        users = context.inputs["prepare"].read("users")
+        context.output.write("users", users)
+        return StageSummary({"users": users.num_rows}, {"ok": 2})
+
+    return Run(
+        store,
+        (
+            PlannedStage("prepare", "prepare", {}, store.artifact("prepare", "1"), first, config),
+            PlannedStage("evaluate", "evaluate", reads, store.artifact("evaluate", "2"), second, config),
+        ),
+    )
+
+
+def good(context: StageContext) -> StageSummary:
+    context.output.write("users", pa.table({"user": [0, 1], "user_id": ["a", "b"]}).cast(USERS))
+    return StageSummary({"users": 2})
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return load_config(None, [f"run={tmp_path / 'run'}"])
+
+
+def test_finished_stages_are_skipped(config: Config) -> None:
+    heard: list[tuple[str, str]] = []
+    progress = Progress(
+        started=lambda stage: heard.append(("start", stage.name)),
+        skipped=lambda stage: heard.append(("skip", stage.name)),
+    )
+    execute(config, two_stages(config, good), progress=progress)
+    execute(config, two_stages(config, good), progress=progress)
+    assert heard == [("start", "prepare"), ("start", "evaluate"), ("skip", "prepare"), ("skip", "evaluate")]
+    record = json.loads((Path(config.run) / "run.json").read_text())
+    assert [stage["name"] for stage in record["stages"]] == ["prepare", "evaluate"]
+
+
+def test_what_a_crash_left_is_cleared(config: Config) -> None:
+    run = two_stages(config, good)
+    leftover = Path(run["prepare"].artifact.path)
+    leftover.mkdir(parents=True)
+    (leftover / "users.parquet").write_bytes(b"half")
+    execute(config, run)
+    assert run["evaluate"].artifact.manifest()["rows"] == {"users": 2}
+    assert run["evaluate"].artifact.manifest()["inputs"] == {"prepare": "1"}
+
+
+def test_a_stage_needs_its_inputs(config: Config) -> None:
+    with pytest.raises(StoreError, match="evaluate reads prepare, which has not run"):
+        execute(config, two_stages(config, good), only=["evaluate"])
+    with pytest.raises(ConfigError, match="there is no stage evalute"):
+        execute(config, two_stages(config, good), only=["evalute"])
+
+
+def wrapped(inner: Exception) -> Callable[[StageContext], StageSummary]:
+    def stage(context: StageContext) -> StageSummary:
+        try:
+            raise inner
+        except Exception as error:
+            raise RuntimeError("an engine's own words") from error
+
+    return stage
+
+
+@pytest.mark.parametrize(
+    ("inner", "expected", "message"),
+    [
+        (OSError(28, "No space left on device"), StoreError, "prepare could not write .*No space left on device"),
+        (OSError(30, "Read-only file system"), StoreError, "Read-only"),
+        (StageError("too many rejects", "use another model"), StageError, "too many rejects"),
+    ],
+)
+def test_errors_of_users_are_found_inside_the_wrapping(
+    config: Config, inner: Exception, expected: type[Exception], message: str
+) -> None:
+    run = two_stages(config, wrapped(inner))
+    with pytest.raises(expected, match=message):
+        execute(config, run)
+    assert not run["prepare"].artifact.is_complete
+
+
+def test_a_bug_keeps_its_traceback(config: Config) -> None:
+    with pytest.raises(RuntimeError, match="own words"):
+        execute(config, two_stages(config, wrapped(KeyError("x"))))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_run_folder_is_a_sentence(config: Config, tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(StoreError, match="writable"):
+            execute(config, two_stages(config, good))
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_a_stage_can_be_run_with_what_it_needs_alone() -> None:
+    tuned = "train.variants={uniform: {}, dns: {sampler: dns}, hnlm: {semantic: true, semantic_source: tuned}}"
+    run = plan(load_config(None, [tuned, "tune.texts=catalogue"]))
+    needed = ("prepare", "vectors", "train.uniform.s0", "tokens", "supervise", "tune")
+    assert run.before("encode") == needed
+    assert run.before("train.hnlm.s0") == (*needed, "encode")
+    names = [stage.name for stage in run.stages]
+    assert names.index("train.uniform.s0") < names.index("supervise") < names.index("train.hnlm.s0")
+    assert "negatives" not in names
+    assert "item_profiles" not in names
+
+
+def test_the_strategy_and_the_texts_decide_what_the_language_model_writes() -> None:
+    tuned = "train.variants={uniform: {}, hnlm: {semantic: true, semantic_source: retrieved}}"
+    with_profiles = {stage.name for stage in plan(load_config(None, [tuned])).stages}
+    assert {"item_profiles", "user_profiles"} <= with_profiles
+    assert "ground" not in with_profiles
+    answers = {stage.name for stage in plan(load_config(None, [tuned, "tune.supervision.strategy=answer"])).stages}
+    assert {"negatives", "ground"} <= answers
+
+
+def test_options_of_place_and_speed_repeat_no_tuning() -> None:
+    tuned = "train.variants={uniform: {}, hnlm: {semantic: true, semantic_source: tuned}}"
+    prints = [
+        {stage.name: stage.artifact.fingerprint for stage in plan(load_config(None, [tuned, *more])).stages}
+        for more in ([], ["tune.workers=2", "tune.zero=3", "tune.accumulation=4", "encode.replicas=3"])
+    ]
+    assert prints[0] == prints[1]
+    changed = {
+        stage.name: stage.artifact.fingerprint for stage in plan(load_config(None, [tuned, "tune.epochs=9"])).stages
+    }
+    assert {name for name in changed if changed[name] != prints[0][name]} == {
+        "tune", "encode", "train.hnlm.s0", "evaluate", "report", "bundle",
+    }  # fmt: skip

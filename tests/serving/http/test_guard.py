@@ -1,0 +1,621 @@
+"""What stands before every route, around small applications that are easy to reason about, and around the real one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import io
+import json
+import logging
+import re
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from hnlm_ray.serving.http import guard as guard_module
+from hnlm_ray.serving.http.guard import Guard, JsonLines
+from hnlm_ray.serving.http.meters import Meters
+from hnlm_ray.serving.http.web import WebOptions, web_app
+from hnlm_ray.serving.recommend.live import Live
+from tests.serving.services import running
+
+ORIGIN = "https://shop.example"
+PROBES = ["/health", "/ready", "/v1/health", "/v1/ready"]
+PAGES = ["/", "/docs", "/openapi.json"]
+
+Headers = Sequence[tuple[str, str]]
+
+
+class Answer:
+    """What came out of an ASGI application."""
+
+    def __init__(self, messages: list[dict[str, Any]]) -> None:
+        self.starts = [one for one in messages if one["type"] == "http.response.start"]
+        self.status: int = self.starts[0]["status"]
+        self.headers = {name.decode(): value.decode() for name, value in self.starts[0]["headers"]}
+        self.body = b"".join(one.get("body", b"") for one in messages if one["type"] == "http.response.body")
+
+    @property
+    def sentence(self) -> str:
+        assert self.headers["content-type"] == "application/json"
+        assert int(self.headers["content-length"]) == len(self.body)
+        content = json.loads(self.body)
+        assert list(content) == ["error"]
+        return str(content["error"])
+
+
+async def send_to(app: Any, path: str = "/v1/x", headers: Headers = (), chunks: Sequence[bytes] = (b"",)) -> Answer:
+    """One request, whose body comes in the given chunks."""
+    sent: list[dict[str, Any]] = []
+    waiting = [
+        {"type": "http.request", "body": chunk, "more_body": place < len(chunks) - 1}
+        for place, chunk in enumerate(chunks)
+    ]
+
+    async def receive() -> Any:
+        return waiting.pop(0) if waiting else {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers]
+    scope = {
+        "type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "headers": encoded,
+        "query_string": b"", "root_path": "", "scheme": "http", "server": ("127.0.0.1", 80), "http_version": "1.1",
+    }  # fmt: skip
+    await app(scope, receive, send)
+    return Answer(sent)
+
+
+def ask(app: Any, *args: Any, **kwargs: Any) -> Answer:
+    return asyncio.run(send_to(app, *args, **kwargs))
+
+
+class Echo:
+    """Reads the whole body and says how long it is."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.asked += 1
+        size, more = 0, True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ConnectionError("the client has gone")
+            size, more = size + len(message["body"]), message["more_body"]
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+        await send({"type": "http.response.body", "body": str(size).encode()})
+
+
+# Identity
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer secre",
+        "Bearer secret2",
+        "Bearer  secret",
+        "secret",
+        "Basic secret",
+        "Bearer s\xe9cret",
+    ],
+)
+def test_without_the_token_there_is_no_answer(given: str | None) -> None:
+    echo = Echo()
+    headers = [] if given is None else [("authorization", given)]
+    answer = ask(Guard(echo, Meters(), token="secret"), headers=headers)
+    assert answer.status == 401
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert "Bearer TOKEN" in answer.sentence
+    assert "secret" not in answer.sentence
+    assert echo.asked == 0
+
+
+def test_with_the_token_there_is() -> None:
+    guard = Guard(Echo(), Meters(), token="secret")
+    assert ask(guard, headers=[("authorization", "Bearer secret")]).status == 200
+    assert (
+        ask(Guard(Echo(), Meters(), token="s\xe9cret"), headers=[("authorization", "Bearer s\xc3\xa9cret")]).status
+        == 200
+    )
+
+
+@pytest.mark.parametrize("path", PROBES + PAGES)
+def test_probes_and_pages_need_no_token(path: str) -> None:
+    assert ask(Guard(Echo(), Meters(), token="secret"), path).status == 200
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/v1/recommend", "/health/", "//health", "/v1/health/x", "/docs/x", ""])
+def test_everything_else_needs_one(path: str) -> None:
+    assert ask(Guard(Echo(), Meters(), token="secret"), path).status == 401
+
+
+@pytest.mark.parametrize("verdict", [True, False])
+def test_the_token_is_compared_in_constant_time(verdict: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[tuple[bytes, bytes]] = []
+
+    class Recorder:
+        @staticmethod
+        def compare_digest(left: bytes, right: bytes) -> bool:
+            compared.append((left, right))
+            return verdict
+
+    assert guard_module.hmac is hmac
+    monkeypatch.setattr(guard_module, "hmac", Recorder)
+    answer = ask(Guard(Echo(), Meters(), token="secret"), headers=[("authorization", "Bearer guess")])
+    assert compared == [(b"Bearer guess", b"Bearer secret")]
+    assert (answer.status == 200) is verdict
+
+
+# Names of requests
+
+
+@pytest.mark.parametrize("name", ["a", "A-1_2.b", "f" * 64, "0"])
+def test_a_harmless_name_of_a_request_is_kept(name: str) -> None:
+    assert ask(Guard(Echo(), Meters()), headers=[("x-request-id", name)]).headers["x-request-id"] == name
+
+
+@pytest.mark.parametrize("name", ["", "a b", "f" * 65, "<script>", "a\nb", "a\n", "\xe9", "../x", '"', "a:b"])
+def test_any_other_name_is_replaced(name: str) -> None:
+    given = ask(Guard(Echo(), Meters()), headers=[("x-request-id", name)]).headers["x-request-id"]
+    assert re.fullmatch("[0-9a-f]{32}", given)
+
+
+def test_requests_without_a_name_get_different_ones_and_refusals_have_one_too() -> None:
+    guard = Guard(Echo(), Meters(), token="secret")
+    assert len({ask(guard, "/health").headers["x-request-id"] for _ in range(5)}) == 5
+    refusal = ask(guard, headers=[("x-request-id", "mine")])
+    assert (refusal.status, refusal.headers["x-request-id"]) == (401, "mine")
+
+
+def test_a_server_that_names_requests_itself_is_left_to_it() -> None:
+    answer = ask(Guard(Echo(), Meters(), names_requests=False), headers=[("x-request-id", "mine")])
+    assert "x-request-id" not in answer.headers
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_the_application_is_told_the_name() -> None:
+    told: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        told.append(scope["hnlm_request_id"])
+        await Echo()(scope, receive, send)
+
+    answer = ask(Guard(app, Meters()))
+    assert told == [answer.headers["x-request-id"]]
+
+
+def test_every_answer_forbids_guessing_and_keeping() -> None:
+    guard = Guard(Echo(), Meters(), token="secret", most_bytes=3)
+    token = ("authorization", "Bearer secret")
+    answers = [
+        ask(guard, "/health"),
+        ask(guard),
+        ask(guard, headers=[token], chunks=[b"12345"]),
+        ask(guard, headers=[token, ("content-length", "5")], chunks=[b"12345"]),
+    ]
+    assert [one.status for one in answers] == [200, 401, 413, 413]
+    for one in answers:
+        assert one.headers["x-content-type-options"] == "nosniff"
+        assert one.headers["cache-control"] == "no-store"
+
+
+def test_an_answer_without_headers_gets_them_too() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 204})  # where ASGI lets them be absent
+        await send({"type": "http.response.body"})
+
+    assert ask(Guard(app, Meters())).headers["x-content-type-options"] == "nosniff"
+
+
+def test_what_is_no_request_passes() -> None:
+    seen: list[Any] = []
+
+    async def app(*given: Any) -> None:
+        seen.append(given)
+
+    given = ({"type": "lifespan"}, object(), object())
+    asyncio.run(Guard(app, Meters(), token="secret")(*given))  # type: ignore[arg-type]
+    assert seen == [given]
+
+
+# Load
+
+
+class Holding:
+    """Holds every request until it is let go."""
+
+    def __init__(self) -> None:
+        self.go, self.held = asyncio.Event(), 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] not in PROBES:
+            self.held += 1
+            await self.go.wait()
+        await Echo()(scope, receive, send)
+
+
+def test_one_request_too_many_is_turned_away_and_probes_are_not() -> None:
+    async def play() -> None:
+        app, meters = Holding(), Meters()
+        guard = Guard(app, meters, most_at_work=3)
+        held = [asyncio.create_task(send_to(guard)) for _ in range(3)]
+        async with asyncio.timeout(30):
+            while app.held < 3:
+                await asyncio.sleep(0)
+        for path in ("/v1/x", "/", "/docs", "/metrics"):
+            refusal = await send_to(guard, path)
+            assert refusal.status == 503
+            assert refusal.headers["retry-after"] == "1"
+            assert "Too many requests" in refusal.sentence
+        for path in PROBES:
+            assert (await send_to(guard, path)).status == 200
+        assert meters.registry.get_sample_value("hnlm_refused_total") == 4
+        app.go.set()
+        assert [one.status for one in await asyncio.gather(*held)] == [200, 200, 200]
+        assert (await send_to(guard)).status == 200
+
+    asyncio.run(play())
+
+
+def test_a_refusal_waits_and_takes_no_place_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were those who wait for their refusal counted as at work, nobody would be let in until the last has gone."""
+    pause, pauses = asyncio.Event(), list[float]()
+
+    async def wait(seconds: float) -> None:
+        pauses.append(seconds)
+        await pause.wait()
+
+    async def play() -> None:
+        app = Holding()
+        guard = Guard(app, Meters(), most_at_work=1, pause_s=0.25)
+        admitted = asyncio.create_task(send_to(guard))
+        await asyncio.sleep(0)
+        with monkeypatch.context() as patched:
+            patched.setattr(guard_module, "asyncio", SimpleNamespace(sleep=wait))
+            patched.setattr(guard_module, "MOST_HELD", 3)
+            refused = [asyncio.create_task(send_to(guard)) for _ in range(5)]
+            for _ in range(3):
+                await asyncio.sleep(0)
+            assert [one.done() for one in refused] == [False] * 3 + [True] * 2  # not more than can be held
+            gone = refused.pop(0)
+            gone.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await gone
+            app.go.set()
+            assert (await admitted).status == 200
+            assert (await send_to(guard)).status == 200
+            pause.set()
+            assert {one.status for one in await asyncio.gather(*refused)} == {503}
+            app.go.clear()
+            admitted = asyncio.create_task(send_to(guard))
+            await asyncio.sleep(0)
+            assert (await send_to(guard)).status == 503
+            app.go.set()
+            await admitted
+        assert len(pauses) == len({*pauses}) == 4
+        assert all(0.125 <= pause <= 0.375 for pause in pauses)
+
+    asyncio.run(play())
+
+
+def test_whoever_fails_is_refused_or_goes_away_leaves_room() -> None:
+    async def play() -> None:
+        async def broken(scope: Any, receive: Any, send: Any) -> None:
+            if scope["path"] == "/v1/broken":
+                raise ZeroDivisionError
+            if scope["path"] == "/v1/held":
+                await asyncio.Event().wait()
+            await Echo()(scope, receive, send)
+
+        guard = Guard(broken, Meters(), most_at_work=1, most_bytes=3)
+        for _ in range(3):
+            with pytest.raises(ZeroDivisionError):
+                await send_to(guard, "/v1/broken")
+            assert (await send_to(guard, chunks=[b"12345"])).status == 413
+            gone = asyncio.create_task(send_to(guard, "/v1/held"))
+            await asyncio.sleep(0)
+            assert (await send_to(guard)).status == 503
+            gone.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await gone
+        assert (await send_to(guard)).status == 200
+
+    asyncio.run(play())
+
+
+# Size
+
+
+def test_a_body_as_large_as_the_bound_passes() -> None:
+    guard = Guard(Echo(), Meters(), most_bytes=10)
+    assert ask(guard, headers=[("content-length", "10")], chunks=[b"x" * 10]).body == b"10"
+    assert ask(guard, chunks=[b"x" * 4, b"x" * 6]).body == b"10"
+
+
+def test_one_byte_more_is_refused_before_anybody_reads_it() -> None:
+    echo = Echo()
+    answer = ask(Guard(echo, Meters(), most_bytes=10), headers=[("content-length", "11")], chunks=[b"x" * 11])
+    assert (answer.status, answer.sentence) == (413, "The body is larger than 10 bytes.")
+    assert answer.headers["connection"] == "close"
+    assert echo.asked == 0
+
+
+@pytest.mark.parametrize("length", [None, "5", "0", "abc", "-1", "1e9"])
+def test_the_bytes_count_and_not_what_their_header_says(length: str | None) -> None:
+    headers = [] if length is None else [("content-length", length)]
+    answer = ask(Guard(Echo(), Meters(), most_bytes=10), headers=headers, chunks=[b"x" * 5] * 3)
+    assert (answer.status, answer.sentence) == (413, "The body is larger than 10 bytes.")
+    assert len(answer.starts) == 1
+    assert answer.headers["connection"] == "close"
+
+
+def test_nothing_of_a_body_that_is_too_large_reaches_the_application() -> None:
+    read: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        read.extend([await receive() for _ in range(5)])
+
+    assert ask(Guard(app, Meters(), most_bytes=10), chunks=[b"x" * 6] * 3).status == 413
+    assert [one["type"] for one in read] == ["http.request"] + ["http.disconnect"] * 4
+
+
+def test_what_the_application_says_about_a_body_that_was_cut_off_is_dropped() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        await send({"type": "http.response.start", "status": 500, "headers": []})
+        await send({"type": "http.response.body", "body": b"broken"})
+        raise ZeroDivisionError
+
+    answer = ask(Guard(app, Meters(), most_bytes=10), chunks=[b"x" * 6] * 3)
+    assert (answer.status, len(answer.starts)) == (413, 1)
+    assert answer.sentence
+
+
+def test_an_answer_that_has_begun_is_not_replaced() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        await send({"type": "http.response.body", "body": b"the end"})
+
+    meters = Meters()
+    answer = ask(Guard(app, meters, most_bytes=10), chunks=[b"x" * 6] * 3)
+    assert (answer.status, len(answer.starts), answer.body) == (200, 1, b"the end")
+    assert meters.registry.get_sample_value("hnlm_requests_total", {"route": "other", "status": "200"}) == 1
+
+
+def test_an_application_that_does_not_read_its_body_may_answer() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    assert ask(Guard(app, Meters(), most_bytes=10), chunks=[b"x" * 6] * 3).status == 204
+
+
+@pytest.fixture(scope="module")
+def live(bundle_path: Path) -> Live:
+    return Live.of({"a": str(bundle_path)})
+
+
+@pytest.mark.parametrize("http", ["h11", "httptools"])
+@pytest.mark.parametrize(
+    "framing", [b"transfer-encoding: chunked\r\n", b"content-length: 3145728\r\n"], ids=["chunked", "length"]
+)
+def test_a_real_server_refuses_three_megabytes_and_closes_the_connection(live: Live, http: str, framing: bytes) -> None:
+    """A client that reads before it has sent everything gets the sentence, and then the end of the connection."""
+    block = b"x" * (1 << 16)
+    chunk = b"%x\r\n%b\r\n" % (len(block), block) if b"chunked" in framing else block
+    with (
+        running(web_app(live), http) as url,
+        socket.create_connection(("127.0.0.1", int(url.rsplit(":", 1)[1]))) as wire,
+    ):
+        wire.settimeout(30)
+        wire.sendall(b"POST /v1/recommend HTTP/1.1\r\nhost: x\r\n" + framing + b"\r\n")
+        if b"chunked" in framing:
+            for _ in range(17):
+                wire.sendall(chunk)
+        answer = b""
+        with contextlib.suppress(ConnectionResetError):  # which is how a connection ends that was not read to its end
+            while received := wire.recv(1 << 16):
+                answer += received
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 413 ")
+    assert json.loads(body) == {"error": "The body is larger than 1048576 bytes."}
+
+
+def test_chunks_next_to_a_small_length_are_counted(live: Live) -> None:
+    """H11 reads the chunks and ignores the length, as the standard says."""
+    with (
+        running(web_app(live), "h11") as url,
+        socket.create_connection(("127.0.0.1", int(url.rsplit(":", 1)[1]))) as wire,
+    ):
+        wire.settimeout(30)
+        wire.sendall(
+            b"POST /v1/recommend HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n"
+        )
+        for _ in range(17):
+            wire.sendall(b"10000\r\n" + b" " * 65536 + b"\r\n")
+        assert wire.recv(1 << 16).startswith(b"HTTP/1.1 413 ")
+
+
+# Other origins
+
+
+def test_pages_of_other_origins_may_not_ask_by_default(live: Live) -> None:
+    client = TestClient(web_app(live))
+    for answer in (
+        client.get("/v1/version", headers={"origin": ORIGIN}),
+        client.options("/v1/recommend", headers={"origin": ORIGIN, "access-control-request-method": "POST"}),
+    ):
+        assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+def test_pages_of_a_configured_origin_may(live: Live) -> None:
+    client = TestClient(web_app(live, WebOptions(cors_origins=(ORIGIN,), token="secret")))
+    asks = {"access-control-request-method": "POST", "access-control-request-headers": "authorization,content-type"}
+    before = client.options("/v1/recommend", headers={"origin": ORIGIN, **asks})  # without a token, as browsers do
+    assert before.status_code == 200
+    assert before.headers["access-control-allow-origin"] == ORIGIN
+    assert "POST" in before.headers["access-control-allow-methods"]
+    headers = {"origin": ORIGIN, "authorization": "Bearer secret"}
+    answer = client.post("/v1/recommend", json={"user_id": "u3"}, headers=headers)
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, ORIGIN)
+    refusal = client.post("/v1/recommend", json={"user_id": "u3"}, headers={"origin": ORIGIN})
+    # The page must be able to read why.
+    assert (refusal.status_code, refusal.headers["access-control-allow-origin"]) == (401, ORIGIN)
+    other = client.post("/v1/recommend", json={}, headers={**headers, "origin": "https://elsewhere.example"})
+    assert "access-control-allow-origin" not in other.headers
+    assert "access-control-allow-credentials" not in answer.headers
+
+
+# The record
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """What a replica would write."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonLines())
+    logger = logging.getLogger("hnlm_ray.serving")
+    before = (logger.handlers, logger.propagate, logger.level)
+    logger.handlers, logger.propagate = [handler], False
+    logger.setLevel(logging.INFO)
+    yield stream
+    logger.handlers, logger.propagate, level = before
+    logger.setLevel(level)
+
+
+def requests_in(log: io.StringIO) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    return [line for line in lines if line["message"] == "request"]
+
+
+def test_a_line_has_the_name_of_the_request_and_the_template_of_its_route(live: Live, log: io.StringIO) -> None:
+    client = TestClient(web_app(live, WebOptions(log_requests="all")))
+    client.get("/v1/users/u3", headers={"x-request-id": "mine"})
+    client.get("/v1/items/none")
+    client.post("/v1/recommend", json={})
+    client.get("/nope")
+    lines = requests_in(log)
+    assert [(line["method"], line["route"], line["status"]) for line in lines] == [
+        ("GET", "/v1/users/{user_id:path}", 200),
+        ("GET", "/v1/items/{item_id:path}", 404),
+        ("POST", "/v1/recommend", 422),
+        ("GET", "other", 404),
+    ]
+    assert lines[0]["request"] == "mine"
+    assert len({line["request"] for line in lines}) == 4
+    for line in lines:
+        assert set(line) == {
+            "time",
+            "level",
+            "logger",
+            "message",
+            "request",
+            "method",
+            "route",
+            "status",
+            "milliseconds",
+        }
+        assert (line["level"], line["logger"]) == ("INFO", "hnlm_ray.serving.requests")
+        assert line["milliseconds"] >= 0
+
+
+def test_no_line_and_no_metric_holds_what_was_asked(
+    live: Live, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down(*_: object) -> None:
+        raise ZeroDivisionError
+
+    options = WebOptions(log_requests="all", token="canary-token")
+    client = TestClient(web_app(live, options), raise_server_exceptions=False)
+    headers = {
+        "authorization": "Bearer canary-token",
+        "cookie": "canary",
+        "user-agent": "canary",
+        "x-request-id": "a b",
+    }
+    for path in ("users/canary", "items/canary", "users?prefix=canary", "items?query=canary&bundle=canary", "canary"):
+        client.get(f"/v1/{path}", headers=headers)
+    bodies: dict[str, dict[str, Any]] = {
+        "recommend": {"user_id": "canary", "include_items": ["canary"], "categories": ["canary"]},
+        "recommend:batch": {"user_ids": ["canary"], "canary": "canary"},
+        "fold-in": {"item_ids": ["canary"]},
+        "profile": {"text": "canary"},
+        "similar-items": {"item_id": "canary"},
+        "score": {"user_id": "canary", "item_ids": ["canary"]},
+        "explain": {"user_id": "canary"},
+    }
+    for path, body in bodies.items():
+        client.post(f"/v1/{path}", json=body, headers=headers)
+    client.post("/v1/recommend", content="canary", headers=headers)
+    client.post("/v1/recommend", json={"user_id": "canary"}, headers={"authorization": "Bearer canary"})
+    monkeypatch.setattr(live.named("a").recommender, "score", break_down)
+    client.post("/v1/score", json={"user_id": "u3", "item_ids": ["canary"]}, headers=headers)
+    metrics = client.get("/metrics", headers=headers)
+    statuses = [line["status"] for line in requests_in(log)]
+    assert len(statuses) == 16
+    assert {200, 400, 401, 404, 409, 422, 500} == set(statuses)
+    assert metrics.status_code == 200
+    assert "canary" not in log.getvalue() + metrics.text
+
+
+@pytest.mark.parametrize(("which", "expected"), [("all", [200, 401, 200]), ("problems", [401]), ("none", [])])
+def test_which_requests_are_recorded_can_be_chosen(which: Any, expected: list[int], log: io.StringIO) -> None:
+    guard = Guard(Echo(), Meters(), token="secret", log_requests=which)
+    ask(guard, headers=[("authorization", "Bearer secret")])
+    ask(guard)
+    ask(guard, "/health")
+    assert [line["status"] for line in requests_in(log)] == expected
+
+
+def test_a_slow_request_is_a_problem(log: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    guard = Guard(Echo(), Meters(), log_requests="problems")
+    ask(guard)
+    monkeypatch.setattr(guard_module, "_SLOW_S", 0.0)
+    ask(guard)
+    assert [line["status"] for line in requests_in(log)] == [200]
+
+
+def test_a_request_that_fails_is_recorded_and_its_error_goes_on(log: io.StringIO) -> None:
+    async def app(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    meters = Meters()
+    with pytest.raises(ZeroDivisionError):
+        ask(Guard(app, meters))
+    assert [line["status"] for line in requests_in(log)] == [500]
+    assert meters.registry.get_sample_value("hnlm_requests_total", {"route": "other", "status": "500"}) == 1
+
+
+def test_a_line_is_one_json_object_whatever_it_says() -> None:
+    record = logging.LogRecord("n", logging.ERROR, "f", 1, 'two\nlines "%s" \ud800', ("é",), None)
+    record.fields = {"request": "a", "where": Path("x")}
+    try:
+        raise ValueError("three\nlines")
+    except ValueError as error:
+        record.exc_info = (type(error), error, error.__traceback__)
+    line = JsonLines().format(record)
+    assert "\n" not in line
+    assert line.isascii()
+    content = json.loads(line)
+    assert (content["message"], content["level"], content["request"], content["where"]) == (
+        'two\nlines "é" \ud800', "ERROR", "a", "x",
+    )  # fmt: skip
+    assert "three\nlines" in content["exception"]
