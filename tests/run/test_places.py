@@ -1,0 +1,48 @@
+"""Addresses on this machine and in object stores."""
+
+from __future__ import annotations
+
+import pytest
+
+from hnlm_ray.errors import StoreError
+from hnlm_ray.run.places import join, resolve, shown, storage_errors
+
+
+@pytest.mark.parametrize(
+    ("address", "parts", "expected"),
+    [
+        ("runs/mine", ("prepare", "ab12"), "runs/mine/prepare/ab12"),
+        ("runs/mine/", ("prepare",), "runs/mine/prepare"),
+        ("/", ("runs",), "/runs"),
+        ("odd?name", ("prepare",), "odd?name/prepare"),
+        ("s3://bucket/run", ("bundle", "ab12"), "s3://bucket/run/bundle/ab12"),
+        ("s3://bucket/run/", ("bundle",), "s3://bucket/run/bundle"),
+        ("s3://bucket/run?region=x&scheme=http", ("bundle",), "s3://bucket/run/bundle?region=x&scheme=http"),
+        ("s3://bucket/run/?region=x", ("encoder/1_Pooling",), "s3://bucket/run/encoder/1_Pooling?region=x"),
+        ("s3://key:secret@bucket", ("run",), "s3://key:secret@bucket/run"),
+        ("file:///", ("runs",), "file:///runs"),
+    ],
+)
+def test_parts_are_joined_before_the_query(address: str, parts: tuple[str, ...], expected: str) -> None:
+    assert join(address, *parts) == expected
+
+
+@pytest.mark.parametrize("name", ["a b", "50%", "what?", "ä#1"])
+@pytest.mark.parametrize("root", ["/tmp/run", "file:///tmp/run"])
+def test_a_joined_name_is_found_again_whatever_it_holds(root: str, name: str) -> None:
+    assert resolve(join(root, name))[1] == f"/tmp/run/{name}"
+
+
+def test_messages_name_an_address_without_its_credentials_and_query() -> None:
+    assert shown("s3://key:secret@bucket/run?endpoint_override=host") == "s3://bucket/run"
+    assert shown("s3://bucket/mail@home") == "s3://bucket/mail@home"
+    assert shown("runs/what?") == "runs/what?"
+
+
+@pytest.mark.parametrize("address", ["nowhere://key:secret@bucket/run", "s3://key:sec/ret@bucket/a b?region=x"])
+def test_what_arrow_says_of_an_address_comes_without_credentials(address: str) -> None:
+    with pytest.raises(StoreError) as caught, storage_errors(address, "give another", StoreError):
+        resolve(address)
+    assert "bucket" in str(caught.value)
+    assert "key" not in str(caught.value)
+    assert "ret" not in str(caught.value)
