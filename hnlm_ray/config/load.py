@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from hnlm_ray.config.paths import assign
 from hnlm_ray.config.tree import DEFAULT_VARIANTS, Config
 from hnlm_ray.errors import ConfigError
 
@@ -63,16 +64,11 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"the value in {override!r} is not YAML", "quote it") from error
-    *parents, leaf = key.split(".")
-    if parents[:2] == ["train", "variants"] and not (tree.get("train") or {}).get("variants"):
+    train = tree.get("train") or {}
+    if key.startswith("train.variants.") and isinstance(train, dict) and not train.get("variants"):
         # An override of one default variant adds to the defaults, it does not replace them.
-        tree.setdefault("train", {})["variants"] = {name: dict(options) for name, options in DEFAULT_VARIANTS.items()}
-    node = tree
-    for part in parents:
-        node = node.setdefault(part, {})
-        if not isinstance(node, dict):
-            raise ConfigError(f"override {override!r}: {part!r} is a value, not a section", "give the section's keys")
-    node[leaf] = value
+        assign(tree, "train.variants", {name: dict(options) for name, options in DEFAULT_VARIANTS.items()})
+    assign(tree, key, value)
 
 
 def _explain(detail: Any) -> str:

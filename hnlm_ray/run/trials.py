@@ -11,12 +11,13 @@ trials of that number share the stages that have to run again for them.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
+from hnlm_ray.config.paths import assign, lookup, walk
 from hnlm_ray.config.search import Domain, SearchConfig
 from hnlm_ray.config.tree import Config
 from hnlm_ray.config.variants import VariantConfig
@@ -110,15 +111,15 @@ def with_upstream(config: Config, upstream: Mapping[str, Any]) -> Config:
     """
     tree = config.model_dump(mode="json")
     for path, value in upstream.items():
-        _set(tree, path, value)
+        assign(tree, path, value)
     try:
-        return type(config).model_validate(tree)
+        return Config.model_validate(tree)
     except ValidationError as error:
         raise _no_valid_draw("configuration", upstream, error) from error
 
 
 def _check_upstream(key: str, config: Config, variants: Sequence[VariantConfig]) -> None:
-    paths = list(_paths(config.model_dump()))
+    paths = _paths(config.model_dump())
     if key not in paths or not _is_upstream(key):
         known = [path for path in paths if _is_upstream(path)]
         known += [f"{_ROOT}{_EVERY}.{path}" for path in _paths(VariantConfig().model_dump())]
@@ -149,7 +150,7 @@ def _draw_upstream(config: Config, number: int) -> dict[str, Any]:
     tree, keys = config.model_dump(mode="json"), [key for key in config.search.space if _is_upstream(key)]
     keys.sort(key=lambda key: key.count("."))
     if number == 0:
-        return {key: _get(tree, key) for key in keys}
+        return {key: lookup(tree, key) for key in keys}
     rngs = {key: generator(config.search.seed, "search", _EVERY, number, key) for key in keys}
     return {key: config.search.space[key].draw(rngs[key]) for key in keys}
 
@@ -166,7 +167,7 @@ def _check_key(key: str, variants: Mapping[str, VariantConfig]) -> None:
 
 def _space_of(variant: str, space: Mapping[str, Domain], options: VariantConfig) -> dict[str, Domain]:
     """Paths inside the variant and their values, sections before the options in them."""
-    paths = list(_paths(options.model_dump()))
+    paths = _paths(options.model_dump())
     found = {}
     for key, domain in sorted(space.items(), key=lambda entry: not _is_of_every(entry[0])):
         name, _, path = key.removeprefix(_ROOT).partition(".")
@@ -183,13 +184,9 @@ def _is_of_every(key: str) -> bool:
     return key.startswith(f"{_ROOT}{_EVERY}.")
 
 
-def _paths(tree: Mapping[str, Any]) -> Iterator[str]:
-    """Every path of an option or section; a section's own name cannot be set without the section."""
-    for key, value in tree.items():
-        if key != "name":
-            yield key
-        if isinstance(value, dict):
-            yield from (f"{key}.{path}" for path in _paths(value))
+def _paths(tree: Mapping[str, Any]) -> list[str]:
+    """Every path that can be searched: a section's ``name`` can only be set with its section."""
+    return [path for path in walk(tree) if path.rpartition(".")[2] != "name"]
 
 
 def _draw(
@@ -203,12 +200,12 @@ def _draw(
     tree = configured.model_dump(mode="json")
     read = {key: value for key, value in upstream.items() if _reads(configured, key)}
     if number == 0:
-        parameters = {f"{_ROOT}{variant}.{path}": _get(tree, path) for path in space}
+        parameters = {f"{_ROOT}{variant}.{path}": lookup(tree, path) for path in space}
         return Trial(variant, 0, parameters | read, configured)
     parameters = {}
     for path, domain in space.items():
         value = domain.draw(generator(search.seed, "search", variant, number, path))
-        _set(tree, path, value)
+        assign(tree, path, value)
         parameters[f"{_ROOT}{variant}.{path}"] = value
     try:
         return Trial(variant, number, parameters | read, VariantConfig.model_validate(tree))
@@ -220,21 +217,6 @@ def _no_valid_draw(kind: str, drawn: Mapping[str, Any], error: ValidationError) 
     reason = error.errors()[0]["msg"].removeprefix("Value error, ")
     shown = ", ".join(f"{path.removeprefix(_ROOT)}={value}" for path, value in drawn.items())
     return ConfigError(f"search.space draws a {kind} that is not valid ({shown}): {reason}", "narrow the values")
-
-
-def _get(tree: Any, path: str) -> Any:
-    for part in path.split("."):
-        tree = tree[part]
-    return tree
-
-
-def _set(tree: dict[str, Any], path: str, value: Any) -> None:
-    *parents, leaf = path.split(".")
-    for part in parents:
-        if isinstance(tree[part], str):  # a section that was drawn by its name alone
-            tree[part] = {"name": tree[part]}
-        tree = tree[part]
-    tree[leaf] = value
 
 
 def _near(name: str, known: Sequence[str]) -> str:

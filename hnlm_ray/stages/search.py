@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
 import os
@@ -16,6 +15,7 @@ import yaml
 
 from hnlm_ray.cluster.connect import connected, require
 from hnlm_ray.cluster.heartbeat import heartbeat
+from hnlm_ray.config.paths import assign
 from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import HnlmError, StageError
 from hnlm_ray.report.search import VariantSearch, render_search, summarise
@@ -222,8 +222,7 @@ def _overlay(config: Config, table: pa.Table, trials: Sequence[Trial]) -> str:
     }
     tree.pop("search", None)
     for path, value in outside.items():
-        *sections, option = path.split(".")
-        functools.reduce(lambda section, name: section.setdefault(name, {}), sections, tree)[option] = value
+        assign(tree, path, value)
     return "\n".join(lines) + "\n" + yaml.safe_dump(tree, sort_keys=False)
 
 
