@@ -31,7 +31,7 @@ GRAPH = {
     "tuning": {"config", "data", "demo/assets", "evaluation", "kernels", "run", "training"},
     "report": {"config", "evaluation", "run"},
     "serving/bundle": {"run"},
-    "serving/recommend": {"kernels", "serving/bundle"},
+    "serving/recommend": {"kernels", "run", "serving/bundle"},
     "serving/http": {"serving/recommend"},
     "serving": {"cluster", "config", "run", "serving/bundle", "serving/http", "serving/recommend"},
     "demo/assets": set(),
@@ -49,7 +49,7 @@ GRAPH = {
 """Room to the rooms that it imports, besides :data:`FLOOR`; a room is a folder of modules."""
 
 PURE = {"config", "data", "demo/assets", "evaluation", "kernels", "language/prompts", "models", "report", "samplers"}
-PURE |= {"serving/bundle", "serving/recommend"}
+PURE |= {"serving/bundle", "serving/http", "serving/recommend"}
 ENGINES = {"ray", "vllm", "deepspeed"}
 
 

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 
 from hnlm_ray.config.serving import BundleName, BundleSource, ServiceOptions
 from hnlm_ray.errors import ConfigError
-from hnlm_ray.serving.http.exporter import Exporter
+from hnlm_ray.serving.exporter import Exporter
 from hnlm_ray.serving.http.guard import ASGI, MOST_HELD, JsonLines
 from hnlm_ray.serving.http.meters import Meters
 from hnlm_ray.serving.http.web import WebOptions, web_app

@@ -24,7 +24,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from hnlm_ray.errors import BundleError
-from hnlm_ray.run.places import resolve, storage_errors
+from hnlm_ray.run.places import join, resolve, shown, storage_errors
 from hnlm_ray.serving.bundle.bundle import INFO, BundleInfo, load_bundle, read_info
 from hnlm_ray.tables import AVAILABILITY, conform
 
@@ -62,7 +62,7 @@ class Shelf:
     """A folder of bundles, local or ``s3://`` / ``gs://``."""
 
     def __init__(self, path: str) -> None:
-        self.path = path.rstrip("/")
+        self.path, self._shown = path.rstrip("/"), shown(path)
         with _storage_errors(path):
             self._filesystem, self._root = resolve(self.path)
 
@@ -79,8 +79,7 @@ class Shelf:
         """
         if not _VERSION.fullmatch(version):
             raise BundleError(f"{version[:80]!a} is not a version, which has 12 hex digits", "see `hnlm bundles`")
-        place, mark, options = self.path.partition("?") if "://" in self.path else (self.path, "", "")
-        return f"{place.rstrip('/')}/{version}{mark}{options}"  # behind the mark: the address of an object store
+        return join(self.path, version)
 
     def current(self) -> str:
         """The version that is served.
@@ -127,21 +126,23 @@ class Shelf:
         self._require(version)
         found = read_info(self.path_of(version)).version
         if found != version:
-            raise BundleError(f"{self.path}/{version} holds the bundle {found}", "add that one with `hnlm export`")
+            raise BundleError(
+                f"{join(self._shown, version)} holds the bundle {found}", "add that one with `hnlm export`"
+            )
         self._point(version, [one for one in self._served_so_far() if one != version])
 
     def back(self) -> str:
-        """Point to the bundle that was served before, and return its version.
+        """Point to the bundle that was served before, and return its version; dropped ones are passed over.
 
         Raises:
-            BundleError: there was none.
+            BundleError: there is none.
         """
         current, *before = self._pointer()
-        if not before:
-            raise BundleError(f"{self.path} has served no bundle before {current}", "choose one with --use")
-        self._require(before[0])
-        self._point(before[0], before[1:])
-        return before[0]
+        for place, version in enumerate(before):
+            if self._has(f"{version}/{INFO}"):
+                self._point(version, before[place + 1 :])
+                return version
+        raise BundleError(f"{self._shown} has no bundle that was served before {current}", "choose one with --use")
 
     def drop(self, version: str) -> None:
         """Delete a bundle that is not served.
@@ -229,7 +230,7 @@ class Shelf:
             self._refuse(version)
 
     def _refuse(self, version: str) -> NoReturn:
-        raise BundleError(f"{self.path} has no bundle {version[:80]!a}", f"see `hnlm bundles {self.path}`")
+        raise BundleError(f"{self._shown} has no bundle {version[:80]!a}", f"see `hnlm bundles {self._shown}`")
 
 
 def bundle_at(path: str) -> str:

@@ -20,6 +20,7 @@ from hnlm_ray.serving.http import answers, types
 from hnlm_ray.serving.http.batcher import Batcher
 from hnlm_ray.serving.http.meters import CONTENT_TYPE, Meters
 from hnlm_ray.serving.http.refusals import RefusedError, parsed
+from hnlm_ray.serving.recommend.explanation import NothingUnseenError
 from hnlm_ray.serving.recommend.live import Live, Served, UnknownBundleError
 from hnlm_ray.serving.recommend.recommender import Ranking
 from hnlm_ray.serving.recommend.wishes import Wishes
@@ -156,8 +157,8 @@ class Routes:
             raise RefusedError(404, "The catalogue has no such item.")
         try:
             found = await self._long(lambda: served.explainer.explain(body.user_id, body.item_id))
-        except LookupError as error:
-            raise RefusedError(404, "The user has met every item.") from error
+        except NothingUnseenError as error:
+            raise RefusedError(404, "The user has seen every item.") from error
         return json_answer(answers.explain_answer(served, body.user_id, found))
 
     async def user(self, user_id: str, bundle: Bundle = None) -> Response:

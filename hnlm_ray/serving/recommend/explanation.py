@@ -10,9 +10,13 @@ from hnlm_ray.serving.bundle.bundle import Bundle
 from hnlm_ray.serving.recommend.pages import Pages
 from hnlm_ray.serving.recommend.recommender import Recommender
 
-__all__ = ["Explained", "Explainer", "NegativeStory"]
+__all__ = ["Explained", "Explainer", "NegativeStory", "NothingUnseenError"]
 
 _NEAREST, _MOST_NEGATIVES = 5, 20
+
+
+class NothingUnseenError(LookupError):
+    """A user has seen every item, so there is no recommendation to explain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,7 @@ class Explainer:
 
         Raises:
             KeyError: nothing is known about the user, or the catalogue lacks the item.
-            LookupError: the user has met every item.
+            NothingUnseenError: no item is named, and the user has seen every one.
         """
         row, history = self._recommender.row_of(user_id), self._recommender.history(user_id)
         scores = self._items @ self._users[row]
@@ -92,7 +96,7 @@ class Explainer:
         elif unseen.any():
             item = int(np.argmax(np.where(unseen, scores, -np.inf)))
         else:
-            raise LookupError("the user has met every item")
+            raise NothingUnseenError("the user has seen every item")
 
         def rank(number: int) -> int | None:
             if not unseen[number]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hnlm_ray.errors import BundleError, ConfigError, HnlmError
+from hnlm_ray.run.places import shown
 from hnlm_ray.serving.bundle.shelf import Shelf
 from hnlm_ray.serving.recommend.explanation import Explainer
 from hnlm_ray.serving.recommend.index import build_index
@@ -225,7 +226,7 @@ class Live:
             raise
         except Exception as error:  # whatever nonsense a bundle holds, it must not stop the watching
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise BundleError(f"bundle {path} cannot be used ({reason})", "build the bundle again") from error
+            raise BundleError(f"bundle {shown(path)} cannot be used ({reason})", "build the bundle again") from error
 
     def _refresh_bundle(self, name: str, slot: _Slot, shelf: Shelf) -> None:
         version = "unknown"
@@ -238,7 +239,7 @@ class Live:
                 return
             served = self._load(name, shelf.path_of(version), slot.unavailable)
             if served.version != version:
-                raise BundleError(f"{shelf.path_of(version)} holds the bundle {served.version}", "copy it again")
+                raise BundleError(f"{shown(shelf.path_of(version))} holds the bundle {served.version}", "copy it again")
         except HnlmError as error:
             self._refuse(name, slot, slot.refused_bundles, version, error)
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -247,7 +248,7 @@ def test_what_the_model_wrote_is_told(client: TestClient) -> None:
 
 def test_a_user_who_has_met_everything_gets_nothing_and_no_explanation(client: TestClient) -> None:
     assert client.post("/v1/recommend", json={"user_id": "u1"}).json()["items"] == []
-    assert "met every item" in refused(client.post("/v1/explain", json={"user_id": "u1"}), 404)
+    assert "seen every item" in refused(client.post("/v1/explain", json={"user_id": "u1"}), 404)
     answer = client.post("/v1/explain", json={"user_id": "u1", "item_id": "i5"})
     assert types.ExplainAnswer.model_validate_json(answer.content).rank is None
 
@@ -552,6 +553,21 @@ def test_a_bug_is_one_sentence_and_reaches_the_server(
     assert "x-request-id" in answer.headers
     with pytest.raises(ZeroDivisionError):
         TestClient(web_app(live)).post("/v1/score", json=body)
+
+
+@pytest.mark.parametrize("kind", [KeyError, LookupError, IndexError])
+def test_a_bug_in_an_explanation_is_not_taken_for_a_user_who_has_seen_everything(
+    client: TestClient, live: Live, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, kind: type
+) -> None:
+    def break_down(*_: object) -> None:
+        raise kind(CANARY)
+
+    monkeypatch.setattr(live.named("rich").explainer, "explain", break_down)
+    monkeypatch.setattr(logging.getLogger("hnlm_ray.serving"), "propagate", True)
+    with caplog.at_level(logging.INFO, logger="hnlm_ray.serving"):
+        answer = client.post("/v1/explain", json={"user_id": "u3"})
+    assert "Something went wrong" in refused(answer, 500)
+    assert [record.fields["status"] for record in caplog.records] == [500]  # type: ignore[attr-defined]
 
 
 def test_a_client_that_goes_in_the_middle_of_its_body_is_no_bug(live: Live) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from hnlm_ray.serving.bundle.bundle import Extras, write_bundle
 from hnlm_ray.serving.bundle.contents import Contents
-from hnlm_ray.serving.recommend.explanation import Explainer
+from hnlm_ray.serving.recommend.explanation import Explainer, NothingUnseenError
 from hnlm_ray.serving.recommend.recommender import Recommender
 from hnlm_ray.tables import WRITTEN_NEGATIVES
 from tests.serving.conftest import ABOUT, RICH_ITEMS, RICH_USERS, bundle_of, make_contents
@@ -156,6 +156,6 @@ def test_who_is_not_known_and_what_is_not_there_are_told_apart(explainer: Explai
             explainer.explain(user_id)
     with pytest.raises(KeyError, match="i99999"):
         explainer.explain("u5", "i99999")
-    with pytest.raises(LookupError, match="met every item"):
+    with pytest.raises(NothingUnseenError, match="seen every item"):
         explainer.explain("u1")
     assert explainer.explain("u1", "i4").rank is None
