@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +31,7 @@ K = 20
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-c", "--config")
+    parser.add_argument("-c", "--config", type=Path, action="append", default=[])
     parser.add_argument("overrides", nargs="*")
     chosen = parser.parse_args()
     config = load_config(chosen.config, chosen.overrides)

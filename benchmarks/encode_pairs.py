@@ -41,9 +41,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("options", nargs="*", help="of the run, as for hnlm run")
     parser.add_argument("--pairs", type=int, default=10_000)
-    parser.add_argument("--config", default=str(DEMO))
+    parser.add_argument("-c", "--config", type=Path, action="append")
     chosen = parser.parse_args()
-    config = load_config(chosen.config, chosen.options)
+    config = load_config(chosen.config or [DEMO], chosen.options)
     task = _task(config)
     pairs = task.inputs.train().keys[: chosen.pairs]
     requests = pa.table({"id": pairs})

@@ -42,13 +42,13 @@ DEMO = Path(__file__).parents[1] / "configs" / "demo.yaml"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("options", nargs="*", help="of the run, as for hnlm run")
-    parser.add_argument("--config", default=str(DEMO))
+    parser.add_argument("-c", "--config", type=Path, action="append")
     parser.add_argument("--repeat", type=int, default=1, help="ask every prompt so many times")
     parser.add_argument("--prompts", type=int, default=1 << 30, help="at most so many")
     parser.add_argument("--hidden", type=int, help="width of a model with random weights")
     parser.add_argument("--layers", type=int, default=12, help="of that model")
     chosen = parser.parse_args()
-    config = load_config(chosen.config, chosen.options)
+    config = load_config(chosen.config or [DEMO], chosen.options)
     requests, call = _requests(config)
     size = config.llm.batch_size
     requests = _repeated(requests, chosen.repeat)
@@ -57,7 +57,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if chosen.hidden is not None:
             result["parameters"] = _write_model(folder, config.llm.model, chosen.hidden, chosen.layers)
-            config = load_config(chosen.config, [*chosen.options, f"llm.model={folder}"])
+            config = load_config(chosen.config or [DEMO], [*chosen.options, f"llm.model={folder}"])
         result["ray_data_vllm"] = _under_ray(requests, call, config)
         result["vllm_alone"] = _alone(requests, call, config)
     print(json.dumps(result | {"to_alone": round(result["ray_data_vllm"] / result["vllm_alone"], 3)}))

@@ -17,6 +17,7 @@ import json
 import multiprocessing
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ from hnlm_ray.training.inputs import SemanticInputs
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("options", nargs="*", help="of the run, as for hnlm run")
-    parser.add_argument("-c", "--config", required=True)
+    parser.add_argument("-c", "--config", type=Path, action="append", required=True)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--against", default="repaired")
     parser.add_argument("--variants", nargs="*", help="only these")
@@ -55,10 +56,10 @@ def main() -> None:
     print(json.dumps({"benchmark": "study", "seeds": chosen.seeds, "against": chosen.against, "rows": rows}))
 
 
-def _fit(task: tuple[str, list[str], str, int]) -> dict[str, Any]:
-    path, options, name, seed = task
+def _fit(task: tuple[list[Path], list[str], str, int]) -> dict[str, Any]:
+    paths, options, name, seed = task
     torch.set_num_threads(1)
-    config = load_config(path, options)
+    config = load_config(paths, options)
     artifacts = {stage: one for stage, one in plan(config).artifacts().items() if one.is_complete}
     splits, variant = read_held_out(artifacts["prepare"]), config.train.variants[name]
     train = splits["valid"].seen

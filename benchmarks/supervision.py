@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
-    config = load_config(DEMO, chosen.options)
+    config = load_config([DEMO], chosen.options)
     run = plan(config)
     splits = read_held_out(run["prepare"].artifact)
     train, test = splits["valid"].seen, splits["test"]

@@ -32,10 +32,10 @@ DEMO = Path(__file__).parents[1] / "configs" / "demo.yaml"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("options", nargs="*", help="of the run, as for hnlm run")
-    parser.add_argument("--config", default=str(DEMO))
+    parser.add_argument("-c", "--config", type=Path, action="append")
     parser.add_argument("--zero", type=int)
     chosen = parser.parse_args()
-    config = load_config(chosen.config, chosen.options)
+    config = load_config(chosen.config or [DEMO], chosen.options)
     artifacts, teacher = plan(config).artifacts(), config.tune.teacher_of(config.train.variants)
     assert teacher is not None
     inputs = TuneInputs(artifacts, config.train.first_fit(teacher), config.train.variants[teacher])

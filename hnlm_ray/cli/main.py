@@ -37,7 +37,14 @@ then [cyan]hnlm estimate ...[/], then [cyan]hnlm run ...[/] with the same argume
 )
 
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", "-c", help="YAML file over the defaults; see configs/.", show_default=False)
+    list[Path] | None,
+    typer.Option(
+        "--config",
+        "-c",
+        help="YAML file over the defaults, or the name of a shipped one, such as demo. May be given several times:"
+        " sections of a later file merge with those of an earlier one, lists and single values replace.",
+        show_default=False,
+    ),
 ]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Options, for example train.workers=2.")
@@ -59,7 +66,7 @@ def run(
     from hnlm_ray.cli import console
     from hnlm_ray.run.plan import plan
 
-    options = load_config(config, overrides or [])
+    options = load_config(config or [], overrides or [])
     planned = plan(options)
     if dry_run:
         console.print_status(planned, f"Plan of {options.run}")
@@ -87,7 +94,7 @@ def search(
     from hnlm_ray.cli import console
 
     extra = [] if trials is None else [f"search.trials={trials}"]
-    options = load_config(config, [*(overrides or []), *extra])
+    options = load_config(config or [], [*(overrides or []), *extra])
     found = _run(options, search=True)["search"].artifact
     console.print_search(found)
     if to is not None:
@@ -100,7 +107,7 @@ def validate(overrides: Overrides = None, config: ConfigOption = None) -> None:
     from hnlm_ray.cli import console
     from hnlm_ray.cli.validation import problems
 
-    found = problems(load_config(config, overrides or []))
+    found = problems(load_config(config or [], overrides or []))
     for sentence in found:
         console.errors.print(f"[red]✗[/] {sentence}", markup=True)
     if found:
@@ -125,7 +132,7 @@ def estimate(
     from hnlm_ray.language.estimate import estimate as estimated
     from hnlm_ray.run.plan import plan
 
-    options = load_config(config, overrides or [])
+    options = load_config(config or [], overrides or [])
     _run(options, ("prepare",))
     prepared = plan(options)["prepare"].artifact
     items, users, interactions = (prepared.read(name) for name in ("items", "users", "interactions"))
@@ -138,7 +145,7 @@ def status(overrides: Overrides = None, config: ConfigOption = None) -> None:
     from hnlm_ray.cli import console
     from hnlm_ray.run.plan import plan
 
-    options = load_config(config, overrides or [])
+    options = load_config(config or [], overrides or [])
     console.print_status(plan(options), f"Run {options.run}")
 
 
@@ -149,7 +156,7 @@ def doctor(overrides: Overrides = None, config: ConfigOption = None) -> None:
     from hnlm_ray.cli.doctor import examine
 
     marks = {"ok": "[green]✓[/]", "warn": "[yellow]![/]", "fail": "[red]✗[/]"}
-    findings = examine(load_config(config, overrides or []))
+    findings = examine(load_config(config or [], overrides or []))
     for finding in findings:
         console.output.print(f"{marks[finding.verdict]} [bold]{finding.subject}[/] {finding.sentence}")
     if any(finding.verdict == "fail" for finding in findings):
@@ -176,7 +183,7 @@ def serve(
     from hnlm_ray.cluster.connect import connected
     from hnlm_ray.serving import control
 
-    options = load_config(config, overrides or [])
+    options = load_config(config or [], overrides or [])
     bundles = {options.serve.variant: shelf} if shelf else _bundles(options)
     with connected(options.cluster):
         url = control.start(bundles, options.serve)
@@ -214,7 +221,7 @@ def recommend(
 
     # With --all-users the first word after it is an option of the configuration.
     words = [*([user] if all_users and user else []), *(overrides or [])]
-    options = load_config(config, words)
+    options = load_config(config or [], words)
     source = bundle if bundle else _bundles(options)[options.serve.variant]
     if not all_users:
         if user is None:
@@ -256,7 +263,7 @@ def export(
     from hnlm_ray.serving.bundle.shelf import Shelf
 
     place = Shelf(shelf)
-    info = place.add(bundle or _chosen_bundle(load_config(config, overrides or []), variant))
+    info = place.add(bundle or _chosen_bundle(load_config(config or [], overrides or []), variant))
     if use:
         place.use(info.version)
     console.print_bundles(place)
@@ -297,7 +304,7 @@ def report(
     """Write the report of a finished run as one self-contained HTML file."""
     from hnlm_ray.cli import console
 
-    options = load_config(config, overrides or [])
+    options = load_config(config or [], overrides or [])
     _write_report(options, to)
     console.output.print(f"wrote {to}")
 
@@ -335,7 +342,7 @@ def compare(
 
 
 @app.command()
-def demo(overrides: Overrides = None, config: ConfigOption = Path("configs/demo.yaml")) -> None:
+def demo(overrides: Overrides = None, config: ConfigOption = None) -> None:
     """Run everything on generated data, serve it, ask for recommendations, write report.html, stop."""
     from hnlm_ray.cli import console
     from hnlm_ray.cluster.connect import connected
@@ -343,7 +350,7 @@ def demo(overrides: Overrides = None, config: ConfigOption = Path("configs/demo.
     from hnlm_ray.run.plan import plan
     from hnlm_ray.serving import control
 
-    options = load_config(config, overrides or [])
+    options = load_config(config or [Path("demo")], overrides or [])
     with connected(options.cluster):
         _run(options, ())
         url = control.start(_bundles(options), options.serve)
@@ -373,7 +380,7 @@ def job(stages: tuple[str, ...] | None = None) -> NoReturn:
         help=f"Run {', '.join(stages) if stages else 'the whole pipeline'} on the Ray cluster of this job."
     )
     def _job(overrides: Overrides = None, config: ConfigOption = None) -> None:
-        _run(load_config(config, overrides or []), stages or (), search=stages == ("search",))
+        _run(load_config(config or [], overrides or []), stages or (), search=stages == ("search",))
 
     with _sentences():
         command()

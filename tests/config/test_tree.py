@@ -18,13 +18,13 @@ CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_every_shipped_configuration_is_valid(path: Path) -> None:
     needs_path = [] if path.stem in ("demo",) else ["data.path=somewhere"]
-    assert isinstance(load_config(path, needs_path), Config)
+    assert isinstance(load_config([path], needs_path), Config)
 
 
 def test_overrides_win_over_the_file(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("seed: 3\ntrain: {workers: 2}\n")
-    config = load_config(path, ["train.workers=4", "evaluate.cutoffs=[5]"])
+    config = load_config([path], ["train.workers=4", "evaluate.cutoffs=[5]"])
     assert (config.seed, config.train.workers, config.evaluate.cutoffs) == (3, 4, (5,))
 
 
@@ -49,13 +49,13 @@ def test_overrides_win_over_the_file(tmp_path: Path) -> None:
 )
 def test_a_wrong_option_is_one_sentence(override: str, expected: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        load_config(None, [override])
+        load_config([], [override])
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def variant_of(text: str) -> VariantConfig:
-    return load_config(None, [f"train.variants.new={text}"]).train.variants["new"]
+    return load_config([], [f"train.variants.new={text}"]).train.variants["new"]
 
 
 def refusal_of(text: str) -> str:
@@ -134,7 +134,7 @@ def test_parts_that_do_not_fit_together_are_refused(text: str, expected: str) ->
 
 
 def test_overriding_a_default_variant_keeps_the_others() -> None:
-    config = load_config(None, ["train.variants.hnlm.alpha=0.3", "train.variants.third={backbone: mf}"])
+    config = load_config([], ["train.variants.hnlm.alpha=0.3", "train.variants.third={backbone: mf}"])
     assert set(config.train.variants) == {"uniform", "hnlm", "third"}
     assert config.train.variants["hnlm"].semantic
     assert config.train.variants["hnlm"].alpha == 0.3
@@ -142,7 +142,7 @@ def test_overriding_a_default_variant_keeps_the_others() -> None:
 
 def test_all_problems_are_named_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
-        load_config(None, ["train.workers=0", "llm.modle=x", "evaluate.cutoffs=[0]"])
+        load_config([], ["train.workers=0", "llm.modle=x", "evaluate.cutoffs=[0]"])
     for part in ("train.workers", "llm.modle", "evaluate.cutoffs"):
         assert part in str(caught.value)
 
@@ -152,12 +152,12 @@ def test_a_file_that_is_no_configuration(tmp_path: Path, content: str) -> None:
     path = tmp_path / "c.yaml"
     path.write_bytes(content.encode("latin-1"))
     with pytest.raises(ConfigError, match=r"c\.yaml"):
-        load_config(path)
+        load_config([path])
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"there is no configuration file .*none\.yaml"):
-        load_config(tmp_path / "none.yaml")
+        load_config([tmp_path / "none.yaml"])
 
 
 def test_every_option_has_its_section_documented() -> None:
@@ -168,13 +168,13 @@ def test_every_option_has_its_section_documented() -> None:
 
 
 def test_the_teacher_is_a_variant_trained_without_the_language_model() -> None:
-    config = load_config(None)
+    config = load_config()
     assert config.tune.teacher_of(config.train.variants) == "uniform"
     with pytest.raises(
         ConfigError, match=r"tune.teacher is 'hnlm', variants trained without the language model: uniform"
     ):
-        load_config(None, ["tune.teacher=hnlm"])
+        load_config([], ["tune.teacher=hnlm"])
     with pytest.raises(ConfigError, match="window ends at rank 3, before its first rank 5"):
-        load_config(None, ["tune.supervision.first=5", "tune.supervision.last=3"])
-    alone = load_config(None, ["train.variants={hnlm: {semantic: true, alpha: 0.1}}"])
+        load_config([], ["tune.supervision.first=5", "tune.supervision.last=3"])
+    alone = load_config([], ["train.variants={hnlm: {semantic: true, alpha: 0.1}}"])
     assert alone.tune.teacher_of(alone.train.variants) is None

@@ -63,7 +63,7 @@ def hnlm(options: list[str]) -> str:
 
 def test_a_run_lives_in_an_object_store(options: list[str], object_store: str) -> None:
     hnlm(options)
-    run = plan(load_config(None, options))
+    run = plan(load_config([], options))
     assert not run.pending()
     assert run["prepare"].artifact.read("interactions").num_rows == N_USERS * PER_USER
     assert run["negatives"].artifact.read("negatives").num_rows == N_USERS

@@ -20,7 +20,7 @@ CF_ONLY = ["train.variants={a: {}, b: {backbone: mf}}", "serve.variant=a", "trai
 
 
 def prints(*overrides: str) -> dict[str, str]:
-    return {name: artifact.fingerprint for name, artifact in plan(load_config(None, overrides)).artifacts().items()}
+    return {name: artifact.fingerprint for name, artifact in plan(load_config([], overrides)).artifacts().items()}
 
 
 def changed(*overrides: str) -> set[str]:
@@ -83,7 +83,7 @@ def test_trials_run_again_what_depends_on_their_options_where_a_run_with_them_wo
         "search={trials: 3, space: {tune.temperature: {choice: [0.01, 0.5]},"
         " train.variants.*.learning_rate: {choice: [0.1, 0.2]}}}",
     ]
-    config = load_config(None, options)
+    config = load_config([], options)
     planned = plan(config, search=True)
     again = [stage for stage in planned.stages if "@" in stage.name]
     drawn = {trial.number: trial.upstream for trial in draw_trials(config) if trial.upstream}
@@ -94,7 +94,7 @@ def test_trials_run_again_what_depends_on_their_options_where_a_run_with_them_wo
     }
     for stage in again:
         kind, number = stage.name.split("@")
-        run = plan(load_config(None, [*options, f"tune.temperature={drawn[int(number)]['tune.temperature']}"]))
+        run = plan(load_config([], [*options, f"tune.temperature={drawn[int(number)]['tune.temperature']}"]))
         assert run[kind].artifact == stage.artifact
         assert run[kind].config.tune == stage.config.tune
     assert planned["encode@1"].inputs["tune"] == "tune@1"
@@ -107,7 +107,7 @@ def test_trials_run_again_what_depends_on_their_options_where_a_run_with_them_wo
 def test_variants_of_one_trial_share_all_that_was_drawn_outside_them() -> None:
     """The last variant depends on fewer of the options than the one before."""
     config = load_config(
-        None,
+        [],
         [
             "train.variants={uniform: {}, tuned: {semantic: true, semantic_source: tuned, alpha: 0.1},"
             " text: {item_text: true}}",
@@ -169,7 +169,7 @@ def good(context: StageContext) -> StageSummary:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    return load_config(None, [f"run={tmp_path / 'run'}"])
+    return load_config([], [f"run={tmp_path / 'run'}"])
 
 
 def test_finished_stages_are_skipped(config: Config) -> None:
@@ -246,7 +246,7 @@ def test_a_read_only_run_folder_is_a_sentence(config: Config, tmp_path: Path) ->
 
 def test_a_stage_can_be_run_with_what_it_needs_alone() -> None:
     tuned = "train.variants={uniform: {}, dns: {sampler: dns}, hnlm: {semantic: true, semantic_source: tuned}}"
-    run = plan(load_config(None, [tuned, "tune.texts=catalogue"]))
+    run = plan(load_config([], [tuned, "tune.texts=catalogue"]))
     needed = ("prepare", "vectors", "train.uniform.s0", "tokens", "supervise", "tune")
     assert run.before("encode") == needed
     assert run.before("train.hnlm.s0") == (*needed, "encode")
@@ -258,22 +258,22 @@ def test_a_stage_can_be_run_with_what_it_needs_alone() -> None:
 
 def test_the_strategy_and_the_texts_decide_what_the_language_model_writes() -> None:
     tuned = "train.variants={uniform: {}, hnlm: {semantic: true, semantic_source: retrieved}}"
-    with_profiles = {stage.name for stage in plan(load_config(None, [tuned])).stages}
+    with_profiles = {stage.name for stage in plan(load_config([], [tuned])).stages}
     assert {"item_profiles", "user_profiles"} <= with_profiles
     assert "ground" not in with_profiles
-    answers = {stage.name for stage in plan(load_config(None, [tuned, "tune.supervision.strategy=answer"])).stages}
+    answers = {stage.name for stage in plan(load_config([], [tuned, "tune.supervision.strategy=answer"])).stages}
     assert {"negatives", "ground"} <= answers
 
 
 def test_options_of_place_and_speed_repeat_no_tuning() -> None:
     tuned = "train.variants={uniform: {}, hnlm: {semantic: true, semantic_source: tuned}}"
     prints = [
-        {stage.name: stage.artifact.fingerprint for stage in plan(load_config(None, [tuned, *more])).stages}
+        {stage.name: stage.artifact.fingerprint for stage in plan(load_config([], [tuned, *more])).stages}
         for more in ([], ["tune.workers=2", "tune.zero=3", "tune.accumulation=4", "encode.replicas=3"])
     ]
     assert prints[0] == prints[1]
     changed = {
-        stage.name: stage.artifact.fingerprint for stage in plan(load_config(None, [tuned, "tune.epochs=9"])).stages
+        stage.name: stage.artifact.fingerprint for stage in plan(load_config([], [tuned, "tune.epochs=9"])).stages
     }
     assert {name for name in changed if changed[name] != prints[0][name]} == {
         "tune", "encode", "train.hnlm.s0", "evaluate", "report", "bundle",

@@ -107,7 +107,7 @@ def test_draws_fill_their_range(domain: dict[str, Any], low: float, high: float)
 )
 def test_values_that_make_no_sense_are_a_sentence(domain: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence) as caught:
-        load_config(None, [f"search.space={{a: {domain}}}"])
+        load_config([], [f"search.space={{a: {domain}}}"])
     assert "search.space.a" in str(caught.value)
 
 
@@ -193,6 +193,6 @@ def test_without_a_trained_variant_there_is_nothing_to_search() -> None:
 
 
 def test_the_default_space_suits_the_default_variants() -> None:
-    config = load_config(None)
+    config = load_config()
     trials = draw_trials(config)
     assert len(trials) == 2 * config.search.trials

@@ -100,7 +100,7 @@ def run_language_stages(folder: Path) -> LanguageRun:
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not find test modules
     log = folder / "prompts"
     log.mkdir()
-    store, config = RunStore(str(folder / "run")), load_config(None, OPTIONS)
+    store, config = RunStore(str(folder / "run")), load_config([], OPTIONS)
     engine = ScriptedEngine(functools.partial(scripted_reply, str(log)), rows_per_block=16)
     artifacts = {"prepare": prepare_world(store)}
     summaries: dict[str, StageSummary] = {}

@@ -132,7 +132,7 @@ def test_only_new_pairs_are_encoded(earlier: RunStore, joined: StageContext, ray
 
 def test_the_plan_neither_supervises_nor_tunes(earlier: RunStore) -> None:
     tuned = "train.variants={uniform: {}, hnlm: {semantic: true, semantic_source: tuned}}"
-    names = [stage.name for stage in plan(load_config(None, [tuned, f"tune.keep={earlier.root}"])).stages]
+    names = [stage.name for stage in plan(load_config([], [tuned, f"tune.keep={earlier.root}"])).stages]
     assert not {"supervise", "tune"} & set(names)
     assert names.index("fold_in") < names.index("encode") < names.index("train.hnlm.s0")
 
@@ -140,8 +140,8 @@ def test_the_plan_neither_supervises_nor_tunes(earlier: RunStore) -> None:
 def test_a_folder_without_a_finished_run_is_one_sentence(tmp_path: Path) -> None:
     tuned = "train.variants={uniform: {}, hnlm: {semantic: true, semantic_source: tuned}}"
     with pytest.raises(ConfigError, match="is no run folder"):
-        plan(load_config(None, [tuned, f"tune.keep={tmp_path}"]))
+        plan(load_config([], [tuned, f"tune.keep={tmp_path}"]))
     content = {"config": Config().model_dump(mode="json"), "stages": []}
     (tmp_path / "run.json").write_text(json.dumps(content))
     with pytest.raises(ConfigError, match="has no finished prepare"):
-        plan(load_config(None, [tuned, f"tune.keep={tmp_path}"]))
+        plan(load_config([], [tuned, f"tune.keep={tmp_path}"]))

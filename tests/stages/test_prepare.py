@@ -23,7 +23,7 @@ def prepared(config: Config) -> Artifact:
 
 
 def test_the_generated_world(tmp_path: Path) -> None:
-    config = load_config(None, ["data.demo={users: 50, items: 40, interactions: 700}", "data.min_rating=4"])
+    config = load_config([], ["data.demo={users: 50, items: 40, interactions: 700}", "data.min_rating=4"])
     output = RunStore(str(tmp_path)).artifact("prepare", "x")
     output.create()
     said: list[str] = []
@@ -50,7 +50,7 @@ def write_reviews(folder: Path, files: int = 2, lines: int = 40) -> None:
 @pytest.mark.usefixtures("ray_session")
 def test_files_of_lines_are_read_through_ray(tmp_path: Path) -> None:
     write_reviews(tmp_path / "raw")
-    config = load_config(None, ["data.format=amazon2018", f"data.path={tmp_path / 'raw'}", f"run={tmp_path / 'run'}"])
+    config = load_config([], ["data.format=amazon2018", f"data.path={tmp_path / 'raw'}", f"run={tmp_path / 'run'}"])
     output = prepared(config)
     counts = output.manifest()["counts"]
     assert (counts["users"], counts["items"], counts["interactions"]) == (7, 80, 80)
@@ -66,7 +66,7 @@ def test_a_malformed_line_stops_the_run_with_its_file_and_line(tmp_path: Path) -
     write_reviews(tmp_path / "raw")
     with (tmp_path / "raw" / "reviews_1.json").open("a") as stream:
         stream.write("{\n")
-    config = load_config(None, ["data.format=amazon2018", f"data.path={tmp_path / 'raw'}", f"run={tmp_path / 'run'}"])
+    config = load_config([], ["data.format=amazon2018", f"data.path={tmp_path / 'raw'}", f"run={tmp_path / 'run'}"])
     with pytest.raises(DataError, match=r"reviews_1\.json:41: not a JSON object"):
         prepared(config)
 
@@ -88,6 +88,6 @@ def test_an_error_inside_a_ray_task_reaches_the_user_as_a_sentence(
     (tmp_path / "raw" / name).write_bytes(content)
     options = ["data.format=amazon2018", f"data.path={tmp_path / 'raw'}", "data.interactions=reviews_*"]
     with pytest.raises(DataError, match=problem) as caught:
-        prepared(load_config(None, [*options, f"run={tmp_path / 'run'}"]))
+        prepared(load_config([], [*options, f"run={tmp_path / 'run'}"]))
     assert str(caught.value).startswith(str(tmp_path / "raw" / name))
     assert "Traceback" not in str(caught.value) + "".join(capfd.readouterr())

@@ -76,7 +76,7 @@ def test_the_best_of_each_variant_is_a_configuration_that_loads(found: FinishedR
     artifact = found.inputs["search"]
     path = tmp_path / "best.yaml"
     path.write_bytes(artifact.read_bytes(search.BEST))
-    config = load_config(path)
+    config = load_config([path])
     rows = artifact.read("trials").to_pylist()
     for name in ("gcn", "mf"):
         best = max((row for row in rows if row["variant"] == name), key=lambda row: row["valid_ndcg"])
@@ -149,7 +149,7 @@ def test_the_command_searches_once_and_a_second_time_does_nothing(tmp_path: Path
     command = ["search", *options, "--trials", "2", "--to", str(best)]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
-    config = load_config(None, [*options, "search.trials=2"])
+    config = load_config([], [*options, "search.trials=2"])
     planned = plan(config, search=True)
     artifact = planned["search"].artifact
     assert set(planned["search"].inputs) == {"prepare"}
@@ -159,7 +159,7 @@ def test_the_command_searches_once_and_a_second_time_does_nothing(tmp_path: Path
     assert artifact.manifest()["committed"] == committed
     stages = {stage["name"] for stage in json.loads(planned.store.read_text("run.json"))["stages"]}
     assert {"evaluate", "search"} < stages  # a later comparison still knows the whole run
-    more = load_config(None, [*options, "search.trials=3"])
+    more = load_config([], [*options, "search.trials=3"])
     assert not plan(more, search=True)["search"].artifact.is_complete
     assert isinstance(CliRunner().invoke(app, [*command, "search.space={a: {choice: [1]}}"]).exception, ConfigError)
 
@@ -187,7 +187,7 @@ def test_a_trial_reads_what_its_own_options_outside_the_variants_gave(tmp_path: 
     best = tmp_path / "best.yaml"
     done = CliRunner().invoke(app, ["search", *options, "--to", str(best)])
     assert done.exit_code == 0, done.output
-    planned = plan(load_config(None, options), search=True)
+    planned = plan(load_config([], options), search=True)
     prepare, search_ = (planned[name].artifact for name in ("prepare", "search"))
     rows = {(row["variant"], row["trial"]): row for row in search_.read("trials").to_pylist()}
     assert json.loads(rows["hnlm", 1]["parameters"]) == {"ground.vector": 1.0}
@@ -198,11 +198,11 @@ def test_a_trial_reads_what_its_own_options_outside_the_variants_gave(tmp_path: 
         artifact = planned[ground].artifact
         matched[number] = artifact.manifest()["counts"]["matched"]
         inputs = SemanticInputs(planned["vectors"].artifact, artifact)
-        variant = load_config(None, options).train.variants["hnlm"]
+        variant = load_config([], options).train.variants["hnlm"]
         alone = fit(train, valid, variant, 0, **inputs.arguments(variant, train)).progress
         assert rows["hnlm", number]["valid_ndcg"] == pytest.approx(alone.best_ndcg, rel=1e-4)
     assert matched[0] > matched[1]
     assert rows["hnlm", 0]["valid_ndcg"] != rows["hnlm", 1]["valid_ndcg"]
     chosen = max((0, 1), key=lambda number: (rows["hnlm", number]["valid_ndcg"], -number))
-    assert load_config(best).ground.vector == (0.0, 1.0)[chosen]
-    assert load_config(best).ground.fuzzy == 1.0
+    assert load_config([best]).ground.vector == (0.0, 1.0)[chosen]
+    assert load_config([best]).ground.fuzzy == 1.0
