@@ -169,15 +169,19 @@ def _source(parts: Sequence[str], files: Mapping[str, Any], overrides: Sequence[
             within.append((len(key), f"override {override!r}"))
     if parts and (setting := [text for depth, text in within if depth <= len(parts)]):
         return setting[-1]
-    touching = [name for name, tree in files.items() if _names(tree, parts)] or list(files)
+    given = {name: value for name, tree in files.items() if (value := _given(tree, parts)) is not None}
+    touching = list(given) or list(files)
+    if given and not isinstance(given[touching[-1]], dict):
+        touching = touching[-1:]  # a value is the last file's alone
     return " and ".join([*touching, *(text for _, text in within if parts)]) or "the configuration"
 
 
-def _names(tree: Any, parts: Sequence[str]) -> bool:
-    if not parts:
-        return True
-    inner = tree.get(parts[0], tree.get("*")) if isinstance(tree, dict) else None
-    return inner is not None and _names(inner, parts[1:])
+def _given(tree: Any, parts: Sequence[str]) -> Any:
+    for part in parts:
+        if not isinstance(tree, dict):
+            break
+        tree = tree.get(part, tree.get("*"))
+    return tree
 
 
 def _explain(detail: Any) -> str:

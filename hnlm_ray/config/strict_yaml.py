@@ -53,9 +53,7 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            raise yaml.MarkedYAMLError(
-                problem=f"it nests deeper than {MAX_DEPTH} levels", problem_mark=self.peek_event().start_mark
-            )
+            raise yaml.MarkedYAMLError(problem=f"it nests deeper than {MAX_DEPTH} levels")
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node

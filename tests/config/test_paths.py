@@ -44,7 +44,7 @@ def test_every_section_comes_before_what_is_in_it() -> None:
 
 
 def test_an_override_adds_to_a_section_that_is_empty_or_a_name() -> None:
-    config = load_config(None, ["train=null", "train.workers=2", "train.variants.new.sampler=dns",
+    config = load_config([], ["train=null", "train.workers=2", "train.variants.new.sampler=dns",
                                 "train.variants.new.sampler.candidates=4"])  # fmt: skip
     assert config.train.workers == 2
     assert config.train.variants["new"].sampler.model_dump() == {"name": "dns", "candidates": 4, "top": 1}
@@ -55,5 +55,5 @@ def test_an_override_adds_to_a_section_that_is_empty_or_a_name() -> None:
 )
 def test_an_override_below_a_value_is_one_sentence(first: str, second: str, section: str) -> None:
     with pytest.raises(ConfigError, match=f"{section!r} is a value, not a section") as caught:
-        load_config(None, [first, second])
+        load_config([], [first, second])
     assert "\n" not in str(caught.value)
