@@ -76,9 +76,10 @@ with connected(ClusterConfig(num_cpus=4)):
 UVICORN = """
 import sys
 import uvicorn
+from hnlm_ray.config.serving import ServiceOptions
 from hnlm_ray.serving.recommend.live import Live
-from hnlm_ray.serving.http.web import WebOptions, web_app
-app = web_app(Live.of({"main": sys.argv[1]}), WebOptions(log_requests="none"))
+from hnlm_ray.serving.http.web import web_app
+app = web_app(Live.of({"main": sys.argv[1]}), ServiceOptions(log_requests="none", max_ongoing_requests=1024))
 print("ready", flush=True)
 uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[2]), log_level="error", access_log=False)
 """

@@ -14,14 +14,14 @@ BundleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._
 
 
 class BundleSource(Section):
-    """A named bundle of the service."""
+    """Where a named bundle of the service comes from, and whom it answers."""
 
     path: str = Field(min_length=1)
     """A bundle, or a shelf written by ``hnlm export``, whose pointer is followed; local or ``s3://`` / ``gs://``."""
     share: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
-    """Of the users, relative to the other shares. Where nobody has one, the first bundle answers all."""
+    """Share of the users, relative to the other shares. Where no bundle has one, the first answers everybody."""
     shadow: bool = False
-    """Answer beside the bundle that was chosen and log how the two differ; never shown."""
+    """Recommend beside the bundle that answers, and log how the two differ; no user sees it."""
 
     @model_validator(mode="after")
     def _shadows_have_no_users(self) -> BundleSource:
@@ -31,33 +31,36 @@ class BundleSource(Section):
 
 
 class ServiceOptions(Section):
-    """What every replica is told, whether a configuration or a Serve config says it."""
+    """Options of every replica, in the section ``serve`` of a configuration or as ``args`` in a Serve config."""
 
+    bundles: dict[BundleName, BundleSource] = Field(default_factory=dict)
+    """By name. In a Serve config all of them, the main one first; in a configuration those that are served beside the
+    bundles of the run."""
     replicas: Positive = 1
     max_replicas: Positive | None = None
     """More than ``replicas``: Ray Serve adds replicas under load and removes them again."""
     max_k: Positive = 1000
     """Largest number of items that a request may ask for."""
     max_ongoing_requests: Positive = 48
-    """At work in one replica; one more is turned away with 503 and ``Retry-After``."""
+    """Requests that one replica works on at a time; one more is refused with 503 and ``Retry-After``."""
     refusal_pause_s: float = Field(default=0.5, ge=0.0, le=10.0)
-    """Before a 503 is sent, on average: clients that ask again at once would take time from those who were let in."""
+    """Seconds before a 503 is sent, on average: clients that retry at once would slow down the requests at work."""
     timeout_s: float = Field(default=10.0, gt=0.0)
-    """After which a request is given up."""
+    """Seconds after which a request is given up."""
     max_body_bytes: Positive = 1 << 20
-    """Of a request; a larger one is refused with 413."""
+    """Size of a request's body; a larger one is refused with 413."""
     watch_s: float = Field(default=5.0, gt=0.0)
-    """Between two looks for a new bundle on the shelves."""
+    """Seconds between two checks of the shelves for a new bundle."""
     token_env: str | None = None
     """Environment variable, on every node, with the token that ``Authorization: Bearer`` must carry; ``null``: no
-    login."""
+    token is needed."""
     cors_origins: tuple[str, ...] = ()
-    """Pages of these origins may ask from a browser."""
+    """Origins whose pages may call the service from a browser."""
     log_requests: Literal["problems", "all", "none"] = "problems"
     """``problems``: a line for each refused, failed or slow request. Lines never hold ids or texts of users."""
     index_from: Positive | None = None
-    """Catalogues of at least so many items are searched by an approximate index (needs the extra ``ann``); ``null``:
-    every item is always scored, which is right up to about a million."""
+    """Number of items from which on a catalogue is searched by an approximate index (needs the extra ``ann``);
+    ``null``: every item is always scored, which is fast enough up to about a million."""
 
 
 class ServeConfig(ServiceOptions):
@@ -68,12 +71,10 @@ class ServeConfig(ServiceOptions):
     variant: str = "hnlm"
     """Which of ``train.variants`` becomes the bundle."""
     also: tuple[str, ...] = ()
-    """Further variants that become bundles: served by name, and beside the first on the web page."""
-    bundles: dict[BundleName, BundleSource] = Field(default_factory=dict)
-    """Bundles from elsewhere, served by name."""
+    """Further variants that become bundles: served by name, and shown beside the first on the web page."""
     text_encoder_mib: int = Field(default=512, ge=0)
-    """The model that made the items' text vectors goes into the bundle, to answer to free texts, if it is no larger
-    than this."""
+    """Largest size of the model behind the items' text vectors, in MiB, up to which the bundle includes it, so that the
+    service can recommend from a text."""
 
     @model_validator(mode="after")
     def _names_are_distinct(self) -> ServeConfig:

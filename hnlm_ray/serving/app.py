@@ -3,51 +3,43 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
-from hnlm_ray.config.serving import BundleName, BundleSource, ServiceOptions
+from hnlm_ray.config.serving import ServiceOptions
 from hnlm_ray.errors import ConfigError
 from hnlm_ray.serving.exporter import Exporter
 from hnlm_ray.serving.http.guard import ASGI, MOST_HELD, JsonLines
 from hnlm_ray.serving.http.meters import Meters
-from hnlm_ray.serving.http.web import WebOptions, web_app
-from hnlm_ray.serving.recommend.live import Live, Source
+from hnlm_ray.serving.http.web import web_app
+from hnlm_ray.serving.recommend.live import Live
 
 if TYPE_CHECKING:
     from ray.serve import Application
 
-__all__ = ["RecommenderService", "ServiceArgs", "build", "live_of", "web_options"]
+__all__ = ["RecommenderService", "build"]
 
 _RETRY_AFTER_S = 1.0
-
-
-class ServiceArgs(ServiceOptions):
-    """Arguments of :func:`build`, in a Serve config or from :class:`hnlm_ray.config.serving.ServeConfig`."""
-
-    bundles: dict[BundleName, BundleSource] = Field(min_length=1)
-    """By name; the first is the main one."""
 
 
 class RecommenderService:
     """One replica: the bundles in memory behind the HTTP interface."""
 
     def __init__(self, args: dict[str, Any]) -> None:
-        self._args = ServiceArgs.model_validate(args)
+        self._options = ServiceOptions.model_validate(args)
         _log_as_json()
         # A thread that loads a bundle hands the interpreter over ten times as often as usual, so that requests wait
         # half a millisecond for it, not five, each time that they have waited for the network.
         sys.setswitchinterval(5e-4)
-        self._live = live_of(self._args)
+        self._live = Live(self._options.bundles, self._options.index_from)
         self._meters = Meters()
         Exporter(self._meters).start()
 
     def __serve_build_asgi_app__(self) -> ASGI:
         """Called by Ray Serve once the replica is constructed, which is when its bundles have answered."""
-        return web_app(self._live, web_options(self._args), self._meters)
+        return web_app(self._live, self._options, self._meters, sends_request_id=False)
 
     def check_health(self) -> None:
         """Called by Ray Serve; an exception or silence makes it replace the replica."""
@@ -59,10 +51,10 @@ def build(args: dict[str, Any]) -> Application:
     """The application, from the arguments of a Serve config.
 
     Args:
-        args: fields of :class:`ServiceArgs`.
+        args: fields of :class:`hnlm_ray.config.serving.ServiceOptions`, with at least one bundle.
 
     Raises:
-        ConfigError: an argument is missing, unknown or out of range.
+        ConfigError: an argument is unknown or out of range, or there is no bundle.
     """
     from ray import serve
 
@@ -90,51 +82,16 @@ def build(args: dict[str, Any]) -> Application:
     return deployment(serve.ingress()(RecommenderService)).bind(checked.model_dump(mode="json"))
 
 
-def live_of(args: ServiceArgs) -> Live:
-    """The bundles of a process.
-
-    Raises:
-        BundleError: one is missing or damaged.
-        ResourceError: the library of the index is not installed.
-    """
-    nobody = not any(source.share for source in args.bundles.values())
-    sources = {
-        name: Source(one.path, 1.0 if nobody and place == 0 else one.share, one.shadow)
-        for place, (name, one) in enumerate(args.bundles.items())
-    }
-    return Live(sources, args.index_from)
-
-
-def web_options(args: ServiceArgs) -> WebOptions:
-    """How the HTTP interface behaves.
-
-    Raises:
-        ConfigError: the environment variable of the token is not set.
-    """
-    token = None if args.token_env is None else os.environ.get(args.token_env, "")
-    if token == "":
-        raise ConfigError(f"the environment variable {args.token_env} is not set", "set it on every node")
-    return WebOptions(
-        max_k=args.max_k,
-        max_body_bytes=args.max_body_bytes,
-        max_at_work=args.max_ongoing_requests,
-        refusal_pause_s=args.refusal_pause_s,
-        timeout_s=args.timeout_s,
-        watch_s=args.watch_s,
-        token=token,
-        cors_origins=args.cors_origins,
-        log_requests=args.log_requests,
-        names_requests=False,
-    )
-
-
-def _checked(args: dict[str, Any]) -> ServiceArgs:
+def _checked(args: dict[str, Any]) -> ServiceOptions:
     try:
-        return ServiceArgs.model_validate(args)
+        options = ServiceOptions.model_validate(args)
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors()]
-        known = ", ".join(ServiceArgs.model_fields)
+        known = ", ".join(ServiceOptions.model_fields)
         raise ConfigError(f"arguments of the service: {' | '.join(problems)}", f"there are {known}") from error
+    if not options.bundles:
+        raise ConfigError("the service is given no bundles", "name at least one in bundles")
+    return options
 
 
 def _log_as_json() -> None:

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 
 from hnlm_ray.config.serving import BundleSource, ServeConfig, ServiceOptions
 from hnlm_ray.errors import ResourceError
-from hnlm_ray.serving.app import ServiceArgs, build, web_options
+from hnlm_ray.serving.app import build
 from hnlm_ray.serving.bundle.bundle import load_bundle
 from hnlm_ray.serving.bundle.shelf import bundle_at
+from hnlm_ray.serving.http.guard import token_of
 
 __all__ = ["require_free", "start", "stop", "wait"]
 
@@ -47,14 +48,15 @@ def start(bundles: Mapping[str, str], config: ServeConfig) -> str:
 
     sources = {name: BundleSource(path=path) for name, path in bundles.items()} | config.bundles
     sources = {name: one.model_copy(update={"path": _absolute(one.path)}) for name, one in sources.items()}
-    args = ServiceArgs(bundles=sources, **config.model_dump(include=set(ServiceOptions.model_fields)))
-    web_options(args)
+    shared = {name: getattr(config, name) for name in ServiceOptions.model_fields}
+    options = ServiceOptions.model_validate({**shared, "bundles": sources})
+    token_of(options)
     for source in sources.values():
         load_bundle(bundle_at(source.path))  # here, where the sentence reaches the user
     if serve.status().proxies:
         raise ResourceError("Ray Serve runs already on this cluster", "stop it, or deploy with deploy/serve.yaml")
     require_free(config.host, config.port)
-    application = build(args.model_dump(mode="json"))
+    application = build(options.model_dump(mode="json"))
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     serve.start(
         proxy_location="HeadOnly",

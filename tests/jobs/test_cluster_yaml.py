@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.serve.schema import ServeDeploySchema
 
-from hnlm_ray.serving.app import ServiceArgs
+from hnlm_ray.config.serving import ServiceOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 KUBERAY = sorted((ROOT / "deploy" / "kuberay").glob("*.yaml"))
@@ -102,7 +102,7 @@ def test_serve_configs_have_only_keys_that_serve_knows(name: str) -> None:
     (application,) = config["applications"]
     module, _, function = application["import_path"].partition(":")
     assert callable(getattr(__import__(module, fromlist=[function]), function))
-    ServiceArgs.model_validate(application["args"])
+    ServiceOptions.model_validate(application["args"])
 
 
 @pytest.mark.parametrize(

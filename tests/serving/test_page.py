@@ -16,8 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from hnlm_ray.config.serving import ServiceOptions
 from hnlm_ray.serving.bundle.bundle import BundleAbout, Extras, write_bundle
-from hnlm_ray.serving.http.web import WebOptions, web_app
+from hnlm_ray.serving.http.web import web_app
 from hnlm_ray.serving.recommend.live import Live
 from hnlm_ray.tables import ITEM_PROFILES, ITEMS, USER_PROFILES, WRITTEN_NEGATIVES
 from tests.serving.conftest import make_contents
@@ -110,7 +111,7 @@ def page_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("bundles")
     path_a = _write(folder / "a", "uniform", vectors)
     path_b = _write(folder / "b", "hnlm", vectors + 0.5 * rng.normal(size=vectors.shape))
-    with _serving(web_app(Live.of({"uniform": path_a, "hnlm": path_b}), WebOptions())) as url:
+    with _serving(web_app(Live.of({"uniform": path_a, "hnlm": path_b}), ServiceOptions())) as url:
         yield url
 
 

@@ -115,8 +115,8 @@ def bundle_answer(live: Live, served: Served) -> Answer:
     return {
         "name": served.name,
         "version": served.version,
-        "share": live.share(served.name),
-        "shadow": live.source(served.name).shadow,
+        "share": live.share_of_users(served.name),
+        "shadow": live.is_shadow(served.name),
         "data": info.about.data,
         "variant": info.about.variant,
         "users": info.users,

@@ -9,16 +9,19 @@ import asyncio
 import hmac
 import json
 import logging
+import os
 import random
 import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any, Literal
+from typing import Any
 
+from hnlm_ray.config.serving import ServiceOptions
+from hnlm_ray.errors import ConfigError
 from hnlm_ray.serving.http.meters import Meters
 
-__all__ = ["MOST_HELD", "Guard", "JsonLines"]
+__all__ = ["ASGI", "MOST_HELD", "Guard", "JsonLines", "token_of"]
 
 MOST_HELD = 1024
 """Refusals that a process holds back at once; one more is sent without a pause."""
@@ -50,6 +53,18 @@ _HEADERS = [
 ]
 
 
+def token_of(options: ServiceOptions) -> str | None:
+    """The token that requests must carry, from the environment; None where none is needed.
+
+    Raises:
+        ConfigError: the environment variable is not set.
+    """
+    token = None if options.token_env is None else os.environ.get(options.token_env, "")
+    if token == "":
+        raise ConfigError(f"the environment variable {options.token_env} is not set", "set it on every node")
+    return token
+
+
 class Guard:
     """An ASGI application around another.
 
@@ -64,32 +79,25 @@ class Guard:
         self,
         app: ASGI,
         meters: Meters,
-        *,
+        options: ServiceOptions,
         token: str | None = None,
-        most_bytes: int = 1 << 20,
-        most_at_work: int = 256,
-        pause_s: float = 0.0,
-        log_requests: Literal["problems", "all", "none"] = "problems",
-        names_requests: bool = True,
+        *,
+        sends_request_id: bool = True,
     ) -> None:
-        """Stand before an application.
+        """Wrap an application.
 
         Args:
             app: what answers.
-            meters: counts.
-            token: what ``Authorization: Bearer`` must carry; None for no login.
-            most_bytes: of a body.
-            most_at_work: requests in this process.
-            pause_s: before a 503, on average.
-            log_requests: ``problems``: refused, failed and slow ones.
-            names_requests: send the request's id back; Ray Serve does so itself.
+            meters: metrics that are counted.
+            options: of the service.
+            token: what ``Authorization: Bearer`` must carry; None where no token is needed.
+            sends_request_id: whether answers carry ``x-request-id``; Ray Serve adds the header itself.
         """
         self._app, self._meters = app, meters
         self._token = None if token is None else f"Bearer {token}".encode()
-        self._most_bytes, self._most_at_work = most_bytes, most_at_work
-        self._log_requests = log_requests
-        self._names_requests = names_requests
-        self._pause_s = pause_s
+        self._max_body_bytes, self._max_ongoing = options.max_body_bytes, options.max_ongoing_requests
+        self._log_requests, self._pause_s = options.log_requests, options.refusal_pause_s
+        self._sends_request_id = sends_request_id
         self._at_work, self._held = 0, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -105,12 +113,12 @@ class Guard:
             nonlocal status, has_begun
             if message["type"] == "http.response.start":
                 status, has_begun = message["status"], True
-                own = [*_HEADERS, (b"x-request-id", request_id.encode())] if self._names_requests else _HEADERS
+                own = [*_HEADERS, (b"x-request-id", request_id.encode())] if self._sends_request_id else _HEADERS
                 message["headers"] = [*message.get("headers", ()), *own]
             await send(message)
 
         try:
-            if scope["path"] not in _OPEN and self._at_work >= self._most_at_work:
+            if scope["path"] not in _OPEN and self._at_work >= self._max_ongoing:
                 await self._turn_away(answer)
             else:
                 await self._let_in(scope, receive, answer, lambda: has_begun)
@@ -122,7 +130,7 @@ class Guard:
         try:
             refusal = self._refusal(scope["path"], dict(scope["headers"]))
             if refusal is None:
-                body = _Body(receive, self._most_bytes)
+                body = _Body(receive, self._max_body_bytes)
                 await self._ask(scope, body, answer, has_begun)
                 refusal = self._too_large() if body.is_too_large and not has_begun() else None
             if refusal is not None:
@@ -163,13 +171,13 @@ class Guard:
                 sentence = "The header Authorization must carry the token of this service, as Bearer TOKEN."
                 return 401, sentence, [(b"www-authenticate", b"Bearer")]
         length = headers.get(b"content-length", b"0")
-        if length.isdigit() and int(length) > self._most_bytes:
+        if length.isdigit() and int(length) > self._max_body_bytes:
             return self._too_large()
         return None
 
     def _too_large(self) -> _Refusal:
         # Not read to its end, so the connection cannot be used again.
-        return 413, f"The body is larger than {self._most_bytes} bytes.", [(b"connection", b"close")]
+        return 413, f"The body is larger than {self._max_body_bytes} bytes.", [(b"connection", b"close")]
 
     def _record(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
         # The template of the route, never the path itself: a path may name a user.

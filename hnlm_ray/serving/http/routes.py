@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Query
@@ -16,6 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from hnlm_ray import __version__
+from hnlm_ray.config.serving import ServiceOptions
 from hnlm_ray.serving.http import answers, types
 from hnlm_ray.serving.http.batcher import Batcher
 from hnlm_ray.serving.http.meters import CONTENT_TYPE, Meters
@@ -25,7 +25,7 @@ from hnlm_ray.serving.recommend.live import Live, Served, UnknownBundleError
 from hnlm_ray.serving.recommend.recommender import Ranking
 from hnlm_ray.serving.recommend.wishes import Wishes
 
-__all__ = ["Limits", "Routes", "json_answer"]
+__all__ = ["Routes", "json_answer"]
 
 _log = logging.getLogger("hnlm_ray.serving")
 
@@ -42,19 +42,6 @@ Words = Annotated[str, Query(max_length=256)]
 Few = Annotated[int, Query(ge=1, le=100)]
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What one request may ask for.
-
-    Attributes:
-        max_k: largest ``k``.
-        timeout_s: after which a long request is given up.
-    """
-
-    max_k: int = 1000
-    timeout_s: float = 10.0
-
-
 def json_answer(content: Any) -> Response:
     """Encoded at once: what the recommender says needs no second check."""
     return Response(to_json(content), media_type="application/json")
@@ -63,8 +50,8 @@ def json_answer(content: Any) -> Response:
 class Routes:
     """The functions behind the routes, over the bundles of one process."""
 
-    def __init__(self, live: Live, limits: Limits, meters: Meters) -> None:
-        self._live, self._limits, self._meters = live, limits, meters
+    def __init__(self, live: Live, options: ServiceOptions, meters: Meters) -> None:
+        self._live, self._options, self._meters = live, options, meters
         self._batcher = Batcher(meters.batches.observe)
         self._long_jobs = ThreadPoolExecutor(_LONG_JOBS_AT_ONCE, thread_name_prefix="long-job")
         self._shadow_jobs: set[asyncio.Task[None]] = set()
@@ -73,7 +60,7 @@ class Routes:
         """The JSON schema of a body, with the bound on ``k`` of this service."""
         schema = request.model_json_schema()
         if "k" in schema["properties"]:
-            most = self._limits.max_k
+            most = self._options.max_k
             schema["properties"]["k"] |= {"maximum": most, "default": min(schema["properties"]["k"]["default"], most)}
         return schema
 
@@ -217,11 +204,11 @@ class Routes:
             body = parsed(model, await request.body())
         except ClientDisconnect as error:
             raise RefusedError(400, "The body did not arrive as a whole.") from error
-        if isinstance(body, types.Filters) and body.k > self._limits.max_k:
+        if isinstance(body, types.Filters) and body.k > self._options.max_k:
             if "k" in body.model_fields_set:
-                sentence = f"The field 'k' is refused: input should be less than or equal to {self._limits.max_k}."
+                sentence = f"The field 'k' is refused: input should be less than or equal to {self._options.max_k}."
                 raise RefusedError(422, sentence)
-            return body.model_copy(update={"k": self._limits.max_k})
+            return body.model_copy(update={"k": self._options.max_k})
         return body
 
     def _served(self, bundle: str | None, user_id: str) -> Served:
@@ -242,7 +229,7 @@ class Routes:
         A thread cannot be stopped: until work that was given up has ended, it keeps its place among the few.
         """
         try:
-            async with asyncio.timeout(self._limits.timeout_s):
+            async with asyncio.timeout(self._options.timeout_s):
                 return await asyncio.get_running_loop().run_in_executor(self._long_jobs, work)
         except TimeoutError as error:
             raise RefusedError(503, "The answer took too long, try again later.", {"retry-after": "1"}) from error

@@ -7,23 +7,23 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from hnlm_ray import __version__
+from hnlm_ray.config.serving import ServiceOptions
 from hnlm_ray.serving.http import types
-from hnlm_ray.serving.http.guard import ASGI, Guard
+from hnlm_ray.serving.http.guard import ASGI, Guard, token_of
 from hnlm_ray.serving.http.meters import Meters
 from hnlm_ray.serving.http.refusals import install_refusals
-from hnlm_ray.serving.http.routes import Limits, Routes
+from hnlm_ray.serving.http.routes import Routes
 from hnlm_ray.serving.http.shortcut import Shortcut
 from hnlm_ray.serving.recommend.live import Live
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-__all__ = ["WebOptions", "web_app"]
+__all__ = ["web_app"]
 
 _PAGE_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:;"
@@ -31,61 +31,35 @@ _PAGE_POLICY = (
 )
 
 
-@dataclass(frozen=True)
-class WebOptions:
-    """How the service behaves, apart from what it recommends.
-
-    Attributes:
-        max_k: largest ``k`` that a request may ask for.
-        max_body_bytes: of a request.
-        max_at_work: requests in this process; one more is turned away with 503.
-        refusal_pause_s: before a 503 is sent, on average.
-        timeout_s: after which a long request is given up.
-        watch_s: between two looks at the shelves.
-        token: what ``Authorization: Bearer`` must carry; None for no login.
-        cors_origins: pages of these origins may ask from a browser; none by default.
-        log_requests: ``problems``: refused, failed and slow ones.
-        names_requests: send the request's id back; Ray Serve does so itself.
-    """
-
-    max_k: int = 1000
-    max_body_bytes: int = 1 << 20
-    max_at_work: int = 1024
-    refusal_pause_s: float = 0.0
-    timeout_s: float = 10.0
-    watch_s: float = 5.0
-    token: str | None = None
-    cors_origins: tuple[str, ...] = ()
-    log_requests: Literal["problems", "all", "none"] = "problems"
-    names_requests: bool = True
-
-
-def web_app(live: Live, options: WebOptions | None = None, meters: Meters | None = None) -> ASGI:
+def web_app(
+    live: Live, options: ServiceOptions | None = None, meters: Meters | None = None, *, sends_request_id: bool = True
+) -> ASGI:
     """The page at ``/``, the routes under ``/v1``, probes, metrics, and OpenAPI at ``/docs`` and ``/openapi.json``.
 
     While the application runs, it watches the shelves of ``live``.
 
     Args:
-        live: what answers.
-        options: how.
-        meters: what counts; by default new ones.
+        live: the bundles, loaded; those that ``options`` name are not looked at.
+        options: of the service; by default all defaults.
+        meters: metrics that are counted; by default new ones.
+        sends_request_id: whether answers carry ``x-request-id``; Ray Serve adds the header itself.
+
+    Raises:
+        ConfigError: the environment variable of the token is not set.
     """
     from fastapi.middleware.cors import CORSMiddleware
 
-    options, meters = options or WebOptions(), meters or Meters()
+    options, meters = options or ServiceOptions(), meters or Meters()
     for served in live:
         meters.serves(served.name, served.version)
     live.on_reload = _reload_counter(meters)
-    routes = Routes(live, Limits(options.max_k, options.timeout_s), meters)
+    routes = Routes(live, options, meters)
     guarded: ASGI = Guard(
         Shortcut(_routed(routes, live, options), "/v1/recommend", routes.recommend),
         meters,
-        token=options.token,
-        most_bytes=options.max_body_bytes,
-        most_at_work=options.max_at_work,
-        pause_s=options.refusal_pause_s,
-        log_requests=options.log_requests,
-        names_requests=options.names_requests,
+        options,
+        token_of(options),
+        sends_request_id=sends_request_id,
     )
     if options.cors_origins:  # outside, as a browser asks before it sends a token
         headers = ["authorization", "content-type"]
@@ -95,7 +69,7 @@ def web_app(live: Live, options: WebOptions | None = None, meters: Meters | None
     return guarded
 
 
-def _routed(routes: Routes, live: Live, options: WebOptions) -> FastAPI:
+def _routed(routes: Routes, live: Live, options: ServiceOptions) -> FastAPI:
     from fastapi import FastAPI
 
     @contextlib.asynccontextmanager

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from hnlm_ray.config.serving import BundleSource
 from hnlm_ray.errors import BundleError, ConfigError, HnlmError
 from hnlm_ray.run.places import shown
 from hnlm_ray.serving.bundle.shelf import Shelf
@@ -23,7 +24,7 @@ from hnlm_ray.serving.recommend.index import build_index
 from hnlm_ray.serving.recommend.recommender import Recommender
 from hnlm_ray.serving.recommend.wishes import Wishes
 
-__all__ = ["Live", "Served", "Source", "UnknownBundleError"]
+__all__ = ["Live", "Served", "UnknownBundleError"]
 
 _log = logging.getLogger("hnlm_ray.serving")
 
@@ -35,21 +36,6 @@ _LONGEST_WAIT = 64
 
 class UnknownBundleError(LookupError):
     """A request names a bundle that is not being served."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a named bundle comes from.
-
-    Attributes:
-        path: a bundle, or a shelf whose pointer is followed.
-        share: of the users, by a hash of their id; shares are relative to each other.
-        shadow: answer beside the bundle that was chosen, for comparison only.
-    """
-
-    path: str
-    share: float = 1.0
-    shadow: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,7 +90,7 @@ class _Refused:
 
 @dataclass
 class _Slot:
-    source: Source
+    source: BundleSource
     served: Served
     shelf: Shelf | None
     availability: object = None
@@ -118,7 +104,7 @@ class _Slot:
 class Live:
     """The bundles of one process; safe to use from several threads."""
 
-    def __init__(self, sources: Mapping[str, Source], index_from: int | None = None) -> None:
+    def __init__(self, sources: Mapping[str, BundleSource], index_from: int | None = None) -> None:
         """Load and try every bundle.
 
         Args:
@@ -142,18 +128,18 @@ class Live:
 
     @classmethod
     def of(cls, paths: Mapping[str, str]) -> Live:
-        """Bundles or shelves by name; the first one answers who is not asked otherwise."""
-        return cls({name: Source(path, share=float(not place)) for place, (name, path) in enumerate(paths.items())})
+        """Serve bundles or shelves by name; the first answers everybody who names no bundle."""
+        return cls({name: BundleSource(path=path) for name, path in paths.items()})
 
     def __iter__(self) -> Iterator[Served]:
         return iter([slot.served for slot in self._slots.values()])
 
-    def source(self, name: str) -> Source:
-        """As configured."""
-        return self._slots[name].source
+    def is_shadow(self, name: str) -> bool:
+        """Whether the bundle only answers for comparison."""
+        return self._slots[name].source.shadow
 
-    def share(self, name: str) -> float:
-        """Of the users who are not sent elsewhere by name, 0 to 1."""
+    def share_of_users(self, name: str) -> float:
+        """The part of the users whom the bundle answers where a request names no bundle, 0 to 1."""
         return self._split.share(name)
 
     def named(self, name: str) -> Served:
@@ -206,7 +192,7 @@ class Live:
             except Exception:  # a bug here must not end the watching
                 _log.exception("looking for new bundles failed")
 
-    def _open(self, name: str, source: Source) -> _Slot:
+    def _open(self, name: str, source: BundleSource) -> _Slot:
         shelf = Shelf(source.path)
         if not shelf.is_there:
             return _Slot(source, self._load(name, source.path, ()), None)

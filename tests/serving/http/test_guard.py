@@ -18,10 +18,11 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from hnlm_ray.config.serving import ServiceOptions
 from hnlm_ray.serving.http import guard as guard_module
 from hnlm_ray.serving.http.guard import Guard, JsonLines
 from hnlm_ray.serving.http.meters import Meters
-from hnlm_ray.serving.http.web import WebOptions, web_app
+from hnlm_ray.serving.http.web import web_app
 from hnlm_ray.serving.recommend.live import Live
 from tests.serving.services import running
 
@@ -30,6 +31,14 @@ PROBES = ["/health", "/ready", "/v1/health", "/v1/ready"]
 PAGES = ["/", "/docs", "/openapi.json"]
 
 Headers = Sequence[tuple[str, str]]
+
+
+def guarded(
+    app: Any, meters: Meters, token: str | None = None, *, sends_request_id: bool = True, **options: Any
+) -> Guard:
+    """An application behind a guard that sends its refusals at once, unless told otherwise."""
+    checked = ServiceOptions.model_validate({"refusal_pause_s": 0.0, **options})
+    return Guard(app, meters, checked, token, sends_request_id=sends_request_id)
 
 
 class Answer:
@@ -116,7 +125,7 @@ class Echo:
 def test_without_the_token_there_is_no_answer(given: str | None) -> None:
     echo = Echo()
     headers = [] if given is None else [("authorization", given)]
-    answer = ask(Guard(echo, Meters(), token="secret"), headers=headers)
+    answer = ask(guarded(echo, Meters(), token="secret"), headers=headers)
     assert answer.status == 401
     assert answer.headers["www-authenticate"] == "Bearer"
     assert "Bearer TOKEN" in answer.sentence
@@ -125,22 +134,22 @@ def test_without_the_token_there_is_no_answer(given: str | None) -> None:
 
 
 def test_with_the_token_there_is() -> None:
-    guard = Guard(Echo(), Meters(), token="secret")
+    guard = guarded(Echo(), Meters(), token="secret")
     assert ask(guard, headers=[("authorization", "Bearer secret")]).status == 200
     assert (
-        ask(Guard(Echo(), Meters(), token="s\xe9cret"), headers=[("authorization", "Bearer s\xc3\xa9cret")]).status
+        ask(guarded(Echo(), Meters(), token="s\xe9cret"), headers=[("authorization", "Bearer s\xc3\xa9cret")]).status
         == 200
     )
 
 
 @pytest.mark.parametrize("path", PROBES + PAGES)
 def test_probes_and_pages_need_no_token(path: str) -> None:
-    assert ask(Guard(Echo(), Meters(), token="secret"), path).status == 200
+    assert ask(guarded(Echo(), Meters(), token="secret"), path).status == 200
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/v1/recommend", "/health/", "//health", "/v1/health/x", "/docs/x", ""])
 def test_everything_else_needs_one(path: str) -> None:
-    assert ask(Guard(Echo(), Meters(), token="secret"), path).status == 401
+    assert ask(guarded(Echo(), Meters(), token="secret"), path).status == 401
 
 
 @pytest.mark.parametrize("verdict", [True, False])
@@ -155,7 +164,7 @@ def test_the_token_is_compared_in_constant_time(verdict: bool, monkeypatch: pyte
 
     assert guard_module.hmac is hmac
     monkeypatch.setattr(guard_module, "hmac", Recorder)
-    answer = ask(Guard(Echo(), Meters(), token="secret"), headers=[("authorization", "Bearer guess")])
+    answer = ask(guarded(Echo(), Meters(), token="secret"), headers=[("authorization", "Bearer guess")])
     assert compared == [(b"Bearer guess", b"Bearer secret")]
     assert (answer.status == 200) is verdict
 
@@ -165,24 +174,24 @@ def test_the_token_is_compared_in_constant_time(verdict: bool, monkeypatch: pyte
 
 @pytest.mark.parametrize("name", ["a", "A-1_2.b", "f" * 64, "0"])
 def test_a_harmless_name_of_a_request_is_kept(name: str) -> None:
-    assert ask(Guard(Echo(), Meters()), headers=[("x-request-id", name)]).headers["x-request-id"] == name
+    assert ask(guarded(Echo(), Meters()), headers=[("x-request-id", name)]).headers["x-request-id"] == name
 
 
 @pytest.mark.parametrize("name", ["", "a b", "f" * 65, "<script>", "a\nb", "a\n", "\xe9", "../x", '"', "a:b"])
 def test_any_other_name_is_replaced(name: str) -> None:
-    given = ask(Guard(Echo(), Meters()), headers=[("x-request-id", name)]).headers["x-request-id"]
+    given = ask(guarded(Echo(), Meters()), headers=[("x-request-id", name)]).headers["x-request-id"]
     assert re.fullmatch("[0-9a-f]{32}", given)
 
 
 def test_requests_without_a_name_get_different_ones_and_refusals_have_one_too() -> None:
-    guard = Guard(Echo(), Meters(), token="secret")
+    guard = guarded(Echo(), Meters(), token="secret")
     assert len({ask(guard, "/health").headers["x-request-id"] for _ in range(5)}) == 5
     refusal = ask(guard, headers=[("x-request-id", "mine")])
     assert (refusal.status, refusal.headers["x-request-id"]) == (401, "mine")
 
 
 def test_a_server_that_names_requests_itself_is_left_to_it() -> None:
-    answer = ask(Guard(Echo(), Meters(), names_requests=False), headers=[("x-request-id", "mine")])
+    answer = ask(guarded(Echo(), Meters(), sends_request_id=False), headers=[("x-request-id", "mine")])
     assert "x-request-id" not in answer.headers
     assert answer.headers["x-content-type-options"] == "nosniff"
 
@@ -194,12 +203,12 @@ def test_the_application_is_told_the_name() -> None:
         told.append(scope["hnlm_request_id"])
         await Echo()(scope, receive, send)
 
-    answer = ask(Guard(app, Meters()))
+    answer = ask(guarded(app, Meters()))
     assert told == [answer.headers["x-request-id"]]
 
 
 def test_every_answer_forbids_guessing_and_keeping() -> None:
-    guard = Guard(Echo(), Meters(), token="secret", most_bytes=3)
+    guard = guarded(Echo(), Meters(), token="secret", max_body_bytes=3)
     token = ("authorization", "Bearer secret")
     answers = [
         ask(guard, "/health"),
@@ -218,7 +227,7 @@ def test_an_answer_without_headers_gets_them_too() -> None:
         await send({"type": "http.response.start", "status": 204})  # where ASGI lets them be absent
         await send({"type": "http.response.body"})
 
-    assert ask(Guard(app, Meters())).headers["x-content-type-options"] == "nosniff"
+    assert ask(guarded(app, Meters())).headers["x-content-type-options"] == "nosniff"
 
 
 def test_what_is_no_request_passes() -> None:
@@ -228,7 +237,7 @@ def test_what_is_no_request_passes() -> None:
         seen.append(given)
 
     given = ({"type": "lifespan"}, object(), object())
-    asyncio.run(Guard(app, Meters(), token="secret")(*given))  # type: ignore[arg-type]
+    asyncio.run(guarded(app, Meters(), token="secret")(*given))  # type: ignore[arg-type]
     assert seen == [given]
 
 
@@ -251,7 +260,7 @@ class Holding:
 def test_one_request_too_many_is_turned_away_and_probes_are_not() -> None:
     async def play() -> None:
         app, meters = Holding(), Meters()
-        guard = Guard(app, meters, most_at_work=3)
+        guard = guarded(app, meters, max_ongoing_requests=3)
         held = [asyncio.create_task(send_to(guard)) for _ in range(3)]
         async with asyncio.timeout(30):
             while app.held < 3:
@@ -281,7 +290,7 @@ def test_a_refusal_waits_and_takes_no_place_meanwhile(monkeypatch: pytest.Monkey
 
     async def play() -> None:
         app = Holding()
-        guard = Guard(app, Meters(), most_at_work=1, pause_s=0.25)
+        guard = guarded(app, Meters(), max_ongoing_requests=1, refusal_pause_s=0.25)
         admitted = asyncio.create_task(send_to(guard))
         await asyncio.sleep(0)
         with monkeypatch.context() as patched:
@@ -321,7 +330,7 @@ def test_whoever_fails_is_refused_or_goes_away_leaves_room() -> None:
                 await asyncio.Event().wait()
             await Echo()(scope, receive, send)
 
-        guard = Guard(broken, Meters(), most_at_work=1, most_bytes=3)
+        guard = guarded(broken, Meters(), max_ongoing_requests=1, max_body_bytes=3)
         for _ in range(3):
             with pytest.raises(ZeroDivisionError):
                 await send_to(guard, "/v1/broken")
@@ -341,14 +350,14 @@ def test_whoever_fails_is_refused_or_goes_away_leaves_room() -> None:
 
 
 def test_a_body_as_large_as_the_bound_passes() -> None:
-    guard = Guard(Echo(), Meters(), most_bytes=10)
+    guard = guarded(Echo(), Meters(), max_body_bytes=10)
     assert ask(guard, headers=[("content-length", "10")], chunks=[b"x" * 10]).body == b"10"
     assert ask(guard, chunks=[b"x" * 4, b"x" * 6]).body == b"10"
 
 
 def test_one_byte_more_is_refused_before_anybody_reads_it() -> None:
     echo = Echo()
-    answer = ask(Guard(echo, Meters(), most_bytes=10), headers=[("content-length", "11")], chunks=[b"x" * 11])
+    answer = ask(guarded(echo, Meters(), max_body_bytes=10), headers=[("content-length", "11")], chunks=[b"x" * 11])
     assert (answer.status, answer.sentence) == (413, "The body is larger than 10 bytes.")
     assert answer.headers["connection"] == "close"
     assert echo.asked == 0
@@ -357,7 +366,7 @@ def test_one_byte_more_is_refused_before_anybody_reads_it() -> None:
 @pytest.mark.parametrize("length", [None, "5", "0", "abc", "-1", "1e9"])
 def test_the_bytes_count_and_not_what_their_header_says(length: str | None) -> None:
     headers = [] if length is None else [("content-length", length)]
-    answer = ask(Guard(Echo(), Meters(), most_bytes=10), headers=headers, chunks=[b"x" * 5] * 3)
+    answer = ask(guarded(Echo(), Meters(), max_body_bytes=10), headers=headers, chunks=[b"x" * 5] * 3)
     assert (answer.status, answer.sentence) == (413, "The body is larger than 10 bytes.")
     assert len(answer.starts) == 1
     assert answer.headers["connection"] == "close"
@@ -369,7 +378,7 @@ def test_nothing_of_a_body_that_is_too_large_reaches_the_application() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         read.extend([await receive() for _ in range(5)])
 
-    assert ask(Guard(app, Meters(), most_bytes=10), chunks=[b"x" * 6] * 3).status == 413
+    assert ask(guarded(app, Meters(), max_body_bytes=10), chunks=[b"x" * 6] * 3).status == 413
     assert [one["type"] for one in read] == ["http.request"] + ["http.disconnect"] * 4
 
 
@@ -381,7 +390,7 @@ def test_what_the_application_says_about_a_body_that_was_cut_off_is_dropped() ->
         await send({"type": "http.response.body", "body": b"broken"})
         raise ZeroDivisionError
 
-    answer = ask(Guard(app, Meters(), most_bytes=10), chunks=[b"x" * 6] * 3)
+    answer = ask(guarded(app, Meters(), max_body_bytes=10), chunks=[b"x" * 6] * 3)
     assert (answer.status, len(answer.starts)) == (413, 1)
     assert answer.sentence
 
@@ -394,7 +403,7 @@ def test_an_answer_that_has_begun_is_not_replaced() -> None:
         await send({"type": "http.response.body", "body": b"the end"})
 
     meters = Meters()
-    answer = ask(Guard(app, meters, most_bytes=10), chunks=[b"x" * 6] * 3)
+    answer = ask(guarded(app, meters, max_body_bytes=10), chunks=[b"x" * 6] * 3)
     assert (answer.status, len(answer.starts), answer.body) == (200, 1, b"the end")
     assert meters.registry.get_sample_value("hnlm_requests_total", {"route": "other", "status": "200"}) == 1
 
@@ -404,7 +413,7 @@ def test_an_application_that_does_not_read_its_body_may_answer() -> None:
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body"})
 
-    assert ask(Guard(app, Meters(), most_bytes=10), chunks=[b"x" * 6] * 3).status == 204
+    assert ask(guarded(app, Meters(), max_body_bytes=10), chunks=[b"x" * 6] * 3).status == 204
 
 
 @pytest.fixture(scope="module")
@@ -465,8 +474,9 @@ def test_pages_of_other_origins_may_not_ask_by_default(live: Live) -> None:
         assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
-def test_pages_of_a_configured_origin_may(live: Live) -> None:
-    client = TestClient(web_app(live, WebOptions(cors_origins=(ORIGIN,), token="secret")))
+def test_pages_of_a_configured_origin_may(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HNLM_TEST_TOKEN", "secret")
+    client = TestClient(web_app(live, ServiceOptions(cors_origins=(ORIGIN,), token_env="HNLM_TEST_TOKEN")))
     asks = {"access-control-request-method": "POST", "access-control-request-headers": "authorization,content-type"}
     before = client.options("/v1/recommend", headers={"origin": ORIGIN, **asks})  # without a token, as browsers do
     assert before.status_code == 200
@@ -507,7 +517,7 @@ def requests_in(log: io.StringIO) -> list[dict[str, Any]]:
 
 
 def test_a_line_has_the_name_of_the_request_and_the_template_of_its_route(live: Live, log: io.StringIO) -> None:
-    client = TestClient(web_app(live, WebOptions(log_requests="all")))
+    client = TestClient(web_app(live, ServiceOptions(log_requests="all")))
     client.get("/v1/users/u3", headers={"x-request-id": "mine"})
     client.get("/v1/items/none")
     client.post("/v1/recommend", json={})
@@ -543,7 +553,8 @@ def test_no_line_and_no_metric_holds_what_was_asked(
     def break_down(*_: object) -> None:
         raise ZeroDivisionError
 
-    options = WebOptions(log_requests="all", token="canary-token")
+    monkeypatch.setenv("HNLM_TEST_TOKEN", "canary-token")
+    options = ServiceOptions(log_requests="all", token_env="HNLM_TEST_TOKEN")
     client = TestClient(web_app(live, options), raise_server_exceptions=False)
     headers = {
         "authorization": "Bearer canary-token",
@@ -578,7 +589,7 @@ def test_no_line_and_no_metric_holds_what_was_asked(
 
 @pytest.mark.parametrize(("which", "expected"), [("all", [200, 401, 200]), ("problems", [401]), ("none", [])])
 def test_which_requests_are_recorded_can_be_chosen(which: Any, expected: list[int], log: io.StringIO) -> None:
-    guard = Guard(Echo(), Meters(), token="secret", log_requests=which)
+    guard = guarded(Echo(), Meters(), token="secret", log_requests=which)
     ask(guard, headers=[("authorization", "Bearer secret")])
     ask(guard)
     ask(guard, "/health")
@@ -586,7 +597,7 @@ def test_which_requests_are_recorded_can_be_chosen(which: Any, expected: list[in
 
 
 def test_a_slow_request_is_a_problem(log: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
-    guard = Guard(Echo(), Meters(), log_requests="problems")
+    guard = guarded(Echo(), Meters(), log_requests="problems")
     ask(guard)
     monkeypatch.setattr(guard_module, "_SLOW_S", 0.0)
     ask(guard)
@@ -599,7 +610,7 @@ def test_a_request_that_fails_is_recorded_and_its_error_goes_on(log: io.StringIO
 
     meters = Meters()
     with pytest.raises(ZeroDivisionError):
-        ask(Guard(app, meters))
+        ask(guarded(app, meters))
     assert [line["status"] for line in requests_in(log)] == [500]
     assert meters.registry.get_sample_value("hnlm_requests_total", {"route": "other", "status": "500"}) == 1
 

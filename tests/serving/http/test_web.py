@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from hnlm_ray import __version__
+from hnlm_ray.config.serving import BundleSource, ServiceOptions
 from hnlm_ray.serving.http import types
-from hnlm_ray.serving.http.web import WebOptions, web_app
+from hnlm_ray.serving.http.web import web_app
 from hnlm_ray.serving.recommend import recommender as recommender_module
-from hnlm_ray.serving.recommend.live import Live, Served, Source
+from hnlm_ray.serving.recommend.live import Live, Served
 from hnlm_ray.serving.recommend.recommender import Recommendation
 from tests.serving.services import ODD_IDS, StubEncoder, running, until, write_rich_bundle
 
@@ -64,7 +65,7 @@ def live(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(scope="module")
 def client(live: Live) -> Iterator[TestClient]:
-    with TestClient(web_app(live, WebOptions(max_k=MAX_K)), raise_server_exceptions=False) as client:
+    with TestClient(web_app(live, ServiceOptions(max_k=MAX_K)), raise_server_exceptions=False) as client:
         yield client
 
 
@@ -194,7 +195,7 @@ def test_a_batch_answers_in_the_order_of_the_request(client: TestClient, rich: S
 
 def test_a_batch_asks_the_bundle_of_each_user(bundle_path: Path, live: Live) -> None:
     rich = live.named("rich").recommender.bundle.folder
-    halves = Live({"one": Source(rich, share=1.0), "two": Source(str(bundle_path), share=1.0)})
+    halves = Live({"one": BundleSource(path=rich, share=1.0), "two": BundleSource(path=str(bundle_path), share=1.0)})
     users = [f"u{number}" for number in range(20)]
     with TestClient(web_app(halves)) as client:
         answers = client.post("/v1/recommend:batch", json={"user_ids": users, "k": 3}).json()["answers"]
@@ -312,7 +313,7 @@ def test_k_defaults_to_ten_and_may_be_as_large_as_the_bound(client: TestClient, 
 
 
 def test_k_defaults_to_the_bound_where_that_is_below_ten(live: Live) -> None:
-    client = TestClient(web_app(live, WebOptions(max_k=3)))
+    client = TestClient(web_app(live, ServiceOptions(max_k=3)))
     assert len(client.post("/v1/recommend", json={"user_id": "u3"}).json()["items"]) == 3
     refused(client.post("/v1/recommend", json={"user_id": "u3", "k": 4}), 422)
 
@@ -320,7 +321,10 @@ def test_k_defaults_to_the_bound_where_that_is_below_ten(live: Live) -> None:
 @pytest.fixture(scope="module")
 def server(live: Live) -> Iterator[httpx.Client]:
     """A real one, as the test client decodes a path twice."""
-    with running(web_app(live, WebOptions(max_k=MAX_K))) as url, httpx.Client(base_url=url, trust_env=False) as client:
+    with (
+        running(web_app(live, ServiceOptions(max_k=MAX_K))) as url,
+        httpx.Client(base_url=url, trust_env=False) as client,
+    ):
         yield client
 
 
@@ -616,7 +620,7 @@ def test_what_takes_too_long_is_given_up_and_still_counts_as_work(live: Live, mo
     catalogue = live.named("rich").recommender.catalogue
     gate = Gate(catalogue.search)
     monkeypatch.setattr(catalogue, "search", gate)
-    with TestClient(web_app(live, WebOptions(timeout_s=0.05))) as client:
+    with TestClient(web_app(live, ServiceOptions(timeout_s=0.05))) as client:
         for _ in range(5):
             answer = client.get("/v1/items?query=1")
             assert "took too long" in refused(answer, 503)
@@ -636,7 +640,7 @@ def test_what_fails_after_it_was_given_up_is_no_news(live: Live, monkeypatch: py
     catalogue, complaints = live.named("rich").recommender.catalogue, []
     gate = Gate(break_down)
     monkeypatch.setattr(catalogue, "search", gate)
-    with TestClient(web_app(live, WebOptions(timeout_s=0.05))) as client:
+    with TestClient(web_app(live, ServiceOptions(timeout_s=0.05))) as client:
         assert client.portal is not None
         client.portal.call(_collect_complaints, complaints)
         refused(client.get("/v1/items?query=1"), 503)

@@ -24,13 +24,14 @@ import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
 
+from hnlm_ray.config.serving import BundleSource, ServiceOptions
 from hnlm_ray.errors import BundleError, ConfigError
 from hnlm_ray.serving.bundle.bundle import INFO, write_bundle
 from hnlm_ray.serving.bundle.shelf import AVAILABILITY_FILE, Shelf
 from hnlm_ray.serving.http.guard import JsonLines
 from hnlm_ray.serving.http.meters import Meters
-from hnlm_ray.serving.http.web import WebOptions, web_app
-from hnlm_ray.serving.recommend.live import Live, Source, UnknownBundleError
+from hnlm_ray.serving.http.web import web_app
+from hnlm_ray.serving.recommend.live import Live, UnknownBundleError
 from hnlm_ray.serving.recommend.recommender import Recommender
 from hnlm_ray.serving.recommend.wishes import Wishes
 from tests.serving.conftest import ABOUT, make_contents
@@ -159,7 +160,7 @@ def test_an_answer_that_is_held_up_while_the_bundle_changes_has_one_version(
     monkeypatch.setattr(recommender, "rank", held)
     answers: list[Any] = []
     body = {"user_ids": ["u3"], "k": 5} if ":" in path else {"user_id": "u3", "k": 5, "diversity": 1e-9}
-    with TestClient(web_app(live, WebOptions(watch_s=3600))) as client:
+    with TestClient(web_app(live, ServiceOptions(watch_s=3600))) as client:
         thread = threading.Thread(target=lambda: answers.append(client.post(f"/v1/{path}", json=body).json()))
         thread.start()
         assert reached.wait(60)
@@ -383,7 +384,7 @@ def test_the_watcher_follows_the_shelf_and_survives_a_bug(
 
 def test_an_application_that_starts_again_watches_again(live: Live, stocked: tuple[Shelf, list[str]]) -> None:
     shelf, versions = stocked
-    app = web_app(live, WebOptions(watch_s=0.01))
+    app = web_app(live, ServiceOptions(watch_s=0.01))
     for version in versions[1:]:
         with TestClient(app):
             shelf.use(version)
@@ -472,7 +473,9 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def split(paths: list[str], *shares: float) -> Live:
-    return Live({name: Source(path, share) for name, path, share in zip("abc", paths, shares, strict=False)})
+    return Live(
+        {name: BundleSource(path=path, share=share) for name, path, share in zip("abc", paths, shares, strict=False)}
+    )
 
 
 @pytest.mark.parametrize("shares", [(0.5, 0.3, 0.2), (90, 9, 1), (1, 0, 1), (1.0, 1.0), (1e-9, 1)])
@@ -481,7 +484,7 @@ def test_users_are_divided_by_the_shares(paths: list[str], shares: tuple[float, 
     found = Counter(live.chosen(user_id).name for user_id in USERS)
     for name, share in zip("abc", shares, strict=False):
         assert found[name] / len(USERS) == pytest.approx(share / total, abs=0.03)
-        assert live.share(name) == pytest.approx(share / total)
+        assert live.share_of_users(name) == pytest.approx(share / total)
         assert (found[name] == 0) == (share / total < 1e-6)
 
 
@@ -493,8 +496,9 @@ def test_a_user_has_the_same_bundle_in_every_process(paths: list[str]) -> None:
     live = split(paths, 1, 1, 1)
     assert "".join(live.chosen(user_id).name for user_id in USERS[:24]) == CHOSEN
     script = (
-        "import sys; from hnlm_ray.serving.recommend.live import Live, Source; paths = sys.argv[1:]\n"
-        "live = Live({n: Source(p, s) for n, p, s in zip('abc', paths, (1, 1, 1))})\n"
+        "import sys; from hnlm_ray.serving.recommend.live import Live; paths = sys.argv[1:]\n"
+        "from hnlm_ray.config.serving import BundleSource\n"
+        "live = Live({n: BundleSource(path=p, share=s) for n, p, s in zip('abc', paths, (1, 1, 1))})\n"
         "print(''.join(live.chosen(f'user-{i}').name for i in range(24)))"
     )
     done = subprocess.run([sys.executable, "-c", script, *paths], check=True, capture_output=True, text=True)
@@ -517,7 +521,7 @@ def test_any_id_has_a_bundle(paths: list[str], user_id: str) -> None:
 def test_the_first_bundle_answers_unless_told_otherwise(paths: list[str]) -> None:
     live = Live.of(dict(zip("abc", paths, strict=True)))
     assert {live.chosen(user_id).name for user_id in USERS[:200]} == {"a"}
-    assert [live.share(name) for name in "abc"] == [1.0, 0.0, 0.0]
+    assert [live.share_of_users(name) for name in "abc"] == [1.0, 0.0, 0.0]
     assert [served.name for served in live] == ["a", "b", "c"]
 
 
@@ -530,17 +534,18 @@ def test_a_name_that_is_not_served_is_refused(paths: list[str]) -> None:
 
 
 def test_a_shadow_answers_nobody_whatever_its_place(paths: list[str]) -> None:
-    for shares in ((1.0, 1.0), (0.0, 0.0)):
-        live = Live({"dark": Source(paths[0], shares[0], shadow=True), "shop": Source(paths[1], shares[1])})
+    for share in (1.0, 0.0):
+        shop = BundleSource(path=paths[1], share=share)
+        live = Live({"dark": BundleSource(path=paths[0], shadow=True), "shop": shop})
         assert {live.chosen(user_id).name for user_id in USERS[:500]} == {"shop"}
-        assert [live.share(name) for name in ("dark", "shop")] == [0.0, 1.0]
+        assert [live.share_of_users(name) for name in ("dark", "shop")] == [0.0, 1.0]
         assert [one.name for one in live.shadows("shop")] == ["dark"]
         assert live.shadows("dark") == []
 
 
 def test_shadows_alone_are_refused(paths: list[str]) -> None:
     with pytest.raises(ConfigError, match="every bundle is a shadow"):
-        Live({"dark": Source(paths[0], shadow=True)})
+        Live({"dark": BundleSource(path=paths[0], shadow=True)})
 
 
 @pytest.fixture
@@ -563,9 +568,8 @@ def shadow_lines(log: io.StringIO) -> list[dict[str, Any]]:
 
 
 def test_how_a_shadow_differs_is_observed_and_logged_but_never_shown(paths: list[str], log: io.StringIO) -> None:
-    live = Live(
-        {"shop": Source(paths[0]), "dark": Source(paths[1], shadow=True), "twin": Source(paths[0], shadow=True)}
-    )
+    sources = {"shop": (paths[0], False), "dark": (paths[1], True), "twin": (paths[0], True)}
+    live = Live({name: BundleSource(path=path, shadow=shadow) for name, (path, shadow) in sources.items()})
     meters = Meters()
     mine, other = set(best_of(paths[0], k=20)), set(best_of(paths[1], k=20))
     overlap = len(mine & other) / 20
@@ -595,7 +599,7 @@ def test_how_a_shadow_differs_is_observed_and_logged_but_never_shown(paths: list
 def test_a_shadow_that_fails_or_dawdles_harms_nobody(
     paths: list[str], log: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    live = Live({"shop": Source(paths[0]), "dark": Source(paths[1], shadow=True)})
+    live = Live({"shop": BundleSource(path=paths[0]), "dark": BundleSource(path=paths[1], shadow=True)})
     go, asked, expected = threading.Event(), [], best_of(paths[0])
 
     def dawdle(*_: Any) -> Any:
@@ -658,7 +662,7 @@ def test_many_ask_while_the_bundle_changes_all_the_time(stocked: tuple[Shelf, li
     crowd = Crowd(
         {version: {user_id: best_of(shelf.path_of(version), user_id, 10) for user_id in users} for version in versions}
     )
-    with running(web_app(Live.of({"shop": shelf.path}), WebOptions(watch_s=0.1))) as url:
+    with running(web_app(Live.of({"shop": shelf.path}), ServiceOptions(watch_s=0.1))) as url:
         threads = [threading.Thread(target=crowd.keep_asking, args=(number, url)) for number in range(16)]
         for thread in threads:
             thread.start()
