@@ -24,6 +24,7 @@ from hnlm_ray.evaluation.blocks import VectorRanker, evaluate
 from hnlm_ray.evaluation.false_negatives import pairs_rate, scored_rate
 from hnlm_ray.evaluation.inputs import read_held_out, read_text_vectors, read_truth, read_vectors
 from hnlm_ray.run.plan import plan
+from hnlm_ray.run.stage import first_fit
 from hnlm_ray.samplers.semantic import PairVectors
 from hnlm_ray.training.fit import fit
 from hnlm_ray.tuning.supervision import MATCHED_COLUMNS, Knowledge, choose_targets, matched_items
@@ -54,7 +55,7 @@ def main() -> None:
     name = config.tune.teacher_of(config.train.variants)
     assert name is not None
     options = config.train.variants[name]
-    teacher = read_vectors(run[f"train.{name}.s0"].artifact, train.n_users, train.n_items)
+    teacher = read_vectors(run[first_fit(config.train, name).name].artifact, train.n_users, train.n_items)
     vectors = teacher.user_vectors, teacher.item_vectors
     texts = read_text_vectors(run["vectors"].artifact, train.n_items)
     knowledge = Knowledge(train, *vectors, texts)

@@ -19,7 +19,7 @@ import torch
 from hnlm_ray.cluster.connect import connected
 from hnlm_ray.config.load import load_config
 from hnlm_ray.run.plan import plan
-from hnlm_ray.run.stage import StageContext
+from hnlm_ray.run.stage import StageContext, first_fit
 from hnlm_ray.run.store import RunStore
 from hnlm_ray.stages import tune
 from hnlm_ray.tuning.inputs import TuneInputs, new_encoder
@@ -38,7 +38,7 @@ def main() -> None:
     config = load_config(chosen.config or [DEMO], chosen.options)
     artifacts, teacher = plan(config).artifacts(), config.tune.teacher_of(config.train.variants)
     assert teacher is not None
-    inputs = TuneInputs(artifacts, config.train.first_fit(teacher), config.train.variants[teacher])
+    inputs = TuneInputs(artifacts, first_fit(config.train, teacher).name, config.train.variants[teacher])
     options = config.tune.model_copy(update={"workers": 1, "epochs": 2, "patience": 2, "zero": chosen.zero})
     torch.set_num_threads(os.cpu_count() or 1)
     result: dict[str, object] = {

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from hnlm_ray.run.plan import PlannedStage, Progress, Run
+from hnlm_ray.run.execute import Progress
+from hnlm_ray.run.plan import PlannedStage, Run
 
 if TYPE_CHECKING:
     from hnlm_ray.language.estimate import Estimate
@@ -49,33 +49,25 @@ output = _console(sys.stdout, stderr=False)
 errors = _console(sys.stderr, stderr=True)
 """Progress and problems, so that results can be piped."""
 
-_HEADLINES = (
-    "users", "items", "interactions", "ok", "invalid", "truncated", "failed", "matched", "interacted",
-    "out_of_catalogue", "none", "prompt_tokens", "output_tokens", "tokens", "cached_tokens",
-    "best_epoch", "valid_ndcg", "pairs_with_vector",
-)  # fmt: skip
-"""Counts worth a place on the summary line, in this order."""
-
 
 def listener() -> Progress:
     """Progress as lines of text, the same on a terminal and in a job's log."""
     return Progress(
         started=lambda stage: errors.print(f"[bold]▸ {stage.name}[/]"),
         skipped=lambda stage: errors.print(f"[dim]✓ {stage.name}: already complete ({stage.artifact.fingerprint})[/]"),
-        finished=lambda stage: errors.print(
-            f"[green]✓[/] {escape(summary_line(stage.name, stage.artifact.manifest()))}"
-        ),
+        finished=lambda stage: errors.print(f"[green]✓[/] {escape(summary_line(stage))}"),
         say=lambda line: errors.print(f"[dim]    {escape(line)}[/]"),
     )
 
 
-def summary_line(name: str, manifest: Mapping[str, Any]) -> str:
-    """One line for a finished stage: rows, headline counts, seconds, rows per second."""
+def summary_line(stage: PlannedStage) -> str:
+    """One line for a finished stage: rows, headline counts, seconds."""
+    manifest = stage.artifact.manifest()
     rows = ", ".join(f"{count:,} {table}" for table, count in manifest["rows"].items())
     counts = manifest["counts"]
-    shown = [f"{key} {_number(counts[key])}" for key in _HEADLINES if counts.get(key)]
+    shown = [f"{key} {_number(counts[key])}" for key in stage.spec.headlines if counts.get(key)]
     made = f"{rows} in" if rows else "done in"
-    return f"{name}: {made} {manifest['seconds']:.1f} s" + (f" · {', '.join(shown)}" if shown else "")
+    return f"{stage.name}: {made} {manifest['seconds']:.1f} s" + (f" · {', '.join(shown)}" if shown else "")
 
 
 def print_status(run: Run, title: str) -> None:

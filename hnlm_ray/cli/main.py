@@ -133,7 +133,7 @@ def estimate(
     from hnlm_ray.run.plan import plan
 
     options = load_config(config or [], overrides or [])
-    _run(options, ("prepare",))
+    _run(options, ("prepare",), record=False)
     prepared = plan(options)["prepare"].artifact
     items, users, interactions = (prepared.read(name) for name in ("items", "users", "interactions"))
     console.print_estimate(estimated(options, items, users.num_rows, interactions, tokens_per_second))
@@ -401,35 +401,36 @@ def _sentences() -> Iterator[None]:
         sys.exit(INTERRUPTED)
 
 
-def _run(options: Config, stages: tuple[str, ...] = (), *, search: bool = False) -> Run:
-    """Run some stages, or all of them; or the search and what it reads."""
+def _run(options: Config, stages: tuple[str, ...] = (), *, search: bool = False, record: bool = True) -> Run:
+    """Run some stages, or all of them; or the search and what it reads. A reading command leaves the record alone."""
     from hnlm_ray.cli import console
     from hnlm_ray.cluster.connect import connected
-    from hnlm_ray.run.plan import execute, plan
+    from hnlm_ray.run.execute import execute
+    from hnlm_ray.run.plan import plan
 
     planned = plan(options, search=search)
     if search:
         stages = (*planned.before("search"), "search")
     wanted = [one for one in planned.pending() if not stages or {one.kind, one.name} & set(stages)]
     if not wanted:
-        execute(options, planned, stages, console.listener())
+        execute(options, planned, stages, console.listener(), record=record)
         return planned
     with connected(options.cluster):
-        execute(options, planned, stages, console.listener())
+        execute(options, planned, stages, console.listener(), record=record)
     return planned
 
 
 def _bundles(options: Config) -> dict[str, str]:
     """The bundles of a run by variant, the main one first."""
-    from hnlm_ray.run.plan import bundle_stage, plan
+    from hnlm_ray.run.plan import plan
+    from hnlm_ray.run.stage import StageKey
 
     planned, found = plan(options), {}
     for variant in (options.serve.variant, *options.serve.also):
-        artifact = planned[bundle_stage(options, variant)].artifact
+        artifact = planned[StageKey("bundle", variant).name].artifact
         if not artifact.is_complete:
             raise BundleError(f"{options.run} has no bundle for this configuration", "run `hnlm run` with it first")
-        is_remote = "://" in options.run
-        found[variant] = f"{options.run.split('://')[0]}://{artifact.path}" if is_remote else artifact.path
+        found[variant] = artifact.address
     return found
 
 

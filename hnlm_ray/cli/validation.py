@@ -33,11 +33,11 @@ def _data(config: Config) -> list[str]:
 def _language_model(config: Config) -> list[str]:
     from hnlm_ray.demo import assets
     from hnlm_ray.language.checks import check, check_folder
-    from hnlm_ray.run.plan import Wanted
+    from hnlm_ray.run.plan import planned_kinds
 
-    wanted = Wanted.by(config)
-    found = check(config.llm if wanted.profiles else None, config.embed if wanted.vectors else None)
-    if wanted.tuning:
+    kinds = planned_kinds(config)
+    found = check(config.llm if "item_profiles" in kinds else None, config.embed if "vectors" in kinds else None)
+    if "tokens" in kinds:
         found += [f"tune.model: {problem}" for problem in check_folder(assets.resolve(config.tune.model))]
         if config.tune.start is not None and not (Path(config.tune.start) / "encoder.json").is_file():
             found.append(f"tune.start: {config.tune.start} holds no encoder.json; give the folder of a tuned encoder.")

@@ -44,10 +44,6 @@ class TrainConfig(Section):
         """The seeds that a variant is fitted with: one is enough where nothing is drawn."""
         return self.seeds if self.variants[variant].is_trained else self.seeds[:1]
 
-    def first_fit(self, variant: str) -> str:
-        """The stage that fits a variant with the first seed."""
-        return f"train.{variant}.s{self.seeds_of(variant)[0]}"
-
 
 class EvaluateConfig(Section):
     """Full ranking on held-out interactions."""

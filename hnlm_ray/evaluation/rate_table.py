@@ -27,6 +27,7 @@ from hnlm_ray.evaluation.false_negatives import (
     scored_rate,
 )
 from hnlm_ray.evaluation.inputs import read_text_vectors, read_truth, training_vectors
+from hnlm_ray.run.stage import StageKey, first_fit
 from hnlm_ray.run.store import Artifact
 from hnlm_ray.tables import FALSE_NEGATIVES
 from hnlm_ray.tuning.supervision import (
@@ -84,7 +85,7 @@ def rate_table(config: Config, inputs: Mapping[str, Artifact], train: Interactio
     truth, name = read_truth(inputs["prepare"], train), config.tune.teacher_of(config.train.variants)
     teacher = None
     if name is not None:
-        teacher = training_vectors(inputs[config.train.first_fit(name)], config.train.variants[name], train)
+        teacher = training_vectors(inputs[first_fit(config.train, name).name], config.train.variants[name], train)
     world = _World(config, inputs, train, truth, teacher)
     rows = [*_samplers(world), *_written(world), *_supervision(world), *_tuned(world)]
     return pa.Table.from_pylist(rows, schema=FALSE_NEGATIVES)
@@ -109,7 +110,7 @@ def _samplers(world: _World) -> Iterator[dict[str, object]]:
             continue
         label = str(sampler) if shown.count(str(sampler)) == 1 else f"{sampler}, {name}"
         for seed in config.train.seeds_of(name):
-            fit = world.inputs[f"train.{name}.s{seed}"]
+            fit = world.inputs[StageKey("train", name, seed).name]
             vectors = training_vectors(fit, variant, train)
             rates.setdefault(label, []).append(scored_rate(truth, train, sampler, *vectors, seed, _best_epoch(fit)))
     for label, values in rates.items():

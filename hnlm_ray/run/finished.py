@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -11,6 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from hnlm_ray.errors import ConfigError, DataError, StoreError
+from hnlm_ray.run.record import RunRecord
+from hnlm_ray.run.stage import StageKey
 from hnlm_ray.run.store import Artifact, RunStore
 from hnlm_ray.tables import SPLITS
 
@@ -28,27 +29,27 @@ class FinishedRun:
         path: as it was given.
         label: short name, unlike that of any other run of the comparison.
         variants: options of each variant, as ``run.json`` has them.
-        artifacts: complete artefacts by stage name: ``prepare``, every fit, ``evaluate``.
+        artifacts: complete artifacts: ``prepare``, every fit, ``evaluate``.
     """
 
     path: str
     label: str
     variants: Mapping[str, Mapping[str, Any]]
-    artifacts: Mapping[str, Artifact]
+    artifacts: Mapping[StageKey, Artifact]
 
     @property
     def prepare(self) -> Artifact:
         """Users, items and interactions."""
-        return self.artifacts["prepare"]
+        return self.artifacts[StageKey("prepare")]
 
     @property
     def evaluate(self) -> Artifact:
         """Figures on the held-out interactions."""
-        return self.artifacts["evaluate"]
+        return self.artifacts[StageKey("evaluate")]
 
     def fits(self, variant: str) -> list[Artifact]:
         """The fits of a variant, one per seed."""
-        return [artifact for name, artifact in self.artifacts.items() if name.startswith(f"train.{variant}.s")]
+        return [artifact for key, artifact in self.artifacts.items() if (key.kind, key.variant) == ("train", variant)]
 
 
 def open_runs(paths: Sequence[str]) -> list[FinishedRun]:
@@ -82,22 +83,13 @@ def _labels(paths: Sequence[str]) -> list[str]:
 
 
 def _open(path: str, label: str, store: RunStore) -> FinishedRun:
-    text = store.read_text("run.json")
-    if text is None:
-        raise StoreError(f"{path} is no run folder, it has no run.json", "give a folder that `hnlm run` wrote")
-    try:
-        record = json.loads(text)
-        stages = {stage["name"]: store.artifact(stage["name"], stage["fingerprint"]) for stage in record["stages"]}
-        variants = record["config"]["train"]["variants"]
-    except (ValueError, KeyError, TypeError) as error:
-        action = "start `hnlm run` with its configuration again, which writes it anew"
-        raise StoreError(f"{path}/run.json cannot be read ({error!r})", action) from error
-    needed = [name for name in stages if name in ("prepare", "evaluate") or name.startswith("train.")]
-    missing = [name for name in needed if not stages[name].is_complete]
-    if missing or "evaluate" not in needed:
+    record = RunRecord.read(store, path)
+    needed = {key: one for key, one in record.artifacts.items() if key.kind in ("prepare", "train", "evaluate")}
+    missing = [key.name for key, artifact in needed.items() if not artifact.is_complete]
+    if missing or StageKey("evaluate") not in needed:
         what = ", ".join(missing) or "evaluate"
         raise StoreError(f"the run {path} is not finished, it lacks {what}", "finish it with `hnlm run`")
-    return FinishedRun(path, label, variants, {name: stages[name] for name in needed})
+    return FinishedRun(path, label, record.config["train"]["variants"], needed)
 
 
 def _check_same_data(first: FinishedRun, other: FinishedRun) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from hnlm_ray.config.tree import Config
 from hnlm_ray.config.variants import VariantConfig
-from hnlm_ray.errors import ConfigError
+from hnlm_ray.errors import ConfigError, StoreError
+from hnlm_ray.run.record import RunRecord
+from hnlm_ray.run.stage import StageKey, first_fit
 from hnlm_ray.run.store import Artifact, RunStore
 
 __all__ = ["KeptRun"]
@@ -21,8 +24,8 @@ class KeptRun:
     """Where the parts of the earlier run are.
 
     Attributes:
-        artifacts: complete artefacts by stage: ``prepare``, ``tune``, ``encode`` and the teacher's fit.
-        fit: the stage that fitted the teacher.
+        artifacts: complete artifacts by the name of the stage: ``prepare``, ``tune``, ``encode`` and the teacher's fit.
+        fit: the name of the stage that fitted the teacher.
         variant: its options.
     """
 
@@ -37,18 +40,22 @@ class KeptRun:
         Raises:
             ConfigError: it is no run with a tuned encoder, or one that has not come so far.
         """
-        store = RunStore(path)
-        text = store.read_text("run.json")
-        if text is None:
-            raise ConfigError(f"tune.keep: {path} is no run folder", "give one that holds run.json")
-        content = json.loads(text)
-        config = Config.model_validate(content["config"])
+        try:
+            record = RunRecord.read(RunStore(path), path)
+            config = Config.model_validate(record.config)
+        except StoreError as error:
+            raise ConfigError(f"tune.keep: {error.problem}", error.action) from error
+        except ValidationError as error:
+            what = f"tune.keep: {path} was run with options that this version does not know"
+            raise ConfigError(what, "run it again with this version") from error
         teacher = config.tune.teacher_of(config.train.variants)
-        found = {stage["name"]: store.artifact(stage["name"], stage["fingerprint"]) for stage in content["stages"]}
-        fit = "" if teacher is None else config.train.first_fit(teacher)
-        missing = [name for name in (*_NEEDED, fit) if name not in found or not found[name].is_complete]
-        if teacher is None or missing:
+        fit = None if teacher is None else first_fit(config.train, teacher)
+        needed = [*(StageKey(kind) for kind in _NEEDED), *([fit] if fit else [])]
+        found = {key.name: record.artifacts[key] for key in needed if key in record.artifacts}
+        missing = [key.name for key in needed if key.name not in found or not found[key.name].is_complete]
+        if teacher is None or fit is None or missing:
             raise ConfigError(
-                f"tune.keep: the run {path} has no finished {missing[0] or 'teacher'}", "finish it with --until encode"
+                f"tune.keep: the run {path} has no finished {missing[0] if missing else 'teacher'}",
+                "finish it with --until encode",
             )
-        return cls({name: found[name] for name in (*_NEEDED, fit)}, fit, config.train.variants[teacher])
+        return cls(found, fit.name, config.train.variants[teacher])

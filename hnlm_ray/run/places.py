@@ -15,22 +15,30 @@ from urllib.parse import quote
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from hnlm_ray.errors import HnlmError
+from hnlm_ray.errors import HnlmError, StoreError
 
 __all__ = ["join", "resolve", "shown", "storage_errors"]
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s@]*:[^\s@]*@")
 
 
-def resolve(address: str) -> tuple[pafs.FileSystem, str]:
-    """The file system of an address, and the path on it.
+def resolve(address: str, kind: type[HnlmError] = StoreError) -> tuple[pafs.FileSystem, str]:
+    """The file system of an address, and the path on it; ``~`` is the user's home.
+
+    Args:
+        address: a path or a URI.
+        kind: of the error.
 
     Raises:
-        OSError, ArrowInvalid: there is no such file system.
+        HnlmError: there is no such file system.
     """
     if "://" not in address:
-        return pafs.LocalFileSystem(), os.path.abspath(address)
-    filesystem, path = pafs.FileSystem.from_uri(address)
+        return pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(address))
+    try:
+        filesystem, path = pafs.FileSystem.from_uri(address)
+    except (OSError, pa.ArrowException) as error:
+        action = "give a path, or an address that begins with s3:// or gs://"
+        raise kind(f"{shown(address)} is no place that can be reached ({_reason(error)})", action) from error
     return filesystem, path.rstrip("/")
 
 
@@ -67,5 +75,9 @@ def storage_errors(address: str, action: str, kind: type[HnlmError]) -> Iterator
     except HnlmError:
         raise
     except (OSError, pa.ArrowException) as error:
-        reason = _CREDENTIALS.sub("", str(error).split("Detail:")[0].strip())
-        raise kind(f"{shown(address)}: {reason}", action) from error
+        raise kind(f"{shown(address)}: {_reason(error)}", action) from error
+
+
+def _reason(error: Exception) -> str:
+    """What Arrow or the operating system say, without credentials."""
+    return _CREDENTIALS.sub("", str(error).split("Detail:")[0].strip())

@@ -1,18 +1,57 @@
-"""What the pipeline hands to a stage, and what a stage hands back."""
+"""What a stage is called, what the pipeline hands to it, and what it hands back."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from hnlm_ray.config.tree import Config
-from hnlm_ray.run.store import Artifact
+if TYPE_CHECKING:
+    from hnlm_ray.config.tree import Config, TrainConfig
+    from hnlm_ray.run.store import Artifact
 
-__all__ = ["StageContext", "StageSummary", "silent"]
+__all__ = ["StageContext", "StageKey", "StageSummary", "first_fit", "silent"]
+
+
+@dataclass(frozen=True)
+class StageKey:
+    """Which stage of a run this is.
+
+    Attributes:
+        kind: a key of :data:`hnlm_ray.run.specs.SPECS`.
+        variant: of a fit and of a bundle.
+        seed: of a fit.
+        trial: the number of the trial of a search that the stage is run again for, with that trial's options.
+    """
+
+    kind: str
+    variant: str | None = None
+    seed: int | None = None
+    trial: int | None = None
+
+    @property
+    def folder(self) -> str:
+        """The folder in the run, for example ``train.dns.s0``. A trial's stages lie where a run would look for them."""
+        variant = "" if self.variant is None else f".{self.variant}"
+        return f"{self.kind}{variant}" if self.seed is None else f"{self.kind}{variant}.s{self.seed}"
+
+    @property
+    def name(self) -> str:
+        """The folder, and the trial where there is one, for example ``tune@3``."""
+        return self.folder if self.trial is None else f"{self.folder}@{self.trial}"
+
+    def fields(self) -> dict[str, Any]:
+        """The fields that are set."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+def first_fit(train: TrainConfig, variant: str) -> StageKey:
+    """The stage that fits a variant with its first seed."""
+    return StageKey("train", variant, train.seeds_of(variant)[0])
 
 
 def silent(message: str) -> None:
-    """A listener that drops what it hears."""
+    """Ignore a line of progress."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +59,8 @@ class StageContext:
     """Everything a stage may use.
 
     Attributes:
-        config: the whole configuration; a stage reads only the sections that its plan names.
-        inputs: complete artefacts by stage name.
+        config: the whole configuration; a stage reads only the sections that its description names.
+        inputs: complete artifacts by the name of the stage that wrote them.
         output: the folder to write tables into; the pipeline commits it.
         say: called with one line of progress.
     """

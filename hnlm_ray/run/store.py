@@ -28,7 +28,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from hnlm_ray.errors import StoreError
-from hnlm_ray.run.places import resolve, storage_errors
+from hnlm_ray.run.places import join, resolve, storage_errors
 from hnlm_ray.tables import TABLES, conform
 
 __all__ = ["Artifact", "RunStore", "fingerprint"]
@@ -55,12 +55,14 @@ class Artifact:
         path: its path on that file system.
         stage: the stage that writes it.
         fingerprint: what it depends on.
+        address: its path, or its URI with the query of its file system: what another process opens it by.
     """
 
     filesystem: pafs.FileSystem
     path: str
     stage: str
     fingerprint: str
+    address: str = ""
 
     @property
     def is_complete(self) -> bool:
@@ -163,13 +165,13 @@ class RunStore:
     """A run folder on a path or on ``s3://`` / ``gs://``."""
 
     def __init__(self, root: str) -> None:
-        with _storage_errors(root):
-            self.filesystem, self.root = resolve(root)
+        self.filesystem, self.root = resolve(root)
+        self.address = root if "://" in root else self.root
 
     def artifact(self, stage: str, stage_fingerprint: str) -> Artifact:
         """The artefact of a stage, whether it exists or not."""
-        path = f"{self.root}/{stage}/{stage_fingerprint}"
-        return Artifact(self.filesystem, path, stage, stage_fingerprint)
+        path, address = f"{self.root}/{stage}/{stage_fingerprint}", join(self.address, stage, stage_fingerprint)
+        return Artifact(self.filesystem, path, stage, stage_fingerprint, address)
 
     def read_text(self, name: str) -> str | None:
         """A small file at the root of the run, or None."""

@@ -19,7 +19,7 @@ from hnlm_ray.demo import assets
 from hnlm_ray.errors import StageError, StoreError
 from hnlm_ray.evaluation.inputs import read_text_vectors
 from hnlm_ray.evaluation.metrics import SELECTION_CUTOFF
-from hnlm_ray.run.stage import StageContext, StageSummary
+from hnlm_ray.run.stage import StageContext, StageKey, StageSummary
 from hnlm_ray.run.store import Artifact
 from hnlm_ray.serving.bundle.bundle import BundleAbout, Extras, write_bundle
 from hnlm_ray.serving.bundle.contents import Contents
@@ -34,7 +34,7 @@ _MOST_PROFILES = 1000
 _FEWEST_PROFILES = 100
 
 
-def run(context: StageContext, variant: str | None = None) -> StageSummary:
+def run(context: StageContext, variant: str) -> StageSummary:
     """Write the bundle files into the stage's own folder.
 
     Reads ``prepare``, ``evaluate`` and ``train.<variant>.s<seed>``, at the seed with the best NDCG on the valid split,
@@ -42,7 +42,7 @@ def run(context: StageContext, variant: str | None = None) -> StageSummary:
 
     Args:
         context: with these inputs.
-        variant: by default ``serve.variant``.
+        variant: which of ``train.variants``.
 
     Raises:
         StageError: the evaluation does not cover the variant.
@@ -50,11 +50,10 @@ def run(context: StageContext, variant: str | None = None) -> StageSummary:
         BundleError: the parts do not belong together.
     """
     config = context.config
-    variant = variant or config.serve.variant
     metrics = context.inputs["evaluate"].read("metrics")
     metrics = metrics.filter(pc.equal(metrics["variant"], variant))
     seed = _best_seed(metrics, variant, config.train.seeds)
-    contents = _contents(context.inputs["prepare"], context.inputs[f"train.{variant}.s{seed}"])
+    contents = _contents(context.inputs["prepare"], context.inputs[StageKey("train", variant, seed).name])
     extras = _extras(config, context.inputs, contents)
     about = BundleAbout(
         data=_data_name(config),

@@ -30,7 +30,7 @@ from hnlm_ray.evaluation.metrics import SELECTION_CUTOFF
 from hnlm_ray.evaluation.outcome import metrics_table, strata_table, user_metrics_table
 from hnlm_ray.evaluation.rate_table import rate_table
 from hnlm_ray.evaluation.strata import strata
-from hnlm_ray.run.stage import StageContext, StageSummary
+from hnlm_ray.run.stage import StageContext, StageKey, StageSummary
 from hnlm_ray.run.store import Artifact
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _plan(context: StageContext) -> _Plan:
     if taken:
         raise ConfigError(f"train.variants has {taken[0]!r}, the name of a reference ranker", "rename the variant")
     fits = tuple(
-        (variant, seed, context.inputs[f"train.{variant}.s{seed}"])
+        (variant, seed, context.inputs[StageKey("train", variant, seed).name])
         for variant in config.train.variants
         for seed in config.train.seeds_of(variant)
     )

@@ -20,7 +20,7 @@ from hnlm_ray.report.report import (
     render,
 )
 from hnlm_ray.report.samples import Catalogue, item_samples, negative_samples, user_samples
-from hnlm_ray.run.stage import StageContext, StageSummary
+from hnlm_ray.run.stage import StageContext, StageKey, StageSummary
 from hnlm_ray.run.store import Artifact
 
 __all__ = ["run"]
@@ -134,7 +134,7 @@ def _curves(context: StageContext, baseline: str | None) -> LearningCurves:
     train = context.config.train
     names = _ordered_variants(context, baseline)
     fits = [
-        (series, context.inputs[f"train.{name}.s{seed}"].read("history"))
+        (series, context.inputs[StageKey("train", name, seed).name].read("history"))
         for series, name in enumerate(names)
         for seed in train.seeds_of(name)
     ]

@@ -19,7 +19,7 @@ from hnlm_ray.config.paths import assign
 from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import HnlmError, StageError
 from hnlm_ray.report.search import VariantSearch, render_search, summarise
-from hnlm_ray.run.stage import StageContext, StageSummary
+from hnlm_ray.run.stage import StageContext, StageKey, StageSummary
 from hnlm_ray.run.store import Artifact
 from hnlm_ray.run.trials import Trial, draw_trials
 from hnlm_ray.tables import SEARCH_TRIALS
@@ -101,8 +101,9 @@ def _task(context: StageContext, pending: tuple[Trial, ...]) -> _Task:
 
 def _semantics(inputs: Mapping[str, Artifact], trial: Trial) -> SemanticInputs:
     """What a trial reads: made with its own options outside the variants, where it has some."""
-    ending = f"@{trial.number}" if trial.upstream else ""
-    return SemanticInputs(*(inputs.get(name + ending) for name in ("vectors", "ground", "encode")))
+    number = trial.number if trial.upstream else None
+    kinds = ("vectors", "ground", "encode")
+    return SemanticInputs(*(inputs.get(StageKey(kind, trial=number).name) for kind in kinds))
 
 
 def _tune(task: _Task, config: Config) -> dict[str, dict[str, Any]]:

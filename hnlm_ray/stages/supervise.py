@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from hnlm_ray.evaluation.inputs import read_held_out, read_text_vectors, training_vectors
-from hnlm_ray.run.stage import StageContext, StageSummary
+from hnlm_ray.run.stage import StageContext, StageSummary, first_fit
 from hnlm_ray.tuning.supervision import MATCHED_COLUMNS, OK, Knowledge, choose_targets, matched_items
 
 __all__ = ["run"]
@@ -26,7 +26,7 @@ def run(context: StageContext, *, teacher: str) -> StageSummary:
     """
     inputs, options = context.inputs, context.config.tune.supervision
     train = read_held_out(inputs["prepare"])["valid"].seen
-    fit = inputs[context.config.train.first_fit(teacher)]
+    fit = inputs[first_fit(context.config.train, teacher).name]
     users, items = training_vectors(fit, context.config.train.variants[teacher], train)
     knowledge = Knowledge(train, users, items, read_text_vectors(inputs["vectors"], train.n_items))
     answers = None

@@ -14,7 +14,7 @@ from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import StoreError
 from hnlm_ray.evaluation.inputs import read_held_out, training_vectors
 from hnlm_ray.run.kept import KeptRun
-from hnlm_ray.run.stage import StageContext
+from hnlm_ray.run.stage import StageContext, first_fit
 from hnlm_ray.run.store import Artifact
 from hnlm_ray.tuning.encoder import EncoderSpec, PairEncoder, load_body, merged_body, root_mean_square, with_adapter
 from hnlm_ray.tuning.material import Material, Supervised, Teacher
@@ -50,7 +50,7 @@ class TuneInputs:
                 "fold_in",
                 VariantConfig(),
             )
-        return cls(dict(context.inputs), train.first_fit(teacher), train.variants[teacher])
+        return cls(dict(context.inputs), first_fit(train, teacher).name, train.variants[teacher])
 
     def train(self) -> Interactions:
         """The train interactions."""

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from hnlm_ray.run.plan import STAGES
+from hnlm_ray.run.specs import SPECS
 
 JOBS = Path(__file__).resolve().parents[2] / "jobs"
 SCRIPTS = {path.stem: path for path in JOBS.glob("*.py") if path.stem != "train_demo_llm"}
 
 
 def test_there_is_one_script_per_stage_and_one_for_all() -> None:
-    assert set(SCRIPTS) == {*STAGES, "pipeline", "search"}
+    assert set(SCRIPTS) == {*SPECS, "pipeline"}
 
 
 @pytest.mark.parametrize("name", sorted(SCRIPTS))

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hnlm_ray.config.variants import VariantConfig
+from hnlm_ray.run.stage import StageKey
 from hnlm_ray.run.store import Artifact, RunStore
 from hnlm_ray.tables import HISTORY, METRICS, STRATA, USER_METRICS
 
@@ -36,14 +37,16 @@ def write_run(folder: Path, ndcg: Values, data: str = "data", **options: Any) ->
     """
     store = RunStore(str(folder))
     variants = options.get("variants") or {name: VariantConfig() for name in ndcg}
-    stages = [_prepare(store, data, options.get("user", "u"))]
+    stages = {StageKey("prepare"): _prepare(store, data, options.get("user", "u"))}
     for variant, seeds in ndcg.items():
-        stages += [_fit(store, variant, seed, float(row.mean())) for seed, row in seeds.items()]
-    stages.append(_evaluate(store, ndcg, strata=options.get("strata", True), beyond=options.get("beyond", True)))
+        for seed, row in seeds.items():
+            stages[StageKey("train", variant, seed)] = _fit(store, variant, seed, float(row.mean()))
+    beyond = options.get("beyond", True)
+    stages[StageKey("evaluate")] = _evaluate(store, ndcg, strata=options.get("strata", True), beyond=beyond)
     shown = {name: variant.model_dump(mode="json") for name, variant in variants.items()}
     record = {
         "config": {"train": {"variants": shown}},
-        "stages": [{"name": stage.stage, "fingerprint": stage.fingerprint} for stage in stages],
+        "stages": [{**key.fields(), "fingerprint": stage.fingerprint} for key, stage in stages.items()],
     }
     store.write_text("run.json", json.dumps(record))
     return store

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from hnlm_ray.errors import StoreError
+from hnlm_ray.errors import DataError, StoreError
 from hnlm_ray.run.places import join, resolve, shown, storage_errors
+from hnlm_ray.run.store import RunStore
 
 
 @pytest.mark.parametrize(
@@ -46,3 +49,21 @@ def test_what_arrow_says_of_an_address_comes_without_credentials(address: str) -
     assert "bucket" in str(caught.value)
     assert "key" not in str(caught.value)
     assert "ret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["foo://bucket/x", "s3:///x"])
+def test_an_address_without_a_file_system_is_one_sentence(address: str) -> None:
+    with pytest.raises(DataError, match=r"is no place that can be reached .*; give a path, or an address"):
+        resolve(address, DataError)
+
+
+def test_a_tilde_is_the_home_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert resolve("~/runs/mine")[1] == f"{tmp_path}/runs/mine"
+    assert RunStore("~/runs/mine").address == f"{tmp_path}/runs/mine"
+
+
+def test_an_artifact_is_opened_by_the_address_of_its_run() -> None:
+    store = RunStore("s3://bucket/run?scheme=http&endpoint_override=127.0.0.1:1&region=us-east-1")
+    address = store.artifact("bundle.hnlm", "abc").address
+    assert address == "s3://bucket/run/bundle.hnlm/abc?scheme=http&endpoint_override=127.0.0.1:1&region=us-east-1"

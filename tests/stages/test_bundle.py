@@ -71,7 +71,7 @@ def context(tmp_path: Path) -> StageContext:
 
 
 def test_the_best_fit_on_valid_becomes_the_bundle(context: StageContext) -> None:
-    summary = run(context)
+    summary = run(context, variant="hnlm")
     bundle = load_bundle(context.output.path)
     np.testing.assert_array_equal(bundle.contents.user_vectors, USER_VECTORS[1])
     np.testing.assert_array_equal(bundle.contents.item_vectors, ITEM_VECTORS)
@@ -84,7 +84,7 @@ def test_the_best_fit_on_valid_becomes_the_bundle(context: StageContext) -> None
 
 
 def test_train_and_valid_are_seen_and_test_is_not(context: StageContext) -> None:
-    run(context)
+    run(context, variant="hnlm")
     contents = load_bundle(context.output.path).contents
     assert contents.seen_offsets.tolist() == [0, 3, 4, 4]
     assert contents.seen_items.tolist() == [0, 1, 2, 2]
@@ -97,7 +97,7 @@ def test_without_the_selection_cutoff_the_largest_decides(context: StageContext)
     rows = [_metric("hnlm", seed, "valid", value, k=k) for seed, k, value in
             [(0, 5, 0.9), (1, 5, 0.1), (2, 5, 0.1), (0, 10, 0.1), (1, 10, 0.1), (2, 10, 0.2)]]  # fmt: skip
     context.inputs["evaluate"].write("metrics", pa.Table.from_pylist(rows, schema=METRICS))
-    run(context)
+    run(context, variant="hnlm")
     assert load_bundle(context.output.path).info.about.seed == 2
 
 
@@ -105,7 +105,7 @@ def test_an_evaluation_without_the_variant_is_refused(context: StageContext) -> 
     rows = [_metric("uniform", 0, "valid", 0.5)]
     context.inputs["evaluate"].write("metrics", pa.Table.from_pylist(rows, schema=METRICS))
     with pytest.raises(StageError, match="no valid NDCG of the variant 'hnlm'"):
-        run(context)
+        run(context, variant="hnlm")
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_an_evaluation_without_the_variant_is_refused(context: StageContext) -> 
 def test_a_damaged_fit_is_named(context: StageContext, content: bytes, words: str) -> None:
     context.inputs["train.hnlm.s1"].write_bytes("model.safetensors", content)
     with pytest.raises(StoreError, match=words) as caught:
-        run(context)
+        run(context, variant="hnlm")
     assert "train.hnlm.s1" in str(caught.value)
 
 
@@ -123,7 +123,7 @@ def test_vectors_of_other_users_leave_no_bundle(context: StageContext) -> None:
     tensors = {"user_vectors": USER_VECTORS[1][:2], "item_vectors": ITEM_VECTORS}
     context.inputs["train.hnlm.s1"].write_bytes("model.safetensors", save(tensors))
     with pytest.raises(BundleError, match="user_vectors has shape"):
-        run(context)
+        run(context, variant="hnlm")
     assert not context.output.has("bundle.json")
 
 
@@ -159,7 +159,7 @@ def _with_texts(context: StageContext) -> StageContext:
 
 
 def test_what_the_language_model_wrote_goes_along(context: StageContext) -> None:
-    summary = run(_with_texts(context))
+    summary = run(_with_texts(context), variant="hnlm")
     explainer = Explainer(Recommender.load(context.output.path))
     assert summary.rows == {"users": 3, "items": 5, "user_profiles": 3, "item_profiles": 5, "negatives": 2}
     (story,) = explainer.explain("u0").negatives

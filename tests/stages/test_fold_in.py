@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,8 @@ from hnlm_ray.config.tree import Config
 from hnlm_ray.config.tuning import EncodeConfig, TuneConfig
 from hnlm_ray.errors import ConfigError
 from hnlm_ray.run.plan import plan
-from hnlm_ray.run.stage import StageContext
+from hnlm_ray.run.record import RunRecord
+from hnlm_ray.run.stage import StageContext, StageKey
 from hnlm_ray.run.store import Artifact, RunStore
 from hnlm_ray.stages import encode, fold_in
 from hnlm_ray.testing.worlds import random_world
@@ -82,8 +82,8 @@ def earlier(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
     encoded.write("encoded", pa.table({**columns, "vector": list(vectors), "nearest": nearest}))
     for artifact in (fit, tune, encoded):
         artifact.commit({})
-    stages = [{"name": one.stage, "fingerprint": one.fingerprint} for one in (prepare, fit, tune, encoded)]
-    store.write_text("run.json", json.dumps({"config": config.model_dump(mode="json"), "stages": stages}))
+    stages = {StageKey("train", "uniform", 0): fit, **{StageKey(one.stage): one for one in (prepare, tune, encoded)}}
+    RunRecord.of(config, stages).write(store)
     return store
 
 
@@ -141,7 +141,6 @@ def test_a_folder_without_a_finished_run_is_one_sentence(tmp_path: Path) -> None
     tuned = "train.variants={uniform: {}, hnlm: {semantic: true, semantic_source: tuned}}"
     with pytest.raises(ConfigError, match="is no run folder"):
         plan(load_config([], [tuned, f"tune.keep={tmp_path}"]))
-    content = {"config": Config().model_dump(mode="json"), "stages": []}
-    (tmp_path / "run.json").write_text(json.dumps(content))
+    RunRecord.of(Config(), {}).write(RunStore(str(tmp_path)))
     with pytest.raises(ConfigError, match="has no finished prepare"):
         plan(load_config([], [tuned, f"tune.keep={tmp_path}"]))

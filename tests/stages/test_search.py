@@ -157,7 +157,7 @@ def test_the_command_searches_once_and_a_second_time_does_nothing(tmp_path: Path
     committed = artifact.manifest()["committed"]
     assert CliRunner().invoke(app, command).exit_code == 0
     assert artifact.manifest()["committed"] == committed
-    stages = {stage["name"] for stage in json.loads(planned.store.read_text("run.json"))["stages"]}
+    stages = {stage["kind"] for stage in json.loads(planned.store.read_text("run.json"))["stages"]}
     assert {"evaluate", "search"} < stages  # a later comparison still knows the whole run
     more = load_config([], [*options, "search.trials=3"])
     assert not plan(more, search=True)["search"].artifact.is_complete

@@ -1,0 +1,145 @@
+"""What the result of a stage depends on besides its inputs: options, prompts, model weights, raw files.
+
+Options that change where or how fast a stage runs are left out on purpose: a run may go on with more replicas or other
+batch sizes without writing anything again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow.fs as pafs
+from pydantic import BaseModel
+
+from hnlm_ray.config.data import DataConfig
+from hnlm_ray.config.tree import Config
+from hnlm_ray.demo import assets
+from hnlm_ray.errors import DataError
+from hnlm_ray.language.prompts.render import Task, version
+from hnlm_ray.run.digests import model_digest
+from hnlm_ray.run.kept import KeptRun
+from hnlm_ray.run.places import resolve
+from hnlm_ray.run.trials import draw_trials
+
+__all__ = [
+    "embedding",
+    "encoding",
+    "prepared",
+    "searching",
+    "supervision",
+    "token_texts",
+    "tuning",
+    "writing",
+    "written_profiles",
+]
+
+_LLM = {
+    "engine", "model", "dtype", "max_model_len", "engine_kwargs", "top_p", "retries", "retry_temperature",
+    "chat_template_kwargs",
+}  # fmt: skip
+_EMBED = {"engine", "model", "pooling", "dtype", "max_model_len", "engine_kwargs"}
+_ENCODE = {"pairs", "nearest", "within", "dtype", "engine_kwargs"}
+_NOT_TUNE = {
+    "teacher", "supervision", "texts", "max_user_tokens", "max_item_tokens",  # in the inputs already
+    "workers", "accelerator", "accumulation", "zero", "max_failures",
+}  # fmt: skip
+
+Depends = Mapping[str, Any]
+"""JSON values."""
+
+
+def prepared(config: Config) -> Depends:
+    """Raw files and how they are read.
+
+    Raises:
+        DataError: they do not exist.
+    """
+    return {"data": config.data.model_dump(mode="json"), "files": _files(config.data)}
+
+
+def written_profiles(config: Config, task: Task) -> Depends:
+    """A stage that writes profiles; the choice of pairs decides who gets one."""
+    scope = {} if config.profiles.scope == "all" else _pairs(config)
+    return {**writing(config, task, config.profiles), **scope}
+
+
+def writing(config: Config, task: Task, options: BaseModel) -> Depends:
+    """A stage in which the language model writes."""
+    llm = config.llm
+    return {
+        "llm": llm.model_dump(mode="json", include=_LLM),
+        "weights": model_digest(assets.resolve(llm.model)) if llm.engine == "vllm" else llm.http.url,
+        "prompt": version(task),
+        "options": options.model_dump(mode="json"),
+    }
+
+
+def embedding(config: Config) -> Depends:
+    """A stage that turns texts into vectors."""
+    weights = model_digest(assets.resolve(config.embed.model, "embed"))
+    return {"embed": config.embed.model_dump(mode="json", include=_EMBED), "weights": weights}
+
+
+def supervision(config: Config) -> Depends:
+    """The choice of the negatives that the encoder is tuned to emit."""
+    return {"supervision": config.tune.supervision.model_dump(mode="json")}
+
+
+def token_texts(config: Config) -> Depends:
+    """The texts of users and items as tokens of the body."""
+    return {
+        "weights": model_digest(assets.resolve(config.tune.model)),
+        "texts": config.tune.model_dump(mode="json", include={"texts", "max_user_tokens", "max_item_tokens"}),
+        "max_history": config.profiles.max_history,
+    }
+
+
+def tuning(config: Config) -> Depends:
+    """The tuned encoder."""
+    return {
+        "weights": model_digest(assets.resolve(config.tune.model)),
+        "start": None if config.tune.start is None else model_digest(config.tune.start),
+        "options": config.tune.model_dump(mode="json", exclude=_NOT_TUNE),
+    }
+
+
+def kept(config: Config) -> dict[str, str]:
+    """The fingerprints of the parts of an earlier run."""
+    if config.tune.keep is None:
+        return {}
+    return {name: artifact.fingerprint for name, artifact in KeptRun.open(config.tune.keep).artifacts.items()}
+
+
+def encoding(config: Config) -> Depends:
+    """The tuned encoder's vectors of pairs."""
+    return {
+        "kept": kept(config),
+        "options": config.encode.model_dump(mode="json", include=_ENCODE),
+        "pairs": _pairs(config) if config.encode.pairs == "chosen" else {},
+    }
+
+
+def searching(config: Config) -> Depends:
+    """The trials themselves, so that an option that changes none of them repeats none."""
+    trials = draw_trials(config)
+    tried = [(one.variant, one.number, one.options.model_dump(mode="json"), one.upstream) for one in trials]
+    return {"trials": tried, "seed": config.search.seed, "epochs": config.search.epochs}
+
+
+def _pairs(config: Config) -> dict[str, Any]:
+    """The choice of pairs."""
+    choice = config.negatives.model_dump(mode="json", include={"policy", config.negatives.policy})
+    return {"pairs": choice, "seed": config.seed}
+
+
+def _files(data: DataConfig) -> list[str]:
+    """Name, size and time of every raw file, so that changed data is read again."""
+    if data.path is None:
+        return []
+    filesystem, root = resolve(data.path, DataError)
+    info = filesystem.get_file_info(root)
+    if info.type == pafs.FileType.NotFound:
+        raise DataError(f"data.path {data.path} does not exist", "give the folder that holds the raw files")
+    listed = [info] if info.is_file else filesystem.get_file_info(pafs.FileSelector(root, recursive=True))
+    return sorted(f"{entry.path}:{entry.size}:{entry.mtime_ns}" for entry in listed if entry.is_file)
