@@ -1,7 +1,7 @@
 """Every variant of a configuration with several seeds, without Ray, each compared with one of them.
 
-    hnlm run -c configs/study.yaml data.path=FOLDER run=runs/study ... --until encode
-    python benchmarks/study.py -c configs/study.yaml data.path=FOLDER run=runs/study ... --seeds 5 --against repaired
+    hnlm run -c configs/table.yaml -c configs/study.yaml data.path=FOLDER ... --until encode
+    python benchmarks/study.py -c configs/table.yaml -c configs/study.yaml data.path=FOLDER ... --seeds 5
 
 Reads the stages before training of a run (prepare, vectors, encode, ground: those that exist), fits each variant with
 each seed in processes of one thread, and evaluates it on the test split at its best validation epoch. The same fits as

@@ -111,7 +111,8 @@ def _variants(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _default_variants() -> dict[str, Any]:
-    return {name: dict(options) for name, options in DEFAULT_VARIANTS.items()}
+    copy: dict[str, Any] = _merged(None, DEFAULT_VARIANTS)
+    return copy
 
 
 def _changed(variants: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -12,14 +12,6 @@ from hnlm_ray.config.tree import Config
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.errors import ConfigError
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
-
-
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
-def test_every_shipped_configuration_is_valid(path: Path) -> None:
-    needs_path = [] if path.stem in ("demo",) else ["data.path=somewhere"]
-    assert isinstance(load_config([path], needs_path), Config)
-
 
 def test_overrides_win_over_the_file(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
@@ -153,11 +145,6 @@ def test_a_file_that_is_no_configuration(tmp_path: Path, content: str) -> None:
     path.write_bytes(content.encode("latin-1"))
     with pytest.raises(ConfigError, match=r"c\.yaml"):
         load_config([path])
-
-
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"there is no configuration file .*none\.yaml"):
-        load_config([tmp_path / "none.yaml"])
 
 
 def test_every_option_has_its_section_documented() -> None:
