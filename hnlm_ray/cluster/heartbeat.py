@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from hnlm_ray.errors import StoreError
+
 __all__ = ["Look", "heartbeat", "rate_line"]
 
 _EVERY_S = 10.0
@@ -21,8 +23,8 @@ def heartbeat(look: Look, say: Callable[[str], None], every_s: float = _EVERY_S)
     """Look every ``every_s`` seconds while the body runs, and say what has changed.
 
     Args:
-        look: called from a thread of its own; what it reads may be half-written, so ``OSError`` and ``ValueError``
-            (Arrow's own errors are both) mean that there is nothing to say this time.
+        look: called from a thread of its own; what it reads may be half-written, so ``OSError``, ``ValueError``
+            (Arrow's own errors are both) and ``StoreError`` mean that there is nothing to say this time.
         say: gets one line.
         every_s: seconds between looks.
     """
@@ -31,7 +33,7 @@ def heartbeat(look: Look, say: Callable[[str], None], every_s: float = _EVERY_S)
     def watch() -> None:
         last: str | None = None
         while not ended.wait(every_s):
-            with contextlib.suppress(OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError, StoreError):
                 line = look()
                 if line is not None and line != last:
                     say(line)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,15 +22,13 @@ import pyarrow.parquet as pq
 from hnlm_ray.cluster.connect import require
 from hnlm_ray.cluster.heartbeat import heartbeat, rate_line
 from hnlm_ray.errors import EngineError, ResourceError, StoreError
-from hnlm_ray.run.store import Artifact
+from hnlm_ray.run.places import Folder
 
 if TYPE_CHECKING:
     from ray.data import Dataset
 
-__all__ = ["WORK", "Folder", "clear_work", "resumable_map"]
+__all__ = ["resumable_map", "work_folder"]
 
-WORK = "_work"
-"""Subfolder of an artefact for what is not its result."""
 _REQUESTS = "requests.parquet"
 _SPARE_CPUS = 2
 """Beside the engines: the filter of a resumed run, and the maps around the engine. Without them a resumed run hangs."""
@@ -39,39 +36,9 @@ _FILTER_BYTES = 256 * 2**20
 _PENDING_SUFFIX = ".pending.parquet"
 
 
-@dataclass(frozen=True)
-class Folder:
-    """A folder for one resumable map."""
-
-    filesystem: pafs.FileSystem
-    path: str
-
-    @classmethod
-    def of(cls, artifact: Artifact, name: str) -> Folder:
-        """The work folder of that name inside an artefact."""
-        return cls(artifact.filesystem, f"{artifact.path}/{WORK}/{name}")
-
-    def files(self, name: str) -> list[str]:
-        """Paths of the files in a subfolder."""
-        selector = pafs.FileSelector(f"{self.path}/{name}", allow_not_found=True)
-        return [info.path for info in self.filesystem.get_file_info(selector) if info.type == pafs.FileType.File]
-
-    def read(self, name: str, schema: pa.Schema) -> pa.Table:
-        """All files of a subfolder."""
-        tables = [pq.read_table(path, filesystem=self.filesystem, schema=schema) for path in self.files(name)]
-        return pa.concat_tables(tables) if tables else schema.empty_table()
-
-
-def clear_work(artifact: Artifact) -> None:
-    """Delete the work folder of an artefact, if there is one."""
-    filesystem, path = artifact.filesystem, f"{artifact.path}/{WORK}"
-    if filesystem.get_file_info(path).type != pafs.FileType.Directory:
-        return
-    # A folder without its requests is begun anew, so a deletion that is cut short leaves nothing half usable.
-    for info in filesystem.get_file_info(pafs.FileSelector(path, recursive=True)):
-        if info.path.endswith(f"/{_REQUESTS}"):
-            filesystem.delete_file(info.path)
-    filesystem.delete_dir(path)
+def work_folder(output: Folder, name: str) -> Folder:
+    """The folder for one resumable map of a stage; it is scratch, deleted when the stage is complete."""
+    return output.folder("_work").folder(name)
 
 
 def resumable_map(
@@ -113,7 +80,7 @@ def resumable_map(
         look = rate_line(purpose, len(wanted), _RowCount(folder))
         with _checkpointing(folder), _engine_errors(purpose), heartbeat(look, say):
             _run(transform, folder, rows_per_block)
-    results = folder.read("results", schema).sort_by("id")
+    results = _read(folder, "results", schema).sort_by("id")
     if not np.array_equal(results["id"].to_numpy(), wanted):
         raise StoreError(
             f"{folder.path} holds {results.num_rows} results for {len(wanted)} requests", "delete it and run again"
@@ -129,12 +96,25 @@ class _RowCount:
         self.rows: dict[str, int] = {}
 
     def __call__(self) -> int:
-        paths = set(self.folder.files("results"))
+        paths = set(_files(self.folder, "results"))
         self.rows = {path: rows for path, rows in self.rows.items() if path in paths}
         for path in paths - self.rows.keys():
             with contextlib.suppress(OSError, pa.ArrowInvalid):  # half-written: the next look counts it
                 self.rows[path] = pq.read_metadata(path, filesystem=self.folder.filesystem).num_rows
         return sum(self.rows.values())
+
+
+def _files(folder: Folder, name: str) -> list[str]:
+    """Paths of the files of a subfolder."""
+    inside = folder.folder(name)
+    return [f"{inside.path}/{file}" for file in inside.files()]
+
+
+def _read(folder: Folder, name: str, schema: pa.Schema) -> pa.Table:
+    """All rows of the finished files of a subfolder."""
+    files = [path for path in _files(folder, name) if not path.endswith(_PENDING_SUFFIX)]
+    tables = [pq.read_table(path, filesystem=folder.filesystem, schema=schema) for path in files]
+    return pa.concat_tables(tables) if tables else schema.empty_table()
 
 
 def _run(transform: Callable[[Dataset], Dataset], folder: Folder, rows_per_block: int) -> None:
@@ -143,8 +123,9 @@ def _run(transform: Callable[[Dataset], Dataset], folder: Folder, rows_per_block
     requests = ray.data.read_parquet(f"{folder.path}/{_REQUESTS}", filesystem=folder.filesystem, override_num_blocks=1)
     # A block is what is made durable together: read as one, cut to size.
     results = transform(requests.repartition(target_num_rows_per_block=rows_per_block))
-    folder.filesystem.create_dir(f"{folder.path}/results", recursive=True)
-    results.write_parquet(f"{folder.path}/results", filesystem=folder.filesystem)
+    target = folder.folder("results")
+    target.create()
+    results.write_parquet(target.path, filesystem=folder.filesystem)
 
 
 def _remember(requests: pa.Table, folder: Folder) -> None:
@@ -154,23 +135,19 @@ def _remember(requests: pa.Table, folder: Folder) -> None:
         if not np.array_equal(np.sort(old), np.sort(requests["id"].to_numpy())):
             raise StoreError(f"{folder.path} was begun for other rows", "delete it and run again")
         return
-    filesystem.create_dir(folder.path, recursive=True)
-    filesystem.delete_dir_contents(folder.path)
-    temporary = f"{folder.path}/_{_REQUESTS}.tmp"
-    pq.write_table(requests, temporary, filesystem=filesystem)
-    filesystem.move(temporary, path)
+    folder.create()
+    folder.clear()
+    with folder.replacing(_REQUESTS) as temporary:
+        pq.write_table(requests, temporary, filesystem=filesystem)
 
 
 def _committed(folder: Folder) -> npt.NDArray[np.int64]:
     """Ids that a finished write has declared done."""
-    schema = pa.schema([pa.field("id", pa.int64())])
-    files = [path for path in folder.files("checkpoint") if not path.endswith(_PENDING_SUFFIX)]
-    tables = [pq.read_table(path, filesystem=folder.filesystem, schema=schema) for path in files]
-    return np.unique(pa.concat_tables(tables)["id"].to_numpy()) if tables else np.zeros(0, np.int64)
+    return np.unique(_read(folder, "checkpoint", pa.schema({"id": pa.int64()}))["id"].to_numpy())
 
 
 def _has_pending(folder: Folder) -> bool:
-    return any(path.endswith(_PENDING_SUFFIX) for path in folder.files("checkpoint"))
+    return any(path.endswith(_PENDING_SUFFIX) for path in _files(folder, "checkpoint"))
 
 
 @contextlib.contextmanager

@@ -8,12 +8,14 @@ from typing import Any
 
 from hnlm_ray.cluster.connect import require
 from hnlm_ray.errors import HnlmError, StageError
-from hnlm_ray.run.store import Artifact
+from hnlm_ray.run.places import Folder
 
-__all__ = ["STATE", "Workers", "run_workers"]
+__all__ = ["Workers", "checkpoints", "run_workers"]
 
-STATE = "_ray_train"
-"""Subfolder of an artefact for checkpoints, until its stage has ended."""
+
+def checkpoints(output: Folder) -> Folder:
+    """The folder for the checkpoints of a stage; it is scratch, deleted when the stage is complete."""
+    return output.folder("_ray_train")
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Workers:
     env_vars: Mapping[str, str] | None = None
 
 
-def run_workers(body: Callable[[dict[str, Any]], Any], task: Any, workers: Workers, output: Artifact) -> Any:
+def run_workers(body: Callable[[dict[str, Any]], Any], task: Any, workers: Workers, output: Folder) -> Any:
     """Run ``body({"task": task})`` in every worker; a new driver continues where a lost one stopped.
 
     Returns:
@@ -61,7 +63,7 @@ def run_workers(body: Callable[[dict[str, Any]], Any], task: Any, workers: Worke
         run_config=RunConfig(
             # The same name and place let a new driver continue where a lost one stopped.
             name="fit",
-            storage_path=f"{output.path}/{STATE}",
+            storage_path=checkpoints(output).path,
             storage_filesystem=output.filesystem,
             failure_config=FailureConfig(max_failures=workers.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=1),

@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from hnlm_ray.cluster.resumable import Folder, resumable_map
+from hnlm_ray.cluster.resumable import resumable_map
 from hnlm_ray.errors import StageError
 from hnlm_ray.language.engines.protocol import EMBEDDINGS, Embedder
+from hnlm_ray.run.places import Folder
 
 __all__ = ["embed_texts"]
 

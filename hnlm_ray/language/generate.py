@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnlm_ray import seeds
-from hnlm_ray.cluster.resumable import Folder, resumable_map
+from hnlm_ray.cluster.resumable import resumable_map, work_folder
 from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import StageError
 from hnlm_ray.language.engines.protocol import COMPLETIONS, Call, Engine, Renderer
@@ -89,7 +89,7 @@ def generate(
             rows,
             functools.partial(engine.answer, call=call),
             schema=COMPLETIONS,
-            folder=Folder.of(output, f"{task}-{attempt}"),
+            folder=work_folder(output, f"{task}-{attempt}"),
             rows_per_block=engine.rows_per_block,
             needs=engine.needs(),
             purpose=f"{task} generation",

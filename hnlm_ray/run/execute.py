@@ -77,6 +77,7 @@ def execute(
             if only and not {stage.kind, stage.name} & set(only):
                 continue
             if stage.artifact.is_complete:
+                stage.artifact.delete_scratch()  # left by a run that was killed right after the commit
                 progress.skipped(stage)
                 continue
             inputs = {known: artifacts[name] for known, name in stage.inputs.items()}

@@ -10,6 +10,8 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -17,7 +19,7 @@ import pyarrow.fs as pafs
 
 from hnlm_ray.errors import HnlmError, StoreError
 
-__all__ = ["join", "resolve", "shown", "storage_errors"]
+__all__ = ["Folder", "join", "resolve", "shown", "storage_errors"]
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s@]*:[^\s@]*@")
 
@@ -62,7 +64,11 @@ def shown(address: str) -> str:
 
 
 @contextlib.contextmanager
-def storage_errors(address: str, action: str, kind: type[HnlmError]) -> Iterator[None]:
+def storage_errors(
+    address: str,
+    action: str = "check that the place exists, is writable and has room",
+    kind: type[HnlmError] = StoreError,
+) -> Iterator[None]:
     """Turn what the operating system or Arrow raise about an address into an error of ours.
 
     Args:
@@ -81,3 +87,88 @@ def storage_errors(address: str, action: str, kind: type[HnlmError]) -> Iterator
 def _reason(error: Exception) -> str:
     """What Arrow or the operating system say, without credentials."""
     return _CREDENTIALS.sub("", str(error).split("Detail:")[0].strip())
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder of a run, which need not exist yet. Every method that touches files raises StoreError.
+
+    Attributes:
+        filesystem: where it is.
+        path: its path on that file system.
+    """
+
+    filesystem: pafs.FileSystem
+    path: str
+
+    def folder(self, name: str) -> Folder:
+        """A folder inside this one."""
+        return Folder(self.filesystem, f"{self.path}/{name}")
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is such a folder."""
+        return bool(self.filesystem.get_file_info(self.path).type == pafs.FileType.Directory)
+
+    def files(self) -> list[str]:
+        """Names of the files directly inside, sorted; empty for a folder that does not exist."""
+        with storage_errors(self.path):
+            found = self.filesystem.get_file_info(pafs.FileSelector(self.path, allow_not_found=True))
+            return sorted(info.base_name for info in found if info.type == pafs.FileType.File)
+
+    def create(self) -> None:
+        """Make the folder, and those above it."""
+        with storage_errors(self.path):
+            self.filesystem.create_dir(self.path, recursive=True)
+
+    def clear(self) -> None:
+        """Delete everything inside."""
+        with storage_errors(self.path):
+            if self.exists:
+                self.filesystem.delete_dir_contents(self.path)
+
+    def read_bytes(self, name: str) -> bytes:
+        """The content of a file."""
+        path = f"{self.path}/{name}"
+        with storage_errors(path), self.filesystem.open_input_file(path) as stream:
+            content: bytes = stream.read()
+            return content
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Write a file; it appears whole or not at all."""
+        with self.replacing(name) as temporary, self.filesystem.open_output_stream(temporary) as stream:
+            stream.write(content)
+
+    def fetch(self, place: Path) -> None:
+        """Copy everything inside to a folder of this machine."""
+        with storage_errors(self.path):
+            pafs.copy_files(self.path, str(place), source_filesystem=self.filesystem)
+
+    def put(self, place: Path) -> None:
+        """Copy everything inside a folder of this machine into this one."""
+        self.create()
+        with storage_errors(self.path):
+            pafs.copy_files(str(place), self.path, destination_filesystem=self.filesystem)
+
+    def delete_scratch(self) -> None:
+        """Delete every file and folder inside whose name begins with an underscore."""
+        with storage_errors(self.path):
+            for info in self.filesystem.get_file_info(pafs.FileSelector(self.path, allow_not_found=True)):
+                if info.base_name.startswith("_"):
+                    delete = self.filesystem.delete_file if info.is_file else self.filesystem.delete_dir
+                    delete(info.path)
+
+    @contextlib.contextmanager
+    def replacing(self, name: str) -> Iterator[str]:
+        """A path to write a file to; it gets its name when the body ends, and is deleted when the body fails."""
+        path = f"{self.path}/{name}"
+        folder, _, base = path.rpartition("/")
+        temporary = f"{folder}/_{base}.{os.getpid()}.tmp"
+        with storage_errors(path):
+            try:
+                yield temporary
+                self.filesystem.move(temporary, path)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    self.filesystem.delete_file(temporary)
+                raise

@@ -3,7 +3,8 @@
 ::
 
     <run>/<stage>/<fingerprint>/<table>.parquet        one file, or a folder of part files
-                                manifest.json          present if and only if the artefact is complete
+                                manifest.json          present if and only if the artifact is complete
+                                _<name>                scratch: checkpoints, work to resume; deleted after the manifest
 
 A fingerprint covers the stage's code version, the configuration sections it reads and the fingerprints of its inputs,
 so a changed option never reuses an old result and an unchanged one never runs twice. Nothing is ever changed in place:
@@ -14,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import functools
 import hashlib
 import json
 import os
@@ -28,14 +28,10 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from hnlm_ray.errors import StoreError
-from hnlm_ray.run.places import join, resolve, storage_errors
+from hnlm_ray.run.places import Folder, join, resolve, storage_errors
 from hnlm_ray.tables import TABLES, conform
 
 __all__ = ["Artifact", "RunStore", "fingerprint"]
-
-_storage_errors = functools.partial(
-    storage_errors, action="check that the place exists, is writable and has room", kind=StoreError
-)
 
 MANIFEST = "manifest.json"
 
@@ -47,8 +43,8 @@ def fingerprint(parts: Mapping[str, Any]) -> str:
 
 
 @dataclass(frozen=True)
-class Artifact:
-    """One stage's folder.
+class Artifact(Folder):
+    """One stage's folder. What a stage needs only until it is complete has a name that begins with an underscore.
 
     Attributes:
         filesystem: where it is.
@@ -58,8 +54,6 @@ class Artifact:
         address: its path, or its URI with the query of its file system: what another process opens it by.
     """
 
-    filesystem: pafs.FileSystem
-    path: str
     stage: str
     fingerprint: str
     address: str = ""
@@ -70,7 +64,7 @@ class Artifact:
         return bool(self.filesystem.get_file_info(f"{self.path}/{MANIFEST}").type == pafs.FileType.File)
 
     def manifest(self) -> dict[str, Any]:
-        """The manifest of a complete artefact.
+        """The manifest of a complete artifact.
 
         Raises:
             StoreError: there is none, or it is damaged.
@@ -83,7 +77,7 @@ class Artifact:
             raise StoreError(f"{self.path}/{MANIFEST} cannot be read ({error})", "run the stage again") from error
 
     def path_of(self, name: str) -> str:
-        """Path of a table (``name.parquet``, file or folder) or of any other file inside the artefact."""
+        """Path of a table (``name.parquet``, file or folder) or of any other file inside the artifact."""
         return f"{self.path}/{name}" if "." in name else f"{self.path}/{name}.parquet"
 
     def has(self, name: str) -> bool:
@@ -112,53 +106,15 @@ class Artifact:
 
     def write(self, name: str, table: pa.Table) -> None:
         """Write a table as one file; it appears whole or not at all."""
-        path = self.path_of(name)
-        with _storage_errors(path), self._replacing(path) as temporary:
-            pq.write_table(conform(table, TABLES[name], path), temporary, filesystem=self.filesystem)
-
-    def write_bytes(self, name: str, content: bytes) -> None:
-        """Write any other file; it appears whole or not at all."""
-        path = self.path_of(name)
-        with _storage_errors(path), self._replacing(path) as temporary:
-            stream = self.filesystem.open_output_stream(temporary)
-            with stream:
-                stream.write(content)
-
-    def read_bytes(self, name: str) -> bytes:
-        """The content of any other file."""
-        path = self.path_of(name)
-        with _storage_errors(path), self.filesystem.open_input_file(path) as stream:
-            content: bytes = stream.read()
-            return content
-
-    def create(self) -> None:
-        """Make the folder."""
-        with _storage_errors(self.path):
-            self.filesystem.create_dir(self.path, recursive=True)
-
-    def clear(self) -> None:
-        """Delete what an interrupted run left."""
-        with _storage_errors(self.path):
-            if self.filesystem.get_file_info(self.path).type == pafs.FileType.Directory:
-                self.filesystem.delete_dir_contents(self.path)
+        table = conform(table, TABLES[name], self.path_of(name))
+        with self.replacing(f"{name}.parquet") as temporary:
+            pq.write_table(table, temporary, filesystem=self.filesystem)
 
     def commit(self, manifest: Mapping[str, Any]) -> None:
-        """Declare the artefact complete: write the manifest, last."""
+        """Declare the artifact complete: write the manifest, and only then delete what the stage needed to resume."""
         content = {"stage": self.stage, "fingerprint": self.fingerprint, "committed": time.time(), **manifest}
         self.write_bytes(MANIFEST, json.dumps(content, indent=2, sort_keys=True, default=str).encode())
-
-    @contextlib.contextmanager
-    def _replacing(self, path: str) -> Iterator[str]:
-        folder, name = path.rsplit("/", 1)
-        # The underscore hides a leftover from readers of the folder.
-        temporary = f"{folder}/_{name}.{os.getpid()}.tmp"
-        try:
-            yield temporary
-            self.filesystem.move(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                self.filesystem.delete_file(temporary)
-            raise
+        self.delete_scratch()
 
 
 class RunStore:
@@ -169,7 +125,7 @@ class RunStore:
         self.address = root if "://" in root else self.root
 
     def artifact(self, stage: str, stage_fingerprint: str) -> Artifact:
-        """The artefact of a stage, whether it exists or not."""
+        """The artifact of a stage, whether it exists or not."""
         path, address = f"{self.root}/{stage}/{stage_fingerprint}", join(self.address, stage, stage_fingerprint)
         return Artifact(self.filesystem, path, stage, stage_fingerprint, address)
 
@@ -178,12 +134,12 @@ class RunStore:
         path = f"{self.root}/{name}"
         if self.filesystem.get_file_info(path).type != pafs.FileType.File:
             return None
-        with _storage_errors(path), self.filesystem.open_input_stream(path) as stream:
+        with storage_errors(path), self.filesystem.open_input_stream(path) as stream:
             return bytes(stream.read()).decode()
 
     def write_text(self, name: str, content: str) -> None:
         """A small file at the root of the run; it appears whole or not at all."""
-        Artifact(self.filesystem, self.root, "", "").write_bytes(name, content.encode())
+        Folder(self.filesystem, self.root).write_bytes(name, content.encode())
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -192,13 +148,13 @@ class RunStore:
         Raises:
             StoreError: the folder cannot be written, or another process holds it.
         """
-        with _storage_errors(self.root):
+        with storage_errors(self.root):
             self.filesystem.create_dir(self.root, recursive=True)
         if not isinstance(self.filesystem, pafs.LocalFileSystem):
             yield
             return
         path = f"{self.root}/.lock"
-        with _storage_errors(path):
+        with storage_errors(path):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

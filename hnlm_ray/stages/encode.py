@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hnlm_ray.cluster.connect import connected
-from hnlm_ray.cluster.resumable import Folder, clear_work, resumable_map
+from hnlm_ray.cluster.resumable import resumable_map, work_folder
 from hnlm_ray.config.tuning import EncodeConfig, SupervisionConfig
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.demo import assets
@@ -85,7 +85,7 @@ def run(context: StageContext, *, teacher: str) -> StageSummary:
             pa.table({"id": new}),
             functools.partial(encoded, Task(inputs, config.encode, config.tune.supervision)),
             schema=_VECTORS,
-            folder=Folder.of(output, "pairs"),
+            folder=work_folder(output, "pairs"),
             rows_per_block=config.encode.batch_size,
             needs=body_needs(config.encode),
             purpose="encoding",
@@ -101,7 +101,6 @@ def run(context: StageContext, *, teacher: str) -> StageSummary:
         "nearest": found["nearest"],
     }
     output.write("encoded", pa.table(columns))
-    clear_work(output)
     counts = {name: int(found[name].to_numpy().sum()) for name in ("tokens", "cached_tokens")} | {"known": len(known)}
     return StageSummary({"encoded": len(pairs)}, counts)
 

@@ -63,7 +63,7 @@ def run(context: StageContext) -> StageSummary:
     if plan.depth:
         lines = trec.qrels_lines(splits["test"].relevant, *_ids(plan.prepare))
         context.output.write_bytes("qrels.test.txt.gz", trec.packed(lines))
-        context.output.filesystem.create_dir(f"{context.output.path}/runs")
+        context.output.folder("runs").create()
     with connected(context.config.cluster):
         written = _evaluate_all(context, plan, splits)
     if plan.prepare.has("truth"):

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hnlm_ray.cluster.resumable import Folder, clear_work
+from hnlm_ray.cluster.resumable import work_folder
 from hnlm_ray.language.embed import embed_texts
 from hnlm_ray.language.engines.choose import embedder_of
 from hnlm_ray.language.engines.protocol import Embedder
@@ -45,13 +45,12 @@ def run(context: StageContext, embedder: Embedder | None = None) -> StageSummary
     answer_vectors = np.zeros((len(answers), item_vectors.shape[1]), np.float32)
     left = matches.unnamed
     if len(left):
-        used, folder = embedder or embedder_of(config.embed), Folder.of(output, "answers")
+        used, folder = embedder or embedder_of(config.embed), work_folder(output, "answers")
         texts = [answers[row] for row in left]
         answer_vectors[left] = embed_texts(texts, used, folder, "answer vectors", context.say)
     met, vectors = _met(context.inputs["prepare"], len(titles)), Vectors(item_vectors, answer_vectors)
     grounded = ground(negatives, matches, vectors, met, config.ground)
     output.write("grounded", grounded)
-    clear_work(output)
     counts: dict[str, int | float] = {"distinct_names": len(answers), "embedded_names": len(left)}
     counts |= {status: _count(grounded["status"], status) for status in STATUSES}
     counts |= {f"by_{step}": _count(grounded["step"], step) for step in STEPS}

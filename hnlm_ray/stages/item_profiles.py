@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hnlm_ray.cluster.resumable import clear_work
 from hnlm_ray.language.engines.choose import engine_of
 from hnlm_ray.language.engines.protocol import Engine
 from hnlm_ray.language.generate import Request, answer_counts, generate
@@ -36,6 +35,5 @@ def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
         )
         answers = generate(request, engine or engine_of(config.llm), config, output, context.say)
         output.write("item_profiles", answers.rename_columns({"id": "item", "text": "summary"}))
-    clear_work(output)
     profiles = output.read("item_profiles")
     return StageSummary({"item_profiles": profiles.num_rows}, answer_counts(profiles))

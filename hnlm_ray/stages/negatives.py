@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from hnlm_ray.cluster.resumable import clear_work
 from hnlm_ray.language.engines.choose import engine_of
 from hnlm_ray.language.engines.protocol import Engine
 from hnlm_ray.language.generate import Request, answer_counts, generate
@@ -49,7 +48,6 @@ def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
         )
         answers = generate(request, engine or engine_of(config.llm), config, output, context.say)
         output.write("negatives", _with_pairs(answers, items.num_rows))
-    clear_work(output)
     negatives = output.read("negatives")
     counts = {
         **answer_counts(negatives),

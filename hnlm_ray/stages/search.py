@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.fs as pafs
 import yaml
 
 from hnlm_ray.cluster.connect import connected, require
@@ -31,7 +30,8 @@ PAGE = "search.html"
 BEST = "best.yaml"
 """The configuration with the best options of every searched variant, for ``hnlm run -c``."""
 
-_ROWS, _STATE = "_trials", "_ray_tune"
+_ROWS = "_trials"
+"""Scratch folder with a file per finished trial."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def run(context: StageContext) -> StageSummary:
     """
     config, output = context.config, context.output
     trials = tuple(draw_trials(config))
-    output.filesystem.create_dir(f"{output.path}/{_ROWS}")
+    output.folder(_ROWS).create()
     finished = _finished(output)
     pending = tuple(trial for trial in trials if _key(trial) not in finished)
     context.say(f"{len(trials)} trials of {len({trial.variant for trial in trials})} variants, {len(pending)} to run")
@@ -79,9 +79,6 @@ def run(context: StageContext) -> StageSummary:
     output.write("trials", table)
     output.write_bytes(PAGE, render_search(config.run, table).encode())
     output.write_bytes(BEST, _overlay(config, table, trials).encode())
-    for folder in (_ROWS, _STATE):
-        if output.filesystem.get_file_info(f"{output.path}/{folder}").type == pafs.FileType.Directory:
-            output.filesystem.delete_dir(f"{output.path}/{folder}")
     counts = {"ok": len(trials) - len(failed), "failed": len(failed)}
     return StageSummary({"trials": len(table)}, counts)
 
@@ -124,7 +121,7 @@ def _tune(task: _Task, config: Config) -> dict[str, dict[str, Any]]:
         tune_config=tune.TuneConfig(max_concurrent_trials=os.cpu_count() if is_local else None),
         run_config=tune.RunConfig(
             name="search",
-            storage_path=f"{task.output.path}/{_STATE}",
+            storage_path=task.output.folder("_ray_tune").path,
             storage_filesystem=task.output.filesystem,
             verbose=0,
         ),
@@ -174,13 +171,9 @@ def _key(trial: Trial) -> str:
     return f"{trial.variant}.{trial.number}"
 
 
-def _files(output: Artifact) -> list[str]:
-    found = output.filesystem.get_file_info(pafs.FileSelector(f"{output.path}/{_ROWS}"))
-    return [info.base_name for info in found if info.base_name.endswith(".json")]
-
-
 def _finished(output: Artifact) -> dict[str, dict[str, Any]]:
-    rows = [json.loads(output.read_bytes(f"{_ROWS}/{name}")) for name in _files(output)]
+    folder = output.folder(_ROWS)
+    rows = [json.loads(folder.read_bytes(name)) for name in folder.files() if name.endswith(".json")]
     return {f"{row['variant']}.{row['trial']}": row for row in rows}
 
 

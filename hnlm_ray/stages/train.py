@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from hnlm_ray.cluster.connect import connected
 from hnlm_ray.cluster.heartbeat import heartbeat
-from hnlm_ray.cluster.workers import STATE, Workers, run_workers
+from hnlm_ray.cluster.workers import Workers, checkpoints, run_workers
 from hnlm_ray.config.tree import TrainConfig
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.errors import ConfigError
@@ -80,7 +80,6 @@ def run(context: StageContext, *, variant: str, seed: int) -> StageSummary:
         with heartbeat(look, context.say):
             progress, counts = _train(task, options, context.output)
     _write_history(progress, context.output)
-    context.output.filesystem.delete_dir(f"{context.output.path}/{STATE}")
     return StageSummary(
         rows={"history": len(progress.history)},
         counts={
@@ -122,7 +121,7 @@ def _compute(context: StageContext, variant: VariantConfig) -> StageSummary:
 def _progress_line(output: Artifact, what: str, epochs: int) -> str | None:
     from hnlm_ray.training.checkpoint import latest_progress
 
-    progress = latest_progress(output.filesystem, f"{output.path}/{STATE}")
+    progress = latest_progress(checkpoints(output))
     if progress is None:
         return None
     return (

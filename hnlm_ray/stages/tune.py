@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.fs as pafs
 
 from hnlm_ray.cluster.connect import connected
 from hnlm_ray.cluster.heartbeat import heartbeat
-from hnlm_ray.cluster.workers import STATE, Workers, run_workers
+from hnlm_ray.cluster.workers import Workers, checkpoints, run_workers
 from hnlm_ray.config.tuning import TuneConfig
 from hnlm_ray.run.stage import StageContext, StageSummary
 from hnlm_ray.run.store import Artifact
@@ -64,7 +63,6 @@ def run(context: StageContext, *, teacher: str) -> StageSummary:
         result = run_workers(_work, task, workers, output)
         with result.checkpoint.as_directory() as folder:
             progress = _write(task, Path(folder), output)
-    output.filesystem.delete_dir(f"{output.path}/{STATE}")
     best = progress.history[progress.best_epoch]
     counts = {
         **result.return_value,
@@ -135,8 +133,7 @@ def _write(task: _Task, folder: Path, output: Artifact) -> TuningProgress:
             bases = copy_adapters(start, target)
             spec = EncoderSpec(EncoderSpec.read(start).model, dim, options.pooling, bases)
         encoder.save(target, spec)
-        output.filesystem.create_dir(f"{output.path}/{ENCODER}")
-        pafs.copy_files(place, f"{output.path}/{ENCODER}", destination_filesystem=output.filesystem)
+        output.folder(ENCODER).put(target)
     rows = [asdict(row) for row in progress.history]
     output.write("tuning", pa.Table.from_pylist(rows, schema=TUNING))
     return progress
@@ -146,7 +143,7 @@ def _line(output: Artifact) -> str | None:
     """How far the last checkpoint is, by its header alone."""
     from hnlm_ray.tuning.checkpoint import latest_progress
 
-    progress = latest_progress(output.filesystem, f"{output.path}/{STATE}")
+    progress = latest_progress(checkpoints(output))
     if progress is None:
         return None
     row, rate = progress.history[-1], progress.pairs / max(progress.seconds, 1e-9)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from hnlm_ray.cluster.resumable import Folder, clear_work
+from hnlm_ray.cluster.resumable import work_folder
 from hnlm_ray.language.embed import embed_texts
 from hnlm_ray.language.engines.choose import embedder_of
 from hnlm_ray.language.engines.protocol import Embedder
@@ -31,10 +31,9 @@ def run(context: StageContext, embedder: Embedder | None = None) -> StageSummary
     if not output.has("item_vectors"):
         texts = item_texts(context.inputs["prepare"].read("items"))
         context.say(f"item vectors: {len(texts)} texts")
-        folder = Folder.of(output, "item_vectors")
+        folder = work_folder(output, "item_vectors")
         vectors = embed_texts(texts, embedder or embedder_of(context.config.embed), folder, "item vectors", context.say)
         rows = pa.array(list(vectors.astype(np.float16)), pa.list_(pa.float16()))
         output.write("item_vectors", pa.table({"item": np.arange(len(texts), dtype=np.int32), "vector": rows}))
-    clear_work(output)
     vector = output.read("item_vectors")["vector"]
     return StageSummary({"item_vectors": len(vector)}, {"dimension": len(vector[0])})

@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from hnlm_ray.errors import StoreError
+from hnlm_ray.run.places import Folder
 from hnlm_ray.training.collectives import rank
 from hnlm_ray.training.progress import Progress
 
@@ -84,24 +85,24 @@ def best_vectors(folder: Path) -> tuple[torch.Tensor, torch.Tensor, Progress]:
     return users[_BEST], shared[_BEST], progress
 
 
-def latest_progress(filesystem: pafs.FileSystem, folder: str) -> Progress | None:
+def latest_progress(folder: Folder) -> Progress | None:
     """The progress of the newest checkpoint below ``folder``, by reading headers alone; None before the first.
 
     Raises:
         OSError: a checkpoint vanished or cannot be read.
         ValueError: it is half-written.
     """
-    text = newest_metadata(filesystem, folder, SHARED, "progress")
+    text = newest_metadata(folder, SHARED, "progress")
     return None if text is None else Progress.from_json(text)
 
 
-def newest_metadata(filesystem: pafs.FileSystem, folder: str, name: str, key: str) -> str | None:
+def newest_metadata(folder: Folder, name: str, key: str) -> str | None:
     """A metadata entry of the newest safetensors file of a name below ``folder``; errors as above."""
-    selector = pafs.FileSelector(folder, recursive=True, allow_not_found=True)
-    found = [info.path for info in filesystem.get_file_info(selector) if info.base_name == name]
+    selector = pafs.FileSelector(folder.path, recursive=True, allow_not_found=True)
+    found = [info.path for info in folder.filesystem.get_file_info(selector) if info.base_name == name]
     if not found:
         return None
-    with filesystem.open_input_file(max(found)) as file:
+    with folder.filesystem.open_input_file(max(found)) as file:
         # A safetensors file starts with the length of its JSON header, eight bytes, little-endian.
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     entry: str = header["__metadata__"][key]

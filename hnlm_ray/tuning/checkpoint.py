@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pyarrow.fs as pafs
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from hnlm_ray.errors import StoreError
+from hnlm_ray.run.places import Folder
 from hnlm_ray.training.checkpoint import newest_metadata
 from hnlm_ray.training.collectives import rank
 from hnlm_ray.tuning.loop import TuningLoop, TuningProgress
@@ -59,14 +59,14 @@ def best_weights(folder: Path) -> tuple[dict[str, torch.Tensor], TuningProgress]
     return _load(folder / _BEST), progress
 
 
-def latest_progress(filesystem: pafs.FileSystem, folder: str) -> TuningProgress | None:
+def latest_progress(folder: Folder) -> TuningProgress | None:
     """The progress of the newest checkpoint below ``folder``, by reading headers alone; None before the first.
 
     Raises:
         OSError: a checkpoint vanished or cannot be read.
         ValueError: it is half-written.
     """
-    text = newest_metadata(filesystem, folder, _STATE, "progress")
+    text = newest_metadata(folder, _STATE, "progress")
     return None if text is None else TuningProgress.from_json(text)
 
 

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.fs as pafs
-
 from hnlm_ray.config.tuning import TuneConfig
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
@@ -102,9 +100,9 @@ def fetch_encoder(tuned: Artifact, place: Path) -> Path:
     Raises:
         StoreError: there is none.
     """
-    source = f"{tuned.path}/{ENCODER}"
-    if tuned.filesystem.get_file_info(source).type != pafs.FileType.Directory:
-        raise StoreError(f"there is no {source}", "delete its folder and run tune again")
+    folder = tuned.folder(ENCODER)
+    if not folder.exists:
+        raise StoreError(f"there is no {folder.path}", "delete the folder above it and run tune again")
     place.mkdir(parents=True, exist_ok=True)
-    pafs.copy_files(source, str(place), source_filesystem=tuned.filesystem)
+    folder.fetch(place)
     return place

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from hnlm_ray.cluster.heartbeat import heartbeat, rate_line
+from hnlm_ray.errors import StoreError
 
 
 def until(true: Callable[[], bool]) -> None:
@@ -43,7 +44,7 @@ def test_says_what_changed_and_only_that() -> None:
 
 def test_half_written_state_is_looked_at_again() -> None:
     said: list[str] = []
-    states = iter([OSError("gone"), ValueError("no footer"), "whole"])
+    states = iter([OSError("gone"), ValueError("no footer"), StoreError("gone", "run again"), "whole"])
 
     def look() -> str | None:
         state = next(states, None)

@@ -16,8 +16,9 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
 
-from hnlm_ray.cluster.resumable import Folder, clear_work, resumable_map
+from hnlm_ray.cluster.resumable import resumable_map, work_folder
 from hnlm_ray.errors import ResourceError, StoreError
+from hnlm_ray.run.places import Folder
 from hnlm_ray.run.store import RunStore
 
 SCHEMA = pa.schema([pa.field("id", pa.int64()), pa.field("square", pa.int64())])
@@ -52,7 +53,7 @@ def test_every_row_once_and_a_finished_map_is_not_run_again(ray_session: None, f
     result = run(folder)
     assert result["id"].to_pylist() == list(range(50))
     assert result["square"].to_pylist() == [n * n for n in range(50)]
-    assert len(folder.files("results")) == 7  # one file per block: what is durable together
+    assert len(folder.folder("results").files()) == 7  # one file per block: what is durable together
     assert run(folder, never).equals(result)
     with pytest.raises(StoreError, match="begun for other rows"):
         run(folder, never, ROWS.slice(1))
@@ -62,7 +63,7 @@ def test_every_row_once_and_a_finished_map_is_not_run_again(ray_session: None, f
 def test_what_was_lost_is_computed_again_and_only_that(ray_session: None, folder: Folder) -> None:
     whole = run(folder)
     # As a kill between the write of a file and its commit leaves it: the file, and a pending checkpoint.
-    committed = Path(folder.files("checkpoint")[0])
+    committed = Path(folder.path, "checkpoint", folder.folder("checkpoint").files()[0])
     lost = set(pq.read_table(committed)["id"].to_pylist())
     committed.rename(committed.with_name(committed.name.replace(".parquet", ".pending.parquet")))
     seen: list[list[int]] = []
@@ -71,19 +72,20 @@ def test_what_was_lost_is_computed_again_and_only_that(ray_session: None, folder
         seen.append(sorted(dataset.take_all(), key=lambda row: row["id"]))
         return squares(dataset)
 
-    before = {Path(path).name for path in folder.files("results")}
+    results = folder.folder("results")
+    before = set(results.files())
     assert run(folder).equals(whole)
-    after = {Path(path).name for path in folder.files("results")}
+    after = set(results.files())
     assert len(before - after) == 1  # the uncommitted file went
-    fresh = [pq.read_table(path)["id"].to_pylist() for path in folder.files("results") if Path(path).name not in before]
+    fresh = [pq.read_table(f"{results.path}/{name}")["id"].to_pylist() for name in after - before]
     assert {row for rows in fresh for row in rows} == lost
 
 
 @pytest.mark.ray
 def test_rows_that_stand_twice_are_refused(ray_session: None, folder: Folder) -> None:
     run(folder)
-    extra = folder.files("results")[0]
-    folder.filesystem.copy_file(extra, f"{folder.path}/results/copy.parquet")
+    results = folder.folder("results")
+    results.write_bytes("copy.parquet", results.read_bytes(results.files()[0]))
     with pytest.raises(StoreError, match="results for 50 requests"):
         run(folder, never)
 
@@ -91,20 +93,19 @@ def test_rows_that_stand_twice_are_refused(ray_session: None, folder: Folder) ->
 @pytest.mark.ray
 def test_a_folder_without_its_requests_is_begun_anew(ray_session: None, tmp_path: Path) -> None:
     output = RunStore(str(tmp_path)).artifact("stage", "f")
-    folder = Folder.of(output, "pass")
+    folder = work_folder(output, "pass")
     run(folder)
     Path(folder.path, "requests.parquet").unlink()  # as a deletion that was cut short leaves it
     assert run(folder, rows=ROWS.slice(20)).num_rows == 30
-    clear_work(output)
+    output.commit({})
     assert not Path(output.path, "_work").exists()
-    clear_work(output)
 
 
 @pytest.mark.ray
 def test_too_small_a_cluster_is_said_before_anything_starts(ray_session: None, folder: Folder) -> None:
     with pytest.raises(ResourceError, match="squaring needs"):
         run(folder, never, CPU=100.0)
-    assert not folder.files("results")
+    assert not folder.folder("results").files()
 
 
 def test_no_rows_need_no_cluster(folder: Folder) -> None:

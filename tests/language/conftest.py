@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from hnlm_ray.cluster.resumable import Folder
+from hnlm_ray.cluster.resumable import work_folder
 from hnlm_ray.config.language import EmbedConfig, LLMConfig, ProfilesConfig
 from hnlm_ray.config.tree import Config
 from hnlm_ray.demo import assets
@@ -66,8 +67,9 @@ def real_engines(ray_session: None, tmp_path_factory: pytest.TempPathFactory) ->
     output = RunStore(str(folder)).artifact("item_profiles", "real")
     llm = LLMConfig(max_model_len=640, batch_size=16, retries=0, max_reject_rate=1.0)
     answers = generate(demo_request(), VllmEngine(llm), Config(llm=llm), output, said.append)
-    raw = Folder.of(output, "item_profile-0").read("results", COMPLETIONS).sort_by("id")
+    results = work_folder(output, "item_profile-0").folder("results")
+    raw = pq.read_table(results.path, schema=COMPLETIONS).sort_by("id")
     texts = [f"{name} {number}" for name in ("wooden puzzle", "steel kettle") for number in range(8)]
     texts += ["a word " * 500]
-    vectors = embed_texts(texts, VllmEmbedder(EmbedConfig()), Folder.of(output, "texts"), "test", print)
+    vectors = embed_texts(texts, VllmEmbedder(EmbedConfig()), work_folder(output, "texts"), "test", print)
     return RealEngines(answers, raw, said, texts, vectors)

@@ -16,6 +16,7 @@ from hnlm_ray.errors import ConfigError, StageError, StoreError
 from hnlm_ray.run.execute import Progress, execute
 from hnlm_ray.run.plan import PlannedStage, Run, plan
 from hnlm_ray.run.stage import StageContext, StageKey, StageSummary
+from hnlm_ray.run.store import Artifact
 from hnlm_ray.tables import USERS
 
 Function = Callable[[StageContext], StageSummary]
@@ -74,6 +75,35 @@ def test_what_a_crash_left_is_cleared(config: Config) -> None:
     execute(config, run, function=run_both(good))
     assert run["evaluate"].artifact.manifest()["rows"] == {"users": 2}
     assert run["evaluate"].artifact.manifest()["inputs"] == {"prepare": "1"}
+
+
+def test_checkpoints_outlive_a_failed_commit_and_go_after_the_next(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[list[str]] = []
+
+    def train(context: StageContext) -> StageSummary:
+        checkpoints = context.output.folder("_checkpoints")
+        found.append(checkpoints.files())
+        checkpoints.create()
+        checkpoints.write_bytes("epoch", b"9")
+        return good(context)
+
+    def fail(*_: object) -> None:
+        raise StoreError("no room", "make some")
+
+    artifact = plan(config).store.artifact("train", "1")
+    run = Run(plan(config).store, (PlannedStage(StageKey("train", "a", 0), {}, artifact, config),))
+    monkeypatch.setattr(Artifact, "commit", fail)
+    with pytest.raises(StoreError, match="no room"):
+        execute(config, run, function=lambda stage, context: train(context))
+    monkeypatch.undo()
+    execute(config, run, function=lambda stage, context: train(context))
+    assert found == [[], ["epoch"]]
+    assert sorted(path.name for path in Path(artifact.path).iterdir()) == ["manifest.json", "users.parquet"]
+    artifact.folder("_checkpoints").create()  # as a kill right after the commit leaves it
+    execute(config, run)
+    assert not artifact.folder("_checkpoints").exists
 
 
 def test_a_stage_needs_its_inputs(config: Config) -> None:

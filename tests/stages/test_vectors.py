@@ -9,12 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hnlm_ray.cluster.resumable import Folder
+from hnlm_ray.cluster.resumable import work_folder
 from hnlm_ray.errors import StageError
 from hnlm_ray.language.embed import embed_texts
 from hnlm_ray.language.engines.protocol import EMBEDDINGS
 from hnlm_ray.language.engines.scripted import ScriptedEmbedder
 from hnlm_ray.language.texts import item_texts
+from hnlm_ray.run.places import Folder
 from hnlm_ray.run.store import RunStore
 from tests.stages.language_run import N_ITEMS, LanguageRun, title
 
@@ -41,7 +42,7 @@ def test_the_text_is_title_and_categories_or_the_id(language_run: LanguageRun) -
 @pytest.fixture
 def folders(tmp_path: Path) -> Iterator[Folder]:
     output = RunStore(str(tmp_path)).artifact("vectors", "f")
-    return iter([Folder.of(output, str(number)) for number in range(9)])
+    return iter([work_folder(output, str(number)) for number in range(9)])
 
 
 @pytest.mark.parametrize(

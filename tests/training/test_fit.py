@@ -15,6 +15,7 @@ from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import DataError, StoreError
 from hnlm_ray.kernels.ranking import rank_block
+from hnlm_ray.run.places import Folder
 from hnlm_ray.samplers.semantic import PairVectors
 from hnlm_ray.testing.worlds import checkerboard, random_world
 from hnlm_ray.training import checkpoint
@@ -138,12 +139,13 @@ def test_a_resumed_fit_ends_with_the_bits_of_an_uninterrupted_one(tmp_path: Path
     np.testing.assert_array_equal(users.numpy(), whole.user_vectors)
     np.testing.assert_array_equal(items.numpy(), whole.item_vectors)
     assert progress == whole.progress
-    assert checkpoint.latest_progress(LocalFileSystem(), str(tmp_path)) == whole.progress
-    assert checkpoint.latest_progress(LocalFileSystem(), str(tmp_path / "none")) is None
+    folder = Folder(LocalFileSystem(), str(tmp_path))
+    assert checkpoint.latest_progress(folder) == whole.progress
+    assert checkpoint.latest_progress(folder.folder("none")) is None
     (tmp_path / "9").mkdir()
     (tmp_path / "9" / checkpoint.SHARED).write_bytes(b"half")
     with pytest.raises(ValueError, match="Expecting value"):
-        checkpoint.latest_progress(LocalFileSystem(), str(tmp_path))
+        checkpoint.latest_progress(folder)
 
 
 def test_the_learning_rate_falls_along_a_half_cosine() -> None:
