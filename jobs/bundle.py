@@ -1,6 +1,6 @@
 """Put the served variant into a bundle."""
 
-from hnlm_ray.cli.main import job
+from hnlm_ray.cli.jobs import job
 
 if __name__ == "__main__":
-    job(("bundle",))
+    job(__file__)

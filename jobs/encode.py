@@ -1,6 +1,6 @@
 """Run the tuned encoder over the pairs."""
 
-from hnlm_ray.cli.main import job
+from hnlm_ray.cli.jobs import job
 
 if __name__ == "__main__":
-    job(("encode",))
+    job(__file__)

@@ -1,6 +1,6 @@
 """Rank the whole catalogue for every user and measure it on held-out interactions."""
 
-from hnlm_ray.cli.main import job
+from hnlm_ray.cli.jobs import job
 
 if __name__ == "__main__":
-    job(("evaluate",))
+    job(__file__)

@@ -1,6 +1,6 @@
 """Match the written negatives to the catalogue."""
 
-from hnlm_ray.cli.main import job
+from hnlm_ray.cli.jobs import job
 
 if __name__ == "__main__":
-    job(("ground",))
+    job(__file__)

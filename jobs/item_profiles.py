@@ -1,6 +1,6 @@
 """Let the language model write a profile of every item."""
 
-from hnlm_ray.cli.main import job
+from hnlm_ray.cli.jobs import job
 
 if __name__ == "__main__":
-    job(("item_profiles",))
+    job(__file__)

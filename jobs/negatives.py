@@ -1,6 +1,6 @@
 """Let the language model write a hard negative for every chosen pair."""
 
-from hnlm_ray.cli.main import job
+from hnlm_ray.cli.jobs import job
 
 if __name__ == "__main__":
-    job(("negatives",))
+    job(__file__)

@@ -1,6 +1,6 @@
 """Read, filter and split the raw data."""
 
-from hnlm_ray.cli.main import job
+from hnlm_ray.cli.jobs import job
 
 if __name__ == "__main__":
-    job(("prepare",))
+    job(__file__)

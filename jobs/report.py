@@ -1,6 +1,6 @@
 """Write the report of a run."""
 
-from hnlm_ray.cli.main import job
+from hnlm_ray.cli.jobs import job
 
 if __name__ == "__main__":
-    job(("report",))
+    job(__file__)

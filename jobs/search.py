@@ -1,6 +1,6 @@
 """Search hyper-parameters, and run first what the trials read."""
 
-from hnlm_ray.cli.main import job
+from hnlm_ray.cli.jobs import job
 
 if __name__ == "__main__":
-    job(("search",))
+    job(__file__)

@@ -1,6 +1,6 @@
 """Tokenize the texts of users and items for the model to tune."""
 
-from hnlm_ray.cli.main import job
+from hnlm_ray.cli.jobs import job
 
 if __name__ == "__main__":
-    job(("tokens",))
+    job(__file__)

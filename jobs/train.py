@@ -1,6 +1,6 @@
 """Train every variant with every seed."""
 
-from hnlm_ray.cli.main import job
+from hnlm_ray.cli.jobs import job
 
 if __name__ == "__main__":
-    job(("train",))
+    job(__file__)

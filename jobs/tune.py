@@ -1,6 +1,6 @@
 """Tune the encoder of hard negatives."""
 
-from hnlm_ray.cli.main import job
+from hnlm_ray.cli.jobs import job
 
 if __name__ == "__main__":
-    job(("tune",))
+    job(__file__)

@@ -1,6 +1,6 @@
 """Turn the text of every item into a vector."""
 
-from hnlm_ray.cli.main import job
+from hnlm_ray.cli.jobs import job
 
 if __name__ == "__main__":
-    job(("vectors",))
+    job(__file__)

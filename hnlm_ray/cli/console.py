@@ -1,15 +1,15 @@
-"""What a run prints: one line as a stage starts, one as it ends, tables for people."""
+"""What the commands print: lines of progress on stderr, tables and sentences on stdout."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Literal, TextIO
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from hnlm_ray.run.execute import Progress
 from hnlm_ray.run.plan import PlannedStage, Run
@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from hnlm_ray.serving.recommend.recommender import Recommendation
 
 __all__ = [
+    "Mark",
     "errors",
     "listener",
     "output",
     "print_bundles",
     "print_comparison",
     "print_estimate",
+    "print_marked",
     "print_recommendation",
     "print_search",
     "print_status",
@@ -39,8 +41,14 @@ _LOG_WIDTH = 140
 
 
 def _console(stream: TextIO, *, stderr: bool) -> Console:
-    has_width = stream.isatty() or "COLUMNS" in os.environ
-    return Console(stderr=stderr, highlight=False, soft_wrap=True, width=None if has_width else _LOG_WIDTH)
+    """A console that prints text as it is.
+
+    It does not read markup (``[bold]``, ``:smile:``), not even in tables, because most of what is printed comes from
+    elsewhere: ids, titles, paths, messages of other libraries. What is to be coloured gets a style, or is a
+    :class:`~rich.text.Text`.
+    """
+    width = None if stream.isatty() or "COLUMNS" in os.environ else _LOG_WIDTH
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True, width=width)
 
 
 output = _console(sys.stdout, stderr=False)
@@ -49,19 +57,29 @@ output = _console(sys.stdout, stderr=False)
 errors = _console(sys.stderr, stderr=True)
 """Progress and problems, so that results can be piped."""
 
+Mark = Literal["ok", "warn", "fail"]
+_MARKS: dict[Mark, tuple[str, str]] = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red")}
+
 
 def listener() -> Progress:
-    """Progress as lines of text, the same on a terminal and in a job's log."""
+    """Print progress as lines of text, the same on a terminal and in a job's log."""
     return Progress(
-        started=lambda stage: errors.print(f"[bold]▸ {stage.name}[/]"),
-        skipped=lambda stage: errors.print(f"[dim]✓ {stage.name}: already complete ({stage.artifact.fingerprint})[/]"),
-        finished=lambda stage: errors.print(f"[green]✓[/] {escape(summary_line(stage))}"),
-        say=lambda line: errors.print(f"[dim]    {escape(line)}[/]"),
+        started=lambda stage: errors.print(f"▸ {stage.name}", style="bold"),
+        skipped=lambda stage: errors.print(
+            f"✓ {stage.name}: already complete ({stage.artifact.fingerprint})", style="dim"
+        ),
+        finished=lambda stage: print_marked("ok", summary_line(stage), to=errors),
+        say=lambda line: errors.print(f"    {line}", style="dim"),
     )
 
 
+def print_marked(mark: Mark, text: str, *, subject: str = "", to: Console = output) -> None:
+    """Print one line behind a coloured mark, ✓, ! or ✗, and perhaps a bold subject."""
+    to.print(Text.assemble(_MARKS[mark], " ", (f"{subject} " if subject else "", "bold"), text))
+
+
 def summary_line(stage: PlannedStage) -> str:
-    """One line for a finished stage: rows, headline counts, seconds."""
+    """One line for a finished stage: rows, seconds, headline counts."""
     manifest = stage.artifact.manifest()
     rows = ", ".join(f"{count:,} {table}" for table, count in manifest["rows"].items())
     counts = manifest["counts"]
@@ -71,8 +89,8 @@ def summary_line(stage: PlannedStage) -> str:
 
 
 def print_status(run: Run, title: str) -> None:
-    """A table of stages: state, rows, rejected rows, tokens, seconds, when."""
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    """Print the stages of a run: state, rows, rejected rows, tokens, seconds, when they were committed."""
+    table = _table(title)
     for column in ("stage", "state"):
         table.add_column(column)
     for column in ("rows", "rejects", "tokens", "seconds"):
@@ -84,8 +102,8 @@ def print_status(run: Run, title: str) -> None:
 
 
 def print_estimate(estimate: Estimate) -> None:
-    """A table of stages: prompts, tokens, engine-hours; then what the figures rest on."""
-    table = Table(title="Before anything is spent", title_justify="left", title_style="bold", header_style="bold")
+    """Print prompts, tokens and engine-hours of each stage, then what the figures rest on."""
+    table = _table("Before anything is spent")
     table.add_column("stage")
     for column in ("prompts", "input tokens", "output tokens", "at most", "engine-hours"):
         table.add_column(column, justify="right")
@@ -97,14 +115,14 @@ def print_estimate(estimate: Estimate) -> None:
     table.add_row("all", "", "", "", "", f"{total:.2f}", style="bold")
     output.print(table)
     for note in estimate.notes:
-        output.print(f"[dim]{escape(note)}[/]")
+        output.print(note, style="dim")
 
 
 def print_search(artifact: Artifact) -> None:
-    """A table of variants: as configured, best, with what; then where everything is."""
+    """Print validation NDCG of each variant as configured and at its best, then where the results are."""
     from hnlm_ray.report.search import summarise
 
-    table = Table(title="Best on validation NDCG@20", title_justify="left", title_style="bold", header_style="bold")
+    table = _table("Best on validation NDCG@20")
     table.add_column("variant")
     for column in ("as configured", "best", "failed trials"):
         table.add_column(column, justify="right")
@@ -114,18 +132,17 @@ def print_search(artifact: Artifact) -> None:
         configured = "" if result.configured is None else f"{result.configured:.4f}"
         best = "" if result.best is None else f"{result.best['valid_ndcg']:.4f}"
         failed = f"{len(result.failed)} of {len(result.rows)}"
-        table.add_row(escape(result.variant), configured, best, failed, escape(chosen or "what was configured"))
+        table.add_row(result.variant, configured, best, failed, chosen or "what was configured")
     output.print(table)
     for reason in sorted({row["error"] for row in artifact.read("trials").to_pylist() if row["error"]}):
-        output.print(f"[yellow]![/] {escape(reason)}")
+        print_marked("warn", reason)
     for name in ("search.html", "best.yaml"):
-        output.print(artifact.path_of(name), markup=False)
+        output.print(artifact.path_of(name))
 
 
 def print_comparison(comparison: RunComparison) -> None:
-    """A table of methods: test NDCG@20, difference to the baseline, reading."""
-    title = f"Test NDCG@20 against {comparison.baseline}"
-    table = Table(title=escape(title), title_justify="left", title_style="bold", header_style="bold")
+    """Print test NDCG@20 of each method, its difference from the baseline, and what to make of it."""
+    table = _table(f"Test NDCG@20 against {comparison.baseline}")
     table.add_column("method")
     for column in ("NDCG@20", "difference", "p, t-test", "p, bootstrap"):
         table.add_column(column, justify="right")
@@ -136,44 +153,48 @@ def print_comparison(comparison: RunComparison) -> None:
         cells = ("", "", "", "") if row is None else (
             f"{row.interval.mean:+.4f}", f"{row.t_test:.3g}", f"{row.bootstrap:.3g}", row.verdict,
         )  # fmt: skip
-        table.add_row(escape(method.name), mean, *cells)
+        table.add_row(method.name, mean, *cells)
     output.print(table)
 
 
 def print_recommendation(recommendation: Recommendation) -> None:
-    """A table of items: rank, id, title, score."""
-    title = f"{recommendation.source} recommendations (bundle {recommendation.bundle_version})"
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    """Print the recommended items: rank, id, title, score."""
+    table = _table(f"{recommendation.source} recommendations (bundle {recommendation.bundle_version})")
     table.add_column("", justify="right")
     table.add_column("item")
     table.add_column("title")
     table.add_column("score", justify="right")
     for rank, item in enumerate(recommendation.items, start=1):
-        table.add_row(str(rank), escape(item.item_id), escape(item.title), f"{item.score:.3f}")
+        table.add_row(str(rank), item.item_id, item.title, f"{item.score:.3f}")
     output.print(table)
 
 
 def print_bundles(shelf: Shelf) -> None:
-    """A table of the bundles of a shelf."""
-    table = Table(title=f"Bundles of {shelf.path}", title_justify="left", title_style="bold", header_style="bold")
+    """Print the bundles of a shelf; a dot marks the current one."""
+    table = _table(f"Bundles of {shelf.path}")
     for column in ("", "version", "variant", "data", "users", "items", "test ndcg@20"):
         table.add_column(column, justify="right" if column in ("users", "items", "test ndcg@20") else "left")
     for one in shelf.bundles():
-        mark = "[green]●[/]" if one.is_current else ""
+        mark = Text("●" if one.is_current else "", "green")
         if one.info is None:
-            table.add_row(mark, one.version, f"[red]{escape(one.problem)}[/]")
+            table.add_row(mark, one.version, Text(one.problem, "red"))
             continue
         about, ndcg = one.info.about, one.info.about.metrics.get("test ndcg@20")
         sizes = (f"{one.info.users:,}", f"{one.info.items:,}")
-        names = (escape(about.variant), escape(about.data))
+        names = (about.variant, about.data)
         table.add_row(mark, one.version, *names, *sizes, "" if ndcg is None else f"{ndcg:.4f}")
     output.print(table)
 
 
-def _status_row(stage: PlannedStage) -> tuple[str, ...]:
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+
+
+def _status_row(stage: PlannedStage) -> tuple[str | Text, ...]:
     if not stage.artifact.is_complete:
         begun = stage.artifact.filesystem.get_file_info(stage.artifact.path).type.name == "Directory"
-        return stage.name, "[yellow]interrupted[/]" if begun else "[dim]pending[/]", "", "", "", "", ""
+        state = Text("interrupted", "yellow") if begun else Text("pending", "dim")
+        return stage.name, state, "", "", "", "", ""
     manifest = stage.artifact.manifest()
     counts = manifest["counts"]
     rejects = sum(int(counts.get(key, 0)) for key in ("invalid", "truncated", "failed"))
@@ -181,7 +202,7 @@ def _status_row(stage: PlannedStage) -> tuple[str, ...]:
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(manifest["committed"]))
     rows = ", ".join(f"{count:,} {table}" for table, count in manifest["rows"].items())
     return (
-        stage.name, "[green]complete[/]", rows, f"{rejects:,}" if "ok" in counts else "",
+        stage.name, Text("complete", "green"), rows, f"{rejects:,}" if "ok" in counts else "",
         f"{tokens:,}" if tokens else "", f"{manifest['seconds']:.1f}", when,
     )  # fmt: skip
 

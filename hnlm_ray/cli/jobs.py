@@ -1,0 +1,38 @@
+"""What the scripts in ``jobs/`` run: one stage, the whole pipeline, or the search, on the cluster of the job."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import typer
+
+from hnlm_ray.cli.main import errors_as_sentences
+from hnlm_ray.cli.options import ConfigFiles, Overrides
+from hnlm_ray.cli.runs import run_stages
+from hnlm_ray.config.load import load_config
+from hnlm_ray.run.specs import SPECS
+
+__all__ = ["job"]
+
+
+def job(script: str) -> NoReturn:
+    """Run what a script is named after, with the arguments ``--config FILE key.path=value ...``.
+
+    Args:
+        script: the script's path. Its name is a kind of stage; ``search``, which first runs what the trials read; or
+            ``pipeline`` for every stage.
+    """
+    name = Path(script).stem
+    stages = () if name == "pipeline" else (name,)
+    about = SPECS[name].about if stages else "Run every stage that is not complete yet"
+    command = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+    @command.command(help=f"{about}, on the Ray cluster of this job.")
+    def _job(overrides: Overrides, config: ConfigFiles) -> None:
+        run_stages(load_config(config, overrides), stages, search=name == "search")
+
+    with errors_as_sentences():
+        command()
+    sys.exit(0)

@@ -1,0 +1,90 @@
+"""Commands that write a page about finished runs: ``report`` and ``compare``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hnlm_ray.cli.options import ConfigFiles, Overrides
+from hnlm_ray.config.load import load_config
+from hnlm_ray.config.tree import Config
+from hnlm_ray.errors import ConfigError
+
+__all__ = ["compare", "report", "write_file", "write_report"]
+
+
+def report(
+    overrides: Overrides,
+    config: ConfigFiles,
+    to: Annotated[Path, typer.Option(help="Where to write the page.")] = Path("report.html"),
+) -> None:
+    """Write the report of a finished run as one self-contained HTML file."""
+    from hnlm_ray.cli import console
+
+    write_report(load_config(config, overrides), to)
+    console.output.print(f"wrote {to}")
+
+
+def compare(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Finished run folders on the same data.")],
+    out: Annotated[Path, typer.Option(help="Where to write the page.")] = Path("compare.html"),
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN:VARIANT",
+            help="Compare the others with this variant; by default the first one called `uniform`.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Compare every variant of finished runs on one self-contained HTML page.
+
+    The page shows: means over seeds and 95% intervals over users; differences from the baseline with p-values (paired
+    t-test and paired bootstrap over users, adjusted by Holm's method); learning curves by epoch and by second; users by
+    their activity and items by their popularity; accuracy against what else matters; what each method cost.
+
+    Nothing is run: the runs must be finished (`hnlm run` with the same configuration finishes one), and must have the
+    same data and the same split.
+
+    Example: [cyan]hnlm compare runs/mine runs/tuned --baseline runs/mine:uniform --out compare.html[/]
+    """
+    from hnlm_ray.cli import console
+    from hnlm_ray.report.run_comparison import compare_runs, render_comparison
+    from hnlm_ray.run.finished import open_runs
+
+    comparison = compare_runs(open_runs(runs), baseline)
+    write_file(out, render_comparison(comparison).encode())
+    console.print_comparison(comparison)
+    console.output.print(f"wrote {out}")
+
+
+def write_report(options: Config, to: Path) -> None:
+    """Write the report of a run to a file.
+
+    Raises:
+        ConfigError: the run has no report, or the file cannot be written.
+    """
+    from hnlm_ray.run.plan import plan
+
+    artifact = plan(options)["report"].artifact
+    if not artifact.is_complete:
+        raise ConfigError(f"{options.run} has no report for this configuration", "run `hnlm run` with it first")
+    write_file(to, artifact.read_bytes("report.html"))
+
+
+def write_file(to: Path, content: bytes) -> None:
+    """Write a file that appears whole or not at all.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    temporary = to.with_name(f".{to.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(to)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise ConfigError(f"cannot write {to} ({error.strerror})", "give a file that can be written") from error

@@ -1,0 +1,155 @@
+"""Commands about a run: ``run``, ``search``, ``estimate``, ``status``, and ``demo``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hnlm_ray.cli.options import ConfigFiles, Overrides
+from hnlm_ray.cli.reports import write_file, write_report
+from hnlm_ray.cli.serving import bundles_of
+from hnlm_ray.config.load import load_config
+from hnlm_ray.config.tree import Config
+
+if TYPE_CHECKING:
+    from hnlm_ray.run.plan import Run
+
+__all__ = ["demo", "estimate", "run", "run_stages", "search", "status"]
+
+
+def run(
+    overrides: Overrides,
+    config: ConfigFiles,
+    stage: Annotated[list[str] | None, typer.Option(help="Run only stages of this kind; may be repeated.")] = None,
+    until: Annotated[str | None, typer.Option(help="Run this stage and those it needs, and stop.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+) -> None:
+    """Run the pipeline: every stage that is not complete yet.
+
+    Example: [cyan]hnlm run -c configs/table.yaml data.path=my/folder run=runs/mine train.workers=2[/]
+    """
+    from hnlm_ray.cli import console
+    from hnlm_ray.run.plan import plan
+
+    options = load_config(config, overrides)
+    planned = plan(options)
+    if dry_run:
+        console.print_status(planned, f"Plan of {options.run}")
+        return
+    run_stages(options, (*(stage or ()), *((*planned.before(until), until) if until else ())))
+
+
+def search(
+    overrides: Overrides,
+    config: ConfigFiles,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Trials per variant, instead of search.trials.", show_default=False)
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="Also write the best configuration to this file.", show_default=False)
+    ] = None,
+) -> None:
+    """Search hyper-parameters: as many trials for every variant, the best by validation NDCG@20.
+
+    The section [bold]search[/] of the configuration names the options to try: options of variants, and options of what
+    the language model does, whose stages then run once per draw. The first trial of a variant is the variant as
+    configured; the others are drawn at random. The test split is not read. The run folder gets the table of trials,
+    search.html with the plots, and best.yaml, which [cyan]hnlm run -c[/] takes as it is.
+
+    Example: [cyan]hnlm search -c configs/movielens.yaml data.path=ml-1m --trials 20 --to tuned.yaml
+    'search.space={"train.variants.*.learning_rate": {log_uniform: [1e-4, 1e-1]}}'[/]
+    """
+    from hnlm_ray.cli import console
+
+    extra = [] if trials is None else [f"search.trials={trials}"]
+    options = load_config(config, [*overrides, *extra])
+    found = run_stages(options, search=True)["search"].artifact
+    console.print_search(found)
+    if to is not None:
+        write_file(to, found.read_bytes("best.yaml"))
+
+
+def estimate(
+    overrides: Overrides,
+    config: ConfigFiles,
+    tokens_per_second: Annotated[
+        float,
+        typer.Option(min=1.0, help="Output tokens per second of one engine; 2,600 for the demo model on 2 cores."),
+    ] = 2000.0,
+) -> None:
+    """Print prompts, tokens and engine-hours of every language model stage before anything is spent.
+
+    Runs the stage [bold]prepare[/] if it is not complete, and nothing else.
+    """
+    from hnlm_ray.cli import console
+    from hnlm_ray.language.estimate import estimate as estimated
+    from hnlm_ray.run.plan import plan
+
+    options = load_config(config, overrides)
+    run_stages(options, ("prepare",), record=False)
+    prepared = plan(options)["prepare"].artifact
+    items, users, interactions = (prepared.read(name) for name in ("items", "users", "interactions"))
+    console.print_estimate(estimated(options, items, users.num_rows, interactions, tokens_per_second))
+
+
+def status(overrides: Overrides, config: ConfigFiles) -> None:
+    """Show the stages of a run: state, rows, rejected rows, tokens, seconds."""
+    from hnlm_ray.cli import console
+    from hnlm_ray.run.plan import plan
+
+    options = load_config(config, overrides)
+    console.print_status(plan(options), f"Run {options.run}")
+
+
+def demo(overrides: Overrides, config: ConfigFiles) -> None:
+    """Run the pipeline on generated data, serve it, ask it for recommendations, write report.html, stop."""
+    import httpx
+
+    from hnlm_ray.cli import console
+    from hnlm_ray.cluster.connect import connected
+    from hnlm_ray.demo import showcase
+    from hnlm_ray.serving import control
+
+    options = load_config(config or [Path("demo")], overrides)
+    with connected(options.cluster):
+        artifacts = run_stages(options).artifacts()
+        url = control.start(bundles_of(options), options.serve)
+        try:
+            headers = {"Authorization": f"Bearer {os.environ[token]}"} if (token := options.serve.token_env) else {}
+            with httpx.Client(base_url=url, headers=headers, timeout=30.0, trust_env=False) as client:
+                table = showcase.recommendations(artifacts, client, options.seed)
+        finally:
+            control.stop()
+    console.output.print()
+    console.output.print(table)
+    write_report(options, Path("report.html"))
+    console.output.print("\nreport.html tells the whole story; `hnlm serve -c demo` serves the demo again")
+
+
+def run_stages(options: Config, stages: tuple[str, ...] = (), *, search: bool = False, record: bool = True) -> Run:
+    """Run what is not complete yet, printing progress; a cluster is started or joined only if something is to do.
+
+    Args:
+        options: the configuration.
+        stages: kinds or names of the stages to run; empty for all.
+        search: run the hyper-parameter search and what it reads, instead of ``stages``.
+        record: note in ``run.json`` what the run consists of; a command that only reads a run leaves that alone.
+    """
+    from hnlm_ray.cli import console
+    from hnlm_ray.cluster.connect import connected
+    from hnlm_ray.run.execute import execute
+    from hnlm_ray.run.plan import plan
+
+    planned = plan(options, search=search)
+    if search:
+        stages = (*planned.before("search"), "search")
+    wanted = [one for one in planned.pending() if not stages or {one.kind, one.name} & set(stages)]
+    if not wanted:
+        execute(options, planned, stages, console.listener(), record=record)
+        return planned
+    with connected(options.cluster):
+        execute(options, planned, stages, console.listener(), record=record)
+    return planned
