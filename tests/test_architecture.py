@@ -35,7 +35,7 @@ GRAPH = {
     "serving/http": {"config", "serving/recommend"},
     "serving": {"cluster", "config", "run", "serving/bundle", "serving/http", "serving/recommend"},
     "demo/assets": set(),
-    "demo": {"cli", "config", "language", "language/prompts", "run", "training"},
+    "demo": {"config", "language", "language/prompts", "run", "training"},
     "stages": {
         "cluster", "config", "data", "demo", "demo/assets", "evaluation", "language", "language/engines", "report",
         "run", "serving/bundle", "serving/recommend", "training", "tuning",

@@ -83,7 +83,7 @@ class _Shown:
 
     def profile(self, user: int) -> str:
         summaries = _of(self.profiles, user)["summary"].to_pylist()
-        return (summaries[0] or "") if summaries else ""
+        return summaries[0] if summaries else ""
 
     def negative(self, user: int) -> str:
         rows = _of(self.matched, user).to_pylist()

@@ -1,0 +1,111 @@
+"""How a command ends: 0, 2 with a user's error, 130 when interrupted; and never with a traceback."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from hnlm_ray.cli import main as cli
+from hnlm_ray.cli import runs
+from hnlm_ray.errors import StoreError
+
+
+def ending(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:
+    """The exit code of a command."""
+    monkeypatch.setattr("sys.argv", ["hnlm", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    return caught.value.code
+
+
+def raising(error: BaseException) -> object:
+    def raise_it(*arguments: object, **options: object) -> None:
+        raise error
+
+    return raise_it
+
+
+def test_a_command_that_is_done_ends_with_0(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ending(monkeypatch, "--version") == 0
+
+
+def test_an_error_of_the_user_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(runs, "run_stages", raising(StoreError("runs/[a] is read-only", "give another run=")))
+    assert ending(monkeypatch, "run") == 2
+    assert capsys.readouterr().err == "hnlm: runs/[a] is read-only; give another run=.\n"
+
+
+def test_an_interrupt_is_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(runs, "run_stages", raising(KeyboardInterrupt()))
+    assert ending(monkeypatch, "run") == 130
+    assert capsys.readouterr().err == "\nhnlm: interrupted; the same command continues where this one stopped\n"
+
+
+def test_an_unknown_option_is_an_error_of_the_user(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ending(monkeypatch, "run", "--worker=2") == 2
+    assert "--worker" in capsys.readouterr().err
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "run_stages", raising(ZeroDivisionError()))
+    monkeypatch.setattr("sys.argv", ["hnlm", "run"])
+    with pytest.raises(ZeroDivisionError):
+        cli.main()
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("stage", ["item_profiles", "train.hnlm.s0"])
+def test_ctrl_c_in_a_stage_ends_the_run_with_the_sentence(stage: str, tmp_path: Path) -> None:
+    """A terminal sends the signal to the whole process group, workers included."""
+    options = [
+        f"run={tmp_path / 'run'}",
+        "data.demo={users: 60, items: 48, interactions: 900}",
+        "llm.engine=scripted",
+        "embed.engine=scripted",
+        "train.variants.hnlm.epochs=100000",
+        "train.variants.hnlm.patience=100000",
+    ]
+    # A Ray of its own in a short path, since sockets lie in it; not that of the session.
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    environment |= {"RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": tempfile.mkdtemp(prefix="hnlm")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hnlm_ray.cli.main", "run", *options],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    said: list[str] = []
+
+    def listen() -> None:
+        assert process.stderr is not None
+        said.extend(iter(process.stderr.readline, ""))
+
+    reader = threading.Thread(target=listen, daemon=True)
+    reader.start()
+    try:
+        while process.poll() is None and f"▸ {stage}\n" not in said:
+            time.sleep(0.05)
+        time.sleep(1.0)
+        os.killpg(process.pid, signal.SIGINT)
+        code = process.wait(90)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    reader.join(10)
+    assert code == 130, "".join(said)
+    assert said[-1] == "hnlm: interrupted; the same command continues where this one stopped\n"
+    assert "Traceback" not in "".join(said)
