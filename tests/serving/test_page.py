@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,10 @@ def test_the_page_is_one_file_under_a_strict_policy(page_server: str) -> None:
         assert rule in policy
     for loading in ("<script src", "stylesheet", "@import", "url(", "https://"):
         assert loading not in answer.text
+    folder = files("hnlm_ray.serving.http").joinpath("page")
+    for part in folder.iterdir():
+        if not part.name.endswith(".html"):
+            assert part.read_text() in answer.text
 
 
 def test_the_page_loads_and_works_without_a_complaint_of_the_browser(browser: Browser, page_server: str) -> None:
@@ -345,7 +350,7 @@ def test_a_click_on_an_item_shows_similar_items_and_the_explanation(browser: Bro
     assert "Matched to nothing" in negatives
     for answer in told:
         rank = answer["negatives"][0]["rank"]
-        assert ("among what they have met" if rank is None else f"{rank} of {N_ITEMS}") in negatives
+        assert ("in their history" if rank is None else f"{rank} of {N_ITEMS}") in negatives
     assert negatives.count("Too loud.") == 1  # both bundles carry it
 
 

@@ -30,6 +30,9 @@ _PAGE_POLICY = (
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
+_SCRIPTS = ("elements", "api", "address", "pair", "results", "person", "visitor", "sheet", "controls")
+"""Files of the page's script, in the order in which they run."""
+
 
 def web_app(
     live: Live, options: ServiceOptions | None = None, meters: Meters | None = None, *, sends_request_id: bool = True
@@ -122,7 +125,7 @@ def _add_lookups(app: FastAPI, routes: Routes) -> None:
 def _add_operations(app: FastAPI, routes: Routes) -> None:
     from fastapi.responses import HTMLResponse, PlainTextResponse
 
-    page = files("hnlm_ray.serving.http").joinpath("page.html").read_text()
+    page = _page()
 
     async def show() -> HTMLResponse:
         return HTMLResponse(page, headers={"content-security-policy": _PAGE_POLICY})
@@ -135,6 +138,15 @@ def _add_operations(app: FastAPI, routes: Routes) -> None:
     app.get("/health", include_in_schema=False)(routes.health)
     app.get("/ready", include_in_schema=False)(routes.ready)
     app.get("/", include_in_schema=False)(show)
+
+
+def _page() -> str:
+    """The web page as one document: its style and its script, one module in several files, are inlined."""
+    folder = files("hnlm_ray.serving.http").joinpath("page")
+    script = "\n".join(folder.joinpath(f"{name}.js").read_text() for name in _SCRIPTS)
+    page = folder.joinpath("page.html").read_text()
+    page = page.replace("<style></style>", f"<style>\n{folder.joinpath('page.css').read_text()}</style>")
+    return page.replace('<script type="module"></script>', f'<script type="module">\n{script}</script>')
 
 
 def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
