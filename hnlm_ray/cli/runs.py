@@ -80,7 +80,7 @@ def estimate(
         typer.Option(min=1.0, help="Output tokens per second of one engine; 2,600 for the demo model on 2 cores."),
     ] = 2000.0,
 ) -> None:
-    """Print prompts, tokens and engine-hours of every language model stage before anything is spent.
+    """Print prompts, tokens and engine-hours of every stage that runs a model and is still to be done.
 
     Runs the stage [bold]prepare[/] if it is not complete, and nothing else.
     """
@@ -90,9 +90,10 @@ def estimate(
 
     options = load_config(config, overrides)
     run_stages(options, ("prepare",), record=False)
-    prepared = plan(options)["prepare"].artifact
-    items, users, interactions = (prepared.read(name) for name in ("items", "users", "interactions"))
-    console.print_estimate(estimated(options, items, users.num_rows, interactions, tokens_per_second))
+    run = plan(options)
+    items, users, interactions = (run["prepare"].artifact.read(name) for name in ("items", "users", "interactions"))
+    pending = {stage.kind for stage in run.pending()}
+    console.print_estimate(estimated(options, pending, items, users.num_rows, interactions, tokens_per_second))
 
 
 def status(overrides: Overrides, config: ConfigFiles) -> None:

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from hnlm_ray.config.section import EngineKwargs, Fraction, Positive, Section
+from hnlm_ray.config.section import Fraction, Positive, Section
+from hnlm_ray.config.weights import EngineKwargs
 
 __all__ = ["EmbedConfig", "GroundConfig", "HttpConfig", "LLMConfig", "NegativesConfig", "ProfilesConfig"]
+
+
+def _address(url: str) -> str:
+    parts = urlsplit(url)  # raises ValueError, as does .port
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or not url.isprintable():
+        raise ValueError("give an address such as http://127.0.0.1:8000/v1")
+    return url
 
 
 class HttpConfig(Section):
     """An OpenAI-compatible endpoint, for ``llm.engine=http``."""
 
-    url: str = "http://127.0.0.1:8000/v1"
+    url: Annotated[str, AfterValidator(_address)] = "http://127.0.0.1:8000/v1"
+    """Base address, to which ``/chat/completions`` is appended."""
     api_key_env: str | None = None
-    """Name of the environment variable that holds the key; the key itself never stands in a file."""
+    """Name of the environment variable that holds the key; the key itself is never written to a file."""
     concurrency: Positive = 16
+    """Requests under way at a time."""
     timeout_s: float = Field(default=120.0, gt=0)
+    """Seconds for one whole answer, after which the request is repeated."""
 
 
 class LLMConfig(Section):

@@ -7,8 +7,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from hnlm_ray.config.section import EngineKwargs, Fraction, Positive, Section
+from hnlm_ray.config.section import Fraction, Positive, Section
 from hnlm_ray.config.variants import VariantConfig
+from hnlm_ray.config.weights import EngineKwargs
 
 __all__ = ["EncodeConfig", "LoraOptions", "Pooling", "SupervisionConfig", "TuneConfig"]
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from hnlm_ray.config.language import EmbedConfig, LLMConfig
+from hnlm_ray.config.weights import refuse_pickles
 from hnlm_ray.demo import assets
 from hnlm_ray.errors import EngineError
-from hnlm_ray.language.engines.http import api_key
 from hnlm_ray.language.engines.tokens import load_tokenizer
 
 __all__ = ["check", "check_folder"]
 
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json")
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 _TIMEOUT_S = 5.0
 
 
@@ -50,32 +49,33 @@ def check_folder(model: str) -> list[str]:
         problems.append(f"{model} has no config.json; give a complete model folder.")
     if not any((folder / name).is_file() for name in _TOKENIZERS):
         problems.append(f"{model} has no tokenizer ({', '.join(_TOKENIZERS)}); copy it beside the weights.")
-    if not any(folder.glob("*.safetensors")):
-        if any(path for pattern in _PICKLES for path in folder.glob(pattern)):
-            problems.append(f"{model} has pickled weights only, which can run code; convert them to safetensors.")
-        else:
+    try:
+        refuse_pickles(model)
+        if not any(folder.glob("*.safetensors")):
             problems.append(f"{model} has no weights (*.safetensors); give a complete model folder.")
-    if not problems:
-        try:
-            load_tokenizer(str(folder))
-        except EngineError as error:
-            problems.append(str(error))
+        if not problems:
+            load_tokenizer(model)
+    except EngineError as error:
+        problems.append(str(error))
     return problems
 
 
 def _check_endpoint(llm: LLMConfig) -> list[str]:
-    import httpx
+    import openai
 
+    from hnlm_ray.language.engines.http import api_key
+
+    url, limit_s = f"{llm.http.url.rstrip('/')}/models", min(_TIMEOUT_S, llm.http.timeout_s)
     try:
-        key = api_key(llm)
+        client = openai.OpenAI(base_url=llm.http.url, api_key=api_key(llm), timeout=limit_s, max_retries=0)
+        client.models.with_raw_response.list()
     except EngineError as error:
         return [str(error)]
-    url = f"{llm.http.url.rstrip('/')}/models"
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    try:
-        response = httpx.get(url, headers=headers, timeout=min(_TIMEOUT_S, llm.http.timeout_s))
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return [f"llm.http.url: {url} does not answer ({type(error).__name__}); start the server or mend the address."]
-    if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-        return [f"llm.http.url: {url} refuses the key (HTTP {response.status_code}); see llm.http.api_key_env."]
+    except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+        return [f"llm.http.url: {url} refuses the key (HTTP {error.status_code}); see llm.http.api_key_env."]
+    except openai.APIConnectionError as error:
+        reason = type(error.__cause__).__name__
+        return [f"llm.http.url: {url} does not answer ({reason}); start the server or fix the address."]
+    except openai.APIStatusError:
+        pass  # it answers, and need not list its models
     return []

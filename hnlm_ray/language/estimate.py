@@ -1,8 +1,9 @@
-"""What a run will ask of the language model, before anything is spent."""
+"""How many prompts, tokens and hours the stages that run a model will take, before anything is spent."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,15 +28,17 @@ from hnlm_ray.language.texts import item_texts
 
 __all__ = ["Estimate", "StageEstimate", "estimate"]
 
+_WRITING = ("item_profiles", "user_profiles", "negatives")
 _SAMPLE = 64
 _CHARS_PER_TOKEN = 4
 _READING = 10
-"""Prompt tokens are read about this many times as fast as tokens are written."""
+"""Tokens of a prompt are read about this many times as fast as tokens are written."""
 _PASSES = 3
-"""A training step costs about as much as reading its tokens so many times."""
+"""A training step costs about as much as reading its tokens this many times."""
 _ANSWER_WORDS = {"item_profile": 90, "user_profile": 130, "negative": 50}
 """Words that the templates allow an answer."""
 _FRAME_TOKENS = 12
+"""The JSON around these words."""
 _FILLER = "A reader of long novels who prefers quiet, well made things and comes back to the same few makers. "
 
 
@@ -44,12 +47,12 @@ class StageEstimate:
     """One stage that runs a model.
 
     Attributes:
-        stage: its name.
-        prompts: requests, without second passes.
-        input_tokens: of all prompts, from a sample.
-        output_tokens: of all answers that keep to the words that the template allows.
-        most_output_tokens: if every answer ran to its token limit.
-        engine_hours: hours of one engine that writes the given tokens per second.
+        stage: its kind.
+        prompts: prompts or texts that the model reads, without repeats of rejected answers.
+        input_tokens: of all of them, from a sample.
+        output_tokens: of all answers, if they are as long as the template allows.
+        most_output_tokens: of all answers, if each ran to its token limit.
+        engine_hours: hours of one engine that writes the given number of tokens per second.
     """
 
     stage: str
@@ -62,75 +65,94 @@ class StageEstimate:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Estimates of all stages, and what they rest on."""
+    """The estimates of all stages, and what they rest on."""
 
     stages: tuple[StageEstimate, ...]
     notes: tuple[str, ...]
 
 
 def estimate(
-    config: Config, items: pa.Table, n_users: int, interactions: pa.Table, tokens_per_s: float = 2000.0
+    config: Config,
+    stages: Collection[str],
+    items: pa.Table,
+    n_users: int,
+    interactions: pa.Table,
+    tokens_per_s: float = 2000.0,
 ) -> Estimate:
-    """Count prompts and tokens of every stage that runs a model; nothing is started.
+    """Count the prompts and tokens of the stages that run a model; nothing is started.
 
     Profiles do not exist yet: prompts that show one are measured with a profile of the greatest length.
 
     Args:
         config: the whole configuration.
+        stages: kinds of the stages that are to run; those that run no model are passed over.
         items: a table of :data:`hnlm_ray.tables.ITEMS`.
-        n_users: rows of ``users``.
+        n_users: how many users there are.
         interactions: a table of :data:`hnlm_ray.tables.INTERACTIONS`.
         tokens_per_s: what one engine writes.
 
     Raises:
         ConfigError: there is no train pair, or a prompt cannot fit the model at all.
     """
-    counter = _Counter.of(config)
-    stages = [_generation(plan, counter, config, tokens_per_s) for plan in _plans(config, items, n_users, interactions)]
-    stages += [_vectors(config, items, tokens_per_s), *_tuning(config, interactions, items.num_rows, tokens_per_s)]
-    notes = (
-        counter.note,
-        f"tokens from a sample of {_SAMPLE} prompts per stage",
-        f"engine-hours at {tokens_per_s:g} tokens/s written and {_READING} times as many read",
-        "without second passes over rejected answers and the vectors of unmatched names",
-        *(["tune and encode with texts of the greatest length"] if _is_tuned(config) else []),
-    )
-    return Estimate(tuple(stages), notes)
+    inputs = _Inputs(config, items, n_users, interactions, tokens_per_s)
+    found: list[StageEstimate] = []
+    notes: list[str] = []
+    writing = [stage for stage in _WRITING if stage in stages]
+    if writing:
+        counter = _TokenCounter.of(config)
+        found += [_generation(stage, inputs, counter) for stage in writing]
+        notes += [counter.note, "without second passes over rejected answers"]
+    if "vectors" in stages:
+        found.append(_vectors(inputs))
+        notes.append("without the vectors of unmatched names")
+    tuned = [_tuning(stage, inputs) for stage in ("tune", "encode") if stage in stages]
+    if tuned:
+        notes.append("tune and encode with texts of the greatest length")
+    rates = f"engine-hours at {tokens_per_s:g} tokens/s written and {_READING} times as many read"
+    sampled = [f"tokens from a sample of {_SAMPLE} prompts per stage"] if found else []
+    return Estimate((*found, *tuned), (*sampled, *notes, rates))
 
 
 @dataclass(frozen=True)
-class _Plan:
-    stage: str
-    rows: pa.Table
-    renderer: Renderer
-    max_output_tokens: int
+class _Inputs:
+    """The arguments of :func:`estimate` that every stage's estimate reads."""
+
+    config: Config
+    items: pa.Table
+    n_users: int
+    interactions: pa.Table
+    tokens_per_s: float
+
+    def hours(self, read: float, written: float = 0.0) -> float:
+        """Of one engine, for so many tokens."""
+        return (written + read / _READING) / self.tokens_per_s / 3600
 
 
-def _plans(config: Config, items: pa.Table, n_users: int, interactions: pa.Table) -> list[_Plan]:
-    profiles, negatives, n_items = config.profiles, config.negatives, items.num_rows
+def _prompts(stage: str, inputs: _Inputs) -> tuple[pa.Table, Renderer, int]:
+    """What a stage will ask: request rows, the renderer of their prompts, and the token limit of an answer."""
+    items, interactions, size = inputs.items, inputs.interactions, inputs.items.num_rows
+    config, profiles, negatives = inputs.config, inputs.config.profiles, inputs.config.negatives
     longest = max(profiles.max_profile_chars, negatives.max_profile_chars)
     filler = (_FILLER * math.ceil(longest / len(_FILLER)))[:longest]
-    of_items, of_users = pa.array([filler] * n_items), pa.array([filler] * n_users)
-    by_item, by_user = (choose(config, interactions, n_items) for choose in (items_to_profile, users_to_profile))
-    by_pair = negative_requests(pairs_to_ask(config, interactions, n_items), n_items)
-    return [
-        _Plan("item_profiles", by_item, ItemRenderer(items, profiles), profiles.max_output_tokens),
-        _Plan("user_profiles", by_user, UserRenderer(items, of_items, profiles), profiles.max_output_tokens),
-        _Plan(
-            "negatives", by_pair, NegativeRenderer(items, of_items, of_users, negatives), negatives.max_output_tokens
-        ),
-    ]
+    of_items, of_users = pa.array([filler] * size), pa.array([filler] * inputs.n_users)
+    if stage == "item_profiles":
+        return items_to_profile(config, interactions, size), ItemRenderer(items, profiles), profiles.max_output_tokens
+    if stage == "user_profiles":
+        rows = users_to_profile(config, interactions, size)
+        return rows, UserRenderer(items, of_items, profiles), profiles.max_output_tokens
+    rows = negative_requests(pairs_to_ask(config, interactions, size), size)
+    return rows, NegativeRenderer(items, of_items, of_users, negatives), negatives.max_output_tokens
 
 
 @dataclass(frozen=True)
-class _Counter:
+class _TokenCounter:
     """Counts the tokens of a prompt, with the model's tokenizer or by its length."""
 
     tokenizer: Any
     note: str
 
     @classmethod
-    def of(cls, config: Config) -> _Counter:
+    def of(cls, config: Config) -> _TokenCounter:
         if config.llm.engine != "vllm":
             return cls(None, f"tokens of llm.engine={config.llm.engine} as characters / {_CHARS_PER_TOKEN}")
         try:
@@ -156,42 +178,35 @@ class _Counter:
         return len(self.tokenizer(_FILLER)["input_ids"]) / len(_FILLER.split())
 
 
-def _generation(plan: _Plan, counter: _Counter, config: Config, tokens_per_s: float) -> StageEstimate:
-    budget = counter.budget(config, plan.max_output_tokens)
-    sample = _sample(plan.rows)
-    lengths = [counter.tokens(config, prompt_of(budget)) for prompt_of in plan.renderer.prompts(sample)]
-    written = _ANSWER_WORDS[plan.renderer.task] * counter.tokens_per_word() + _FRAME_TOKENS
-    prompts = plan.rows.num_rows
+def _generation(stage: str, inputs: _Inputs, counter: _TokenCounter) -> StageEstimate:
+    rows, renderer, most = _prompts(stage, inputs)
+    budget = counter.budget(inputs.config, most)
+    lengths = [counter.tokens(inputs.config, prompt_of(budget)) for prompt_of in renderer.prompts(_sample(rows))]
+    usual = _ANSWER_WORDS[renderer.task] * counter.tokens_per_word() + _FRAME_TOKENS
+    prompts = rows.num_rows
     read = round(prompts * float(np.mean(lengths))) if lengths else 0
-    expected = round(prompts * min(written, plan.max_output_tokens))
-    hours = (expected + read / _READING) / tokens_per_s / 3600
-    return StageEstimate(plan.stage, prompts, read, expected, prompts * plan.max_output_tokens, hours)
+    written = round(prompts * min(usual, most))
+    return StageEstimate(stage, prompts, read, written, prompts * most, inputs.hours(read, written))
 
 
-def _vectors(config: Config, items: pa.Table, tokens_per_s: float) -> StageEstimate:
-    texts = item_texts(_sample(items))
-    lengths = [min(math.ceil(len(text) / _CHARS_PER_TOKEN), config.embed.max_model_len) for text in texts]
-    read = round(items.num_rows * float(np.mean(lengths))) if lengths else 0
-    return StageEstimate("vectors", items.num_rows, read, 0, 0, read / _READING / tokens_per_s / 3600)
+def _vectors(inputs: _Inputs) -> StageEstimate:
+    limit, texts = inputs.config.embed.max_model_len, item_texts(_sample(inputs.items))
+    lengths = [min(math.ceil(len(text) / _CHARS_PER_TOKEN), limit) for text in texts]
+    read = round(inputs.items.num_rows * float(np.mean(lengths))) if lengths else 0
+    return StageEstimate("vectors", inputs.items.num_rows, read, 0, 0, inputs.hours(read))
 
 
-def _is_tuned(config: Config) -> bool:
-    return any(variant.is_tuned for variant in config.train.variants.values())
-
-
-def _tuning(config: Config, interactions: pa.Table, n_items: int, tokens_per_s: float) -> list[StageEstimate]:
-    """Tuning and encoding with texts at their limits, where a variant asks for them."""
-    if not _is_tuned(config):
-        return []
-    tune, every = config.tune, train_rows(interactions.select(["split"])).num_rows
-    chosen = every if config.encode.pairs == "all" else len(pairs_to_ask(config, interactions, n_items))
-    seen = min(tune.pairs or every, every) * tune.epochs
-    longest = tune.max_user_tokens + tune.max_item_tokens + 2
-    hour = tokens_per_s * _READING * 3600
-    return [
-        StageEstimate("tune", seen, seen * longest, 0, 0, _PASSES * seen * longest / hour),
-        StageEstimate("encode", chosen, chosen * longest, 0, 0, chosen * longest / hour),
-    ]
+def _tuning(stage: str, inputs: _Inputs) -> StageEstimate:
+    """Tuning or encoding, with texts at their limits."""
+    config, tune = inputs.config, inputs.config.tune
+    pairs = train_rows(inputs.interactions.select(["split"])).num_rows
+    if stage == "tune":
+        pairs = min(tune.pairs or pairs, pairs) * tune.epochs
+    elif config.encode.pairs == "chosen":
+        pairs = len(pairs_to_ask(config, inputs.interactions, inputs.items.num_rows))
+    tokens = pairs * (tune.max_user_tokens + tune.max_item_tokens + 2)
+    passes = _PASSES if stage == "tune" else 1
+    return StageEstimate(stage, pairs, tokens, 0, 0, inputs.hours(passes * tokens))
 
 
 def _sample(rows: pa.Table) -> pa.Table:

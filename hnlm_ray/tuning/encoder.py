@@ -26,6 +26,7 @@ from torch.nn import functional
 
 from hnlm_ray import seeds
 from hnlm_ray.config.tuning import LoraOptions, Pooling
+from hnlm_ray.config.weights import refuse_pickles
 from hnlm_ray.demo import assets
 from hnlm_ray.errors import EngineError, StoreError
 from hnlm_ray.tuning.tokens import Layout
@@ -228,15 +229,16 @@ def load_body(model: str) -> nn.Module:
     """The body of a Hugging Face name or folder, without its task head, float32, with fixed weights.
 
     Raises:
-        EngineError: it cannot be loaded.
+        EngineError: it cannot be loaded, or has no safetensors.
     """
     from transformers import AutoModel
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     folder = assets.resolve(model)
+    refuse_pickles(folder)
     try:
-        body: nn.Module = AutoModel.from_pretrained(folder, dtype=torch.float32)
+        body: nn.Module = AutoModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
     except (OSError, ValueError, KeyError, ImportError) as error:
         what = str(error).strip().splitlines()[0]
         raise EngineError(f"the model {folder} cannot be loaded ({what})", "give a complete model folder") from error
@@ -244,12 +246,17 @@ def load_body(model: str) -> nn.Module:
 
 
 def merged_body(folder: Path, spec: EncoderSpec) -> nn.Module:
-    """The body with the adapters of an encoder's folder merged into its weights."""
+    """The body with the adapters of an encoder's folder merged into its weights.
+
+    Raises:
+        EngineError: the body cannot be loaded, or an adapter is a pickle.
+    """
     from peft import PeftModel
 
     body = load_body(spec.model)
     for adapter in (*(folder / base for base in spec.bases), folder / ADAPTER):
         if adapter.is_dir():
+            refuse_pickles(adapter)  # PEFT itself falls back to adapter_model.bin
             body = PeftModel.from_pretrained(body, str(adapter)).merge_and_unload()
     return body.requires_grad_(False)
 

@@ -52,6 +52,7 @@ class VllmBody:
             "convert": "embed",
             "enable_prompt_embeds": True,
             "dtype": config.dtype,
+            "load_format": "safetensors",
             "max_model_len": longest,
             "pooler_config": PoolerConfig(seq_pooling_type=pooling.upper(), use_activation=False),
             "disable_log_stats": True,

@@ -17,7 +17,8 @@ import pyarrow as pa
 from hnlm_ray.cluster.connect import connected
 from hnlm_ray.config.language import LLMConfig, ProfilesConfig
 from hnlm_ray.config.tree import ClusterConfig, Config
-from hnlm_ray.language.engines.scripted import Reply, ScriptedEngine, plain_reply
+from hnlm_ray.language.engines.rendering import Reply
+from hnlm_ray.language.engines.scripted import ScriptedEngine, plain_reply
 from hnlm_ray.language.generate import Request, generate
 from hnlm_ray.language.prompts.render import Prompt, Task
 from hnlm_ray.language.requests import ItemRenderer

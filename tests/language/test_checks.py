@@ -10,7 +10,7 @@ from hnlm_ray.config.language import EmbedConfig, LLMConfig
 from hnlm_ray.errors import EngineError
 from hnlm_ray.language.checks import check, check_folder
 from hnlm_ray.language.engines.tokens import load_tokenizer
-from tests.language.tiny_model import write_tiny_model
+from tests.language.tiny_model import pickle_weights, write_tiny_model
 
 SCRIPTED = EmbedConfig(engine="scripted")
 
@@ -40,8 +40,7 @@ def test_each_missing_file_is_named(model: Path, missing: str, says: str) -> Non
 
 
 def test_pickled_weights_are_refused(model: Path) -> None:
-    (model / "model.safetensors").rename(model / "pytorch_model.bin")
-    (problem,) = check_folder(str(model))
+    (problem,) = check_folder(str(pickle_weights(model)))
     assert "pickled weights" in problem
 
 

@@ -9,13 +9,14 @@ import pyarrow as pa
 import pytest
 
 from hnlm_ray.config.language import LLMConfig, NegativesConfig, ProfilesConfig
-from hnlm_ray.config.tree import Config, TrainConfig
+from hnlm_ray.config.tree import Config
 from hnlm_ray.config.tuning import TuneConfig
-from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.language.engines.tokens import chat_tokens, load_tokenizer
 from hnlm_ray.language.estimate import estimate
 from hnlm_ray.language.requests import ItemRenderer, item_requests
 from tests.language.tiny_model import write_tiny_model
+
+WRITING = ("item_profiles", "user_profiles", "negatives")
 
 
 def world(n_users: int = 30, n_items: int = 12) -> tuple[pa.Table, pa.Table]:
@@ -47,7 +48,8 @@ def test_prompts_tokens_and_hours(tmp_path: Path) -> None:
     folder = str(write_tiny_model(tmp_path / "model"))
     items, interactions = world()
     config = Config(llm=LLMConfig(model=folder), negatives=NegativesConfig(policy="per_user", per_user=3))
-    found = estimate(config, items, 30, interactions, tokens_per_s=100.0)
+    stages = (*WRITING, "vectors", "train")
+    found = estimate(config, stages, items, 30, interactions, tokens_per_s=100.0)
     by_stage = {stage.stage: stage for stage in found.stages}
     assert {name: stage.prompts for name, stage in by_stage.items()} == {
         "item_profiles": 12,
@@ -62,7 +64,7 @@ def test_prompts_tokens_and_hours(tmp_path: Path) -> None:
     assert by_stage["negatives"].most_output_tokens == 90 * 96
     for stage in found.stages:
         assert 0 <= stage.output_tokens <= stage.most_output_tokens
-    faster = estimate(config, items, 30, interactions, tokens_per_s=200.0)
+    faster = estimate(config, stages, items, 30, interactions, tokens_per_s=200.0)
     assert faster.stages[1].engine_hours == pytest.approx(found.stages[1].engine_hours / 2)
     assert any("tokenizer of" in note for note in found.notes)
 
@@ -70,10 +72,10 @@ def test_prompts_tokens_and_hours(tmp_path: Path) -> None:
 def test_without_a_tokenizer_it_says_so_and_counts_characters() -> None:
     items, interactions = world()
     config = Config(llm=LLMConfig(model="/no/such/model"))
-    found = estimate(config, items, 30, interactions)
+    found = estimate(config, WRITING, items, 30, interactions)
     assert any("characters / 4" in note and "/no/such/model" in note for note in found.notes)
     assert found.stages[0].input_tokens > 0
-    http = estimate(Config(llm=LLMConfig(engine="http")), items, 30, interactions)
+    http = estimate(Config(llm=LLMConfig(engine="http")), WRITING, items, 30, interactions)
     assert any("engine=http" in note for note in http.notes)
 
 
@@ -81,15 +83,24 @@ def test_the_policy_sets_the_number_of_negatives() -> None:
     items, interactions = world()
     for policy, pairs in ((NegativesConfig(policy="all"), 120), (NegativesConfig(policy="budget", budget=50), 50)):
         config = Config(llm=LLMConfig(engine="scripted"), negatives=policy)
-        assert estimate(config, items, 30, interactions).stages[2].prompts == pairs
+        (found,) = estimate(config, ["negatives"], items, 30, interactions).stages
+        assert found.prompts == pairs
 
 
-def test_tuning_and_encoding_are_counted_where_a_variant_asks_for_them() -> None:
+def test_tuning_and_encoding_read_texts_of_the_greatest_length() -> None:
     items, interactions = world()
-    tuned = VariantConfig(semantic=True, semantic_source="tuned", alpha=0.1)
-    train = TrainConfig(variants={"uniform": VariantConfig(), "hnlm": tuned})
     tune = TuneConfig(pairs=50, epochs=4, max_user_tokens=30, max_item_tokens=18)
-    config = Config(llm=LLMConfig(engine="scripted"), train=train, tune=tune)
-    by_stage = {stage.stage: stage for stage in estimate(config, items, 30, interactions).stages}
+    config = Config(llm=LLMConfig(engine="scripted"), tune=tune)
+    by_stage = {stage.stage: stage for stage in estimate(config, ("tune", "encode"), items, 30, interactions).stages}
     assert (by_stage["tune"].prompts, by_stage["tune"].input_tokens) == (200, 200 * 50)
     assert (by_stage["encode"].prompts, by_stage["encode"].input_tokens) == (120, 120 * 50)
+
+
+def test_only_the_stages_that_are_to_run_are_counted() -> None:
+    items, interactions = world()
+    config = Config(llm=LLMConfig(engine="scripted"))
+    for stages in ((), ("train", "evaluate"), ("vectors",), ("user_profiles", "encode"), (*WRITING, "tune")):
+        found = estimate(config, stages, items, 30, interactions)
+        assert [one.stage for one in found.stages] == [one for one in stages if one not in ("train", "evaluate")]
+    held_out = interactions.set_column(5, "split", pa.array(["test"] * interactions.num_rows))
+    assert estimate(config, ["vectors"], items, 30, held_out).stages[0].prompts == 12  # needs no train pair

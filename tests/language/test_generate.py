@@ -14,7 +14,8 @@ from hnlm_ray.config.language import LLMConfig, ProfilesConfig
 from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import StageError
 from hnlm_ray.language.engines.protocol import Call
-from hnlm_ray.language.engines.scripted import Reply, ScriptedEngine, plain_reply
+from hnlm_ray.language.engines.rendering import Reply
+from hnlm_ray.language.engines.scripted import ScriptedEngine, plain_reply
 from hnlm_ray.language.generate import ANSWERS, Request, answer_counts, generate
 from hnlm_ray.language.prompts.render import Prompt, Task
 from hnlm_ray.language.requests import ItemRenderer

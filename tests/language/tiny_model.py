@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["write_tiny_model"]
+__all__ = ["pickle_weights", "write_tiny_model"]
 
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
@@ -46,4 +46,16 @@ def write_tiny_model(folder: Path) -> Path:
         pad_token_id=tokenizer.pad_token_id,
     )
     LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(str(folder))
+    return folder
+
+
+def pickle_weights(folder: Path) -> Path:
+    """Put a pickle in the place of each safetensors file: whole weights that PyTorch would read."""
+    import torch
+    from safetensors.torch import load_file
+
+    pickles = {"model": "pytorch_model.bin", "adapter_model": "adapter_model.bin"}
+    for path in folder.glob("*.safetensors"):
+        torch.save(load_file(path), folder / pickles[path.stem])
+        path.unlink()
     return folder

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hnlm_ray.language.engines.scripted import Reply, ScriptedEngine
+from hnlm_ray.language.engines.rendering import Reply
+from hnlm_ray.language.engines.scripted import ScriptedEngine
 from hnlm_ray.run.stage import StageContext
 from hnlm_ray.stages import item_profiles
 from hnlm_ray.tables import ITEM_PROFILES

@@ -15,6 +15,7 @@ from hnlm_ray.errors import EngineError, StoreError
 from hnlm_ray.testing.tuning import DIM, small_encoder, small_material
 from hnlm_ray.tuning.encoder import EncoderSpec, PairEncoder, copy_adapters, load_body, tensors_of, with_adapter
 from hnlm_ray.tuning.tokens import lay_out
+from tests.language.tiny_model import pickle_weights, write_tiny_model
 
 OPTIONS = TuneConfig(lora=LoraOptions(rank=4))
 
@@ -118,6 +119,16 @@ def test_the_adapter_is_peft_safetensors_that_transformers_loads(tmp_path: Path)
     with torch.no_grad():
         expected = encoder.eval().body(ids).last_hidden_state
         torch.testing.assert_close(body.eval()(ids).last_hidden_state, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_pickles_are_refused_as_body_and_as_adapter(tmp_path: Path) -> None:
+    body = pickle_weights(write_tiny_model(tmp_path / "body"))
+    with pytest.raises(EngineError, match="body has pickled weights only"):
+        load_body(str(body))
+    stirred(small_encoder(OPTIONS)).save(tmp_path, EncoderSpec("demo", DIM))
+    pickle_weights(tmp_path / "adapter")
+    with pytest.raises(EngineError, match="adapter has pickled weights only"):
+        PairEncoder.load(tmp_path)
 
 
 def test_its_pooling_is_saved_with_it(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from hnlm_ray.config.language import EmbedConfig, LLMConfig
-from hnlm_ray.language.engines.http import HttpEngine
 from hnlm_ray.language.engines.protocol import Embedder, Engine
 from hnlm_ray.language.engines.scripted import ScriptedEmbedder, ScriptedEngine
 from hnlm_ray.language.engines.vllm import VllmEmbedder, VllmEngine
@@ -17,6 +16,8 @@ def engine_of(config: LLMConfig) -> Engine:
         case "vllm":
             return VllmEngine(config)
         case "http":
+            from hnlm_ray.language.engines.http import HttpEngine  # loads OpenAI's client
+
             return HttpEngine(config)
         case "scripted":
             return ScriptedEngine(max_model_len=config.max_model_len, rows_per_block=config.batch_size)

@@ -1,8 +1,12 @@
-"""Prompts rendered in the workers of Ray Data, one block of request rows at a time."""
+"""What every engine does around its model: prompts from request rows before it, rows of answers after it.
+
+One block of rows at a time, in the workers of Ray Data.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 import pyarrow as pa
 
@@ -10,23 +14,59 @@ from hnlm_ray.errors import ConfigError
 from hnlm_ray.language.engines.protocol import COMPLETIONS, Call
 from hnlm_ray.language.prompts.render import Budget, Prompt
 
-__all__ = ["RenderedRow", "completions", "render"]
-
-RenderedRow = tuple[int, Prompt | None, str]
-"""Id, prompt, and why there is no prompt ("" where there is one)."""
+__all__ = ["RenderedRow", "Reply", "completions", "render"]
 
 
-def render(requests: pa.Table, call: Call, budget: Budget | None) -> list[RenderedRow]:
-    """Prompts of a block of requests; a row that cannot fit comes out with the reason and goes to no model."""
-    rows: list[RenderedRow] = []
-    for row_id, prompt_of in zip(requests["id"].to_pylist(), call.renderer.prompts(requests), strict=True):
+@dataclass(frozen=True)
+class RenderedRow:
+    """One request as a model gets it.
+
+    Attributes:
+        prompt: None where even the shortest form does not fit: that row goes to no model.
+        error: why there is no prompt; "" where there is one.
+        seed: of the sampling, below 2**31.
+    """
+
+    prompt: Prompt | None
+    error: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a model said to one prompt; the fields are the columns of :data:`COMPLETIONS` beside ``id``."""
+
+    text: str
+    finish_reason: str = "stop"
+    error: str = ""
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+
+    @classmethod
+    def failed(cls, error: str) -> Reply:
+        """No answer, and why."""
+        return cls("", "", error)
+
+
+def render(requests: pa.Table, call: Call, budget: Budget) -> list[RenderedRow]:
+    """The prompts of a block of requests, in order.
+
+    Args:
+        requests: the column ``id`` and those that the call's renderer reads.
+        call: the pass that they belong to.
+        budget: the most that a prompt may hold.
+    """
+    rows = []
+    seeds = call.row_seeds(requests["id"].to_numpy()).tolist()
+    for prompt_of, seed in zip(call.renderer.prompts(requests), seeds, strict=True):
         try:
-            rows.append((row_id, prompt_of(budget), ""))
+            rows.append(RenderedRow(prompt_of(budget), "", seed))
         except ConfigError as error:
-            rows.append((row_id, None, error.problem))
+            rows.append(RenderedRow(None, error.problem, seed))
     return rows
 
 
-def completions(columns: dict[str, Any]) -> pa.Table:
-    """A table of :data:`COMPLETIONS` from its columns, in any order."""
-    return pa.table({field.name: pa.array(columns[field.name], field.type) for field in COMPLETIONS}, COMPLETIONS)
+def completions(ids: pa.ChunkedArray, replies: Sequence[Reply]) -> pa.Table:
+    """A table of :data:`COMPLETIONS`: one reply per id, in order."""
+    rows = [asdict(reply) for reply in replies]
+    return pa.Table.from_pylist(rows, pa.schema(list(COMPLETIONS)[1:])).add_column(0, COMPLETIONS.field("id"), ids)

@@ -7,32 +7,24 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from hnlm_ray.language.engines.protocol import EMBEDDINGS, Call
-from hnlm_ray.language.engines.rendering import completions, render
+from hnlm_ray.language.engines.rendering import RenderedRow, Reply, completions, render
 from hnlm_ray.language.engines.tokens import approximate_budget
 from hnlm_ray.language.prompts.render import Prompt, Task
 
 if TYPE_CHECKING:
+    from ray import ObjectRef
     from ray.data import Dataset
 
-__all__ = ["Reply", "ScriptedEmbedder", "ScriptedEngine", "plain_reply"]
+__all__ = ["ScriptedEmbedder", "ScriptedEngine", "plain_reply"]
 
 _DIMENSION = 64
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What a script says to one prompt."""
-
-    text: str
-    finish_reason: str = "stop"
-    error: str = ""
 
 
 def plain_reply(task: Task, prompt: Prompt, seed: int) -> Reply:
@@ -40,13 +32,13 @@ def plain_reply(task: Task, prompt: Prompt, seed: int) -> Reply:
     shown = [json.loads(line) for line in prompt.user.splitlines()]
     if task == "negative":
         title = str(shown[-1].get("bought", ""))
-        return Reply(_answer(hard_negative=title.partition(" ")[2] or "None"))
+        return _answer(hard_negative=title.partition(" ")[2] or "None")
     seen = dict.fromkeys(str(part.get("categories") or part.get("title") or "unknown") for part in shown)
-    return Reply(_answer(summary=", ".join(seen)[:600]))
+    return _answer(summary=", ".join(seen)[:600])
 
 
-def _answer(**fields: str) -> str:
-    return json.dumps({"reasoning": "scripted", **fields}, ensure_ascii=False, separators=(",", ":"))
+def _answer(**fields: str) -> Reply:
+    return Reply(json.dumps({"reasoning": "scripted", **fields}, ensure_ascii=False, separators=(",", ":")))
 
 
 @dataclass(frozen=True)
@@ -78,27 +70,22 @@ class ScriptedEngine:
         )
 
 
-def _reply_to(call_ref: Any, reply: Callable[[Task, Prompt, int], Reply], limit: int, requests: pa.Table) -> pa.Table:
+def _reply_to(
+    call_ref: ObjectRef[Call], reply: Callable[[Task, Prompt, int], Reply], limit: int, requests: pa.Table
+) -> pa.Table:
     import ray
 
-    call: Call = ray.get(call_ref)
+    call = ray.get(call_ref)
+
+    def said(row: RenderedRow) -> Reply:
+        """With words for tokens."""
+        if row.prompt is None:
+            return Reply.failed(row.error)
+        said = reply(call.renderer.task, row.prompt, row.seed)
+        return replace(said, prompt_tokens=len(row.prompt.user.split()), output_tokens=len(said.text.split()))
+
     rows = render(requests, call, approximate_budget(limit, call.max_output_tokens))
-    seeds = call.row_seeds(requests["id"].to_numpy()).tolist()
-    task = call.renderer.task
-    replies = [
-        Reply("", "", error) if prompt is None else reply(task, prompt, seed)
-        for (_, prompt, error), seed in zip(rows, seeds, strict=True)
-    ]
-    return completions(
-        {
-            "id": requests["id"],
-            "text": [said.text for said in replies],
-            "finish_reason": [said.finish_reason for said in replies],
-            "prompt_tokens": [0 if prompt is None else len(prompt.user.split()) for _, prompt, _ in rows],
-            "output_tokens": [len(said.text.split()) for said in replies],
-            "error": [said.error for said in replies],
-        }
-    )
+    return completions(requests["id"], [said(row) for row in rows])
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,17 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
 from hnlm_ray.config.language import EmbedConfig, LLMConfig
+from hnlm_ray.config.weights import refuse_pickles
 from hnlm_ray.demo import assets
 from hnlm_ray.language.engines.protocol import EMBEDDINGS, Call
-from hnlm_ray.language.engines.rendering import completions, render
+from hnlm_ray.language.engines.rendering import Reply, completions, render
 from hnlm_ray.language.engines.tokens import chat_budget, chat_tokens, load_tokenizer
 from hnlm_ray.language.prompts.answers import json_schema
 
@@ -29,10 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["VllmEmbedder", "VllmEngine"]
 
 _ERROR = "__inference_error__"
-_Value = TypeVar("_Value")
-
-
 _CPU_BATCH_TOKENS = 4096
+_Value = TypeVar("_Value")
 
 
 class VllmEngine:
@@ -52,7 +52,11 @@ class VllmEngine:
         return _needs(self.config.accelerator, self.config.replicas, self.config.tensor_parallel)
 
     def answer(self, requests: Dataset, call: Call) -> Dataset:
-        """See :class:`hnlm_ray.language.engines.protocol.Engine`."""
+        """See :class:`hnlm_ray.language.engines.protocol.Engine`.
+
+        Raises:
+            EngineError: the model's weights are pickles.
+        """
         import ray
         from ray.data.llm import build_processor
 
@@ -104,7 +108,11 @@ class VllmEmbedder:
         return _needs(self.config.accelerator, self.config.replicas, 1)
 
     def embed(self, texts: Dataset) -> Dataset:
-        """See :class:`hnlm_ray.language.engines.protocol.Embedder`; a text is cut at ``embed.max_model_len`` tokens."""
+        """See :class:`hnlm_ray.language.engines.protocol.Embedder`; a text is cut at ``embed.max_model_len`` tokens.
+
+        Raises:
+            EngineError: the model's weights are pickles.
+        """
         import ray
         from ray.data.llm import build_processor
 
@@ -139,9 +147,15 @@ def _needs(accelerator: str, replicas: int, tensor_parallel: int) -> dict[str, f
 def _processor(
     config: LLMConfig | EmbedConfig, model: str, task: str, tensor_parallel: int, engine_kwargs: dict[str, Any]
 ) -> Any:
-    """The configuration of a pool of engines; chat template and tokens are made before it, one process per engine."""
+    """The configuration of a pool of engines; chat template and tokens are made before it, one process per engine.
+
+    Raises:
+        EngineError: the model's weights are pickles.
+    """
     from ray.data.llm import vLLMEngineProcessorConfig
 
+    refuse_pickles(model)
+    engine_kwargs = {"load_format": "safetensors", **engine_kwargs}
     options: dict[str, Any] = {}
     if config.accelerator == "cpu":
         backend = "uni" if tensor_parallel == 1 else "mp"
@@ -195,11 +209,11 @@ def _tokenized(call_ref: ObjectRef[Call], model: str, config: LLMConfig, request
         {
             "id": requests["id"],
             "tokens": pa.array(
-                [[] if prompt is None else chat_tokens(tokenizer, prompt, options) for _, prompt, _ in rows],
+                [[] if row.prompt is None else chat_tokens(tokenizer, row.prompt, options) for row in rows],
                 pa.list_(pa.int32()),
             ),
-            "seed": pa.array(call.row_seeds(requests["id"].to_numpy())),
-            "error": pa.array([error for _, _, error in rows], pa.string()),
+            "seed": pa.array([row.seed for row in rows], pa.int64()),
+            "error": pa.array([row.error for row in rows], pa.string()),
         }
     )
 
@@ -229,23 +243,16 @@ def _completion(row: dict[str, Any]) -> dict[str, Any]:
 
 def _finished(max_tokens: int, batch: pa.Table) -> pa.Table:
     """Select and cast: the rows of a failed request come with other columns than those of an answered one."""
-    errors = _column(batch, _ERROR, "")
-    texts = _column(batch, "generated_text", "")
-    lengths = _column(batch, "num_generated_tokens", 0)
-    # The engine's stage does not say why an answer ended: at the token limit, it is cut unless it is closed.
-    cut = [length >= max_tokens and not text.endswith("}") for length, text in zip(lengths, texts, strict=True)]
-    return completions(
-        {
-            "id": batch["id"],
-            "text": ["" if error else text for error, text in zip(errors, texts, strict=True)],
-            "finish_reason": [
-                "" if error else "length" if at_limit else "stop" for error, at_limit in zip(errors, cut, strict=True)
-            ],
-            "prompt_tokens": _column(batch, "num_input_tokens", 0),
-            "output_tokens": lengths,
-            "error": errors,
-        }
-    )
+
+    def reply(text: str, read: int, written: int, error: str) -> Reply:
+        # The engine's stage does not say why an answer ended: at the token limit, it is cut unless it is closed.
+        cut = written >= max_tokens and not text.endswith("}")
+        said = Reply.failed(error) if error else Reply(text, "length" if cut else "stop")
+        return replace(said, prompt_tokens=read, output_tokens=written)
+
+    lengths = (_column(batch, name, 0) for name in ("num_input_tokens", "num_generated_tokens"))
+    columns = _column(batch, "generated_text", ""), *lengths, _column(batch, _ERROR, "")
+    return completions(batch["id"], [reply(*row) for row in zip(*columns, strict=True)])
 
 
 def _tokenized_texts(model: str, limit: int, texts: pa.Table) -> pa.Table:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hnlm_ray.config.weights import refuse_pickles
 from hnlm_ray.errors import BundleError
 
 __all__ = ["TextEncoder"]
@@ -31,6 +32,7 @@ class TextEncoder:
 
         Raises:
             BundleError: the model cannot be loaded.
+            EngineError: its weights are pickles.
         """
         import torch
 
@@ -50,9 +52,10 @@ class TextEncoder:
         from transformers.utils import logging
 
         logging.disable_progress_bar()  # a service has no terminal
+        refuse_pickles(self._folder)
         try:
             tokenizer = AutoTokenizer.from_pretrained(str(self._folder), trust_remote_code=False)
-            model = AutoModel.from_pretrained(str(self._folder), trust_remote_code=False).eval()
+            model = AutoModel.from_pretrained(str(self._folder), trust_remote_code=False, use_safetensors=True).eval()
             return tokenizer, model, _pooling(self._folder)
         except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]

@@ -54,7 +54,7 @@ def test_the_tokenizer_is_the_one_that_transformers_would_choose(tmp_path: Path,
 
 def test_a_process_that_prepares_prompts_for_the_demo_model_does_without_pytorch() -> None:
     code = (
-        "import sys; from hnlm_ray import assets; from hnlm_ray.language.engines.tokens import load_tokenizer;"
+        "import sys; from hnlm_ray.demo import assets; from hnlm_ray.language.engines.tokens import load_tokenizer;"
         "load_tokenizer(assets.resolve('demo')); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

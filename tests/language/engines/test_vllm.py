@@ -7,14 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
 
 from hnlm_ray.config.language import EmbedConfig, LLMConfig
 from hnlm_ray.demo import assets
-from hnlm_ray.errors import ConfigError
+from hnlm_ray.errors import ConfigError, EngineError
+from hnlm_ray.language.engines.protocol import Call
 from hnlm_ray.language.engines.tokens import chat_budget, chat_tokens, load_tokenizer
 from hnlm_ray.language.engines.vllm import VllmEmbedder, VllmEngine
 from tests.language.conftest import INJECTED, ROWS, UNFIT, RealEngines, demo_request
-from tests.language.tiny_model import write_tiny_model
+from tests.language.tiny_model import pickle_weights, write_tiny_model
 
 pytestmark = [pytest.mark.ray, pytest.mark.vllm]
 
@@ -90,3 +92,15 @@ def test_what_an_engine_holds() -> None:
     assert VllmEngine(LLMConfig(replicas=2)).needs() == {"CPU": 2.0}
     gpu = LLMConfig(replicas=2, tensor_parallel=4, accelerator="gpu")
     assert VllmEngine(gpu).needs() == {"CPU": 8.0, "GPU": 8.0}
+
+
+def test_an_engine_reads_safetensors_and_refuses_pickles(ray_session: None, tmp_path: Path) -> None:
+    folder = write_tiny_model(tmp_path / "model")
+    engine = VllmEngine(LLMConfig(model=str(folder)))
+    assert engine._processor_config().engine_kwargs["load_format"] == "safetensors"
+    pickle_weights(folder)
+    data = ray.data.from_items([{"id": 0, "text": "a lamp"}])
+    call = Call(demo_request().renderer, 8, 0.0, 1.0, 0)
+    for refuse in (lambda: engine.answer(data, call), lambda: VllmEmbedder(EmbedConfig(model=str(folder))).embed(data)):
+        with pytest.raises(EngineError, match="model has pickled weights only"):
+            refuse()

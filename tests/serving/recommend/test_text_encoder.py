@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from hnlm_ray.errors import BundleError
+from hnlm_ray.errors import BundleError, EngineError
 from hnlm_ray.serving.bundle.contents import Contents
 from hnlm_ray.serving.recommend.recommender import Recommender
 from hnlm_ray.serving.recommend.text_encoder import TextEncoder
+from tests.language.tiny_model import pickle_weights
 from tests.serving.conftest import ENCODER, mean_pooled
 
 TEXTS = [
@@ -113,6 +114,12 @@ def test_a_model_that_cannot_be_loaded_is_one_sentence(tmp_path: Path, damage: s
     with pytest.raises(BundleError, match="encoder cannot be loaded") as caught:
         TextEncoder(str(folder)).encode("a text")
     assert "\n" not in str(caught.value)
+
+
+def test_pickled_weights_are_refused(tmp_path: Path) -> None:
+    folder = pickle_weights(Path(shutil.copytree(ENCODER, tmp_path / "encoder")))
+    with pytest.raises(EngineError, match="pickled weights only"):
+        TextEncoder(str(folder)).encode("a text")
 
 
 def test_the_model_is_loaded_at_the_first_text(rich_bundle: Path) -> None:
