@@ -2,10 +2,10 @@
 
     make demo && python benchmarks/generation.py run=runs/demo [--hidden 512 --layers 12] [--repeat 4]
 
-The prompts of the stage `negatives` of a finished run, the same tokens, schema, seeds and engine options on both sides;
-starting an engine counts for neither. With ``--hidden`` a Llama of that width with random weights and the run's
-tokenizer writes, whose words mean nothing and whose speed is that of a trained one. Prints one JSON line: written
-tokens/s of each.
+Both sides get the prompts of the stage ``negatives`` of a finished run, with the same tokens, schema, seeds and engine
+options; the time to start an engine is not counted. With ``--hidden``, a Llama of that width with random weights and
+the run's tokenizer writes: its words mean nothing, but its speed is that of a trained one. Prints one JSON line with
+the tokens written per second by each.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("options", nargs="*", help="of the run, as for hnlm run")
     parser.add_argument("-c", "--config", type=Path, action="append")
-    parser.add_argument("--repeat", type=int, default=1, help="ask every prompt so many times")
+    parser.add_argument("--repeat", type=int, default=1, help="send every prompt so many times")
     parser.add_argument("--prompts", type=int, default=1 << 30, help="at most so many")
     parser.add_argument("--hidden", type=int, help="width of a model with random weights")
     parser.add_argument("--layers", type=int, default=12, help="of that model")
@@ -124,12 +124,12 @@ def _alone(requests: pa.Table, call: Call, config: Config) -> float:
         )
         for seed in call.row_seeds(requests["id"].to_numpy())
     ]
-    asked: list[Any] = [{"prompt_token_ids": prompt} for prompt in prompts]
+    inputs: list[Any] = [{"prompt_token_ids": prompt} for prompt in prompts]
     size = config.llm.batch_size
     warm = size * WARM_BLOCKS
-    llm.generate(asked[:warm], params[:warm], use_tqdm=False)
+    llm.generate(inputs[:warm], params[:warm], use_tqdm=False)
     started = time.monotonic()
-    outputs = llm.generate(asked[warm:], params[warm:], use_tqdm=False)
+    outputs = llm.generate(inputs[warm:], params[warm:], use_tqdm=False)
     written = sum(len(output.outputs[0].token_ids) for output in outputs)
     return round(written / (time.monotonic() - started), 1)
 

@@ -25,7 +25,7 @@ GRAPH = {
     "data": {"config"},
     "models": {"config", "data", "kernels"},
     "samplers": {"config", "data", "kernels"},
-    "language": {"cluster", "config", "demo/assets", "language/engines", "language/prompts", "run"},
+    "language": {"cluster", "config", "data", "demo/assets", "language/engines", "language/prompts", "run"},
     "evaluation": {"config", "data", "kernels", "models", "run", "samplers", "tuning"},
     "training": {"config", "data", "evaluation", "kernels", "models", "run", "samplers"},
     "tuning": {"config", "data", "demo/assets", "evaluation", "kernels", "run", "training"},

@@ -1,4 +1,4 @@
-"""What the language models do: the sections ``llm``, ``embed``, ``profiles``, ``negatives`` and ``ground``."""
+"""The language models and what they write: sections ``llm``, ``embed``, ``profiles``, ``negatives`` and ``ground``."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class LLMConfig(Section):
     accelerator: Literal["cpu", "gpu"] = "cpu"
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     batch_size: Positive = 64
-    """Rows that are made durable together, and the batch of the engine."""
+    """Rows that are computed and made durable together."""
     max_model_len: Positive = 2048
     """Tokens of a prompt and its answer together."""
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
@@ -53,13 +53,15 @@ class LLMConfig(Section):
     engine_kwargs: EngineKwargs = Field(default_factory=dict)
     """Further vLLM engine arguments, passed as they are."""
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Nucleus sampling: the probability that the tokens drawn from hold together."""
     retries: int = Field(default=1, ge=0)
     """Further passes over rows whose answer was rejected, at a higher temperature."""
     retry_temperature: float = Field(default=0.7, gt=0.0)
-    """Least temperature of those passes."""
+    """The lowest temperature of these passes."""
     max_reject_rate: Fraction = 0.05
-    """Share of rows without a usable answer above which a stage fails."""
+    """The share of rows without a usable answer above which a stage fails."""
     cpu_kv_cache_gib: Positive = 1
+    """Memory of one engine's key-value cache on a CPU."""
     cpu_threads: Positive = 2
     """Threads of one engine on a CPU."""
     http: HttpConfig = HttpConfig()
@@ -69,19 +71,20 @@ class EmbedConfig(Section):
     """The model that turns text into vectors."""
 
     model: str = "demo"
-    """Hugging Face name or folder of any model that vLLM pools; ``demo`` comes with the package."""
+    """Hugging Face name or folder of any model that vLLM can pool; ``demo`` comes with the package."""
     engine: Literal["vllm", "scripted"] = "vllm"
     """``scripted`` hashes words without any model and is for tests."""
     pooling: Literal["auto", "mean", "last", "cls"] = "auto"
-    """``auto``: as the model's own folder says; the mean of the tokens for a language model that says nothing."""
+    """``auto``: as the model's folder says; the mean of the tokens where it says nothing."""
     replicas: Positive = 1
     accelerator: Literal["cpu", "gpu"] = "cpu"
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "float32"
     batch_size: Positive = 64
-    """Texts that are made durable together, and the batch of the engine."""
+    """Texts that are computed and made durable together."""
     max_model_len: Positive = 256
-    """Tokens of a text; what is longer is cut."""
+    """Tokens of a text; a longer one is cut."""
     cpu_kv_cache_gib: Positive = 1
+    """Memory of one engine's key-value cache on a CPU."""
     cpu_threads: Positive = 2
     """Threads of one engine on a CPU."""
     engine_kwargs: EngineKwargs = Field(default_factory=dict)
@@ -89,20 +92,20 @@ class EmbedConfig(Section):
 
 
 class ProfilesConfig(Section):
-    """What goes into a profile prompt, and how long the answer may be."""
+    """Who gets a profile, what its prompt shows, and how long the answer may be."""
 
     scope: Literal["pairs", "all"] = "pairs"
-    """``pairs``: users of a pair that ``negatives`` chooses, their latest purchases and the items of the pairs; nothing
-    else is ever shown in a prompt. ``all``: every item and every user, so that other pairs can be chosen later without
-    writing profiles again."""
+    """``pairs``: the users and items of the pairs that ``negatives`` chooses, and the items in these users' shown
+    history: no prompt shows anything else. ``all``: every item and every user, so that other pairs can be chosen later
+    without writing profiles again."""
     max_history: Positive = 20
-    """Interactions shown of one user: the latest of the train split."""
+    """The latest train interactions of a user that a prompt shows."""
     max_feedback: int = Field(default=3, ge=0)
-    """Reviews shown of one item, from the train split."""
+    """The latest train reviews of an item that a prompt shows."""
     max_description_chars: int = Field(default=600, ge=0)
     max_review_chars: int = Field(default=200, ge=0)
     max_profile_chars: int = Field(default=200, ge=0)
-    """Characters of an item's profile shown in a user's prompt."""
+    """Characters of an item's profile in a user's prompt."""
     max_output_tokens: Positive = 192
     temperature: float = Field(default=0.0, ge=0.0)
 
@@ -111,19 +114,21 @@ class NegativesConfig(Section):
     """Which (user, item) pairs get a written negative, and how."""
 
     policy: Literal["all", "per_user", "budget"] = "per_user"
+    """All train pairs, ``per_user`` of each user, or ``budget`` in total."""
     per_user: Positive = 3
+    """Pairs of each user, with ``policy=per_user``."""
     budget: Positive = 10_000
-    """Pairs in total, drawn evenly over the train pairs."""
+    """Pairs in total, drawn uniformly, with ``policy=budget``."""
     max_output_tokens: Positive = 96
     max_profile_chars: int = Field(default=400, ge=0)
     temperature: float = Field(default=0.8, ge=0.0)
-    """Above 0, so that pairs of one user do not all get the same name."""
+    """Above 0, so that the pairs of one user do not all get the same name."""
 
 
 class GroundConfig(Section):
     """How the name that the model wrote is matched to the catalogue."""
 
     fuzzy: Fraction = 0.85
-    """Least string similarity of the fuzzy step."""
+    """The least string similarity of the fuzzy step."""
     vector: Fraction = 0.6
-    """Least cosine of the text-vector step."""
+    """The least cosine of the text-vector step, whose scale depends on ``embed.model``."""

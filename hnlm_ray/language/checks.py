@@ -1,4 +1,4 @@
-"""What can be known about the engines without starting one: for ``hnlm validate`` and ``hnlm doctor``."""
+"""What ``hnlm validate`` can tell about models and endpoints without starting an engine."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ _TIMEOUT_S = 5.0
 
 
 def check(llm: LLMConfig | None, embed: EmbedConfig | None) -> list[str]:
-    """Every problem found, one sentence each; none where the engines can be expected to start.
-
-    A name that is no local folder is taken for one of the Hugging Face hub and not looked up.
+    """Look for what would keep the engines from starting.
 
     Args:
-        llm: the language model, or None where it writes nothing.
-        embed: the text encoder, or None where no text vector is made.
+        llm: the language model, or None where no stage needs it.
+        embed: the text encoder, or None where no stage needs it.
+
+    Returns:
+        One sentence per problem.
     """
     problems: list[str] = []
     if llm is not None and llm.engine == "vllm":
@@ -39,7 +40,11 @@ def check(llm: LLMConfig | None, embed: EmbedConfig | None) -> list[str]:
 
 
 def check_folder(model: str) -> list[str]:
-    """Problems of a model folder: missing, incomplete, or with weights that would have to be unpickled."""
+    """The problems of a model, one sentence each: its folder is missing or incomplete, or its weights are pickles.
+
+    Args:
+        model: a folder, or a Hugging Face name, which is not looked up.
+    """
     folder = Path(model)
     if not folder.is_dir():
         looks_local = model.startswith((".", "/", "~")) or model.count("/") != 1

@@ -1,4 +1,4 @@
-"""Texts to unit vectors, resumable like every pass through an engine."""
+"""Texts to unit vectors, resumed after an interruption like every pass through an engine."""
 
 from __future__ import annotations
 
@@ -21,22 +21,23 @@ _ACTION = "use another embed.model or embed.dtype"
 def embed_texts(
     texts: list[str], embedder: Embedder, folder: Folder, purpose: str, say: Callable[[str], None]
 ) -> npt.NDArray[np.float32]:
-    """One vector per text.
+    """The vector of each text, over any number of interrupted attempts.
 
     Args:
-        texts: none of them blank.
+        texts: T texts, none of them blank; the embedder cuts one that is too long.
         embedder: the model.
-        folder: where work is kept between attempts.
-        purpose: for messages.
+        folder: where vectors are durable between attempts; it belongs to these texts alone.
+        purpose: what the vectors are, for messages.
         say: gets a line of progress now and then.
 
     Returns:
-        (texts, d) float32, each row of unit length.
+        (T, d) float32, each row of unit length; d is the model's.
 
     Raises:
-        StageError: a text got no vector, or a vector without length or with a value that is not finite.
-        EngineError: the engine cannot start.
+        StageError: a text got no vector, or one that is zero or not finite.
+        EngineError: the engine cannot start, or died for good.
         ResourceError: the cluster is too small for it.
+        StoreError: the folder holds vectors of other rows.
     """
     rows = pa.table({"id": np.arange(len(texts)), "text": pa.array(texts, pa.string())})
     result = resumable_map(
@@ -59,6 +60,6 @@ def embed_texts(
     vectors = flat.flatten().to_numpy(zero_copy_only=False).reshape(len(texts), -1).astype(np.float32)
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not (np.isfinite(length) & (length > 0)).all():
-        raise StageError(f"{purpose}: the model gave a vector without length or with NaN", _ACTION)
+        raise StageError(f"{purpose}: the model gave a vector that is zero or not finite", _ACTION)
     unit: npt.NDArray[np.float32] = vectors / length
     return unit

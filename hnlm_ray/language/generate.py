@@ -1,4 +1,4 @@
-"""From request rows to checked answers: every row comes out, with a status and the reason for it."""
+"""From request rows to checked answers: every row comes out, with a status and, if it was rejected, the reason."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ STATUSES = ("ok", "invalid", "truncated", "failed")
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be generated.
+    """What a language model is to write.
 
     Attributes:
-        rows: a unique int64 ``id`` and the columns of the renderer.
-        renderer: makes the prompts.
-        max_output_tokens: where an answer is cut off.
-        temperature: of the first pass.
+        rows: one per answer: a unique int64 ``id``, and the columns that the renderer reads.
+        renderer: turns rows into prompts, all of one task.
+        max_output_tokens: after so many tokens an answer is cut off.
+        temperature: of the first pass; 0 takes the most probable token each time.
     """
 
     rows: pa.Table
@@ -60,17 +60,26 @@ class Request:
 def generate(
     request: Request, engine: Engine, config: Config, output: Artifact, say: Callable[[str], None]
 ) -> pa.Table:
-    """Ask for every row; ask again, warmer and with another seed, for rows whose answer was rejected.
+    """Have an answer written for every row, over any number of interrupted attempts.
 
-    An engine is started only for rows that have no durable answer yet, and for a further pass only if one was rejected.
+    A row whose answer is rejected is asked again in up to ``llm.retries`` further passes, each with another seed and at
+    ``llm.retry_temperature`` or more. An engine is started only for rows that have no durable answer yet.
+
+    Args:
+        request: rows, prompts and limits.
+        engine: the model that answers.
+        config: the whole configuration; the section ``llm`` and the seed are read.
+        output: of the calling stage; answers are durable in its work folder until the stage has written its table.
+        say: gets a line at the beginning of each pass, and one of progress now and then.
 
     Returns:
-        A table of :data:`ANSWERS`.
+        A table of :data:`ANSWERS`: one row per request row, sorted by id.
 
     Raises:
-        StageError: more rows than ``llm.max_reject_rate`` have no usable answer.
-        EngineError: the engine cannot start.
+        StageError: the share of rows without a usable answer exceeds ``llm.max_reject_rate``.
+        EngineError: the engine cannot start, or died for good.
         ResourceError: the cluster is too small for it.
+        StoreError: the work folder holds answers to other rows.
     """
     answers = ANSWERS.empty_table()
     rows, task, options = request.rows, request.renderer.task, config.llm
@@ -85,7 +94,7 @@ def generate(
             top_p=options.top_p,
             key=seeds.derive(config.seed, "llm", task, attempt),
         )
-        said = resumable_map(
+        replies = resumable_map(
             rows,
             functools.partial(engine.answer, call=call),
             schema=COMPLETIONS,
@@ -95,15 +104,22 @@ def generate(
             purpose=f"{task} generation",
             say=say,
         )
-        answers = _merged(answers, _checked(task, said, attempt + 1))
+        answers = _merged(answers, _checked(task, replies, attempt + 1))
         rejected = answers.filter(pc.not_equal(answers["status"], "ok"))["id"]
         rows = rows.filter(pc.is_in(rows["id"], rejected))
-    _refuse_many_rejects(task, answers, options.max_reject_rate)
+    _require_few_rejects(task, answers, options.max_reject_rate)
     return answers
 
 
 def answer_counts(answers: pa.Table) -> dict[str, int | float]:
-    """Rows by status, rows asked more than once, and tokens, of any table with the columns of an answer."""
+    """The counts that a stage reports of its answers.
+
+    Args:
+        answers: the columns ``status``, ``attempts``, ``prompt_tokens`` and ``output_tokens`` of :data:`ANSWERS`.
+
+    Returns:
+        Rows by status; ``retried``, the rows that took more than one attempt; tokens over all attempts.
+    """
     by_status = {status: int(pc.sum(pc.equal(answers["status"], status)).as_py() or 0) for status in STATUSES}
     return {
         **by_status,
@@ -113,22 +129,19 @@ def answer_counts(answers: pa.Table) -> dict[str, int | float]:
     }
 
 
-def _checked(task: Task, said: pa.Table, attempts: int) -> pa.Table:
-    parsed = [
-        parse(task, text, finish_reason, error)
-        for text, finish_reason, error in zip(
-            said["text"].to_pylist(), said["finish_reason"].to_pylist(), said["error"].to_pylist(), strict=True
-        )
-    ]
+def _checked(task: Task, replies: pa.Table, attempts: int) -> pa.Table:
+    """Replies, a table of :data:`COMPLETIONS`, as rows of :data:`ANSWERS`."""
+    parts = (replies[name].to_pylist() for name in ("text", "finish_reason", "error"))
+    parsed = [parse(task, *reply) for reply in zip(*parts, strict=True)]
     columns: dict[str, Any] = {
-        "id": said["id"],
+        "id": replies["id"],
         "text": [answer.fields[_TEXT_FIELD[task]] for answer in parsed],
         "reasoning": [answer.fields["reasoning"] for answer in parsed],
         "status": [answer.status for answer in parsed],
         "reason": [answer.reason for answer in parsed],
-        "attempts": np.full(said.num_rows, attempts, np.int32),
-        "prompt_tokens": said["prompt_tokens"],
-        "output_tokens": said["output_tokens"],
+        "attempts": np.full(replies.num_rows, attempts, np.int32),
+        "prompt_tokens": replies["prompt_tokens"],
+        "output_tokens": replies["output_tokens"],
     }
     return pa.table(columns).cast(ANSWERS)
 
@@ -137,22 +150,22 @@ def _merged(old: pa.Table, new: pa.Table) -> pa.Table:
     """The later answer of each row, with the tokens of all its attempts."""
     if old.num_rows == 0:
         return new
-    again = np.searchsorted(old["id"].to_numpy(), new["id"].to_numpy())
+    before = np.searchsorted(old["id"].to_numpy(), new["id"].to_numpy())
     for name in ("prompt_tokens", "output_tokens"):
-        total = pc.add(new[name], old[name].take(again))
+        total = pc.add(new[name], old[name].take(before))
         new = new.set_column(new.column_names.index(name), ANSWERS.field(name), total)
     kept = old.filter(pc.invert(pc.is_in(old["id"], new["id"])))
     return pa.concat_tables([kept, new]).sort_by("id")
 
 
-def _refuse_many_rejects(task: Task, answers: pa.Table, most: float) -> None:
+def _require_few_rejects(task: Task, answers: pa.Table, limit: float) -> None:
     rejected = answers.num_rows - int(answer_counts(answers)["ok"])
-    if answers.num_rows == 0 or rejected / answers.num_rows <= most:
+    if answers.num_rows == 0 or rejected / answers.num_rows <= limit:
         return
     reasons = answers.filter(pc.not_equal(answers["status"], "ok"))["reason"].value_counts().to_pylist()
     commonest = max(reasons, key=lambda entry: entry["counts"])
     raise StageError(
-        f"{task}: {rejected} of {answers.num_rows} answers were rejected, more than llm.max_reject_rate={most:g}; "
+        f"{task}: {rejected} of {answers.num_rows} answers were rejected, more than llm.max_reject_rate={limit:g}; "
         f"most often ({commonest['counts']}) because: {commonest['values']}",
         "use a better model, more max_output_tokens, or a higher llm.max_reject_rate",
     )

@@ -2,13 +2,14 @@
 
 1. **Exact**, after :func:`normalised`. Similarity 1.
 2. **Fuzzy**: the catalogue name of the highest ratio (RapidFuzz: ``1 - d / (|a| + |b|)``, d the insert-delete
-   distance), as written or with the words sorted, whichever is higher, if at least ``ground.fuzzy``. The first forgives
-   misspelling, the second word order. Token-set and partial scores are not used: a short title inside a long answer
-   would score as high as the right one.
-3. **Vector**: the item of the highest cosine that the user has not met, if at least ``ground.vector``.
+   distance), as written or with the words sorted, whichever is higher, if it is at least ``ground.fuzzy``. The first
+   forgives misspelling, the second word order. Token-set and partial scores are not used: a short title inside a long
+   answer would score as high as the right one.
+3. **Vector**: the item with the highest cosine that the user has not seen, if the cosine is at least ``ground.vector``.
 
-The first two ask what the name means and so look at the whole catalogue; if the user has that item in train, the status
-is ``interacted``. A name that several items share stands for the first of them, unless the user has met one.
+The first two steps ask what the name means, and so look at the whole catalogue; if the user has that item in train, the
+status is ``interacted``. A name that several items share stands for the first of them that the user has seen, or else
+for the first of all.
 """
 
 from __future__ import annotations
@@ -23,33 +24,34 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hnlm_ray.config.language import GroundConfig
+from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.tables import GROUNDED
 
 __all__ = ["Catalogue", "NameMatches", "Vectors", "ground", "is_none", "match_names", "normalised"]
 
 _NOT_WORD = re.compile(r"[\W_]+")
 _BLOCK = 512
-"""Answers compared at once; bounds memory to ``_BLOCK * items`` scores."""
+"""Answers compared at once, which bounds memory to ``_BLOCK * items`` scores."""
 
 
 def normalised(name: str) -> str:
-    """Unicode NFKC, case folded, punctuation as spaces, single spaces."""
+    """The form in which names are compared: Unicode NFKC, case folded, punctuation and spaces as single spaces."""
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())  # folding can undo NFKC
     return _NOT_WORD.sub(" ", folded).strip()
 
 
 def is_none(name: str) -> bool:
-    """Whether the model named nothing: blank, or ``None`` in any writing."""
+    """Whether the model named nothing: a blank, or "none" in any case and punctuation."""
     return normalised(name) in ("", "none")
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Names of the items, grouped by their normalised form.
+    """The items by normalised name; those whose name is blank are left out.
 
     Attributes:
-        names: distinct normalised names that are not blank, sorted.
-        offsets: (names + 1,) int64; items of name ``n`` are ``items[offsets[n] : offsets[n + 1]]``.
+        names: N distinct names, sorted.
+        offsets: (N + 1,) int64; the items of name ``n`` are ``items[offsets[n] : offsets[n + 1]]``.
         items: int32, ascending within a name.
     """
 
@@ -59,7 +61,7 @@ class Catalogue:
 
     @classmethod
     def of(cls, titles: Sequence[str]) -> Catalogue:
-        """From the title of each item, in the order of their numbers."""
+        """From one title per item, in the order of the item numbers."""
         keys = np.array([normalised(title) for title in titles], dtype=object)
         named = np.flatnonzero(keys != "").astype(np.int32)
         names, codes = np.unique(keys[named].astype(str), return_inverse=True)
@@ -70,14 +72,14 @@ class Catalogue:
 
 @dataclass(frozen=True)
 class NameMatches:
-    """The best catalogue name of each distinct answer by the exact and the fuzzy step.
+    """What the exact and the fuzzy step found for each of A distinct answers.
 
     Attributes:
-        answers: the distinct answers, as the model wrote them.
-        catalogue: the names that were matched.
-        name: int64 index into :attr:`Catalogue.names`, -1 where neither step matched.
-        similarity: float32 in [0, 1].
-        exact: bool, whether the exact step matched.
+        answers: the answers, as the model wrote them.
+        catalogue: the names that they were compared with.
+        name: (A,) int64 index into :attr:`Catalogue.names`, -1 where neither step matched.
+        similarity: (A,) float32 in [0, 1].
+        exact: (A,) bool, whether the exact step matched.
     """
 
     answers: Sequence[str]
@@ -87,8 +89,8 @@ class NameMatches:
     exact: npt.NDArray[np.bool_]
 
     @property
-    def unnamed(self) -> npt.NDArray[np.int64]:
-        """Places of the answers that are left for the vector step."""
+    def unmatched(self) -> npt.NDArray[np.int64]:
+        """Indices of the answers that are left for the vector step."""
         return np.flatnonzero(self.name < 0)
 
 
@@ -97,8 +99,8 @@ class Vectors:
     """Text vectors of unit length.
 
     Attributes:
-        items: (items, d) float32.
-        answers: (answers, d) float32; rows of answers that have a name are not read.
+        items: (I, d) float32.
+        answers: (A, d) float32; only the rows of :attr:`NameMatches.unmatched` are read.
     """
 
     items: npt.NDArray[np.float32]
@@ -106,16 +108,16 @@ class Vectors:
 
 
 def match_names(answers: Sequence[str], catalogue: Catalogue, fuzzy: float) -> NameMatches:
-    """Steps one and two for distinct answers; ties go to the first name in alphabetical order.
+    """The exact and the fuzzy step; of names that are equally similar, the first in alphabetical order wins.
 
     Args:
-        answers: as the model wrote them.
-        catalogue: the names to match.
-        fuzzy: least similarity of step two.
+        answers: distinct, as the model wrote them.
+        catalogue: the names to compare with.
+        fuzzy: the least similarity of the fuzzy step.
     """
-    place = {name: index for index, name in enumerate(catalogue.names)}
+    index = {name: number for number, name in enumerate(catalogue.names)}
     keys = [normalised(answer) for answer in answers]
-    name = np.array([place.get(key, -1) for key in keys], np.int64)
+    name = np.array([index.get(key, -1) for key in keys], np.int64)
     exact = name >= 0
     similarity = exact.astype(np.float32)
     rest = np.flatnonzero(~exact)
@@ -149,35 +151,34 @@ def _ratios(queries: list[str], names: list[str], least: float) -> npt.NDArray[n
 
 
 def ground(
-    negatives: pa.Table, matches: NameMatches, vectors: Vectors, met: npt.NDArray[np.int64], config: GroundConfig
+    negatives: pa.Table, matches: NameMatches, vectors: Vectors, history: Interactions, config: GroundConfig
 ) -> pa.Table:
-    """Every row of ``negatives`` with what its answer means.
+    """Decide for every written negative which item it names, if any.
 
     Args:
-        negatives: columns ``pair``, ``user``, ``item``, ``answer``; an answer that was rejected is "" and so ``none``.
-        matches: of :func:`match_names`, for every distinct answer that names something.
-        vectors: of the items, and of the answers without a name.
-        met: sorted numbers of the train pairs.
-        config: thresholds.
+        negatives: the columns ``pair``, ``user``, ``item`` and ``answer``; a rejected answer is "" and so ``none``.
+        matches: of every distinct answer that names something.
+        vectors: of all items, and of the answers that ``matches`` left unmatched.
+        history: the train interactions.
+        config: the thresholds.
 
     Returns:
         A table of :data:`hnlm_ray.tables.GROUNDED`, in the order of ``negatives``.
     """
-    n_items = len(vectors.items)
-    index = {answer: code for code, answer in enumerate(matches.answers)}
-    code = np.array([index.get(answer, -1) for answer in negatives["answer"].to_pylist()], np.int64)
-    user = negatives["user"].to_numpy().astype(np.int64)
-    result = _Result.empty(len(code))
-    result.status[code < 0] = "none"
-    rows = np.flatnonzero(code >= 0)
-    by_name = rows[matches.name[code[rows]] >= 0]
-    item, known = _items_of(matches.name[code[by_name]], user[by_name], matches.catalogue, met, n_items)
+    index = {answer: number for number, answer in enumerate(matches.answers)}
+    answer = np.array([index.get(text, -1) for text in negatives["answer"].to_pylist()], np.int64)
+    user = negatives["user"].to_numpy()
+    result, name = _Result.empty(len(answer)), np.full(len(answer), -1)
+    result.status[answer < 0] = "none"
+    name[answer >= 0] = matches.name[answer[answer >= 0]]
+    by_name = np.flatnonzero(name >= 0)
+    item, seen = _items_named(name[by_name], user[by_name], matches.catalogue, history)
     result.item[by_name] = item
-    result.status[by_name] = np.where(known, "interacted", "matched")
-    result.step[by_name] = np.where(matches.exact[code[by_name]], "exact", "fuzzy")
-    result.similarity[by_name] = matches.similarity[code[by_name]]
-    by_vector = rows[matches.name[code[rows]] < 0]
-    item, cosine = _nearest_unmet(user[by_vector], vectors.answers[code[by_vector]], vectors.items, met)
+    result.status[by_name] = np.where(seen, "interacted", "matched")
+    result.step[by_name] = np.where(matches.exact[answer[by_name]], "exact", "fuzzy")
+    result.similarity[by_name] = matches.similarity[answer[by_name]]
+    by_vector = np.flatnonzero((name < 0) & (answer >= 0))
+    item, cosine = _nearest_unseen(user[by_vector], vectors.answers[answer[by_vector]], vectors.items, history)
     hit = cosine >= config.vector
     result.item[by_vector[hit]], result.similarity[by_vector[hit]] = item[hit], cosine[hit]
     result.status[by_vector[hit]], result.step[by_vector[hit]] = "matched", "vector"
@@ -186,7 +187,7 @@ def ground(
 
 @dataclass(frozen=True)
 class _Result:
-    """Columns under construction; ``item`` is -1 and ``similarity`` NaN where nothing decided."""
+    """Columns under construction; ``item`` is -1 and ``similarity`` NaN where no step decided."""
 
     status: npt.NDArray[np.object_]
     step: npt.NDArray[np.object_]
@@ -213,51 +214,34 @@ class _Result:
         return pa.table({**kept, **columns}).cast(GROUNDED)
 
 
-def _items_of(
-    name: npt.NDArray[np.int64],
-    user: npt.NDArray[np.int64],
-    catalogue: Catalogue,
-    met: npt.NDArray[np.int64],
-    n_items: int,
+def _items_named(
+    name: npt.NDArray[np.int64], user: npt.NDArray[np.int32], catalogue: Catalogue, history: Interactions
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
-    """The item of each row's name, and whether the user has met it: a met one comes before the first."""
-    counts = np.diff(catalogue.offsets)[name]
+    """The item that each row's name stands for, and whether the user has seen it."""
+    first, counts = catalogue.offsets[name], np.diff(catalogue.offsets)[name]
     row = np.repeat(np.arange(len(name)), counts)
     within = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
-    candidate = catalogue.items[catalogue.offsets[name][row] + within]
-    known = _contains(met, user[row] * n_items + candidate)
-    item = catalogue.items[catalogue.offsets[name]]
-    first_known, where = np.unique(row[known], return_index=True)
-    item[first_known] = candidate[known][where]
-    is_known = np.zeros(len(name), bool)
-    is_known[first_known] = True
-    return item, is_known
+    candidate = catalogue.items[first[row] + within]
+    is_seen = history.contains(user[row], candidate)
+    item, seen = catalogue.items[first], np.zeros(len(name), bool)
+    rows_seen, at = np.unique(row[is_seen], return_index=True)
+    item[rows_seen], seen[rows_seen] = candidate[is_seen][at], True
+    return item, seen
 
 
-def _nearest_unmet(
-    user: npt.NDArray[np.int64],
+def _nearest_unseen(
+    user: npt.NDArray[np.int32],
     vectors: npt.NDArray[np.float32],
     item_vectors: npt.NDArray[np.float32],
-    met: npt.NDArray[np.int64],
+    history: Interactions,
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-    """The unmet item of the highest cosine for each row; -inf where the user has met every item."""
-    n_items = len(item_vectors)
+    """The item of the highest cosine that each row's user has not seen; -inf where they have seen every item."""
     item, cosine = np.zeros(len(user), np.int32), np.full(len(user), -np.inf, np.float32)
     for start in range(0, len(user), _BLOCK):
         rows = slice(start, start + _BLOCK)
         scores = vectors[rows] @ item_vectors.T
-        low, high = np.searchsorted(met, user[rows] * n_items), np.searchsorted(met, (user[rows] + 1) * n_items)
-        row = np.repeat(np.arange(len(scores)), high - low)
-        at = np.arange(len(row)) - np.repeat(np.cumsum(high - low) - (high - low), high - low) + low[row]
-        scores[row, met[at] % n_items] = -np.inf
+        for place, owner in enumerate(user[rows]):
+            scores[place, history.row(owner)] = -np.inf
         item[rows] = scores.argmax(axis=1)
         cosine[rows] = scores.max(axis=1)
     return item, cosine
-
-
-def _contains(sorted_values: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    at = np.searchsorted(sorted_values, wanted)
-    found = np.zeros(len(wanted), bool)
-    inside = at < len(sorted_values)
-    found[inside] = sorted_values[at[inside]] == wanted[inside]
-    return found

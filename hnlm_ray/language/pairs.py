@@ -1,4 +1,4 @@
-"""Which (user, item) pairs get a written negative: on real data, this is where the money goes."""
+"""Which (user, item) pairs get a written negative: the choice that decides what a run costs."""
 
 from __future__ import annotations
 
@@ -15,18 +15,21 @@ __all__ = ["choose_pairs"]
 def choose_pairs(
     user: npt.NDArray[np.int32], item: npt.NDArray[np.int32], n_items: int, policy: NegativesConfig, seed: int
 ) -> npt.NDArray[np.int64]:
-    """Numbers of the chosen pairs, ascending.
+    """Choose train pairs by the policy of ``negatives``.
 
-    ``all``: every train pair. ``per_user``: ``per_user`` of each user, or all if the user has fewer. ``budget``:
-    ``budget`` in total, each pair as likely as any other. Each pair has a random rank of its own, derived from the seed
-    and its number: the choice depends on neither order nor shard, and a larger budget keeps what a smaller one chose.
+    ``all``: every pair. ``per_user``: so many of each user, or all if the user has fewer. ``budget``: so many in total,
+    drawn uniformly. Each pair has a random rank of its own, derived from the seed and its number: the choice depends on
+    neither order nor sharding, and a larger budget keeps what a smaller one chose.
 
     Args:
-        user: (P,) int32, users of the distinct train pairs.
+        user: (P,) int32, the users of the distinct train pairs.
         item: (P,) int32, their items.
         n_items: items of the catalogue.
-        policy: the options of ``negatives``.
+        policy: the section ``negatives``.
         seed: of the run.
+
+    Returns:
+        (C,) int64 pair numbers ``user * n_items + item`` of the chosen pairs, ascending.
 
     Raises:
         ConfigError: there is no train pair.

@@ -1,4 +1,4 @@
-"""Who gets a profile: everybody, or only those whom a prompt for a chosen pair can show."""
+"""Which pairs, users and items the language model writes about, by ``negatives`` and ``profiles.scope``."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ __all__ = ["items_to_profile", "pairs_to_ask", "users_to_profile"]
 
 
 def pairs_to_ask(config: Config, interactions: pa.Table, n_items: int) -> npt.NDArray[np.int64]:
-    """Numbers of the train pairs that get a written negative.
+    """The train pairs that get a written negative.
 
     Args:
         config: the whole configuration.
-        interactions: with the columns ``user``, ``item`` and ``split`` of :data:`hnlm_ray.tables.INTERACTIONS`.
+        interactions: the columns ``user``, ``item`` and ``split`` of :data:`hnlm_ray.tables.INTERACTIONS`.
         n_items: items of the catalogue.
+
+    Returns:
+        (C,) int64, what :func:`hnlm_ray.language.pairs.choose_pairs` returns.
 
     Raises:
         ConfigError: there is no train pair.
@@ -29,7 +32,7 @@ def pairs_to_ask(config: Config, interactions: pa.Table, n_items: int) -> npt.ND
 
 
 def items_to_profile(config: Config, interactions: pa.Table, n_items: int) -> pa.Table:
-    """The rows of :func:`hnlm_ray.language.requests.item_requests` that ``profiles.scope`` asks for.
+    """The rows of :func:`hnlm_ray.language.requests.item_requests` in ``profiles.scope``.
 
     Args:
         config: the whole configuration.
@@ -48,7 +51,7 @@ def items_to_profile(config: Config, interactions: pa.Table, n_items: int) -> pa
 
 
 def users_to_profile(config: Config, interactions: pa.Table, n_items: int) -> pa.Table:
-    """The rows of :func:`hnlm_ray.language.requests.user_requests` that ``profiles.scope`` asks for.
+    """The rows of :func:`hnlm_ray.language.requests.user_requests` in ``profiles.scope``.
 
     Arguments and errors are those of :func:`items_to_profile`.
     """

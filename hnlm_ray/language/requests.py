@@ -1,7 +1,8 @@
-"""What each prompt is made of: request rows from the train split, and renderers that look texts up in the catalogue.
+"""What each prompt shows: request rows from the train split, and renderers that look up their texts.
 
-Only this module chooses what a prompt may show. Every function filters ``split == "train"`` itself, so nothing that is
-held out reaches a model whatever the caller passes.
+No other module chooses what a prompt may show. Every function keeps the train split only, so that nothing that is held
+out reaches a model, whatever the caller passes. A request row holds ids and reviews; the renderer, which travels to the
+workers once, holds the catalogue and the profiles.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 PromptOf = Callable[[Budget | None], Prompt]
+"""Renders one prompt within a budget."""
 
 
 def train_rows(interactions: pa.Table) -> pa.Table:
@@ -41,12 +43,15 @@ def train_rows(interactions: pa.Table) -> pa.Table:
 
 
 def item_requests(interactions: pa.Table, n_items: int, limits: ProfilesConfig) -> pa.Table:
-    """One row per item: ``id`` and its latest ``max_feedback`` train reviews, newest first.
+    """The requests for item profiles.
 
     Args:
         interactions: a table of :data:`hnlm_ray.tables.INTERACTIONS`.
-        n_items: items of the catalogue; those without a review get an empty list.
-        limits: how many reviews.
+        n_items: items of the catalogue.
+        limits: ``max_feedback`` is read.
+
+    Returns:
+        One row per item: ``id``, and the list ``reviews`` of its latest train reviews that are not blank, newest first.
     """
     rows = train_rows(interactions).select(["item", "timestamp", "review"])
     rows = rows.filter(pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(rows["review"])), 0))
@@ -60,10 +65,15 @@ def item_requests(interactions: pa.Table, n_items: int, limits: ProfilesConfig) 
 
 
 def user_requests(interactions: pa.Table, limits: ProfilesConfig) -> pa.Table:
-    """One row per user with a train interaction: the latest ``max_history`` of them, oldest first.
+    """The requests for user profiles.
+
+    Args:
+        interactions: a table of :data:`hnlm_ray.tables.INTERACTIONS`: by user, the oldest first.
+        limits: ``max_history`` is read.
 
     Returns:
-        ``id`` and the lists ``items`` int32, ``ratings`` float32 (null where there is none), ``reviews`` string.
+        One row per user with a train interaction: ``id``, and of the latest ones, oldest first, the lists ``items``
+        int32, ``ratings`` float32 (null where there is none) and ``reviews`` string.
     """
     rows = train_rows(interactions)
     users = rows["user"].to_numpy()
@@ -84,16 +94,16 @@ def user_requests(interactions: pa.Table, limits: ProfilesConfig) -> pa.Table:
 def shown_to_pairs(
     by_user: pa.Table, pairs: npt.NDArray[np.int64], n_items: int
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
-    """Whose profiles the prompts of the chosen pairs can show.
+    """Whose profiles the prompts for the chosen pairs show, directly or in the history that a profile is written from.
 
     Args:
-        by_user: from :func:`user_requests`.
+        by_user: R rows, from :func:`user_requests`.
         pairs: from :func:`hnlm_ray.language.pairs.choose_pairs`.
         n_items: items of the catalogue.
 
     Returns:
-        A mask over the rows of ``by_user``: users of a pair. Items in ascending order: those of the pairs, and those in
-        the shown history of these users, from which their profiles are written.
+        (R,) bool mask of the users that are in a pair, and int64 numbers of the items in a pair or in the shown history
+        of these users, ascending.
     """
     users = np.isin(by_user["id"].to_numpy(), pairs // n_items)
     histories = by_user["items"].filter(pa.array(users)).combine_chunks().flatten().to_numpy()
@@ -101,21 +111,30 @@ def shown_to_pairs(
 
 
 def negative_requests(pairs: npt.NDArray[np.int64], n_items: int) -> pa.Table:
-    """One row per pair number: ``id``, and the ``user`` and ``item`` that it stands for."""
+    """The requests for written negatives.
+
+    Args:
+        pairs: from :func:`hnlm_ray.language.pairs.choose_pairs`.
+        n_items: items of the catalogue.
+
+    Returns:
+        One row per pair: its number ``id``, and ``user`` and ``item``, int32.
+    """
     user, item = (pairs // n_items).astype(np.int32), (pairs % n_items).astype(np.int32)
     return pa.table({"id": pairs, "user": user, "item": item})
 
 
 def profile_texts(profiles: pa.Table, key: str, size: int) -> tuple[pa.Array, int]:
-    """Profiles by number: the summary where the status is ``ok``, else "".
+    """The profile of each item or user as later prompts show it.
 
     Args:
-        profiles: a table of :data:`ITEM_PROFILES` or :data:`USER_PROFILES`.
+        profiles: a table of :data:`hnlm_ray.tables.ITEM_PROFILES` or :data:`hnlm_ray.tables.USER_PROFILES`.
         key: ``item`` or ``user``.
         size: how many items or users there are.
 
     Returns:
-        A string array of ``size``, and how many of the rows of ``profiles`` are not ``ok``.
+        (size,) strings: the summary where the status is ``ok``, else ""; and how many rows of ``profiles`` are not
+        ``ok``.
     """
     texts = np.full(size, "", dtype=object)
     usable = profiles.filter(pc.equal(profiles["status"], "ok"))
@@ -125,7 +144,12 @@ def profile_texts(profiles: pa.Table, key: str, size: int) -> tuple[pa.Array, in
 
 @dataclass(frozen=True)
 class ItemRenderer:
-    """Renders rows of :func:`item_requests`; ``items`` is a table of :data:`hnlm_ray.tables.ITEMS`."""
+    """Prompts for item profiles, from rows of :func:`item_requests`.
+
+    Attributes:
+        items: a table of :data:`hnlm_ray.tables.ITEMS`, sorted by item.
+        limits: how much a prompt shows.
+    """
 
     items: pa.Table
     limits: ProfilesConfig
@@ -140,7 +164,13 @@ class ItemRenderer:
 
 @dataclass(frozen=True)
 class UserRenderer:
-    """Renders rows of :func:`user_requests`; ``profiles`` is the first result of :func:`profile_texts` for items."""
+    """Prompts for user profiles, from rows of :func:`user_requests`.
+
+    Attributes:
+        items: a table of :data:`hnlm_ray.tables.ITEMS`, sorted by item.
+        profiles: (I,) strings of the items, from :func:`profile_texts`.
+        limits: how much a prompt shows.
+    """
 
     items: pa.Table
     profiles: pa.Array
@@ -162,7 +192,14 @@ class UserRenderer:
 
 @dataclass(frozen=True)
 class NegativeRenderer:
-    """Renders rows of :func:`negative_requests`; profiles come from :func:`profile_texts`."""
+    """Prompts for hard negatives, from rows of :func:`negative_requests`.
+
+    Attributes:
+        items: a table of :data:`hnlm_ray.tables.ITEMS`, sorted by item.
+        item_profiles: (I,) strings, from :func:`profile_texts`.
+        user_profiles: (U,) strings, from :func:`profile_texts`.
+        limits: how much a prompt shows.
+    """
 
     items: pa.Table
     item_profiles: pa.Array
@@ -198,7 +235,7 @@ def _product(item: dict[str, Any], reviews: list[str]) -> Product:
 
 
 def _rank_in_run(sorted_keys: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Place of each element in its run of equal keys, from 0."""
+    """The position of each element in its run of equal keys, from 0."""
     starts = np.flatnonzero(np.r_[True, sorted_keys[1:] != sorted_keys[:-1]]) if len(sorted_keys) else np.zeros(0, int)
     lengths = np.diff(np.r_[starts, len(sorted_keys)])
     return np.arange(len(sorted_keys)) - np.repeat(starts, lengths)

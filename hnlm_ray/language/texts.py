@@ -1,4 +1,4 @@
-"""The texts that stand for items and users in front of an encoder."""
+"""The texts by which an encoder knows items and users."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _STRANGER = "customer"
 
 
 def item_texts(items: pa.Table) -> list[str]:
-    """Title, then categories from the widest to the narrowest; the item's own id where it has neither.
+    """The title of each item and its categories, widest first; the item's id where it has neither.
 
     Args:
-        items: a table of :data:`hnlm_ray.tables.ITEMS`.
+        items: the columns ``item_id``, ``title`` and ``categories`` of :data:`hnlm_ray.tables.ITEMS`.
     """
     columns = (items[name].to_pylist() for name in ("item_id", "title", "categories"))
     return [
@@ -25,11 +25,11 @@ def item_texts(items: pa.Table) -> list[str]:
 
 
 def described_items(items: pa.Table, profiles: pa.Array | None) -> list[str]:
-    """:func:`item_texts`, and after it the profile; where there is none, the catalogue's description.
+    """What :func:`item_texts` gives, followed by the item's profile, or by its description where it has no profile.
 
     Args:
-        items: a table of :data:`hnlm_ray.tables.ITEMS`, sorted by item.
-        profiles: (I,) strings, "" for none; None for none at all.
+        items: I rows of :data:`hnlm_ray.tables.ITEMS`, sorted by item.
+        profiles: (I,) strings, "" where an item has none; None if no item has one.
     """
     described = items["description"].to_pylist()
     if profiles is not None:
@@ -40,16 +40,16 @@ def described_items(items: pa.Table, profiles: pa.Array | None) -> list[str]:
 def described_users(
     by_user: pa.Table, titles: pa.Array, n_users: int, profiles: pa.Array | None
 ) -> tuple[list[str], int]:
-    """The profile of each user; where there is none, the titles of their latest purchases, the newest first.
+    """The profile of each user, or the titles of their latest purchases, newest first, where they have none.
 
     Args:
         by_user: from :func:`hnlm_ray.language.requests.user_requests`.
         titles: (I,) strings.
-        n_users: how many users there are.
-        profiles: (U,) strings, "" for none; None for none at all.
+        n_users: U, how many users there are.
+        profiles: (U,) strings, "" where a user has none; None if no user has one.
 
     Returns:
-        One text per user, and how many of them come from purchases.
+        U texts, and how many of them do without a profile.
     """
     lists = by_user["items"].combine_chunks()
     owners, named = lists.value_parent_indices()[::-1], titles.take(lists.flatten())[::-1]

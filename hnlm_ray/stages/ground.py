@@ -8,13 +8,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnlm_ray.cluster.resumable import work_folder
+from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.language.embed import embed_texts
 from hnlm_ray.language.engines.choose import embedder_of
 from hnlm_ray.language.engines.protocol import Embedder
 from hnlm_ray.language.grounding import Catalogue, Vectors, ground, is_none, match_names
-from hnlm_ray.language.requests import train_rows
 from hnlm_ray.run.stage import StageContext, StageSummary
-from hnlm_ray.run.store import Artifact
 
 __all__ = ["run"]
 
@@ -36,20 +35,22 @@ def run(context: StageContext, embedder: Embedder | None = None) -> StageSummary
     """
     config, output = context.config, context.output
     negatives = context.inputs["negatives"].read("negatives", ["pair", "user", "item", "answer"])
-    titles = context.inputs["prepare"].read("items", ["title"])["title"].to_pylist()
+    prepared = context.inputs["prepare"]
+    titles = prepared.read("items", ["title"])["title"].to_pylist()
     catalogue = Catalogue.of(titles)
     answers = [answer for answer in pc.unique(negatives["answer"]).sort().to_pylist() if not is_none(answer)]
     context.say(f"ground: {negatives.num_rows} answers, {len(answers)} distinct names")
     matches = match_names(answers, catalogue, config.ground.fuzzy)
     item_vectors = _matrix(context.inputs["vectors"].read("item_vectors")["vector"])
     answer_vectors = np.zeros((len(answers), item_vectors.shape[1]), np.float32)
-    left = matches.unnamed
+    left = matches.unmatched
     if len(left):
         used, folder = embedder or embedder_of(config.embed), work_folder(output, "answers")
         texts = [answers[row] for row in left]
         answer_vectors[left] = embed_texts(texts, used, folder, "answer vectors", context.say)
-    met, vectors = _met(context.inputs["prepare"], len(titles)), Vectors(item_vectors, answer_vectors)
-    grounded = ground(negatives, matches, vectors, met, config.ground)
+    interactions, n_users = prepared.read("interactions", ["user", "item", "split"]), prepared.read("users").num_rows
+    history = Interactions.from_table(interactions, n_users, len(titles))
+    grounded = ground(negatives, matches, Vectors(item_vectors, answer_vectors), history, config.ground)
     output.write("grounded", grounded)
     counts: dict[str, int | float] = {"distinct_names": len(answers), "embedded_names": len(left)}
     counts |= {status: _count(grounded["status"], status) for status in STATUSES}
@@ -63,12 +64,6 @@ def _matrix(vectors: pa.ChunkedArray) -> npt.NDArray[np.float32]:
     # Half precision leaves lengths a thousandth off 1.
     unit: npt.NDArray[np.float32] = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
     return unit
-
-
-def _met(prepared: Artifact, n_items: int) -> npt.NDArray[np.int64]:
-    """Sorted numbers of the train pairs."""
-    train = train_rows(prepared.read("interactions", ["user", "item", "split"]))
-    return np.sort(train["user"].to_numpy().astype(np.int64) * n_items + train["item"].to_numpy())
 
 
 def _count(column: pa.ChunkedArray, value: str) -> int:

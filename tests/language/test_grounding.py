@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rapidfuzz import fuzz
 
 from hnlm_ray.config.language import GroundConfig
+from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.language.grounding import Catalogue, Vectors, ground, is_none, match_names, normalised
 from hnlm_ray.tables import GROUNDED
 
@@ -46,7 +47,7 @@ WORDS = [
 
 def grounded(
     rows: list[tuple[int, str]],
-    met: list[tuple[int, int]] = (),
+    seen: list[tuple[int, int]] = (),
     vectors: dict[str, list[float]] | None = None,
     **config,
 ):
@@ -66,8 +67,9 @@ def grounded(
             "answer": [answer for _, answer in rows],
         }
     )
-    pairs = np.sort(np.array([user * len(TITLES) + item for user, item in met], np.int64))
-    table = ground(negatives, matches, Vectors(items, of_answers), pairs, GroundConfig(**config))
+    users, seen_items = (np.array([pair[at] for pair in seen], np.int32) for at in (0, 1))
+    history = Interactions.from_pairs(users, seen_items, 4, len(TITLES))
+    table = ground(negatives, matches, Vectors(items, of_answers), history, GroundConfig(**config))
     assert table.schema == GROUNDED
     assert table.num_rows == len(rows)
     return table.to_pylist()
@@ -102,13 +104,13 @@ def test_a_short_title_inside_a_long_answer_is_no_match() -> None:
 
 
 def test_what_the_user_has_is_interacted_and_only_for_that_user() -> None:
-    rows = grounded([(0, "Model Train H0"), (1, "Model Train H0"), (0, "Modell Train H0")], met=[(0, 2)])
+    rows = grounded([(0, "Model Train H0"), (1, "Model Train H0"), (0, "Modell Train H0")], seen=[(0, 2)])
     assert [row["status"] for row in rows] == ["interacted", "matched", "interacted"]
     assert [row["negative"] for row in rows] == [2, 2, 2]
 
 
 def test_a_shared_name_is_the_first_item_unless_the_user_has_another() -> None:
-    first, other = grounded([(0, "Wooden Train Set"), (1, "Wooden Train Set")], met=[(1, 3)])
+    first, other = grounded([(0, "Wooden Train Set"), (1, "Wooden Train Set")], seen=[(1, 3)])
     assert (first["status"], first["negative"]) == ("matched", 1)
     assert (other["status"], other["negative"]) == ("interacted", 3)
 
@@ -116,7 +118,7 @@ def test_a_shared_name_is_the_first_item_unless_the_user_has_another() -> None:
 def test_the_vector_step_skips_what_the_user_has() -> None:
     near = [0.0, 0.0, 0.8, 0.0, 0.0, 0.0, 0.6]
     rows = grounded(
-        [(0, "a locomotive"), (1, "a locomotive")], met=[(1, 2), (1, 0)], vectors={"a locomotive": near}, vector=0.5
+        [(0, "a locomotive"), (1, "a locomotive")], seen=[(1, 2), (1, 0)], vectors={"a locomotive": near}, vector=0.5
     )
     assert [(row["status"], row["step"], row["negative"]) for row in rows] == [
         ("matched", "vector", 2),
@@ -125,7 +127,7 @@ def test_the_vector_step_skips_what_the_user_has() -> None:
     assert [row["similarity"] for row in rows] == pytest.approx([0.8, 0.6])
 
 
-def test_below_the_threshold_or_with_nothing_unmet_it_is_out_of_catalogue() -> None:
+def test_below_the_threshold_or_with_nothing_unseen_it_is_out_of_catalogue() -> None:
     near = [0.0, 0.0, 0.8, 0.0, 0.0, 0.0, 0.6]
     everything = [(1, item) for item in range(len(TITLES))]
     rows = grounded([(0, "a locomotive"), (1, "a locomotive")], everything, {"a locomotive": near}, vector=0.9)
@@ -137,7 +139,7 @@ def test_below_the_threshold_or_with_nothing_unmet_it_is_out_of_catalogue() -> N
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.text(max_size=30)), max_size=20))
 def test_any_text_comes_out_once_with_a_status(rows: list[tuple[int, str]]) -> None:
-    table = grounded(rows, met=[(0, 1), (2, 4)])
+    table = grounded(rows, seen=[(0, 1), (2, 4)])
     for (_, answer), row in zip(rows, table, strict=True):
         assert row["answer"] == answer
         assert (row["negative"] is not None) == (row["status"] in ("matched", "interacted"))

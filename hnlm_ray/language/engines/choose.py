@@ -1,4 +1,4 @@
-"""The engine that a configuration names."""
+"""The engines by the names that the configuration has for them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["embedder_of", "engine_of"]
 
 
 def engine_of(config: LLMConfig) -> Engine:
-    """The generating engine; nothing is loaded or started."""
+    """The engine that ``llm.engine`` names; no model is loaded."""
     match config.engine:
         case "vllm":
             return VllmEngine(config)
@@ -24,7 +24,7 @@ def engine_of(config: LLMConfig) -> Engine:
 
 
 def embedder_of(config: EmbedConfig) -> Embedder:
-    """The embedding engine; nothing is loaded or started."""
+    """The engine that ``embed.engine`` names; no model is loaded."""
     match config.engine:
         case "vllm":
             return VllmEmbedder(config)

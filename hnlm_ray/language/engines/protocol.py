@@ -1,7 +1,7 @@
-"""What an engine is: a lazy map from a data set of request rows to one of answer rows.
+"""What an engine is: a lazy map from a Ray data set of request rows to one of answer rows.
 
-A request row carries ids, not texts: the texts of the catalogue are looked up where the prompt is rendered, in the
-worker. An engine never drops a row; what it cannot answer comes out with an ``error``.
+An engine drops no row; one that it cannot answer comes out with an ``error``. Request rows hold ids: the texts of the
+catalogue are looked up in the worker that renders the prompt.
 """
 
 from __future__ import annotations
@@ -41,31 +41,31 @@ EMBEDDINGS = pa.schema(
 
 
 class Renderer(Protocol):
-    """Turns request rows into prompts; travels to the workers, so it holds plain data only."""
+    """Turns request rows into prompts. It is sent to the workers, so it holds plain data only."""
 
     @property
     def task(self) -> Task:
-        """The task whose prompts it renders."""
+        """The task that its prompts set."""
         ...
 
     def prompts(self, requests: pa.Table) -> Iterable[Callable[[Budget | None], Prompt]]:
-        """One function per row, in order, that renders its prompt within a budget.
+        """One function per row, in order, that renders its prompt within a budget, or whole for None.
 
-        Each may raise ConfigError when the shortest form exceeds the budget.
+        Such a function raises ConfigError where even the shortest form of its prompt exceeds the budget.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Call:
-    """One pass over request rows.
+    """How one pass over request rows is asked and sampled.
 
     Attributes:
-        renderer: makes the prompts.
-        max_output_tokens: where an answer is cut off.
-        temperature: 0 for the most probable answer.
-        top_p: nucleus of the sampling.
-        key: from :func:`hnlm_ray.seeds.derive`; with a row's id it gives that row's seed.
+        renderer: turns rows into prompts.
+        max_output_tokens: after so many tokens an answer is cut off.
+        temperature: of the sampling; 0 takes the most probable token each time.
+        top_p: of nucleus sampling: the probability that the tokens drawn from hold together; 1 for all tokens.
+        key: of the pass, from :func:`hnlm_ray.seeds.derive`; a row's seed is derived from it and the row's id.
     """
 
     renderer: Renderer
@@ -75,7 +75,14 @@ class Call:
     key: int
 
     def row_seeds(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """One sampling seed below 2**31 per row, whatever block or order the row comes in."""
+        """The sampling seed of each row, whatever block or order the rows come in.
+
+        Args:
+            ids: (R,) int64.
+
+        Returns:
+            (R,) int64 in [0, 2**31).
+        """
         return (seeds.hash_counters(self.key, ids) >> np.uint64(33)).astype(np.int64)
 
 
@@ -84,15 +91,19 @@ class Engine(Protocol):
 
     @property
     def rows_per_block(self) -> int:
-        """Rows that are made durable together."""
+        """Rows that are computed and made durable together."""
         ...
 
     def needs(self) -> Mapping[str, float]:
-        """Resources of the cluster that it holds while it runs."""
+        """The Ray resources that it holds while it runs, such as ``{"CPU": 1.0}``."""
         ...
 
     def answer(self, requests: Dataset, call: Call) -> Dataset:
-        """Add the engine to a data set with a column ``id`` and those of the renderer.
+        """Add the engine to a data set; nothing is computed until it is consumed.
+
+        Args:
+            requests: the column ``id`` and those that the call's renderer reads.
+            call: how the rows are asked and sampled.
 
         Returns:
             A data set with the columns of :data:`COMPLETIONS`, by row-wise maps only.
@@ -105,15 +116,18 @@ class Embedder(Protocol):
 
     @property
     def rows_per_block(self) -> int:
-        """Rows that are made durable together."""
+        """Rows that are computed and made durable together."""
         ...
 
     def needs(self) -> Mapping[str, float]:
-        """Resources of the cluster that it holds while it runs."""
+        """The Ray resources that it holds while it runs, such as ``{"CPU": 1.0}``."""
         ...
 
     def embed(self, texts: Dataset) -> Dataset:
-        """Add the model to a data set with the columns ``id`` and ``text``.
+        """Add the model to a data set; nothing is computed until it is consumed.
+
+        Args:
+            texts: the columns ``id`` and ``text``.
 
         Returns:
             A data set with the columns of :data:`EMBEDDINGS`, by row-wise maps only.

@@ -1,7 +1,4 @@
-"""What every engine does around its model: prompts from request rows before it, rows of answers after it.
-
-One block of rows at a time, in the workers of Ray Data.
-"""
+"""What every engine does around its model, for a block of rows in a worker: prompts before it, answer rows after it."""
 
 from __future__ import annotations
 

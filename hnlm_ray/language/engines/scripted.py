@@ -1,4 +1,4 @@
-"""An engine without a model, for tests: the same code path, deterministic answers made from the prompt itself."""
+"""Engines without a model, for tests: the path of the others, with replies computed from the prompt or text."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ _DIMENSION = 64
 
 
 def plain_reply(task: Task, prompt: Prompt, seed: int) -> Reply:
-    """A valid answer that repeats the data: categories as the profile, the bought title less its first word."""
+    """A valid answer that repeats the prompt.
+
+    The profile lists the categories shown; the hard negative is the title of the bought item without its first word.
+    """
     shown = [json.loads(line) for line in prompt.user.splitlines()]
     if task == "negative":
         title = str(shown[-1].get("bought", ""))
@@ -43,10 +46,10 @@ def _answer(**fields: str) -> Reply:
 
 @dataclass(frozen=True)
 class ScriptedEngine:
-    """Answers by a plain function, under Ray Data like every other engine.
+    """Replies by a plain function, under Ray Data like every other engine.
 
     Attributes:
-        reply: from task, prompt and row seed.
+        reply: the reply to a task, a prompt and a sampling seed; its counts of tokens are replaced by counts of words.
         max_model_len: approximate tokens of a prompt and its answer.
         rows_per_block: rows made durable together.
     """
@@ -56,7 +59,7 @@ class ScriptedEngine:
     rows_per_block: int = 64
 
     def needs(self) -> Mapping[str, float]:
-        """Nothing beside the maps."""
+        """Nothing beyond the task of the map."""
         return {}
 
     def answer(self, requests: Dataset, call: Call) -> Dataset:
@@ -77,25 +80,24 @@ def _reply_to(
 
     call = ray.get(call_ref)
 
-    def said(row: RenderedRow) -> Reply:
-        """With words for tokens."""
+    def reply_to(row: RenderedRow) -> Reply:
         if row.prompt is None:
             return Reply.failed(row.error)
         said = reply(call.renderer.task, row.prompt, row.seed)
         return replace(said, prompt_tokens=len(row.prompt.user.split()), output_tokens=len(said.text.split()))
 
     rows = render(requests, call, approximate_budget(limit, call.max_output_tokens))
-    return completions(requests["id"], [said(row) for row in rows])
+    return completions(requests["id"], [reply_to(row) for row in rows])
 
 
 @dataclass(frozen=True)
 class ScriptedEmbedder:
-    """Vectors from hashed words: texts that share words are near each other."""
+    """Vectors of 64 dimensions from hashed words: texts that share words are near each other."""
 
     rows_per_block: int = 64
 
     def needs(self) -> Mapping[str, float]:
-        """Nothing beside the maps."""
+        """Nothing beyond the task of the map."""
         return {}
 
     def embed(self, texts: Dataset) -> Dataset:

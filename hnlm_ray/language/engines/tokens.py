@@ -1,4 +1,4 @@
-"""Tokens of a prompt as the model's own tokenizer counts them, and the room that the model leaves for a prompt."""
+"""Prompts in tokens, as the model's own tokenizer counts them, and the budget that a model leaves for a prompt."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from hnlm_ray.language.prompts.render import Budget, Prompt
 __all__ = ["approximate_budget", "chat_budget", "chat_tokens", "load_tokenizer"]
 
 _CHARS_PER_TOKEN = 3
-"""Of the approximation, on the safe side for English (about 4)."""
+"""Of :func:`approximate_budget`: on the safe side for English, which has about 4."""
 _SLACK = 8
-"""Tokens kept free, since two texts tokenized apart may count less than together."""
+"""Tokens kept free, since two texts may have more tokens together than apart."""
 
 
 @functools.lru_cache(maxsize=4)
@@ -25,10 +25,13 @@ def load_tokenizer(folder: str) -> Any:
     """The tokenizer of a model, loaded once per process.
 
     Args:
-        folder: a folder or a Hugging Face name.
+        folder: a model folder or a Hugging Face name.
+
+    Returns:
+        A ``transformers`` tokenizer.
 
     Raises:
-        EngineError: there is none that can be loaded.
+        EngineError: there is none, or it cannot be loaded.
     """
     try:
         return _tokenizer_class(folder).from_pretrained(folder)
@@ -40,14 +43,14 @@ def load_tokenizer(folder: str) -> Any:
 
 
 def _tokenizer_class(folder: str) -> Any:
-    """What reads a folder's tokenizer.
+    """The class that reads a folder's tokenizer.
 
-    A folder may name the class without anything of its own. ``AutoTokenizer`` would choose it as well, but takes five
-    seconds to import, with PyTorch and scikit-learn: too much for each process that prepares prompts.
+    Where the folder names the generic class, ``AutoTokenizer`` would choose it too. But importing that, with PyTorch
+    and scikit-learn, takes five seconds: too long for each process that prepares prompts.
     """
     try:
         named = json.loads(Path(folder, "tokenizer_config.json").read_text()).get("tokenizer_class")
-    except (OSError, ValueError):  # a Hugging Face name, or a folder about which AutoTokenizer has a sentence
+    except (OSError, ValueError):  # a Hugging Face name, or a damaged folder, which AutoTokenizer describes
         named = None
     if named == "TokenizersBackend":
         from transformers import TokenizersBackend
@@ -59,9 +62,14 @@ def _tokenizer_class(folder: str) -> Any:
 
 
 def chat_tokens(tokenizer: Any, prompt: Prompt, options: Mapping[str, Any]) -> list[int]:
-    """Token ids of a prompt in the model's chat template, up to where the answer begins.
+    """The token ids of a prompt in the model's chat template, up to where the answer begins.
 
-    A template without a system role gets the system text at the head of the user message.
+    Where the template knows no system role, the system text stands at the head of the user message.
+
+    Args:
+        tokenizer: from :func:`load_tokenizer`.
+        prompt: system text and user message.
+        options: of the template, ``llm.chat_template_kwargs``.
 
     Raises:
         EngineError: the tokenizer has no chat template.
@@ -84,7 +92,20 @@ def _apply(tokenizer: Any, messages: list[dict[str, str]], options: Mapping[str,
 
 
 def chat_budget(tokenizer: Any, max_model_len: int, max_output_tokens: int, options: Mapping[str, Any]) -> Budget:
-    """The room for system text and user message beside the chat template and the longest answer."""
+    """The most that a prompt may hold, so that it, the chat template and the longest answer fit the model.
+
+    Args:
+        tokenizer: from :func:`load_tokenizer`.
+        max_model_len: tokens of prompt and answer together.
+        max_output_tokens: tokens of the longest answer.
+        options: of the template, ``llm.chat_template_kwargs``.
+
+    Returns:
+        A budget that counts the system text and the user message with the tokenizer.
+
+    Raises:
+        EngineError: the tokenizer has no chat template.
+    """
     template = len(chat_tokens(tokenizer, Prompt("", ""), options))
 
     @functools.lru_cache(maxsize=16)  # the system text is counted for every row
@@ -95,7 +116,7 @@ def chat_budget(tokenizer: Any, max_model_len: int, max_output_tokens: int, opti
 
 
 def approximate_budget(max_model_len: int, max_output_tokens: int) -> Budget:
-    """The same where no tokenizer is at hand: one token per three characters."""
+    """What :func:`chat_budget` gives, where the tokenizer is unknown: three characters count as a token."""
 
     def count(text: str) -> int:
         return math.ceil(len(text) / _CHARS_PER_TOKEN)

@@ -1,8 +1,8 @@
-"""vLLM under Ray Data: generation and pooling. No other module imports ``vllm`` or ``ray.data.llm``.
+"""vLLM under Ray Data: generation and pooling. No other module imports ``ray.data.llm``.
 
-Rendering, the chat template and tokenization are one map in front of the engine, so that one actor per replica is all
-that a plan holds. Rows that cannot be rendered carry ``__inference_error__`` past the engine, the column by which Ray
-Data's own stages pass failed rows on.
+Rendering, chat template and tokenization are one map before the engine, so that a plan holds one actor per replica and
+nothing else. A row that cannot be rendered passes the engine by the column ``__inference_error__``, with which Ray
+Data's own stages mark failed rows.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _Value = TypeVar("_Value")
 
 
 class VllmEngine:
-    """Generation with the schema of the task enforced token by token."""
+    """Generation that allows, token by token, only what the JSON schema of the task allows."""
 
     def __init__(self, config: LLMConfig) -> None:
         self.config = config
@@ -48,7 +48,7 @@ class VllmEngine:
         return self.config.batch_size
 
     def needs(self) -> Mapping[str, float]:
-        """Resources of all replicas."""
+        """The CPUs and GPUs of all replicas."""
         return _needs(self.config.accelerator, self.config.replicas, self.config.tensor_parallel)
 
     def answer(self, requests: Dataset, call: Call) -> Dataset:
@@ -85,14 +85,14 @@ class VllmEngine:
             "tensor_parallel_size": config.tensor_parallel,
             # A weak model under a grammar that allows white space can write nothing else until its token limit.
             "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
-            # Nobody reads an answer before its end; by default each token of each answer wakes a coroutine.
+            # Answers are read whole; by default, each token of each answer would wake a coroutine.
             "stream_interval": config.max_model_len,
         }
         return _processor(config, self.model, "generate", config.tensor_parallel, engine_kwargs)
 
 
 class VllmEmbedder:
-    """Text vectors from any model that vLLM pools."""
+    """Text vectors from any model that vLLM can pool."""
 
     def __init__(self, config: EmbedConfig) -> None:
         self.config = config
@@ -104,7 +104,7 @@ class VllmEmbedder:
         return self.config.batch_size
 
     def needs(self) -> Mapping[str, float]:
-        """Resources of all replicas."""
+        """The CPUs and GPUs of all replicas."""
         return _needs(self.config.accelerator, self.config.replicas, 1)
 
     def embed(self, texts: Dataset) -> Dataset:
@@ -147,7 +147,7 @@ def _needs(accelerator: str, replicas: int, tensor_parallel: int) -> dict[str, f
 def _processor(
     config: LLMConfig | EmbedConfig, model: str, task: str, tensor_parallel: int, engine_kwargs: dict[str, Any]
 ) -> Any:
-    """The configuration of a pool of engines; chat template and tokens are made before it, one process per engine.
+    """The configuration of a pool of engines that take token ids.
 
     Raises:
         EngineError: the model's weights are pickles.
@@ -242,10 +242,10 @@ def _completion(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _finished(max_tokens: int, batch: pa.Table) -> pa.Table:
-    """Select and cast: the rows of a failed request come with other columns than those of an answered one."""
+    """The engine's rows as completions; those of a failed request come with other columns than answered ones."""
 
     def reply(text: str, read: int, written: int, error: str) -> Reply:
-        # The engine's stage does not say why an answer ended: at the token limit, it is cut unless it is closed.
+        # The engine's stage does not say why an answer ended: one at the token limit was cut off unless it is closed.
         cut = written >= max_tokens and not text.endswith("}")
         said = Reply.failed(error) if error else Reply(text, "length" if cut else "stop")
         return replace(said, prompt_tokens=read, output_tokens=written)

@@ -1,7 +1,7 @@
-"""What the model must answer: one JSON schema per task, enforced by the engine and checked again on arrival.
+"""What the model must answer: one JSON schema per task, which the engine enforces and :func:`parse` checks again.
 
-String lengths are bounded, so that a weak model under a grammar cannot write until its token limit; an answer that
-still ends there is ``truncated``, one that is not the JSON asked for is ``invalid``.
+The lengths of strings are bounded, so that a weak model under a grammar does not write until its token limit. An answer
+that is cut off there all the same is ``truncated``; one that does not follow the schema is ``invalid``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class ProfileAnswer(_Form):
 
 
 class NegativeAnswer(_Form):
-    """The name of a hard negative, or ``None``."""
+    """The name of a hard negative, or "None"."""
 
     reasoning: str = Field(max_length=300)
     hard_negative: str = Field(max_length=160)
@@ -50,9 +50,9 @@ class Answer:
     """One checked answer.
 
     Attributes:
-        status: ``ok``, ``invalid``, ``truncated`` or ``failed`` (no answer at all).
-        reason: why it is not ``ok``; "" when it is.
-        fields: the strings of the form by name, each "" unless ``ok``.
+        status: ``ok``, ``invalid``, ``truncated``, or ``failed`` where there is no answer at all.
+        reason: why the status is not ``ok``; "" where it is.
+        fields: the strings of the answer by the names of the schema, each "" unless the status is ``ok``.
     """
 
     status: Status
@@ -61,7 +61,7 @@ class Answer:
 
 
 def json_schema(task: Task) -> dict[str, Any]:
-    """The JSON schema of a task's answer, for an engine that enforces it."""
+    """The JSON schema of a task's answer, with the few keywords that grammars of engines understand."""
     schema = _FORMS[task].model_json_schema()
     return {
         "type": "object",
@@ -75,13 +75,16 @@ def json_schema(task: Task) -> dict[str, Any]:
 
 
 def parse(task: Task, text: str, finish_reason: str, error: str = "") -> Answer:
-    """Check what an engine returned.
+    """Check what an engine returned for one row.
 
     Args:
-        task: which form was asked for.
+        task: what the prompt was about.
         text: what the model wrote.
-        finish_reason: ``stop``, or ``length`` when the token limit ended it.
-        error: what the engine said instead of answering, or "".
+        finish_reason: ``length`` if the token limit cut the text off.
+        error: why there is no answer, or "".
+
+    Returns:
+        The answer; its strings have single spaces and nothing that a chat template could take for a role.
     """
     if error:
         return _rejected(task, "failed", neutral(error)[:300])

@@ -1,4 +1,4 @@
-"""Text of users as data inside a prompt: quoted, bounded, and free of what a chat template could take for its own."""
+"""Text from outside as data in a prompt: quoted, bounded, without what a chat template could take for its own."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 def neutral(text: str) -> str:
-    """The text without control characters and without the forms of special tokens.
+    """The text without control characters and without anything that looks like a special token.
 
-    Chat templates mark roles with ``<|...|>``, ``<s>``, ``<start_of_turn>`` or ``[INST]``. Angle brackets become
-    ``‹›`` and the known square ones ``()``, so no tokenizer reads a role out of a review.
+    Chat templates mark roles with ``<|...|>``, ``<s>``, ``<start_of_turn>`` or ``[INST]``. Angle brackets become ``‹›``
+    and the square brackets of known marks become ``()``, so that no tokenizer reads a role in a review.
     """
     return _BRACKETED.sub(r"(\1)", _CONTROL.sub(" ", text).translate(_ANGLES)).strip()
 
 
 def clip(text: str, limit: int) -> str:
-    """At most ``limit`` characters, cut between words; a cut text ends in ``…``."""
+    """The text cut to at most ``limit`` characters, between words where it can be; a cut text ends in ``…``."""
     if len(text) <= limit:
         return text
     if limit == 0:
@@ -35,6 +35,6 @@ def clip(text: str, limit: int) -> str:
 
 
 def quoted(fields: Mapping[str, Any]) -> str:
-    """One line of compact JSON; fields that are empty or None are left out."""
+    """The fields as one line of compact JSON, without those that are empty or None."""
     shown = {name: value for name, value in fields.items() if value not in ("", None, [], {})}
     return json.dumps(shown, ensure_ascii=False, separators=(",", ":"))

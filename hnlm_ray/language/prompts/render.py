@@ -1,11 +1,11 @@
 """The three prompts: item profile, user profile, hard negative.
 
-The system text is constant and comes first, so that an engine's prefix cache holds it; everything that a user wrote
-stands in the user message as JSON. A prompt that exceeds its budget is cut by a stated rule, at item boundaries:
+The system text is constant and comes first, so that an engine's prefix cache holds it; all data stands in the user
+message as JSON. A prompt that exceeds its budget loses whole parts, in this order:
 
-* item profile: reviews go, last first, then the description;
-* user profile: purchases go, oldest first; the latest one stays;
-* hard negative: the profile of the product goes, then that of the customer.
+* item profile: the reviews, last first, then the description;
+* user profile: the purchases, oldest first, but never the latest one;
+* hard negative: the profile of the product, then that of the customer.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _TITLE_CHARS = 200
 _BRAND_CHARS = 80
 _CATEGORY_CHARS = 160
 _RENDERING = 1
-"""Counts the changes of this module that change a prompt."""
+"""Raised whenever a change of this module changes a prompt."""
 
 
 @dataclass(frozen=True)
@@ -41,17 +41,17 @@ class Prompt:
     user: str
 
     def messages(self) -> list[dict[str, str]]:
-        """The request in the chat form that every engine takes."""
+        """The prompt as the list of chat messages that every engine takes."""
         return [{"role": "system", "content": self.system}, {"role": "user", "content": self.user}]
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Room for a prompt.
+    """The most that a prompt may hold.
 
     Attributes:
-        count_tokens: tokens of a text, as the engine's tokenizer counts them.
-        tokens: most tokens of system text and user message together, the chat template's own included.
+        count_tokens: the number of tokens of a text.
+        tokens: the most tokens of system text and user message together, without those of the chat template.
     """
 
     count_tokens: Callable[[str], int]
@@ -86,7 +86,12 @@ class Purchase:
 
 
 def item_profile(product: Product, limits: ProfilesConfig, budget: Budget | None = None) -> Prompt:
-    """Ask for the profile of an item.
+    """The prompt for the profile of an item.
+
+    Args:
+        product: the item, with reviews from the train split only.
+        limits: how much is shown.
+        budget: the most that the prompt may hold; None for no bound.
 
     Raises:
         ConfigError: even the shortest form exceeds the budget.
@@ -104,12 +109,12 @@ def item_profile(product: Product, limits: ProfilesConfig, budget: Budget | None
 
 
 def user_profile(purchases: Sequence[Purchase], limits: ProfilesConfig, budget: Budget | None = None) -> Prompt:
-    """Ask for the profile of a user.
+    """The prompt for the profile of a user.
 
     Args:
-        purchases: oldest first, from the train split only, at least one.
+        purchases: at least one, oldest first, from the train split only.
         limits: how much is shown.
-        budget: room for the prompt.
+        budget: the most that the prompt may hold; None for no bound.
 
     Raises:
         ConfigError: even the latest purchase alone exceeds the budget.
@@ -125,14 +130,14 @@ def user_profile(purchases: Sequence[Purchase], limits: ProfilesConfig, budget: 
 def negative(
     customer: str, product: Product, profile: str, limits: NegativesConfig, budget: Budget | None = None
 ) -> Prompt:
-    """Ask for the hard negative of one (user, item) pair.
+    """The prompt for the hard negative of one (user, item) pair.
 
     Args:
         customer: the user's profile, or "".
         product: the item that the user bought.
         profile: the item's profile, or "".
         limits: how much is shown.
-        budget: room for the prompt.
+        budget: the most that the prompt may hold; None for no bound.
 
     Raises:
         ConfigError: even the bare product exceeds the budget.
@@ -153,7 +158,7 @@ def negative(
 
 
 def version(task: Task) -> str:
-    """Eight hex digits that change with the system text or the rendering of a task."""
+    """Eight hex digits that change with the system text or the rendering of a task, for the fingerprint of a stage."""
     text = f"{_RENDERING}\n{_system(task)}"
     return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
@@ -193,7 +198,7 @@ def _category_path(categories: Sequence[str]) -> str:
 
 
 def _longest(render: Callable[[int], Prompt], most: int, budget: Budget | None) -> Prompt:
-    """The rendering with as many optional parts as the budget holds, found by bisection."""
+    """The rendering with as many of its ``most`` optional parts as the budget holds, found by bisection."""
     prompt = render(most)
     if budget is None or budget.holds(prompt):
         return prompt
