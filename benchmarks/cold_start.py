@@ -19,8 +19,8 @@ import numpy.typing as npt
 
 from hnlm_ray.config.load import load_config
 from hnlm_ray.data.interactions import Interactions
-from hnlm_ray.evaluation.inputs import read_text_vectors
-from hnlm_ray.kernels.ranking import rank_block
+from hnlm_ray.data.vectors import read_text_vectors
+from hnlm_ray.kernels.ranking import ranked_block
 from hnlm_ray.run.plan import plan
 from hnlm_ray.serving.bundle.bundle import load_bundle
 from hnlm_ray.serving.bundle.cold_start import fit_profile_map, fit_text_map, history_features
@@ -45,7 +45,7 @@ def main() -> None:
     def best(vectors: npt.NDArray[np.float32], users: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
         everybody = np.zeros((contents.n_users, items.shape[1]), np.float32)
         everybody[users] = vectors
-        return rank_block(everybody, items.copy(), seen, K)[users]  # the bundle's own array is read-only
+        return ranked_block(everybody, items.copy(), seen, K).items[users]  # the bundle's own array is read-only
 
     users = np.flatnonzero((np.diff(seen.offsets) > 0) & (np.diff(test.offsets) > 0))
     features = history_features(items, popularity, seen.offsets, seen.items)[users]
@@ -81,7 +81,7 @@ def main() -> None:
 def popular(counts: npt.NDArray[np.int64], users: npt.NDArray[np.int64], seen: Interactions) -> npt.NDArray[np.int32]:
     """The most popular items that each user has not met."""
     vectors = counts.astype(np.float32)[:, None]
-    return rank_block(np.ones((len(seen.offsets) - 1, 1), np.float32), vectors, seen, K)[users]
+    return ranked_block(np.ones((len(seen.offsets) - 1, 1), np.float32), vectors, seen, K).items[users]
 
 
 def overlap(first: npt.NDArray[np.int32], second: npt.NDArray[np.int32]) -> float:

@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 import torch
 
 from hnlm_ray.data.interactions import Interactions
-from hnlm_ray.kernels.ranking import rank_block, users_at_once
+from hnlm_ray.kernels.ranking import ranked_block, users_at_once
 
 GOWALLA = Path(__file__).resolve().parents[2] / "shared/data/gowalla"
 USER_BLOCK = 1024
@@ -52,7 +52,7 @@ def vectors(train: Interactions, dim: int) -> tuple[np.ndarray, np.ndarray]:
 def ours(users: np.ndarray, items: np.ndarray, train: Interactions, k: int) -> np.ndarray:
     starts = range(0, len(users), USER_BLOCK)
     parts = [(users[at : at + USER_BLOCK], train.slice_users(at, min(at + USER_BLOCK, len(users)))) for at in starts]
-    return np.concatenate([rank_block(block, items, seen, k) for block, seen in parts])
+    return np.concatenate([ranked_block(block, items, seen, k).items for block, seen in parts])
 
 
 def product(users: np.ndarray, items: np.ndarray) -> None:

@@ -25,7 +25,7 @@ import torch
 
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
-from hnlm_ray.kernels.ranking import rank_block, users_at_once
+from hnlm_ray.kernels.ranking import ranked_block, users_at_once
 from hnlm_ray.training.loop import TrainingLoop
 from hnlm_ray.training.shard import Shard
 
@@ -59,7 +59,7 @@ def measure(n_users: int, n_items: int, per_user: int, batch: int) -> dict[str, 
     ranked = min(RANKED, n_users)
     for first in range(0, ranked, 1024):
         last = min(first + 1024, ranked)
-        rank_block(users[first:last], items, train.slice_users(first, last), 20)
+        ranked_block(users[first:last], items, train.slice_users(first, last), 20)
     ranking = time.perf_counter() - started
     return {
         "users": n_users,

@@ -24,9 +24,10 @@ import numpy as np
 import torch
 
 from hnlm_ray.config.load import load_config
-from hnlm_ray.evaluation.blocks import VectorRanker, evaluate
+from hnlm_ray.evaluation.blocks import evaluate
 from hnlm_ray.evaluation.inputs import read_held_out
 from hnlm_ray.evaluation.significance import holm, paired_bootstrap, paired_t_test
+from hnlm_ray.models.rankers import VectorRanker
 from hnlm_ray.run.plan import plan
 from hnlm_ray.training.fit import fit
 from hnlm_ray.training.inputs import SemanticInputs

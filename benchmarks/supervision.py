@@ -20,9 +20,12 @@ import torch
 from hnlm_ray.config.load import load_config
 from hnlm_ray.config.tuning import SupervisionConfig
 from hnlm_ray.config.variants import VariantConfig
-from hnlm_ray.evaluation.blocks import VectorRanker, evaluate
+from hnlm_ray.data.vectors import read_text_vectors
+from hnlm_ray.evaluation.blocks import evaluate
 from hnlm_ray.evaluation.false_negatives import pairs_rate, scored_rate
-from hnlm_ray.evaluation.inputs import read_held_out, read_text_vectors, read_truth, read_vectors
+from hnlm_ray.evaluation.inputs import read_held_out, read_truth
+from hnlm_ray.models.fitted import read_vectors
+from hnlm_ray.models.rankers import VectorRanker
 from hnlm_ray.run.plan import plan
 from hnlm_ray.run.stage import first_fit
 from hnlm_ray.samplers.semantic import PairVectors

@@ -22,7 +22,8 @@ from shared_data import load_random, load_splits
 
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
-from hnlm_ray.evaluation.blocks import HeldOut, VectorRanker, evaluate
+from hnlm_ray.evaluation.blocks import HeldOut, evaluate
+from hnlm_ray.models.rankers import VectorRanker
 from hnlm_ray.training.fit import fit
 from hnlm_ray.training.loop import TrainingLoop
 

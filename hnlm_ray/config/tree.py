@@ -18,7 +18,7 @@ from hnlm_ray.config.serving import ServeConfig
 from hnlm_ray.config.tuning import EncodeConfig, TuneConfig
 from hnlm_ray.config.variants import VariantConfig
 
-__all__ = ["DEFAULT_VARIANTS", "ClusterConfig", "Config", "EvaluateConfig", "TrainConfig"]
+__all__ = ["DEFAULT_VARIANTS", "SELECTION_CUTOFF", "ClusterConfig", "Config", "EvaluateConfig", "TrainConfig"]
 
 DEFAULT_VARIANTS: dict[str, dict[str, Any]] = {
     "uniform": {},
@@ -43,6 +43,10 @@ class TrainConfig(Section):
     def seeds_of(self, variant: str) -> tuple[int, ...]:
         """The seeds that a variant is fitted with: one is enough where nothing is drawn."""
         return self.seeds if self.variants[variant].is_trained else self.seeds[:1]
+
+
+SELECTION_CUTOFF = 20
+"""Models are chosen by validation NDCG at this cut-off, whatever else is reported."""
 
 
 class EvaluateConfig(Section):

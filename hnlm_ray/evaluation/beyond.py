@@ -1,20 +1,23 @@
-"""What recommendations are like apart from being right: how popular, how new, how alike, how evenly spread.
+"""What recommendations are like apart from being right: how popular, how novel, how similar, how evenly spread.
 
-All but the Gini index are values of one user at a time, so a mean over users is the same however users are blocked:
+Popularity, novelty, intra-list distance and tie rate are values of one user each, so their means over users are the
+same however users are divided into blocks. Coverage and the Gini index are values of the whole catalogue:
 
 ==================== =====================================================================================
 measure              definition at ``k``, with ``L`` the items recommended to the user
 ==================== =====================================================================================
 popularity           mean number of train interactions of ``L`` (ARP; Yin et al., VLDB 2012)
-novelty              mean of ``-log2(p)`` over ``L``, ``p`` the share of users who met the item in train
-                     (mean self-information; Zhou et al., PNAS 2010); an item that nobody met counts as
-                     met once
+novelty              mean of ``-log2(p)`` over ``L``, ``p`` the share of users with a train interaction with
+                     the item (mean self-information; Zhou et al., PNAS 2010); an item without any counts as
+                     having one
 intra_list_distance  ``1 -`` mean cosine of the text vectors over all pairs of ``L`` (Ziegler et al., WWW
                      2005); no value below two items
-tie_rate             share of ``L`` that stand before the next item by its number alone, the scores of the
-                     two being equal
-gini                 inequality of how often each item of the catalogue is recommended: 0 when all equally
-                     often, ``1 - 1 / n_items`` when one item takes all
+tie_rate             share of ``L`` that is ranked before the next item by item number alone, since the
+                     scores of the two are equal
+coverage             share of the catalogue that is recommended to at least one user
+gini                 inequality of how often each item of the catalogue is recommended (Fleder and Hosanagar,
+                     Management Science 2009): 0 when all equally often, ``1 - 1 / n_items`` when one item
+                     takes all
 ==================== =====================================================================================
 
 A user to whom nothing can be recommended has no value: NaN, left out of the mean.
@@ -30,18 +33,30 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from hnlm_ray.kernels.gains import check_ranking, ratio
+from hnlm_ray.kernels.vectors import unit_rows
+
 if TYPE_CHECKING:
     from hnlm_ray.data.interactions import Interactions
     from hnlm_ray.kernels.ranking import Ranked
 
-__all__ = ["Reference", "beyond_accuracy", "gini", "intra_list_distance", "mean_over_list", "tie_rate"]
+__all__ = [
+    "Reference",
+    "beyond_accuracy",
+    "coverage",
+    "exposure",
+    "gini",
+    "intra_list_distance",
+    "mean_over_list",
+    "tie_rate",
+]
 
 Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What recommendations are compared with, beside the held-out items.
+    """What recommendations are compared with, apart from the held-out items.
 
     Attributes:
         train: the interactions that popularity is counted in.
@@ -64,7 +79,7 @@ class Reference:
 
     @cached_property
     def self_information(self) -> Values:
-        """In bits, of each item: (n_items,)."""
+        """``-log2`` of the share of users of each item, in bits: (n_items,)."""
         information: Values = np.log2(self.train.n_users) - np.log2(np.maximum(self.popularity, 1.0))
         return information
 
@@ -73,10 +88,7 @@ class Reference:
         """The text vectors at unit length (float16 leaves them slightly off it); an absent text stays 0."""
         if self.text is None:
             raise ValueError("this reference has no text vectors")
-        vectors = self.text.astype(np.float32)
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        unit: npt.NDArray[np.float32] = vectors / np.where(lengths > 0, lengths, 1)
-        return unit
+        return unit_rows(self.text)
 
 
 def beyond_accuracy(top: npt.NDArray[np.int32], reference: Reference, cutoffs: Sequence[int]) -> list[Values]:
@@ -89,7 +101,11 @@ def beyond_accuracy(top: npt.NDArray[np.int32], reference: Reference, cutoffs: S
 
     Returns:
         (B,) float64 each, measure-major.
+
+    Raises:
+        ValueError: a user has an item twice, or one that does not exist.
     """
+    check_ranking(top[:, : max(cutoffs)], reference.train.n_items)
     values = [mean_over_list(top, reference.popularity, k) for k in cutoffs]
     values += [mean_over_list(top, reference.self_information, k) for k in cutoffs]
     if reference.text is not None:
@@ -108,7 +124,7 @@ def tie_rate(ranked: Ranked, k: int) -> Values:
     Returns:
         (B,) float64.
     """
-    return _share(ranked.tied[:, :k].sum(axis=1), (ranked.items[:, :k] >= 0).sum(axis=1))
+    return ratio(ranked.tied[:, :k].sum(axis=1), (ranked.items[:, :k] >= 0).sum(axis=1))
 
 
 def mean_over_list(top: npt.NDArray[np.int32], of_item: Values, k: int) -> Values:
@@ -124,7 +140,7 @@ def mean_over_list(top: npt.NDArray[np.int32], of_item: Values, k: int) -> Value
     """
     items = top[:, :k]
     listed = items >= 0
-    return _share(np.where(listed, of_item[items], 0.0).sum(axis=1), listed.sum(axis=1))
+    return ratio(np.where(listed, of_item[items], 0.0).sum(axis=1), listed.sum(axis=1))
 
 
 def intra_list_distance(
@@ -155,12 +171,12 @@ def intra_list_distance(
         listed += real
         if rank + 1 in cutoffs:
             pairs = np.square(sums).sum(axis=1) - own
-            distances[rank + 1] = 1.0 - _share(pairs, listed * (listed - 1))
+            distances[rank + 1] = 1.0 - ratio(pairs, listed * (listed - 1))
     return distances
 
 
-def gini(top: npt.NDArray[np.int32], n_items: int, k: int) -> float:
-    """Gini index of the exposure of items (Fleder and Hosanagar, 2009), over the whole catalogue.
+def exposure(top: npt.NDArray[np.int32], n_items: int, k: int) -> npt.NDArray[np.int64]:
+    """How often each item of the catalogue is recommended.
 
     Args:
         top: (users, at least k) item numbers, -1 where there is none.
@@ -168,20 +184,33 @@ def gini(top: npt.NDArray[np.int32], n_items: int, k: int) -> float:
         k: the cut-off.
 
     Returns:
+        (n_items,) int64.
+
+    Raises:
+        ValueError: a user has an item twice, or one that does not exist.
+    """
+    listed = top[:, :k]
+    check_ranking(listed, n_items)
+    return np.bincount(listed[listed >= 0], minlength=n_items)
+
+
+def coverage(exposures: npt.NDArray[np.int64]) -> float:
+    """Share of the catalogue that is recommended at all, from the (n_items,) counts of :func:`exposure`."""
+    return float(np.count_nonzero(exposures) / len(exposures))
+
+
+def gini(exposures: npt.NDArray[np.int64]) -> float:
+    """Gini index of the exposure of items, over the whole catalogue.
+
+    Args:
+        exposures: (n_items,) counts of :func:`exposure`.
+
+    Returns:
         ``sum((2 i - n - 1) x_i) / (n sum(x))`` with ``x`` the exposures in ascending order, ``i`` from 1; NaN when
         nothing is recommended.
     """
-    listed = top[:, :k]
-    exposure = np.sort(np.bincount(listed[listed >= 0], minlength=n_items))
-    total = int(exposure.sum())
+    n_items, total = len(exposures), int(exposures.sum())
     if not total:
         return float("nan")
     weights = 2 * np.arange(1, n_items + 1) - n_items - 1
-    return float(int(weights @ exposure) / (n_items * total))
-
-
-def _share(sums: npt.NDArray[np.number], sizes: npt.NDArray[np.number]) -> Values:
-    """``sums / sizes``, NaN where the size is 0."""
-    values: Values = np.full(len(sums), np.nan)
-    np.divide(sums, sizes, out=values, where=sizes > 0)
-    return values
+    return float(int(weights @ np.sort(exposures)) / (n_items * total))

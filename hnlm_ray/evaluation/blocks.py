@@ -4,34 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from hnlm_ray.evaluation.beyond import Reference, beyond_accuracy, gini, tie_rate
-from hnlm_ray.evaluation.metrics import METRICS, coverage
-from hnlm_ray.kernels.ranking import Ranked, ranked_block, ranked_scores
-from hnlm_ray.models.popularity import popularity_vectors
-from hnlm_ray.seeds import derive, hash_counters
+from hnlm_ray.evaluation.beyond import Reference, beyond_accuracy, coverage, exposure, gini, tie_rate
+from hnlm_ray.evaluation.metrics import METRICS, accuracy
+from hnlm_ray.models.rankers import Ranker
 
 if TYPE_CHECKING:
     from hnlm_ray.data.interactions import Interactions
-    from hnlm_ray.models.item_item import ItemItem
 
 __all__ = [
     "BlockResult",
     "Evaluation",
     "HeldOut",
-    "ItemItemRanker",
-    "RandomRanker",
-    "Ranker",
-    "VectorRanker",
     "evaluate",
     "evaluate_block",
     "measures",
     "merge",
-    "popularity_ranker",
 ]
 
 
@@ -48,84 +40,6 @@ class HeldOut:
     name: str
     seen: Interactions
     relevant: Interactions
-
-
-class Ranker(Protocol):
-    """Anything that ranks items for a range of users."""
-
-    def rank(self, start: int, stop: int, seen: Interactions, k: int) -> Ranked:
-        """As :func:`hnlm_ray.kernels.ranking.ranked_block` for these users; ``seen`` has their rows."""
-
-
-@dataclass(frozen=True)
-class VectorRanker:
-    """Ranks by inner product.
-
-    Attributes:
-        user_vectors: (n_users, d) float32.
-        item_vectors: (n_items, d) float32.
-    """
-
-    user_vectors: npt.NDArray[np.float32]
-    item_vectors: npt.NDArray[np.float32]
-
-    def rank(self, start: int, stop: int, seen: Interactions, k: int) -> Ranked:
-        """See :class:`Ranker`."""
-        return ranked_block(self.user_vectors[start:stop], self.item_vectors, seen, k)
-
-
-@dataclass(frozen=True)
-class ItemItemRanker:
-    """Ranks by the votes of the train items.
-
-    Attributes:
-        model: weights between items.
-        train: all train interactions; what else a user has seen is masked, and does not vote.
-    """
-
-    model: ItemItem
-    train: Interactions
-
-    def rank(self, start: int, stop: int, seen: Interactions, k: int) -> Ranked:
-        """See :class:`Ranker`."""
-        return ranked_scores(self.model.scores(self.train.slice_users(start, stop)), seen, k)
-
-
-@dataclass(frozen=True)
-class RandomRanker:
-    """Ranks by chance; the order of a user does not depend on the block it is in.
-
-    A user walks through the catalogue from a random item in steps of a random length that has no divisor in common with
-    the number of items, and so meets every item once. Each item is as likely as any other at each rank, and nothing
-    has to be scored.
-
-    Attributes:
-        seed: of the whole run.
-    """
-
-    seed: int
-
-    def rank(self, start: int, stop: int, seen: Interactions, k: int) -> Ranked:
-        """See :class:`Ranker`; no two items are tied."""
-        ranked = Ranked.nothing(stop - start, k)
-        depth = min(k + int(seen.degree.max(initial=0)), seen.n_items)
-        key, users = derive(self.seed, "evaluation", "random"), np.arange(start, stop)[:, None]
-        first, step = (
-            (hash_counters(key, 2 * users + part) % np.uint64(seen.n_items)).astype(np.int64) for part in (0, 1)
-        )
-        while (shared := np.gcd(step, seen.n_items) > 1).any():
-            step[shared] += 1
-        walk = (first + step * np.arange(depth)) % seen.n_items
-        met = seen.contains(users - start, walk)
-        order = np.argsort(met, axis=1, kind="stable")[:, :k]  # what the user has not met, in the order of the walk
-        items = np.where(np.take_along_axis(met, order, axis=1), -1, np.take_along_axis(walk, order, axis=1))
-        ranked.items[:, : items.shape[1]] = items
-        return ranked
-
-
-def popularity_ranker(train: Interactions) -> VectorRanker:
-    """Ranks every user's unseen items by their number of train interactions."""
-    return VectorRanker(*popularity_vectors(train))
 
 
 @dataclass(frozen=True)
@@ -202,7 +116,7 @@ def evaluate_block(
     relevant = held_out.relevant.slice_users(start, stop)
     with_items = relevant.degree > 0
     ranked = ranker.rank(start, stop, held_out.seen.slice_users(start, stop), max(*cutoffs, depth))
-    columns = [function(ranked.items, relevant, k) for function in METRICS.values() for k in cutoffs]
+    columns = list(accuracy(ranked.items, relevant, cutoffs).values())
     columns += [tie_rate(ranked, k) for k in cutoffs]
     columns += beyond_accuracy(ranked.items, reference, cutoffs) if reference else []
     users = np.flatnonzero(with_items).astype(np.int32) + np.int32(start)
@@ -226,13 +140,13 @@ def merge(
     expected = np.flatnonzero(held_out.relevant.degree)
     if not np.array_equal(users, expected):
         raise ValueError(f"{held_out.name}: evaluated {len(users)} users, expected {len(expected)}, each once")
-    n_items = held_out.relevant.n_items
+    exposures = {k: exposure(top, held_out.relevant.n_items, k) for k in cutoffs}
     return Evaluation(
         users,
         {name: values[:, column] for column, name in enumerate(names)},
         top,
-        coverage={k: coverage(top, n_items, k) for k in cutoffs},
-        gini={k: gini(top, n_items, k) for k in cutoffs},
+        coverage={k: coverage(counts) for k, counts in exposures.items()},
+        gini={k: gini(counts) for k, counts in exposures.items()},
     )
 
 

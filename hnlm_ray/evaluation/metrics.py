@@ -1,4 +1,4 @@
-"""Ranking metrics of each user, vectorised over a block of users.
+"""Accuracy of each user's ranking, vectorised over a block of users.
 
 With ``T`` the held-out items of a user and ``hit(r)`` 1 where the item at rank ``r`` (from 1) is in ``T``:
 
@@ -20,124 +20,67 @@ Average precision divides by ``|T|`` and not by ``min(k, |T|)``, as trec_eval do
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from hnlm_ray.data.interactions import Interactions
+from hnlm_ray.kernels.gains import hits, ndcg, ratio, recall
+from hnlm_ray.kernels.incidence import Pairs
 
-__all__ = [
-    "METRICS",
-    "SELECTION_CUTOFF",
-    "average_precision",
-    "coverage",
-    "hit_rate",
-    "hits",
-    "mrr",
-    "ndcg",
-    "precision",
-    "recall",
-]
+__all__ = ["METRICS", "accuracy"]
 
-Ranking = npt.NDArray[np.int32]
+Hits = npt.NDArray[np.bool_]
+Counts = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float64]
 
 
-SELECTION_CUTOFF = 20
-"""Models are chosen on validation NDCG at this cut-off, whatever else is reported."""
-
-
-def recall(top: Ranking, relevant: Interactions, k: int) -> Values:
-    """Share of the held-out items that stand among the first ``k``.
+def accuracy(top: npt.NDArray[np.int32], relevant: Pairs, cutoffs: Sequence[int]) -> dict[tuple[str, int], Values]:
+    """Every metric of every user at every cut-off.
 
     Args:
-        top: (B, at least k) item numbers, best first, -1 where there is none.
+        top: (B, at least the deepest cut-off) item numbers, best first, -1 where there is none.
         relevant: the held-out items of the same B users.
-        k: the cut-off.
+        cutoffs: where to measure, each at least 1.
 
     Returns:
-        (B,) float64, NaN for users without held-out items.
+        By metric and cut-off, in the order of :data:`METRICS`: (B,) float64, NaN for users without held-out items.
 
     Raises:
-        ValueError: ``top`` has fewer than ``k`` columns, or another number of users than ``relevant``.
+        ValueError: ``top`` is not so deep or has another number of users, or among the ranks that are measured a user
+            has an item twice or one that does not exist.
     """
-    return _per_relevant(hits(top, relevant, k).sum(axis=1), relevant.degree)
+    found, sizes = hits(top, relevant, max(cutoffs)), np.diff(relevant.offsets)
+    return {(name, k): metric(found[:, :k], sizes) for name, metric in METRICS.items() for k in cutoffs}
 
 
-def ndcg(top: Ranking, relevant: Interactions, k: int) -> Values:
-    """Normalised discounted cumulative gain (Järvelin and Kekäläinen, 2002), binary; arguments as in :func:`recall`."""
-    discounts = 1.0 / np.log2(np.arange(2, k + 2))
-    ideal = np.concatenate([[0.0], np.cumsum(discounts)])[np.minimum(relevant.degree, k)]
-    return _per_relevant(hits(top, relevant, k) @ discounts, ideal)
+def _precision(found: Hits, sizes: Counts) -> Values:
+    return _where_any(found.mean(axis=1), sizes)
 
 
-def precision(top: Ranking, relevant: Interactions, k: int) -> Values:
-    """Share of the first ``k`` places that hold a held-out item; arguments as in :func:`recall`."""
-    return _where_any(hits(top, relevant, k).mean(axis=1), relevant)
+def _hit_rate(found: Hits, sizes: Counts) -> Values:
+    return _where_any(found.any(axis=1), sizes)
 
 
-def hit_rate(top: Ranking, relevant: Interactions, k: int) -> Values:
-    """1 when any held-out item stands among the first ``k``, else 0; arguments as in :func:`recall`."""
-    return _where_any(hits(top, relevant, k).any(axis=1).astype(np.float64), relevant)
+def _reciprocal_rank(found: Hits, sizes: Counts) -> Values:
+    return _where_any(found.any(axis=1) / (found.argmax(axis=1) + 1.0), sizes)
 
 
-def mrr(top: Ranking, relevant: Interactions, k: int) -> Values:
-    """Reciprocal of the rank of the first hit, 0 without a hit; arguments as in :func:`recall`."""
-    found = hits(top, relevant, k)
-    return _where_any(found.any(axis=1) / (found.argmax(axis=1) + 1.0), relevant)
+def _average_precision(found: Hits, sizes: Counts) -> Values:
+    precisions = found.cumsum(axis=1) / np.arange(1, found.shape[1] + 1)
+    return ratio((precisions * found).sum(axis=1), sizes)
 
 
-def average_precision(top: Ranking, relevant: Interactions, k: int) -> Values:
-    """Precision at each hit, summed and divided by ``|T|``; arguments as in :func:`recall`."""
-    found = hits(top, relevant, k)
-    precisions = found.cumsum(axis=1) / np.arange(1, k + 1)
-    return _per_relevant((precisions * found).sum(axis=1), relevant.degree)
-
-
-METRICS: Mapping[str, Callable[[Ranking, Interactions, int], Values]] = {
+METRICS: Mapping[str, Callable[[Hits, Counts], Values]] = {
     "recall": recall,
     "ndcg": ndcg,
-    "precision": precision,
-    "hit_rate": hit_rate,
-    "mrr": mrr,
-    "map": average_precision,
+    "precision": _precision,
+    "hit_rate": _hit_rate,
+    "mrr": _reciprocal_rank,
+    "map": _average_precision,
 }
-"""Every per-user metric by its name in the table ``metrics``."""
+"""By the name in the table ``metrics``: functions of the hits (B, k) and the numbers of held-out items (B,)."""
 
 
-def coverage(top: Ranking, n_items: int, k: int) -> float:
-    """Share of the catalogue that stands among the first ``k`` of at least one user.
-
-    Args:
-        top: (users, at least k) item numbers, -1 where there is none.
-        n_items: size of the catalogue.
-        k: the cut-off.
-    """
-    recommended = np.unique(top[:, :k])
-    return float((recommended >= 0).sum() / n_items)
-
-
-def hits(top: Ranking, relevant: Interactions, k: int) -> npt.NDArray[np.bool_]:
-    """(B, k): whether the item at each rank is held out; arguments as in :func:`recall`."""
-    if top.shape[1] < k or len(top) != relevant.n_users:
-        raise ValueError(f"top is {top.shape}, expected {relevant.n_users} users and at least {k} items")
-    items = top[:, :k].ravel()
-    users = np.repeat(np.arange(len(top)), k)
-    found = np.zeros(items.shape, dtype=np.bool_)
-    real = items >= 0
-    found[real] = relevant.contains(users[real], items[real])
-    return found.reshape(-1, k)
-
-
-def _per_relevant(sums: npt.NDArray[np.number], sizes: npt.NDArray[np.number]) -> Values:
-    """``sums / sizes``, NaN where the size is 0."""
-    values: Values = np.full(len(sums), np.nan)
-    np.divide(sums, sizes, out=values, where=sizes > 0)
-    return values
-
-
-def _where_any(values: npt.ArrayLike, relevant: Interactions) -> Values:
-    return np.where(relevant.degree > 0, values, np.nan)
+def _where_any(values: npt.NDArray[np.generic], sizes: Counts) -> Values:
+    return np.where(sizes > 0, values, np.nan)

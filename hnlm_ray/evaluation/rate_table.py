@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from hnlm_ray.config.samplers import PopularitySamplerOptions, UniformOptions
 from hnlm_ray.config.tree import Config
 from hnlm_ray.data.interactions import Interactions
+from hnlm_ray.data.vectors import read_text_vectors
 from hnlm_ray.evaluation.false_negatives import (
     FREE_OF_MODEL,
     dns_at_hardness,
@@ -26,18 +27,11 @@ from hnlm_ray.evaluation.false_negatives import (
     pairs_rate,
     scored_rate,
 )
-from hnlm_ray.evaluation.inputs import read_text_vectors, read_truth, training_vectors
-from hnlm_ray.run.stage import StageKey, first_fit
+from hnlm_ray.evaluation.inputs import read_truth
+from hnlm_ray.models.fitted import training_vectors
+from hnlm_ray.run.stage import StageKey
 from hnlm_ray.run.store import Artifact
 from hnlm_ray.tables import FALSE_NEGATIVES
-from hnlm_ray.tuning.supervision import (
-    MATCHED_COLUMNS,
-    STRATEGIES,
-    Knowledge,
-    choose_targets,
-    matched_items,
-    nearest_unmet,
-)
 
 __all__ = ["rate_table"]
 
@@ -53,7 +47,7 @@ class _World:
         inputs: artefacts by stage.
         train: train interactions.
         truth: (U, I) the probability that the user likes the item.
-        teacher: vectors (U, d) and (I, d); None where no variant can be a teacher.
+        teacher: vectors (U, d) and (I, d) of the CF teacher; None where no variant can be one.
     """
 
     config: Config
@@ -73,7 +67,13 @@ class _World:
         return {"sampler": name, "rate": rate, "pairs": len(users), "hardness": hardness}
 
 
-def rate_table(config: Config, inputs: Mapping[str, Artifact], train: Interactions) -> pa.Table:
+def rate_table(
+    config: Config,
+    inputs: Mapping[str, Artifact],
+    train: Interactions,
+    teacher: tuple[Matrix, Matrix] | None = None,
+    supervision: Mapping[str, npt.NDArray[np.int32]] | None = None,
+) -> pa.Table:
     """The table ``false_negatives``.
 
     Args:
@@ -81,13 +81,17 @@ def rate_table(config: Config, inputs: Mapping[str, Artifact], train: Interactio
         inputs: ``prepare`` with the table ``truth``, every fit and, where they exist, ``vectors``, ``ground`` and
             ``encode``.
         train: train interactions.
+        teacher: vectors (U, d) and (I, d) that hardness is measured with; None leaves it, and what is compared at
+            equal hardness, out.
+        supervision: by strategy, the supervising item of each train pair, (pairs,) in their order, -1 for none.
+
+    Raises:
+        StageError: the table ``truth`` lacks a pair.
+        StoreError: a fit lacks its vectors, or they do not belong to these users and items.
     """
-    truth, name = read_truth(inputs["prepare"], train), config.tune.teacher_of(config.train.variants)
-    teacher = None
-    if name is not None:
-        teacher = training_vectors(inputs[first_fit(config.train, name).name], config.train.variants[name], train)
-    world = _World(config, inputs, train, truth, teacher)
-    rows = [*_samplers(world), *_written(world), *_supervision(world), *_tuned(world)]
+    world = _World(config, inputs, train, read_truth(inputs["prepare"], train), teacher)
+    chosen = [world.row(f"supervision: {name}", train.users, items) for name, items in (supervision or {}).items()]
+    rows = [*_samplers(world), *_written(world), *chosen, *_tuned(world)]
     return pa.Table.from_pylist(rows, schema=FALSE_NEGATIVES)
 
 
@@ -130,22 +134,6 @@ def _written(world: _World) -> Iterator[dict[str, object]]:
         grounded = world.inputs["ground"].read("grounded", ["user", "status", "negative"])
         matched = grounded.filter(pc.equal(grounded["status"], "matched"))
         yield world.row("language model", matched["user"].to_numpy(), matched["negative"].to_numpy())
-
-
-def _supervision(world: _World) -> Iterator[dict[str, object]]:
-    """Each choice of the supervising negative, over the pairs that it finds one for."""
-    if world.teacher is None or "vectors" not in world.inputs:
-        return
-    config, train, answers = world.config, world.train, None
-    knowledge = Knowledge(train, *world.teacher, read_text_vectors(world.inputs["vectors"], train.n_items))
-    if "ground" in world.inputs:
-        answers = matched_items(world.inputs["ground"].read("grounded", MATCHED_COLUMNS), train.keys)
-    for strategy in STRATEGIES:
-        if strategy == "answer" and answers is None:
-            continue
-        options = config.tune.supervision.model_copy(update={"strategy": strategy})
-        targets = choose_targets(train.keys, knowledge, options, config.seed, answers)
-        yield world.row(f"supervision: {strategy}", train.users, nearest_unmet(targets, knowledge))
 
 
 def _tuned(world: _World) -> Iterator[dict[str, object]]:

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hnlm_ray.data.interactions import Interactions
-from hnlm_ray.evaluation.metrics import hits
+from hnlm_ray.kernels.gains import discounts, hits, ideal_gains
 
 if TYPE_CHECKING:
     from hnlm_ray.evaluation.blocks import Evaluation
@@ -131,16 +131,15 @@ def _of_items(evaluation: Evaluation, relevant: Interactions, train: Interaction
     n_groups = int(groups.max(initial=-1)) + 1
     own = _without_empty_rows(relevant)
     hit = hits(evaluation.top, own, k)
-    discounts = 1.0 / np.log2(np.arange(2, k + 2))
-    ideals = np.concatenate([[0.0], np.cumsum(discounts)])
+    weights, ideals = discounts(k), ideal_gains(k)
     held_out = np.bincount(own.users * np.int64(n_groups) + groups[own.items], minlength=own.n_users * n_groups)
     held_out = held_out.reshape(own.n_users, n_groups)
     for number in range(n_groups):
         members, size = popularity[groups == number], int(held_out[:, number].sum())
-        at_rank = (hit & (groups[evaluation.top[:, :k]] == number)).sum(axis=0)
+        hits_at = (hit & (groups[evaluation.top[:, :k]] == number)).sum(axis=0)
         # Sums over ranks of counts, not over users of gains: the same whatever the order of the users.
         ideal = float(ideals @ np.bincount(np.minimum(held_out[:, number], k), minlength=k + 1))
-        found = {"recall": (float(at_rank.sum()), float(size)), "ndcg": (float(at_rank @ discounts), ideal)}
+        found = {"recall": (float(hits_at.sum()), float(size)), "ndcg": (float(hits_at @ weights), ideal)}
         for metric, (gain, best) in found.items():
             value = gain / best if size else float("nan")
             low, high = int(members.min()), int(members.max())

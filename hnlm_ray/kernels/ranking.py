@@ -21,11 +21,11 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import torch
 
-    from hnlm_ray.data.interactions import Interactions
+    from hnlm_ray.kernels.incidence import Pairs
 
     Array = torch.Tensor | npt.NDArray[Any]
 
-__all__ = ["Ranked", "rank_block", "rank_scores", "ranked_block", "ranked_scores", "users_at_once"]
+__all__ = ["Ranked", "ranked_block", "ranked_scores", "users_at_once"]
 
 _SCORES_AT_ONCE = {"cpu": 3 << 22, "cuda": 1 << 28}
 """On a CPU 48 MiB of float32: twice as many were no faster; a GPU wants enough users to fill it."""
@@ -57,12 +57,7 @@ def users_at_once(n_items: int, device: str = "cpu") -> int:
     return max(1, _SCORES_AT_ONCE.get(device, _SCORES_AT_ONCE["cpu"]) // max(n_items, 1))
 
 
-def rank_block(user_vectors: Array, item_vectors: Array, seen: Interactions | None, k: int) -> npt.NDArray[np.int32]:
-    """The ``k`` best unseen items of each user by inner product: ``items`` of :func:`ranked_block`."""
-    return ranked_block(user_vectors, item_vectors, seen, k).items
-
-
-def ranked_block(user_vectors: Array, item_vectors: Array, seen: Interactions | None, k: int) -> Ranked:
+def ranked_block(user_vectors: Array, item_vectors: Array, seen: Pairs | None, k: int) -> Ranked:
     """The ``k`` best unseen items of each user by inner product.
 
     Args:
@@ -90,12 +85,7 @@ def ranked_block(user_vectors: Array, item_vectors: Array, seen: Interactions | 
     return _rank((len(users), len(items)), fill, users, seen, k)
 
 
-def rank_scores(scores: Array, seen: Interactions | None, k: int) -> npt.NDArray[np.int32]:
-    """As :func:`rank_block`, for scores (B, I) that are no inner products."""
-    return ranked_scores(scores, seen, k).items
-
-
-def ranked_scores(scores: Array, seen: Interactions | None, k: int) -> Ranked:
+def ranked_scores(scores: Array, seen: Pairs | None, k: int) -> Ranked:
     """As :func:`ranked_block`, for scores (B, I) that are no inner products; ``scores`` is left as it is."""
     import torch
 
@@ -108,14 +98,14 @@ def ranked_scores(scores: Array, seen: Interactions | None, k: int) -> Ranked:
 
 def _rank(
     shape: tuple[int, int], fill: Callable[[int, int, torch.Tensor], object], like: torch.Tensor,
-    seen: Interactions | None, k: int,
+    seen: Pairs | None, k: int,
 ) -> Ranked:  # fmt: skip
     """Rank step by step; ``fill`` writes the scores of a range of users, ``like`` has their dtype and device."""
     n_users, n_items = shape
     if k < 1:
         raise ValueError(f"k is {k}, expected at least 1")
-    if seen is not None and (seen.n_users, seen.n_items) != shape:
-        raise ValueError(f"scores are {shape}, seen is {(seen.n_users, seen.n_items)}")
+    if seen is not None and (len(seen.offsets) - 1, seen.n_items) != shape:
+        raise ValueError(f"scores are {shape}, seen is {(len(seen.offsets) - 1, seen.n_items)}")
     ranked = Ranked.nothing(n_users, k)
     group = _group_size(n_items, k + 1)
     # Steps of one size: a last step of a few users would cost a product of its own.
@@ -128,7 +118,7 @@ def _rank(
         fill(start, stop, scores[:, :n_items])
         scores[:, n_items:] = -math.inf
         if seen is not None:
-            _mask(scores, seen.slice_users(start, stop))
+            _mask(scores, seen, start)
         items, tied = _best_of(scores, group, k)
         ranked.items[start:stop, : items.shape[1]] = items.cpu().numpy()
         ranked.tied[start:stop, : tied.shape[1]] = tied.cpu().numpy()
@@ -157,11 +147,14 @@ def _check_finite(scores: torch.Tensor) -> None:
         raise ValueError("scores hold values that are not finite")
 
 
-def _mask(scores: torch.Tensor, seen: Interactions) -> None:
+def _mask(scores: torch.Tensor, seen: Pairs, first: int) -> None:
+    """Set what the users from ``first`` on have seen to -inf, in place."""
     import torch
 
-    cells = seen.users * np.int64(scores.shape[1]) + seen.items
-    scores.view(-1).index_fill_(0, torch.from_numpy(cells).to(scores.device), -math.inf)
+    offsets = seen.offsets[first : first + len(scores) + 1]
+    rows = np.repeat(np.arange(len(scores)) * scores.shape[1], np.diff(offsets))
+    cells = torch.from_numpy(rows + seen.items[offsets[0] : offsets[-1]])
+    scores.view(-1).index_fill_(0, cells.to(scores.device), -math.inf)
 
 
 def _best_of(scores: torch.Tensor, group: int, k: int) -> tuple[torch.Tensor, torch.Tensor]:

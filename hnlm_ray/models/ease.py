@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hnlm_ray.errors import DataError, ResourceError
-from hnlm_ray.models.item_item import ItemItem, incidence
+from hnlm_ray.kernels.incidence import incidence
+from hnlm_ray.models.item_item import ItemItem
 
 if TYPE_CHECKING:
     from hnlm_ray.data.interactions import Interactions

@@ -13,24 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from hnlm_ray.kernels.incidence import incidence
+
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
     from hnlm_ray.data.interactions import Interactions
 
-__all__ = ["ItemItem", "incidence"]
+__all__ = ["ItemItem"]
 
 _DENSE = "item_weights"
 _SPARSE = ("indptr", "indices", "values")
-
-
-def incidence(interactions: Interactions) -> csr_array[np.float32, tuple[int, int]]:
-    """The 0/1 matrix (n_users, n_items) float32 of who met what."""
-    from scipy.sparse import csr_array
-
-    ones = np.ones(len(interactions.items), dtype=np.float32)
-    shape = interactions.n_users, interactions.n_items
-    return csr_array((ones, interactions.items, interactions.offsets), shape=shape)
 
 
 @dataclass(frozen=True)

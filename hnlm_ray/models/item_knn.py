@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from hnlm_ray.models.item_item import ItemItem, incidence
+from hnlm_ray.kernels.incidence import incidence
+from hnlm_ray.models.item_item import ItemItem
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

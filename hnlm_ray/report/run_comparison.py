@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnlm_ray.config.backbones import CLOSED_FORM
+from hnlm_ray.config.tree import SELECTION_CUTOFF
 from hnlm_ray.errors import ConfigError, DataError
-from hnlm_ray.evaluation.metrics import SELECTION_CUTOFF
 from hnlm_ray.evaluation.significance import Interval, paired_bootstrap
 from hnlm_ray.report.comparison import Difference, VariantResult, compare, differences
 from hnlm_ray.report.page import render_page

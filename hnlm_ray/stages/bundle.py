@@ -13,12 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import hnlm_ray
-from hnlm_ray.config.tree import Config
+from hnlm_ray.config.tree import SELECTION_CUTOFF, Config
 from hnlm_ray.data.interactions import Interactions
+from hnlm_ray.data.vectors import read_text_vectors
 from hnlm_ray.demo import assets
 from hnlm_ray.errors import StageError, StoreError
-from hnlm_ray.evaluation.inputs import read_text_vectors
-from hnlm_ray.evaluation.metrics import SELECTION_CUTOFF
 from hnlm_ray.run.stage import StageContext, StageKey, StageSummary
 from hnlm_ray.run.store import Artifact
 from hnlm_ray.serving.bundle.bundle import BundleAbout, Extras, write_bundle

@@ -16,9 +16,9 @@ from hnlm_ray.cluster.connect import connected
 from hnlm_ray.cluster.resumable import resumable_map, work_folder
 from hnlm_ray.config.tuning import EncodeConfig, SupervisionConfig
 from hnlm_ray.data.interactions import Interactions
+from hnlm_ray.data.vectors import read_text_vectors
 from hnlm_ray.demo import assets
 from hnlm_ray.errors import StageError
-from hnlm_ray.evaluation.inputs import read_text_vectors
 from hnlm_ray.language.engines.tokens import load_tokenizer
 from hnlm_ray.language.profiled import pairs_to_ask
 from hnlm_ray.run.kept import KeptRun

@@ -11,27 +11,28 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hnlm_ray.cluster.connect import connected
+from hnlm_ray.config.tree import SELECTION_CUTOFF
 from hnlm_ray.data.interactions import Interactions
+from hnlm_ray.data.vectors import read_text_vectors
 from hnlm_ray.errors import ConfigError, StageError
 from hnlm_ray.evaluation import trec
 from hnlm_ray.evaluation.beyond import Reference
 from hnlm_ray.evaluation.blocks import (
     BlockResult,
     HeldOut,
-    RandomRanker,
-    Ranker,
     evaluate_block,
     measures,
     merge,
-    popularity_ranker,
 )
-from hnlm_ray.evaluation.inputs import read_held_out, read_ranker, read_text_vectors
-from hnlm_ray.evaluation.metrics import SELECTION_CUTOFF
+from hnlm_ray.evaluation.inputs import read_held_out
 from hnlm_ray.evaluation.outcome import metrics_table, strata_table, user_metrics_table
 from hnlm_ray.evaluation.rate_table import rate_table
 from hnlm_ray.evaluation.strata import strata
-from hnlm_ray.run.stage import StageContext, StageKey, StageSummary
+from hnlm_ray.models.fitted import read_ranker, training_vectors
+from hnlm_ray.models.rankers import RandomRanker, Ranker, popularity_ranker
+from hnlm_ray.run.stage import StageContext, StageKey, StageSummary, first_fit
 from hnlm_ray.run.store import Artifact
+from hnlm_ray.tuning.supervision import MATCHED_COLUMNS, Knowledge, items_by_strategy
 
 if TYPE_CHECKING:
     import ray.data
@@ -67,12 +68,27 @@ def run(context: StageContext) -> StageSummary:
     with connected(context.config.cluster):
         written = _evaluate_all(context, plan, splits)
     if plan.prepare.has("truth"):
-        written["false_negatives"] = rate_table(context.config, context.inputs, splits["valid"].seen)
+        written["false_negatives"] = _false_negatives(context, splits["valid"].seen)
     for name, table in written.items():
         context.output.write(name, table)
     context.say(f"evaluated {len(plan.fits)} fits on {len(splits['test'].relevant.items)} held-out test interactions")
     users = {f"{name}_users": int((split.relevant.degree > 0).sum()) for name, split in splits.items()}
     return StageSummary({name: len(table) for name, table in written.items()}, users)
+
+
+def _false_negatives(context: StageContext, train: Interactions) -> pa.Table:
+    """The table ``false_negatives`` of a generated world; it holds the supervision where there is a teacher."""
+    config, inputs = context.config, context.inputs
+    name = config.tune.teacher_of(config.train.variants)
+    if name is None:
+        return rate_table(config, inputs, train)
+    teacher = training_vectors(inputs[first_fit(config.train, name).name], config.train.variants[name], train)
+    if "vectors" not in inputs:
+        return rate_table(config, inputs, train, teacher)
+    knowledge = Knowledge(train, *teacher, read_text_vectors(inputs["vectors"], train.n_items))
+    grounded = inputs["ground"].read("grounded", MATCHED_COLUMNS) if "ground" in inputs else None
+    supervision = items_by_strategy(knowledge, config.tune.supervision, config.seed, grounded)
+    return rate_table(config, inputs, train, teacher, supervision)
 
 
 @dataclass(frozen=True)

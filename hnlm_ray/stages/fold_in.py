@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from safetensors.numpy import save
 
-from hnlm_ray.evaluation.inputs import read_held_out, training_vectors
+from hnlm_ray.evaluation.inputs import read_held_out
+from hnlm_ray.models.fitted import training_vectors
 from hnlm_ray.run.kept import KeptRun
 from hnlm_ray.run.stage import StageContext, StageSummary
 from hnlm_ray.tuning.joining import fold_in, numbers_before

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from hnlm_ray.cluster.resumable import work_folder
 from hnlm_ray.data.interactions import Interactions
+from hnlm_ray.kernels.vectors import unit_rows
 from hnlm_ray.language.embed import embed_texts
 from hnlm_ray.language.engines.choose import embedder_of
 from hnlm_ray.language.engines.protocol import Embedder
@@ -60,10 +61,8 @@ def run(context: StageContext, embedder: Embedder | None = None) -> StageSummary
 
 def _matrix(vectors: pa.ChunkedArray) -> npt.NDArray[np.float32]:
     flat = vectors.combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    matrix = flat.reshape(len(vectors), -1).astype(np.float32)
     # Half precision leaves lengths a thousandth off 1.
-    unit: npt.NDArray[np.float32] = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
-    return unit
+    return unit_rows(flat.reshape(len(vectors), -1))
 
 
 def _count(column: pa.ChunkedArray, value: str) -> int:

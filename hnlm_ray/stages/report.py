@@ -8,7 +8,7 @@ import platform
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hnlm_ray.evaluation.metrics import SELECTION_CUTOFF
+from hnlm_ray.config.tree import SELECTION_CUTOFF
 from hnlm_ray.report.comparison import compare, differences
 from hnlm_ray.report.report import (
     FalseNegatives,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from hnlm_ray.evaluation.inputs import read_held_out, read_text_vectors, training_vectors
+from hnlm_ray.data.vectors import read_text_vectors
+from hnlm_ray.evaluation.inputs import read_held_out
+from hnlm_ray.models.fitted import training_vectors
 from hnlm_ray.run.stage import StageContext, StageSummary, first_fit
 from hnlm_ray.tuning.supervision import MATCHED_COLUMNS, OK, Knowledge, choose_targets, matched_items
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from hnlm_ray.config.tuning import TuneConfig
+from hnlm_ray.kernels.vectors import unit_rows
 from hnlm_ray.tuning.encoder import PairEncoder
 from hnlm_ray.tuning.inputs import new_encoder
 from hnlm_ray.tuning.loop import TuningLoop
@@ -26,7 +27,7 @@ def small_material() -> Material:
     users = rng.normal(size=(_USERS, DIM)).astype(np.float32)
     owners, met = np.sort(rng.integers(_USERS, size=_PAIRS)), rng.integers(_ITEMS, size=_PAIRS)
     negatives = (met * 7 + 3) % _ITEMS
-    targets = items[negatives] / np.linalg.norm(items[negatives], axis=1, keepdims=True)
+    targets = unit_rows(items[negatives])
     pairs, valid = Supervised(owners, met, negatives, negatives, targets).split(0.2, 0)
     return Material(pairs, valid, Teacher(users, items), _tokens(rng, _USERS, 5, 20), _tokens(rng, _ITEMS, 3, 12))
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 from hnlm_ray.errors import DataError
-from hnlm_ray.evaluation.blocks import HeldOut, ItemItemRanker, Ranker, VectorRanker, evaluate
-from hnlm_ray.evaluation.metrics import SELECTION_CUTOFF
 from hnlm_ray.models.closed_form import closed_form
 from hnlm_ray.models.item_item import ItemItem
+from hnlm_ray.models.rankers import ItemItemRanker, Ranker, VectorRanker
+from hnlm_ray.training.validation import validate_ranker
 
 if TYPE_CHECKING:
     from hnlm_ray.config.backbones import Backbone
@@ -62,6 +62,4 @@ def compute(backbone: Backbone, train: Interactions, valid: Interactions) -> Bas
     seconds = time.monotonic() - started
     model = ItemItem.from_tensors(tensors, train.n_items)
     ranker: Ranker = VectorRanker(**tensors) if model is None else ItemItemRanker(model, train)
-    found = evaluate(ranker, HeldOut("valid", train, valid), (SELECTION_CUTOFF,))
-    ndcg, recall = (found.mean(name, SELECTION_CUTOFF) for name in ("ndcg", "recall"))
-    return Baseline(tensors, seconds, ndcg, recall)
+    return Baseline(tensors, seconds, *validate_ranker(ranker, train, valid))

@@ -20,6 +20,7 @@ from scipy import sparse
 from hnlm_ray import seeds
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import ResourceError
+from hnlm_ray.kernels.incidence import incidence
 from hnlm_ray.kernels.products import SparseBlock
 from hnlm_ray.kernels.rows import laid_out
 from hnlm_ray.models.protocol import Layer, Perturb
@@ -70,8 +71,7 @@ class InteractionGraph:
     def _blocks(self) -> tuple[SparseBlock, SparseBlock]:
         """The worker's block and its transpose."""
         train = self._train
-        weights = edge_weights(train, self._item_degrees)
-        block = sparse.csr_array((weights, train.items, train.offsets), shape=(train.n_users, train.n_items))
+        block = incidence(train, edge_weights(train, self._item_degrees))
         return SparseBlock(block, self._device), SparseBlock(sparse.csr_array(block.T), self._device)
 
     def propagate(

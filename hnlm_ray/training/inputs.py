@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
-from hnlm_ray.evaluation.inputs import read_text_vectors
+from hnlm_ray.data.vectors import read_text_vectors
 from hnlm_ray.run.store import Artifact
 from hnlm_ray.samplers.semantic import PairVectors
 

@@ -10,7 +10,8 @@ from hnlm_ray.config.tuning import TuneConfig
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import StoreError
-from hnlm_ray.evaluation.inputs import read_held_out, training_vectors
+from hnlm_ray.evaluation.inputs import read_held_out
+from hnlm_ray.models.fitted import training_vectors
 from hnlm_ray.run.kept import KeptRun
 from hnlm_ray.run.stage import StageContext, first_fit
 from hnlm_ray.run.store import Artifact

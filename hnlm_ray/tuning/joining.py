@@ -6,9 +6,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.sparse import csr_array
 
 from hnlm_ray.data.interactions import Interactions
+from hnlm_ray.kernels.incidence import incidence
+from hnlm_ray.kernels.vectors import unit_rows
 
 __all__ = ["fold_in", "numbers_before"]
 
@@ -40,7 +41,7 @@ def fold_in(train: Interactions, users: tuple[Floats, Numbers], items: tuple[Flo
         users: earlier vectors, and the earlier number of each present user, -1 for a new one.
         items: the same for items.
     """
-    met = csr_array((np.ones(len(train), np.float32), train.items, train.offsets), shape=(train.n_users, train.n_items))
+    met = incidence(train)
     user_vectors, item_vectors = _kept(*users), _kept(*items)
     is_new = items[1] < 0
     item_vectors[is_new] = _scaled((met.T @ user_vectors)[is_new], like=items[0])
@@ -55,7 +56,5 @@ def _kept(vectors: Floats, before: Numbers) -> Floats:
 
 
 def _scaled(sums: Floats, like: Floats) -> Floats:
-    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-    typical = np.median(np.linalg.norm(like, axis=1))
-    scaled: Floats = (sums / np.maximum(lengths, 1e-12) * typical).astype(np.float32)
+    scaled: Floats = unit_rows(sums) * np.median(np.linalg.norm(like, axis=1))
     return scaled

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from hnlm_ray import seeds
 from hnlm_ray.errors import DataError
+from hnlm_ray.kernels.vectors import unit_rows
 from hnlm_ray.tables import pair_id
 from hnlm_ray.tuning.supervision import OK
 from hnlm_ray.tuning.tokens import TokenRows
@@ -34,9 +35,9 @@ class Teacher:
     items: Floats
 
     @property
-    def item_units(self) -> Floats:
+    def itemunit_rows(self) -> Floats:
         """(I, d), each of unit length."""
-        return _units(self.items)
+        return unit_rows(self.items)
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Supervised:
         negatives = pc.fill_null(rows["negative"], -1).to_numpy().astype(np.int64)
         # A mean is one and the same for all pairs of a user.
         keys = np.where(negatives >= 0, negatives, n_items + users)
-        return cls(users, items, negatives, keys, _units(targets))
+        return cls(users, items, negatives, keys, unit_rows(targets))
 
     def __len__(self) -> int:
         return len(self.users)
@@ -127,8 +128,3 @@ class Material:
     def width(self) -> int:
         """Longest sequence that a pair can have."""
         return int(self.user_tokens.lengths.max(initial=0) + self.item_tokens.lengths.max(initial=0)) + 2
-
-
-def _units(vectors: Floats) -> Floats:
-    units: Floats = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    return units.astype(np.float32)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.kernels.ranking import ranked_block
+from hnlm_ray.kernels.vectors import unit_rows
 
 __all__ = ["neighbours_among", "unmet_neighbours"]
 
@@ -29,7 +30,7 @@ def neighbours_among(
         items: (I, d).
         k: how many.
     """
-    units = _units(items)
+    units = unit_rows(items)
     nearest = np.full((len(vectors), k), -1, np.int32)
     for start in range(0, len(vectors), _ROWS_AT_ONCE):
         own = candidates[start : start + _ROWS_AT_ONCE]
@@ -57,7 +58,7 @@ def unmet_neighbours(
         train: what users have met.
         k: how many.
     """
-    units = _units(items)
+    units = unit_rows(items)
     nearest = np.full((len(vectors), k), -1, np.int32)
     for start in range(0, len(vectors), _ROWS_AT_ONCE):
         rows = slice(start, start + _ROWS_AT_ONCE)
@@ -67,9 +68,3 @@ def unmet_neighbours(
         seen = Interactions.from_pairs(*pairs, len(met), train.n_items)
         nearest[rows] = ranked_block(vectors[rows].astype(np.float32), units, seen, k).items
     return nearest
-
-
-def _units(items: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
-    lengths = np.linalg.norm(items, axis=1, keepdims=True)
-    units: npt.NDArray[np.float32] = (items / np.maximum(lengths, 1e-12)).astype(np.float32)
-    return units

@@ -19,7 +19,9 @@ from hnlm_ray import seeds
 from hnlm_ray.config.tuning import SupervisionConfig
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import DataError
+from hnlm_ray.kernels.incidence import incidence
 from hnlm_ray.kernels.ranking import ranked_block
+from hnlm_ray.kernels.vectors import unit_rows
 from hnlm_ray.tuning.neighbours import unmet_neighbours
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "Targets",
     "Window",
     "choose_targets",
+    "items_by_strategy",
     "likely_positives",
     "matched_items",
     "nearest_unmet",
@@ -141,13 +144,13 @@ def likely_positives(knowledge: Knowledge, candidates: npt.NDArray[np.int32], qu
     texts = knowledge.texts.astype(np.float32)
     sums = _text_sums(train, texts)
     others = sums[train.users] - texts[train.items]
-    own_closeness = np.einsum("pd,pd->p", _units(others), texts[train.items])
+    own_closeness = np.einsum("pd,pd->p", unit_rows(others), texts[train.items])
     own_scores = np.einsum("pd,pd->p", knowledge.users[train.users], knowledge.items[train.items])
     has_others = (train.degree > 1)[:, None]
     score_bar = _quantile_per_user(own_scores, train, quantile)[:, None]
     text_bar = _quantile_per_user(own_closeness, train, quantile)[:, None]
     likely = np.zeros(candidates.shape, np.bool_)
-    means = _units(sums)
+    means = unit_rows(sums)
     for start in range(0, train.n_users, _PAIRS_AT_ONCE):
         rows = slice(start, start + _PAIRS_AT_ONCE)
         chosen = np.maximum(candidates[rows], 0)
@@ -225,6 +228,27 @@ def nearest_unmet(targets: Targets, knowledge: Knowledge) -> npt.NDArray[np.int3
     return nearest
 
 
+def items_by_strategy(
+    knowledge: Knowledge, options: SupervisionConfig, seed: int, grounded: pa.Table | None
+) -> dict[str, npt.NDArray[np.int32]]:
+    """What each strategy would choose for every train pair: (P,) int32 by its name, -1 where there is no target.
+
+    Args:
+        knowledge: of the run.
+        options: of every strategy, whichever they name.
+        seed: of the draws.
+        grounded: :data:`MATCHED_COLUMNS` of the table ``grounded``; None leaves the strategy ``answer`` out.
+    """
+    pairs = knowledge.train.keys
+    answers = None if grounded is None else matched_items(grounded, pairs)
+    chosen = {}
+    for strategy in STRATEGIES:
+        if strategy != "answer" or answers is not None:
+            own = options.model_copy(update={"strategy": strategy})
+            chosen[strategy] = nearest_unmet(choose_targets(pairs, knowledge, own, seed, answers), knowledge)
+    return chosen
+
+
 def _guarded_answers(
     users: npt.NDArray[np.int64], answers: npt.NDArray[np.int32], knowledge: Knowledge, options: SupervisionConfig
 ) -> npt.NDArray[np.int32]:
@@ -263,7 +287,7 @@ def _refined(
     options: SupervisionConfig,
 ) -> npt.NDArray[np.int32]:
     texts = knowledge.texts.astype(np.float32)
-    tastes = _units(_text_sums(knowledge.train, texts))
+    tastes = unit_rows(_text_sums(knowledge.train, texts))
     chosen = np.full(len(users), -1, np.int32)
     for start in range(0, len(users), _PAIRS_AT_ONCE):
         rows = slice(start, start + _PAIRS_AT_ONCE)
@@ -315,17 +339,8 @@ def _products(rows: Floats, table: Floats, chosen: npt.NDArray[np.integer]) -> F
 
 def _text_sums(train: Interactions, texts: Floats) -> Floats:
     """(U, D): the sum of the text vectors of what each user has met."""
-    from scipy.sparse import csr_array
-
-    met = csr_array((np.ones(len(train), np.float32), train.items, train.offsets), shape=(train.n_users, train.n_items))
-    sums: Floats = met @ texts
+    sums: Floats = incidence(train) @ texts
     return sums
-
-
-def _units(vectors: Floats) -> Floats:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    units: Floats = vectors / np.maximum(lengths, 1e-12)
-    return units
 
 
 def _quantile_per_user(values: Floats, train: Interactions, quantile: float) -> Floats:

@@ -8,6 +8,7 @@ import pytest
 from hnlm_ray.evaluation.beyond import (
     Reference,
     beyond_accuracy,
+    exposure,
     gini,
     intra_list_distance,
     mean_over_list,
@@ -74,13 +75,17 @@ def test_intra_list_distance_at_the_edges() -> None:
 
 
 def test_gini_of_even_and_of_single_exposure() -> None:
-    assert gini(np.array([[0, 1], [2, 3]], dtype=np.int32), 4, 2) == 0.0
-    assert gini(np.array([[1], [1], [1]], dtype=np.int32), 4, 1) == pytest.approx(1 - 1 / 4)
-    assert np.isnan(gini(np.full((2, 3), -1, dtype=np.int32), 4, 3))
+    assert gini(exposure(np.array([[0, 1], [2, 3]], dtype=np.int32), 4, 2)) == 0.0
+    assert gini(exposure(np.array([[1], [1], [1]], dtype=np.int32), 4, 1)) == pytest.approx(1 - 1 / 4)
+    assert np.isnan(gini(exposure(np.full((2, 3), -1, dtype=np.int32), 4, 3)))
 
 
 def test_gini_is_half_the_relative_mean_difference() -> None:
-    top = np.random.default_rng(0).integers(0, 9, size=(20, 5)).astype(np.int32)
-    exposure = np.bincount(top.ravel(), minlength=12)
-    differences = np.abs(exposure[:, None] - exposure).sum()
-    assert gini(top, 12, 5) == pytest.approx(differences / (2 * 12**2 * exposure.mean()), abs=1e-12)
+    exposures = np.r_[np.random.default_rng(0).integers(0, 9, size=9), 0, 0, 0]
+    differences = np.abs(exposures[:, None] - exposures).sum()
+    assert gini(exposures) == pytest.approx(differences / (2 * 12**2 * exposures.mean()), abs=1e-12)
+
+
+def test_exposure_counts_the_items_of_all_lists_above_the_cutoff() -> None:
+    assert exposure(TOP, 4, 2).tolist() == [1, 2, 1, 0]
+    assert exposure(TOP, 4, 3).tolist() == [1, 2, 2, 0]

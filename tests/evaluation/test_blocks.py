@@ -4,17 +4,10 @@ import numpy as np
 import pytest
 
 from hnlm_ray.evaluation.beyond import Reference
-from hnlm_ray.evaluation.blocks import (
-    HeldOut,
-    RandomRanker,
-    VectorRanker,
-    evaluate,
-    evaluate_block,
-    merge,
-    popularity_ranker,
-)
+from hnlm_ray.evaluation.blocks import HeldOut, evaluate, evaluate_block, merge
 from hnlm_ray.evaluation.metrics import METRICS
 from hnlm_ray.evaluation.strata import strata
+from hnlm_ray.models.rankers import RandomRanker, VectorRanker, popularity_ranker
 from tests.interactions import Build
 
 

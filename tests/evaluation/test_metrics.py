@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from hnlm_ray.data.interactions import Interactions
-from hnlm_ray.evaluation.metrics import METRICS, average_precision, coverage, hit_rate, mrr, ndcg, precision, recall
-from hnlm_ray.kernels.ranking import rank_scores
+from hnlm_ray.evaluation.beyond import Reference, beyond_accuracy, coverage, exposure, gini
+from hnlm_ray.evaluation.metrics import METRICS, accuracy
+from hnlm_ray.kernels.ranking import ranked_scores
 from tests.interactions import Build, build
 
 MEASURES = {
@@ -39,6 +40,10 @@ def reference(top: np.ndarray, relevant: Interactions, name: str, k: int) -> np.
     return np.array([values[f"{user:06d}"] for user in range(relevant.n_users)])
 
 
+def measured(name: str, top: np.ndarray, relevant: Interactions, k: int) -> np.ndarray:
+    return accuracy(top, relevant, (k,))[name, k]
+
+
 def random_case(seed: int) -> tuple[np.ndarray, Interactions]:
     rng = np.random.default_rng(seed)
     n_users, n_items = 60, 45
@@ -47,7 +52,7 @@ def random_case(seed: int) -> tuple[np.ndarray, Interactions]:
         rng.choice(np.setdiff1d(np.arange(n_items), met), rng.integers(1, 25), replace=False).tolist() for met in seen
     ]
     scores = rng.permuted(np.tile(np.arange(n_items, dtype=np.float64), (n_users, 1)), axis=1)
-    return rank_scores(scores, build(seen, n_items), 30), build(held_out, n_items)
+    return ranked_scores(scores, build(seen, n_items), 30).items, build(held_out, n_items)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -55,7 +60,7 @@ def random_case(seed: int) -> tuple[np.ndarray, Interactions]:
 @pytest.mark.parametrize("name", METRICS)
 def test_agrees_with_ir_measures_on_random_rankings(name: str, k: int, seed: int) -> None:
     top, relevant = random_case(seed)
-    np.testing.assert_allclose(METRICS[name](top, relevant, k), reference(top, relevant, name, k), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(measured(name, top, relevant, k), reference(top, relevant, name, k), rtol=0, atol=1e-9)
 
 
 def edges() -> tuple[np.ndarray, Interactions]:
@@ -67,7 +72,7 @@ def edges() -> tuple[np.ndarray, Interactions]:
 @pytest.mark.parametrize("name", METRICS)
 def test_agrees_with_ir_measures_at_the_edges(name: str) -> None:
     top, relevant = edges()
-    np.testing.assert_allclose(METRICS[name](top, relevant, 4), reference(top, relevant, name, 4), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(measured(name, top, relevant, 4), reference(top, relevant, name, 4), rtol=0, atol=1e-9)
 
 
 RANX = """
@@ -104,7 +109,7 @@ def test_agrees_with_ranx() -> None:
     )
     for (top, relevant, cutoffs), theirs in zip(inputs, json.loads(answer.stdout), strict=True):
         for name, k in itertools.product(METRICS, cutoffs):
-            ours = METRICS[name](top, relevant, k)
+            ours = measured(name, top, relevant, k)
             np.testing.assert_allclose(ours, theirs[f"{name}@{k}"], rtol=0, atol=1e-9, err_msg=f"{name}@{k}")
 
 
@@ -116,7 +121,7 @@ def test_ndcg_is_that_of_rectools_when_divided_by_what_can_be_achieved(k: int) -
     its own gave these metrics, popularity, novelty and coverage to 2e-15 on the same random cases.
     """
     for top, relevant in [random_case(7), *([edges()] if k <= 4 else [])]:
-        for user, value in enumerate(ndcg(top, relevant, k)):
+        for user, value in enumerate(measured("ndcg", top, relevant, k)):
             held_out = set(relevant.row(user).tolist())
             dcg = sum(math.log(2) / math.log(rank + 1) for rank, i in enumerate(top[user, :k], 1) if int(i) in held_out)
             achievable = sum(math.log(2) / math.log(rank + 1) for rank in range(1, min(k, len(held_out)) + 1))
@@ -126,28 +131,26 @@ def test_ndcg_is_that_of_rectools_when_divided_by_what_can_be_achieved(k: int) -
 def test_figures_worked_out_by_hand(interactions: Build) -> None:
     top = np.array([[7, 3, 9, 1]], dtype=np.int32)
     relevant = interactions([[1, 3, 5]], 10)  # hits at ranks 2 and 4
-    assert recall(top, relevant, 4)[0] == pytest.approx(2 / 3)
-    assert precision(top, relevant, 4)[0] == pytest.approx(2 / 4)
-    assert hit_rate(top, relevant, 1)[0] == 0.0
-    assert hit_rate(top, relevant, 4)[0] == 1.0
-    assert mrr(top, relevant, 4)[0] == pytest.approx(1 / 2)
-    assert average_precision(top, relevant, 4)[0] == pytest.approx((1 / 2 + 2 / 4) / 3)
+    assert measured("recall", top, relevant, 4)[0] == pytest.approx(2 / 3)
+    assert measured("precision", top, relevant, 4)[0] == pytest.approx(2 / 4)
+    assert measured("hit_rate", top, relevant, 1)[0] == 0.0
+    assert measured("hit_rate", top, relevant, 4)[0] == 1.0
+    assert measured("mrr", top, relevant, 4)[0] == pytest.approx(1 / 2)
+    assert measured("map", top, relevant, 4)[0] == pytest.approx((1 / 2 + 2 / 4) / 3)
     ideal = 1 + 1 / np.log2(3) + 1 / np.log2(4)
-    assert ndcg(top, relevant, 4)[0] == pytest.approx((1 / np.log2(3) + 1 / np.log2(5)) / ideal)
+    assert measured("ndcg", top, relevant, 4)[0] == pytest.approx((1 / np.log2(3) + 1 / np.log2(5)) / ideal)
 
 
 def test_average_precision_cannot_reach_one_with_more_held_out_than_places(interactions: Build) -> None:
     top = np.array([[0, 1]], dtype=np.int32)
     relevant = interactions([[0, 1, 2, 3]], 4)
-    assert average_precision(top, relevant, 2)[0] == pytest.approx(2 / 4)
-    assert ndcg(top, relevant, 2)[0] == pytest.approx(1.0)
+    assert measured("map", top, relevant, 2)[0] == pytest.approx(2 / 4)
+    assert measured("ndcg", top, relevant, 2)[0] == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("metric", METRICS.values())
-def test_a_user_without_held_out_items_has_no_value(
-    metric: Callable[[np.ndarray, Interactions, int], np.ndarray], interactions: Build
-) -> None:
-    values = metric(np.array([[0, 1], [0, 1]], dtype=np.int32), interactions([[], [1]], 3), 2)
+@pytest.mark.parametrize("name", METRICS)
+def test_a_user_without_held_out_items_has_no_value(name: str, interactions: Build) -> None:
+    values = measured(name, np.array([[0, 1], [0, 1]], dtype=np.int32), interactions([[], [1]], 3), 2)
     assert np.isnan(values[0])
     assert values[1] > 0.0
 
@@ -155,18 +158,57 @@ def test_a_user_without_held_out_items_has_no_value(
 @pytest.mark.parametrize(("n_items", "k"), [(40, 8), (1500, 20)])
 def test_a_constant_model_finds_k_of_n_items(n_items: int, k: int, interactions: Build) -> None:
     relevant = interactions([[item] for item in range(n_items)], n_items)  # every item is held out once
-    top = rank_scores(np.zeros((n_items, n_items)), None, k)
-    assert recall(top, relevant, k).mean() == pytest.approx(k / n_items)
-    assert ndcg(top, relevant, k).mean() == pytest.approx((1 / np.log2(np.arange(2, k + 2))).sum() / n_items)
-    assert coverage(top, n_items, k) == pytest.approx(k / n_items)
+    top = ranked_scores(np.zeros((n_items, n_items)), None, k).items
+    assert measured("recall", top, relevant, k).mean() == pytest.approx(k / n_items)
+    assert measured("ndcg", top, relevant, k).mean() == pytest.approx(
+        (1 / np.log2(np.arange(2, k + 2))).sum() / n_items
+    )
+    assert coverage(exposure(top, n_items, k)) == pytest.approx(k / n_items)
 
 
 def test_coverage_counts_items_once_and_holes_never() -> None:
     top = np.array([[0, 1, 5], [1, 0, -1], [2, -1, -1]], dtype=np.int32)
-    assert coverage(top, 10, 1) == pytest.approx(3 / 10)
-    assert coverage(top, 10, 3) == pytest.approx(4 / 10)
+    assert coverage(exposure(top, 10, 1)) == pytest.approx(3 / 10)
+    assert coverage(exposure(top, 10, 3)) == pytest.approx(4 / 10)
+
+
+def test_several_cutoffs_are_those_measured_alone() -> None:
+    top, relevant = random_case(4)
+    for (name, k), values in accuracy(top, relevant, (1, 7, 30)).items():
+        np.testing.assert_array_equal(values, measured(name, top, relevant, k))
+
+
+MEASURED: dict[str, Callable[[np.ndarray, Interactions], object]] = {
+    "accuracy": lambda top, relevant: accuracy(top, relevant, (2, 3)),
+    "beyond accuracy": lambda top, train: beyond_accuracy(top, Reference(train, np.eye(train.n_items)), (3,)),
+    "coverage": lambda top, known: coverage(exposure(top, known.n_items, 3)),
+    "gini": lambda top, known: gini(exposure(top, known.n_items, 3)),
+}
+
+
+@pytest.mark.parametrize("measure", MEASURED.values(), ids=MEASURED)
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        ([1, 4, 1], "item 1 twice, in row 1"),
+        ([0, 2, 5], "from -1 to 5, expected -1 to 4"),
+        ([0, 1, -2], "from -2 to 4, expected -1 to 4"),
+    ],
+)
+def test_a_ranking_with_an_item_twice_or_out_of_range_is_refused(
+    row: list[int], sentence: str, measure: Callable[[np.ndarray, Interactions], object], interactions: Build
+) -> None:
+    known, good = interactions([[1], [0, 1]], 5), [4, -1, -1]
+    measure(np.array([good, [0, 1, 2]], dtype=np.int32), known)
+    with pytest.raises(ValueError, match=sentence):
+        measure(np.array([good, row], dtype=np.int32), known)
+
+
+def test_what_stands_below_the_cutoff_is_not_looked_at(interactions: Build) -> None:
+    top = np.array([[0, 1, 1]], dtype=np.int32)
+    assert measured("recall", top, interactions([[1]], 2), 2).tolist() == [1.0]
 
 
 def test_a_ranking_that_is_too_short_is_refused(interactions: Build) -> None:
     with pytest.raises(ValueError, match="at least 3 items"):
-        recall(np.zeros((1, 2), dtype=np.int32), interactions([[0]], 2), 3)
+        measured("recall", np.zeros((1, 2), dtype=np.int32), interactions([[0]], 2), 3)

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from hnlm_ray.evaluation.blocks import Evaluation, HeldOut, VectorRanker, evaluate
+from hnlm_ray.evaluation.blocks import Evaluation, HeldOut, evaluate
 from hnlm_ray.evaluation.strata import Stratum, item_strata, strata, user_strata
+from hnlm_ray.models.rankers import VectorRanker
 from tests.interactions import Build
 
 COUNTS = arrays(np.int64, st.integers(1, 60), elements=st.integers(0, 30))

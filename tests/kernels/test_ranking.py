@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hnlm_ray.kernels import ranking
-from hnlm_ray.kernels.ranking import rank_block, rank_scores, ranked_block, ranked_scores
+from hnlm_ray.kernels.ranking import ranked_block, ranked_scores
 from tests.interactions import Build, build
 
 
@@ -34,7 +34,7 @@ def cases(draw: st.DrawFn) -> tuple[np.ndarray, list[list[int]], int]:
 @given(cases())
 def test_order_is_score_then_item_number(case: tuple[np.ndarray, list[list[int]], int]) -> None:
     scores, seen, k = case
-    top = rank_scores(scores, build(seen, scores.shape[1]), k)
+    top = ranked_scores(scores, build(seen, scores.shape[1]), k).items
     assert top.dtype == np.int32
     assert top.tolist() == by_hand(scores, seen, k)
 
@@ -75,18 +75,20 @@ def test_users_scored_at_once_change_nothing(
     users, items = rng.normal(size=(10, 4)).astype(np.float32), rng.normal(size=(50, 4)).astype(np.float32)
     seen = interactions([[user, user + 9] for user in range(10)], 50)
     monkeypatch.setitem(ranking._SCORES_AT_ONCE, "cpu", at_once)
-    assert rank_block(users, items, seen, 5).tolist() == by_hand(users @ items.T, [[u, u + 9] for u in range(10)], 5)
+    assert ranked_block(users, items, seen, 5).items.tolist() == by_hand(
+        users @ items.T, [[u, u + 9] for u in range(10)], 5
+    )
 
 
 def test_nobody_is_ranked_without_users(interactions: Build) -> None:
     none = np.empty((0, 4), dtype=np.float32)
-    assert rank_block(none, np.ones((6, 4), dtype=np.float32), interactions([], 6), 3).shape == (0, 3)
+    assert ranked_block(none, np.ones((6, 4), dtype=np.float32), interactions([], 6), 3).items.shape == (0, 3)
 
 
 def test_scores_are_left_as_they_are(interactions: Build) -> None:
     scores = np.arange(6, dtype=np.float32).reshape(2, 3)
     before = scores.copy()
-    rank_scores(scores, interactions([[0], [2]], 3), 2)
+    ranked_scores(scores, interactions([[0], [2]], 3), 2)
     np.testing.assert_array_equal(scores, before)
 
 
@@ -95,24 +97,26 @@ def test_inner_products_rank_as_their_scores_do(interactions: Build) -> None:
     users, items = rng.normal(size=(7, 4)).astype(np.float32), rng.normal(size=(50, 4)).astype(np.float32)
     seen = interactions([list(range(user, user + 5)) for user in range(7)], 50)
     expected = by_hand(users @ items.T, [list(range(user, user + 5)) for user in range(7)], 10)
-    assert rank_block(users, items, seen, 10).tolist() == expected
-    assert rank_block(torch.from_numpy(users), torch.from_numpy(items), seen, 10).tolist() == expected
+    assert ranked_block(users, items, seen, 10).items.tolist() == expected
+    assert ranked_block(torch.from_numpy(users), torch.from_numpy(items), seen, 10).items.tolist() == expected
 
 
 def test_nothing_is_masked_without_seen() -> None:
-    assert rank_scores(np.array([[1.0, 3.0, 2.0]]), None, 5).tolist() == [[1, 2, 0, -1, -1]]
+    assert ranked_scores(np.array([[1.0, 3.0, 2.0]]), None, 5).items.tolist() == [[1, 2, 0, -1, -1]]
 
 
 def test_a_model_that_scores_all_alike_recommends_the_first_items(interactions: Build) -> None:
     vectors = np.ones((3, 2), dtype=np.float32)
-    top = rank_block(vectors, np.ones((6, 2), dtype=np.float32), interactions([[], [0, 2], [0, 1, 2, 3, 4, 5]], 6), 3)
+    top = ranked_block(
+        vectors, np.ones((6, 2), dtype=np.float32), interactions([[], [0, 2], [0, 1, 2, 3, 4, 5]], 6), 3
+    ).items
     assert top.tolist() == [[0, 1, 2], [1, 3, 4], [-1, -1, -1]]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_score_that_is_not_finite_is_refused(bad: float) -> None:
     with pytest.raises(ValueError, match="not finite"):
-        rank_scores(np.array([[0.0, bad]]), None, 1)
+        ranked_scores(np.array([[0.0, bad]]), None, 1)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -121,16 +125,16 @@ def test_vectors_that_are_not_finite_are_refused(bad: float, side: str) -> None:
     vectors = {"users": np.ones((3, 2), dtype=np.float32), "items": np.ones((90, 2), dtype=np.float32)}
     vectors[side][1, 0] = bad
     with pytest.raises(ValueError, match="not finite"):
-        rank_block(vectors["users"], vectors["items"], None, 1)
+        ranked_block(vectors["users"], vectors["items"], None, 1)
 
 
 def test_a_product_is_refused_only_where_it_overflows() -> None:
     large = np.full((1, 2), 3e19, dtype=np.float32)
     with pytest.raises(ValueError, match="not finite"):
-        rank_block(large, -large, None, 1)
+        ranked_block(large, -large, None, 1)
     # The bound from the largest entries overflows, no score does.
     sparse = np.array([[3e19, 0.0], [1.0, 1.0]], dtype=np.float32)
-    assert rank_block(np.array([[0.0, 3e19]], dtype=np.float32), sparse, None, 2).tolist() == [[1, 0]]
+    assert ranked_block(np.array([[0.0, 3e19]], dtype=np.float32), sparse, None, 2).items.tolist() == [[1, 0]]
 
 
 def test_vectors_with_a_gradient_can_be_ranked() -> None:
@@ -140,9 +144,9 @@ def test_vectors_with_a_gradient_can_be_ranked() -> None:
 
 def test_rows_of_other_users_are_refused(interactions: Build) -> None:
     with pytest.raises(ValueError, match="seen is"):
-        rank_scores(np.zeros((2, 3)), interactions([[0]], 3), 1)
+        ranked_scores(np.zeros((2, 3)), interactions([[0]], 3), 1)
 
 
 def test_k_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1"):
-        rank_scores(np.zeros((2, 3)), None, 0)
+        ranked_scores(np.zeros((2, 3)), None, 0)

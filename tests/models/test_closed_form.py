@@ -12,12 +12,13 @@ import pytest
 from hnlm_ray.config.backbones import EASEOptions, ItemKNNOptions, MFOptions, PopularityOptions
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import DataError, ResourceError
-from hnlm_ray.evaluation.blocks import HeldOut, ItemItemRanker, evaluate, popularity_ranker
+from hnlm_ray.evaluation.blocks import HeldOut, evaluate
 from hnlm_ray.models import ease, item_knn
 from hnlm_ray.models.closed_form import closed_form
 from hnlm_ray.models.ease import fit_ease
 from hnlm_ray.models.item_item import ItemItem, incidence
 from hnlm_ray.models.item_knn import fit_item_knn
+from hnlm_ray.models.rankers import ItemItemRanker, popularity_ranker
 from hnlm_ray.testing.worlds import checkerboard, random_world
 
 WORLDS = [random_world(40, 30, 0.2, 1)[0], random_world(25, 60, 0.1, 2)[0], random_world(12, 7, 0.5, 3)[0]]

@@ -13,9 +13,10 @@ from hnlm_ray.config.tree import Config, EvaluateConfig, TrainConfig
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import DataError, StoreError
-from hnlm_ray.evaluation.blocks import HeldOut, ItemItemRanker, evaluate
-from hnlm_ray.evaluation.inputs import read_ranker
+from hnlm_ray.evaluation.blocks import HeldOut, evaluate
 from hnlm_ray.models.ease import fit_ease
+from hnlm_ray.models.fitted import read_ranker
+from hnlm_ray.models.rankers import ItemItemRanker
 from hnlm_ray.run.plan import plan
 from hnlm_ray.serving.recommend.recommender import Recommender
 from hnlm_ray.stages import bundle, train

@@ -14,14 +14,15 @@ from safetensors.numpy import load, save
 from hnlm_ray.config.tree import Config, EvaluateConfig, TrainConfig
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
+from hnlm_ray.data.vectors import read_text_vectors
 from hnlm_ray.errors import ConfigError, StageError, StoreError
 from hnlm_ray.evaluation.beyond import Reference
-from hnlm_ray.evaluation.blocks import HeldOut, VectorRanker, evaluate
+from hnlm_ray.evaluation.blocks import HeldOut, evaluate
 from hnlm_ray.evaluation.false_negatives import hardest_of_rate
-from hnlm_ray.evaluation.inputs import read_text_vectors
 from hnlm_ray.evaluation.metrics import METRICS
 from hnlm_ray.evaluation.rate_table import rate_table
 from hnlm_ray.evaluation.strata import strata as strata_of
+from hnlm_ray.models.rankers import VectorRanker
 from hnlm_ray.stages.evaluate import run
 from hnlm_ray.tuning.supervision import STRATEGIES, Knowledge, choose_targets
 from tests.stages.finished_run import HELD_OUT, HISTORY, N_ITEMS, N_USERS, FinishedRun
@@ -196,9 +197,10 @@ def test_tuned_vectors_stand_beside_dns_of_the_same_hardness(tmp_path: Path) -> 
     vectors = pa.array([[1.0]] * len(train), pa.list_(pa.float16()))
     artifact.write("encoded", pa.table({**columns, "vector": vectors, "nearest": nearest.tolist()}))
     tuned.commit(artifact, {"encoded": len(train)})
-    rows = {row["sampler"]: row for row in rate_table(tuned.config, tuned.inputs, train).to_pylist()}
     model = load(tuned.inputs["train.uniform.s0"].read_bytes("model.safetensors"))
     users, items = model["user_vectors"], model["item_vectors"]
+    table = rate_table(tuned.config, tuned.inputs, train, (users, items))
+    rows = {row["sampler"]: row for row in table.to_pylist()}
     first = rows["tuned vectors: nearest item"]
     assert first["rate"] == pytest.approx(truth[train.users, nearest[:, 0]].mean(), rel=1e-5)
     assert first["hardness"] == pytest.approx((users[train.users] * items[nearest[:, 0]]).sum(axis=1).mean(), rel=1e-4)

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from hnlm_ray.config.tuning import EncodeConfig, LoraOptions, Pooling, SupervisionConfig, TuneConfig
-from hnlm_ray.evaluation.inputs import read_vectors
+from hnlm_ray.models.fitted import read_vectors
 from hnlm_ray.run.stage import StageContext
 from hnlm_ray.run.store import Artifact
 from hnlm_ray.stages import encode, supervise, tokens, tune

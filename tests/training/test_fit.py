@@ -14,7 +14,7 @@ from hnlm_ray.config.samplers import DNSOptions, UniformOptions
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import DataError, StoreError
-from hnlm_ray.kernels.ranking import rank_block
+from hnlm_ray.kernels.ranking import ranked_block
 from hnlm_ray.run.places import Folder
 from hnlm_ray.samplers.semantic import PairVectors
 from hnlm_ray.testing.worlds import checkerboard, random_world
@@ -50,7 +50,7 @@ def test_the_withheld_item_of_a_checkerboard_comes_first(backbone: str) -> None:
         backbone=backbone, dim=8, epochs=60, batch_size=32, learning_rate=0.02, l2=1e-2, validate_every=10, patience=60
     )
     result = fit(train, valid, variant, seed=0)
-    top = rank_block(result.user_vectors, result.item_vectors, train, 1)[:, 0]
+    top = ranked_block(result.user_vectors, result.item_vectors, train, 1).items[:, 0]
     np.testing.assert_array_equal(top, withheld)
     assert result.progress.best_ndcg == 1.0
     history = losses(result)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from hnlm_ray.kernels.vectors import unit_rows
+
 __all__ = ["diversify", "pool_size"]
 
 _POOL_FACTOR, _SMALLEST_POOL = 5, 100
@@ -26,7 +28,7 @@ def diversify(
         k: how many; at most n are chosen.
         weight: of the similarity, 0 to 1; that of the score, brought to [0, 1], is the rest.
     """
-    units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    units = unit_rows(vectors)
     spread = float(scores[0] - scores[-1]) if len(scores) else 0.0
     relevance = (scores - scores[-1]) / spread if spread > 0 else np.ones(len(scores), np.float32)
     value = (1.0 - weight) * relevance

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from hnlm_ray.kernels.scan import Scan
 from hnlm_ray.kernels.selection import best_items, mask_rows
+from hnlm_ray.kernels.vectors import unit_rows
 from hnlm_ray.serving.bundle.bundle import Bundle, BundleInfo, load_bundle
 from hnlm_ray.serving.bundle.cold_start import history_features
 from hnlm_ray.serving.bundle.shelf import at_present
@@ -375,9 +376,7 @@ class Recommender:
 
     @functools.cached_property
     def _units(self) -> Floats:
-        lengths = np.linalg.norm(self._vectors, axis=1, keepdims=True)
-        units: Floats = self._vectors / np.maximum(lengths, 1e-12)
-        return units
+        return unit_rows(self._vectors)
 
     def _scores(self, vectors: Floats, wishes: Wishes) -> Floats:
         """(B, I) float32 of users' vectors (B, d), less the penalty on popularity."""

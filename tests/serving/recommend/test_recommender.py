@@ -99,9 +99,9 @@ def test_many_users_keep_their_order_beyond_one_block(monkeypatch: pytest.Monkey
 
 
 def test_the_order_is_that_of_the_evaluation(bundle: Bundle, contents: Contents) -> None:
-    from hnlm_ray.kernels.ranking import rank_block
+    from hnlm_ray.kernels.ranking import ranked_block
 
-    ranked = rank_block(contents.user_vectors, contents.item_vectors, None, 20)
+    ranked = ranked_block(contents.user_vectors, contents.item_vectors, None, 20).items
     answers = Recommender(bundle).recommend_many([f"u{row}" for row in range(1, 40)], 20, exclude_seen=False)
     assert [[int(item.item_id[1:]) for item in answer.items] for answer in answers] == ranked[1:].tolist()
 

@@ -1,0 +1,80 @@
+"""Reads the model file of a fit, checked against the users and items that it is used for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hnlm_ray.config.variants import VariantConfig
+from hnlm_ray.data.interactions import Interactions
+from hnlm_ray.errors import StoreError
+from hnlm_ray.kernels.vectors import unit_rows
+from hnlm_ray.models.item_item import ItemItem
+from hnlm_ray.models.rankers import ItemItemRanker, Ranker, VectorRanker
+from hnlm_ray.run.store import Artifact
+
+__all__ = ["read_ranker", "read_vectors", "training_vectors"]
+
+_MODEL, _ACTION = "model.safetensors", "delete its folder and train again"
+
+
+def read_ranker(fit: Artifact, train: Interactions) -> Ranker:
+    """The ranker of one fit, by vectors or by weights between items.
+
+    Raises:
+        StoreError: the file is missing or damaged, or does not belong to these users and items.
+    """
+    tensors = _tensors(fit)
+    try:
+        model = ItemItem.from_tensors(tensors, train.n_items)
+    except ValueError as error:
+        raise StoreError(f"{fit.path_of(_MODEL)}: {error}", _ACTION) from error
+    return _vectors(fit, tensors, train.n_users, train.n_items) if model is None else ItemItemRanker(model, train)
+
+
+def read_vectors(fit: Artifact, n_users: int, n_items: int) -> VectorRanker:
+    """The vectors of a fit that has some; errors as in :func:`read_ranker`."""
+    return _vectors(fit, _tensors(fit), n_users, n_items)
+
+
+def training_vectors(
+    fit: Artifact, variant: VariantConfig, train: Interactions
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Final vectors (U, d) and (I, d) as samplers see them: of unit length where the loss compares cosines.
+
+    Errors as in :func:`read_ranker`.
+    """
+    model = read_vectors(fit, train.n_users, train.n_items)
+    if variant.loss.name in ("bpr", "hinge"):
+        return model.user_vectors, model.item_vectors
+    return unit_rows(model.user_vectors), model.item_vectors
+
+
+def _tensors(fit: Artifact) -> dict[str, npt.NDArray[Any]]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    path = fit.path_of(_MODEL)
+    if not fit.has(_MODEL):
+        raise StoreError(f"there is no {path}", _ACTION)
+    try:
+        tensors: dict[str, npt.NDArray[Any]] = load(fit.read_bytes(_MODEL))
+    except SafetensorError as error:
+        raise StoreError(f"{path} cannot be read ({error})", _ACTION) from error
+    return tensors
+
+
+def _vectors(fit: Artifact, tensors: dict[str, npt.NDArray[Any]], n_users: int, n_items: int) -> VectorRanker:
+    path = fit.path_of(_MODEL)
+    for name, rows in (("user_vectors", n_users), ("item_vectors", n_items)):
+        if name not in tensors or tensors[name].ndim != 2 or len(tensors[name]) != rows:
+            found = f"shape {tensors[name].shape}" if name in tensors else "nothing"
+            raise StoreError(f"{path}: {name} has {found}, expected {rows} rows", _ACTION)
+        if not np.isfinite(tensors[name]).all():
+            raise StoreError(f"{path}: {name} holds values that are not finite", "train with a lower learning_rate")
+    users, items = tensors["user_vectors"].shape[1], tensors["item_vectors"].shape[1]
+    if users != items:
+        raise StoreError(f"{path}: item_vectors has {items} columns, user_vectors has {users}", _ACTION)
+    return VectorRanker(tensors["user_vectors"].astype(np.float32), tensors["item_vectors"].astype(np.float32))

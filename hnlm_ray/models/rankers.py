@@ -1,0 +1,95 @@
+"""Models as rankers: how each kind orders the items that a user has not seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from hnlm_ray.data.interactions import Interactions
+from hnlm_ray.kernels.ranking import Ranked, ranked_block, ranked_scores
+from hnlm_ray.models.item_item import ItemItem
+from hnlm_ray.models.popularity import popularity_vectors
+from hnlm_ray.seeds import derive, hash_counters
+
+__all__ = ["ItemItemRanker", "RandomRanker", "Ranker", "VectorRanker", "popularity_ranker"]
+
+
+class Ranker(Protocol):
+    """Anything that ranks items for a range of users."""
+
+    def rank(self, start: int, stop: int, seen: Interactions, k: int) -> Ranked:
+        """As :func:`hnlm_ray.kernels.ranking.ranked_block` for these users; ``seen`` has their rows."""
+
+
+@dataclass(frozen=True)
+class VectorRanker:
+    """Ranks by inner product.
+
+    Attributes:
+        user_vectors: (n_users, d) float32.
+        item_vectors: (n_items, d) float32.
+    """
+
+    user_vectors: npt.NDArray[np.float32]
+    item_vectors: npt.NDArray[np.float32]
+
+    def rank(self, start: int, stop: int, seen: Interactions, k: int) -> Ranked:
+        """See :class:`Ranker`."""
+        return ranked_block(self.user_vectors[start:stop], self.item_vectors, seen, k)
+
+
+@dataclass(frozen=True)
+class ItemItemRanker:
+    """Ranks by the votes of the train items.
+
+    Attributes:
+        model: weights between items.
+        train: all train interactions; what else a user has seen is masked and has no vote.
+    """
+
+    model: ItemItem
+    train: Interactions
+
+    def rank(self, start: int, stop: int, seen: Interactions, k: int) -> Ranked:
+        """See :class:`Ranker`."""
+        return ranked_scores(self.model.scores(self.train.slice_users(start, stop)), seen, k)
+
+
+@dataclass(frozen=True)
+class RandomRanker:
+    """Ranks by chance; the order of a user does not depend on the block it is in.
+
+    A user walks through the catalogue from a random item in steps of a random length that has no divisor in common with
+    the number of items, and so meets every item once. Each item is as likely as any other at each rank, and nothing
+    has to be scored.
+
+    Attributes:
+        seed: of the whole run.
+    """
+
+    seed: int
+
+    def rank(self, start: int, stop: int, seen: Interactions, k: int) -> Ranked:
+        """See :class:`Ranker`; no two items are tied."""
+        ranked = Ranked.nothing(stop - start, k)
+        depth = min(k + int(seen.degree.max(initial=0)), seen.n_items)
+        key, users = derive(self.seed, "evaluation", "random"), np.arange(start, stop)[:, None]
+        first, step = (
+            (hash_counters(key, 2 * users + part) % np.uint64(seen.n_items)).astype(np.int64) for part in (0, 1)
+        )
+        while (shared := np.gcd(step, seen.n_items) > 1).any():
+            step[shared] += 1
+        walk = (first + step * np.arange(depth)) % seen.n_items
+        met = seen.contains(users - start, walk)
+        order = np.argsort(met, axis=1, kind="stable")[:, :k]  # what the user has not met, in the order of the walk
+        items = np.where(np.take_along_axis(met, order, axis=1), -1, np.take_along_axis(walk, order, axis=1))
+        ranked.items[:, : items.shape[1]] = items
+        return ranked
+
+
+def popularity_ranker(train: Interactions) -> VectorRanker:
+    """Ranks every user's unseen items by their number of train interactions."""
+    return VectorRanker(*popularity_vectors(train))
