@@ -82,5 +82,5 @@ METRICS: Mapping[str, Callable[[Hits, Counts], Values]] = {
 """By the name in the table ``metrics``: functions of the hits (B, k) and the numbers of held-out items (B,)."""
 
 
-def _where_any(values: npt.NDArray[np.generic], sizes: Counts) -> Values:
+def _where_any(values: npt.ArrayLike, sizes: Counts) -> Values:
     return np.where(sizes > 0, values, np.nan)

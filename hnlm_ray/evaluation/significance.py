@@ -1,13 +1,14 @@
 """Whether a difference between two models is more than chance over users.
 
-Two tests of the same question: the bootstrap assumes nothing about how differences spread, the t-test is the one that
-others report. With several models against one baseline, :func:`holm` keeps the chance of any false discovery at the
-level of a single test.
+Two tests of the same hypothesis: the bootstrap assumes nothing about the distribution of the differences, the t-test is
+the one that publications report. With several models against one baseline, :func:`holm` keeps the chance of any false
+discovery at the level of a single test.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,19 +28,14 @@ class Interval:
         mean: over users.
         low: lower end.
         high: upper end.
-        p_value: two-sided, of no difference: twice the share of resamples on the rarer side of 0, the given sample
-            counted as one of them, so never below ``2 / (resamples + 1)``.
+        p_value: two-sided, of the hypothesis that there is no difference: twice the share of resamples on the rarer
+            side of 0, the given sample counted as one of them, so never below ``2 / (resamples + 1)``.
     """
 
     mean: float
     low: float
     high: float
     p_value: float
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether the whole interval lies on one side of 0."""
-        return self.low > 0.0 or self.high < 0.0
 
 
 def paired_bootstrap(
@@ -49,14 +45,14 @@ def paired_bootstrap(
     resamples: int = 2000,
     confidence: float = 0.95,
 ) -> Interval | None:
-    """Percentile bootstrap (Efron, 1979) of the mean difference, resampling users.
+    """Percentile bootstrap (Efron, Annals of Statistics 1979) of the mean difference, resampling users.
 
     Args:
         values: (n_users,) a metric of each user under one model.
         baseline: (n_users,) the same metric of the same users under another.
         seed: of the whole run.
-        resamples: how often users are drawn anew.
-        confidence: of the interval.
+        resamples: how often users are drawn anew, with replacement.
+        confidence: of the interval, in (0, 1).
 
     Returns:
         The interval; None for fewer than two users, which have no spread to resample.
@@ -95,20 +91,20 @@ def paired_t_test(values: npt.NDArray[np.float64], baseline: npt.NDArray[np.floa
         baseline: (n_users,) the same metric of the same users under another.
 
     Returns:
-        The p-value; where all differences are the same, 1 if that is no difference and 0 otherwise.
+        The p-value; where all differences are the same, 1 if they are 0 and 0 otherwise.
     """
-    from scipy.stats import t
+    from scipy.stats import ttest_rel
 
-    difference = values - baseline
-    error = float(difference.std(ddof=1)) / math.sqrt(len(difference))
-    mean = float(difference.mean())
-    if not error:
-        return 0.0 if mean else 1.0
-    return float(2.0 * t.sf(abs(mean) / error, len(difference) - 1))
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "Precision loss occurred", RuntimeWarning
+        )  # differences that are all the same
+        p_value = float(ttest_rel(values, baseline).pvalue)
+    return 1.0 if math.isnan(p_value) else p_value
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values adjusted for being one of several (Holm, 1979), in the order given.
+    """P-values adjusted for multiple comparisons (Holm, Scandinavian Journal of Statistics 1979), in the order given.
 
     The smallest of m is multiplied by m, the next by m - 1 and so on, and none may end below a smaller one.
     """

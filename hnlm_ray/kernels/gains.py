@@ -72,7 +72,8 @@ def hits(top: Ranking, relevant: Pairs, k: int) -> Hits:
 
 def discounts(k: int) -> Values:
     """``1 / log2(rank + 1)`` for the ranks 1 to ``k``: (k,) float64 (Järvelin and Kekäläinen, TOIS 2002)."""
-    return 1.0 / np.log2(np.arange(2, k + 2))
+    weights: Values = 1.0 / np.log2(np.arange(2, k + 2))
+    return weights
 
 
 def ideal_gains(k: int) -> Values:

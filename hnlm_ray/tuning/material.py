@@ -35,7 +35,7 @@ class Teacher:
     items: Floats
 
     @property
-    def itemunit_rows(self) -> Floats:
+    def item_units(self) -> Floats:
         """(I, d), each of unit length."""
         return unit_rows(self.items)
 
