@@ -4,7 +4,7 @@
 
 On the finished run of a generated world: for every choice its exact false-negative rate, its hardness (mean score of
 the teacher), and NDCG@20 of LightGCN that takes it as the item of its semantic negative, mixed with a uniform negative
-by alpha. Uniform and DNS stand beside. Prints one JSON line.
+by the share. Uniform and DNS stand beside. Prints one JSON line.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("options", nargs="*", help="of the run, as for hnlm run")
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--alphas", type=float, nargs="+", default=[0.05, 0.3, 1.0])
+    parser.add_argument("--shares", type=float, nargs="+", default=[0.05, 0.3, 1.0])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
@@ -86,13 +86,13 @@ def main() -> None:
         pairs = PairVectors(
             targets.pairs[found], items, texts, train.n_items, np.arange(train.n_items, dtype=np.int32)[:, None]
         )
-        for alpha in chosen.alphas:
-            semantic = {"semantic": True, "semantic_source": "item", "alpha": alpha, "contrastive_weight": 0.0}
-            variant = VariantConfig.model_validate(options.model_dump() | semantic)
+        for share in chosen.shares:
+            semantic = {"source": "item", "mixing": {"share": share}}
+            variant = VariantConfig.model_validate(options.model_dump() | {"semantic": semantic})
             rows.append(
                 {
                     "negatives": label,
-                    "alpha": alpha,
+                    "share": share,
                     "false_negatives": round(pairs_rate(truth, users, items), 4),
                     "hardness": round(float((vectors[0][users] * vectors[1][items]).sum(axis=1).mean()), 3),
                     "pairs": int(found.sum()),

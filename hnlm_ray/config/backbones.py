@@ -1,8 +1,11 @@
-"""Options of the backbones; the models are in :mod:`hnlm_ray.models`."""
+"""Options of the backbones; the models are in :mod:`hnlm_ray.models`.
+
+To add a backbone, write its model there, and here its options with the traits that hold for it.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -10,9 +13,9 @@ from hnlm_ray.config.named import ByName, Named, Temperature, Weight
 from hnlm_ray.config.section import Positive
 
 __all__ = [
-    "CLOSED_FORM",
-    "ITEM_ITEM",
     "Backbone",
+    "BackboneOptions",
+    "Contrast",
     "DirectAUOptions",
     "EASEOptions",
     "ItemKNNOptions",
@@ -26,52 +29,111 @@ __all__ = [
 ]
 
 
-class MFOptions(Named):
+class Contrast(NamedTuple):
+    """The contrast between two views of the nodes of a batch."""
+
+    weight: float
+    temperature: float
+
+
+class BackboneOptions(Named):
+    """What is common to all backbones: by default trained with a ranking loss on negatives."""
+
+    is_trained: ClassVar[bool] = True
+    """Whether there is anything to train; a baseline in closed form is computed."""
+    takes_negatives: ClassVar[bool] = True
+    """Whether its objective contrasts positives with negatives, so that sampler and loss have an effect."""
+    gives_layers: ClassVar[bool] = False
+    """Whether its vectors are a mean of layers, which some samplers choose by."""
+    has_user_vectors: ClassVar[bool] = True
+    """Whether a user has a vector; otherwise the model is weights between items."""
+
+    @property
+    def contrast(self) -> Contrast | None:
+        """The contrast between the two views that it gives in training; None where it gives none."""
+        return None
+
+    @property
+    def uniformity(self) -> float | None:
+        """The weight of uniformity, where alignment and uniformity are its objective."""
+        return None
+
+    def final_dim(self, dim: int) -> int:
+        """The dimension of the final vectors, from that of the embeddings."""
+        return dim
+
+
+class _ContrastsViews(BackboneOptions):
+    contrast_weight: Weight
+    contrast_temperature: Temperature = 0.2
+
+    @property
+    def contrast(self) -> Contrast:
+        """See :class:`BackboneOptions`."""
+        return Contrast(self.contrast_weight, self.contrast_temperature)
+
+
+class _ClosedForm(BackboneOptions):
+    is_trained: ClassVar[bool] = False
+    takes_negatives: ClassVar[bool] = False
+
+
+class MFOptions(BackboneOptions):
     """Matrix factorisation: an embedding per user and item."""
 
+    implementation: ClassVar[str] = "hnlm_ray.models.mf:MatrixFactorisation"
+    gives_layers: ClassVar[bool] = True
     name: Literal["mf"] = "mf"
 
 
-class LightGCNOptions(Named):
+class LightGCNOptions(BackboneOptions):
     """Mean of the embeddings and their smoothings over the graph (He et al., SIGIR 2020)."""
 
+    implementation: ClassVar[str] = "hnlm_ray.models.lightgcn:LightGCN"
+    gives_layers: ClassVar[bool] = True
     name: Literal["lightgcn"] = "lightgcn"
     layers: Positive = 3
 
 
-class NGCFOptions(Named):
+class NGCFOptions(BackboneOptions):
     """Smoothing with weights, interactions and a nonlinearity per layer (Wang et al., SIGIR 2019)."""
 
+    implementation: ClassVar[str] = "hnlm_ray.models.ngcf:NGCF"
     name: Literal["ngcf"] = "ngcf"
     layers: Positive = 3
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
     """Share of the coordinates of a message that are dropped in training."""
 
+    def final_dim(self, dim: int) -> int:
+        """See :class:`BackboneOptions`; the vectors of all layers are joined."""
+        return dim * (self.layers + 1)
 
-class SGLOptions(Named):
+
+class SGLOptions(_ContrastsViews):
     """LightGCN with contrast between two graphs that each lost some edges (Wu et al., SIGIR 2021, edge dropout)."""
 
+    implementation: ClassVar[str] = "hnlm_ray.models.sgl:SGL"
     name: Literal["sgl"] = "sgl"
     layers: Positive = 3
     drop: float = Field(default=0.1, ge=0.0, lt=1.0)
     contrast_weight: Weight = 0.1
-    contrast_temperature: Temperature = 0.2
 
 
-class SimGCLOptions(Named):
+class SimGCLOptions(_ContrastsViews):
     """LightGCN with contrast between two noisy passes (Yu et al., SIGIR 2022)."""
 
+    implementation: ClassVar[str] = "hnlm_ray.models.simgcl:SimGCL"
     name: Literal["simgcl"] = "simgcl"
     layers: Positive = 3
     noise: Weight = 0.1
     """Length of the noise added to each embedding after each layer."""
     contrast_weight: Weight = 0.5
-    contrast_temperature: Temperature = 0.2
 
 
-class XSimGCLOptions(Named):
+class XSimGCLOptions(_ContrastsViews):
     """One noisy pass, contrasted with one of its own layers (Yu et al., TKDE 2023)."""
 
+    implementation: ClassVar[str] = "hnlm_ray.models.xsimgcl:XSimGCL"
     name: Literal["xsimgcl"] = "xsimgcl"
     layers: Positive = 3
     noise: Weight = 0.2
@@ -86,33 +148,45 @@ class XSimGCLOptions(Named):
         return self
 
 
-class DirectAUOptions(Named):
+class DirectAUOptions(BackboneOptions):
     """Alignment and uniformity instead of a ranking loss (Wang et al., KDD 2022); takes no negatives."""
 
+    implementation: ClassVar[str] = "hnlm_ray.models.directau:DirectAU"
+    takes_negatives: ClassVar[bool] = False
     name: Literal["directau"] = "directau"
     layers: int = Field(default=0, ge=0)
     """Of the LightGCN encoder; 0 is matrix factorisation."""
     uniformity_weight: Weight = 1.0
 
+    @property
+    def uniformity(self) -> float:
+        """See :class:`BackboneOptions`."""
+        return self.uniformity_weight
 
-class PopularityOptions(Named):
+
+class PopularityOptions(_ClosedForm):
     """Baseline: items by their number of train interactions."""
 
+    implementation: ClassVar[str] = "hnlm_ray.models.popularity:popularity"
     name: Literal["popularity"] = "popularity"
 
 
-class ItemKNNOptions(Named):
-    """Baseline: the nearest neighbours of an item by cosine of who met it (Sarwar et al., WWW 2001)."""
+class ItemKNNOptions(_ClosedForm):
+    """Baseline: the nearest neighbours of an item by cosine of their users (Sarwar et al., WWW 2001)."""
 
+    implementation: ClassVar[str] = "hnlm_ray.models.item_knn:item_knn"
+    has_user_vectors: ClassVar[bool] = False
     name: Literal["item_knn"] = "item_knn"
     neighbours: Positive = 100
     shrink: Weight = 10.0
     """Added to the denominator, so that few common users count for less."""
 
 
-class EASEOptions(Named):
+class EASEOptions(_ClosedForm):
     """Baseline: a linear item-item model in closed form (Steck, WWW 2019)."""
 
+    implementation: ClassVar[str] = "hnlm_ray.models.ease:ease"
+    has_user_vectors: ClassVar[bool] = False
     name: Literal["ease"] = "ease"
     ridge: float = Field(default=500.0, gt=0.0)
     """The ridge penalty, lambda of the paper."""
@@ -133,9 +207,3 @@ Backbone = Annotated[
     ByName,
 ]
 """Any of them."""
-
-ITEM_ITEM = ("item_knn", "ease")
-"""Backbones whose model is weights between items, without a vector per user."""
-
-CLOSED_FORM = ("popularity", *ITEM_ITEM)
-"""Backbones that are computed, not trained."""

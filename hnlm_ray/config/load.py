@@ -209,10 +209,13 @@ def _place(location: Sequence[Any]) -> tuple[list[str], list[str]]:
     beside: list[str] = []
     for part in map(str, location):
         if isinstance(section, UnionType):
-            chosen = [kind for kind in typing.get_args(section) if _name_of(kind) == part]
+            members = [kind for kind in typing.get_args(section) if _is_section(kind)]
+            chosen = [kind for kind in members if _name_of(kind) == part]
             if chosen:  # pydantic names the member of a union, which a user does not write
                 section = chosen[0]
                 continue
+            if len(members) == 1:  # a section or null
+                section = members[0]
         parts.append(part)
         beside = list(section.model_fields) if _is_section(section) else []
         if _is_section(section):

@@ -1,8 +1,11 @@
-"""Options of the ranking losses; the formulas are in :mod:`hnlm_ray.models.losses`."""
+"""Options of the ranking losses; the formulas are in :mod:`hnlm_ray.models.losses`.
+
+To add a loss, write its formula there, and here its options with the traits that hold for it.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -14,44 +17,88 @@ __all__ = [
     "BSLOptions",
     "HingeOptions",
     "Loss",
+    "LossOptions",
     "PairwiseContrastiveOptions",
     "SLAtKOptions",
     "SampledSoftmaxOptions",
 ]
 
 
-class BPROptions(Named):
+class LossOptions(Named):
+    """What is common to all losses.
+
+    The implementation of a loss over pairs takes gaps (B, K). That of a softmax loss takes the scores of positives (B,)
+    and of negatives (B, K), and the log weights of the negatives. Both take :attr:`arguments` by name.
+    """
+
+    is_cosine: ClassVar[bool] = False
+    """Whether scores are cosines, which a temperature needs."""
+    is_softmax: ClassVar[bool] = False
+    """Whether all negatives of a pair stand in one sum, so that a semantic negative can be one more of them."""
+
+    @property
+    def arguments(self) -> dict[str, float]:
+        """The options that the implementation takes by name."""
+        return self.model_dump(exclude={"name"})
+
+    @property
+    def threshold(self) -> tuple[int, int] | None:
+        """K, and the epochs between computations, where the loss reads each user's K-th best score."""
+        return None
+
+
+class BPROptions(LossOptions):
     """``-log sigmoid(s_ui - s_uj)``; with several negatives their weighted mean (Rendle et al., UAI 2009)."""
 
+    implementation: ClassVar[str] = "hnlm_ray.models.losses:bpr"
     name: Literal["bpr"] = "bpr"
 
 
-class HingeOptions(Named):
+class HingeOptions(LossOptions):
     """``max(0, s_uj - s_ui + margin)``, as in the authors' code of HNLMRec."""
 
+    implementation: ClassVar[str] = "hnlm_ray.models.losses:hinge"
     name: Literal["hinge"] = "hinge"
     margin: float = Field(default=0.3, gt=0.0)
 
 
-class SampledSoftmaxOptions(Named):
+class PairwiseContrastiveOptions(LossOptions):
+    """``-log(exp(s_ui / t) / (exp(s_ui / t) + exp(s_uj / t)))`` of cosines."""
+
+    implementation: ClassVar[str] = "hnlm_ray.models.losses:pairwise_contrastive"
+    is_cosine: ClassVar[bool] = True
+    name: Literal["pairwise_contrastive"] = "pairwise_contrastive"
+    temperature: Temperature = 0.2
+
+
+class SampledSoftmaxOptions(LossOptions):
     """``-s_ui / t + log of the sum of exp(s_uj / t)`` over the negatives, of cosines (Wu et al., TOIS 2024)."""
 
+    implementation: ClassVar[str] = "hnlm_ray.models.losses:softmax"
+    is_cosine: ClassVar[bool] = True
+    is_softmax: ClassVar[bool] = True
     name: Literal["softmax"] = "softmax"
     temperature: Temperature = 0.2
 
 
-class BSLOptions(Named):
+class BSLOptions(LossOptions):
     """The softmax loss with a power on its sum: ``-s_ui / t + power * log of the sum`` (Wu et al., ICDE 2024)."""
 
+    implementation: ClassVar[str] = "hnlm_ray.models.losses:softmax"
+    is_cosine: ClassVar[bool] = True
+    is_softmax: ClassVar[bool] = True
     name: Literal["bsl"] = "bsl"
     temperature: Temperature = 0.2
     power: float = Field(default=1.1, gt=0.0)
     """The ratio of the temperatures of negatives and positives; 1 is the softmax loss."""
 
 
-class SLAtKOptions(Named):
+class SLAtKOptions(LossOptions):
     """The softmax loss weighted by how near the positive is to the user's top K (Yang et al., KDD 2025)."""
 
+    implementation: ClassVar[str] = "hnlm_ray.models.losses:softmax_at_k"
+    is_cosine: ClassVar[bool] = True
+    is_softmax: ClassVar[bool] = True
     name: Literal["sl_at_k"] = "sl_at_k"
     temperature: Temperature = 0.2
     weight_temperature: Temperature = 1.0
@@ -59,12 +106,15 @@ class SLAtKOptions(Named):
     refresh: Positive = 5
     """Epochs between computations of each user's K-th best score."""
 
+    @property
+    def arguments(self) -> dict[str, float]:
+        """See :class:`LossOptions`; the threshold comes with the scores."""
+        return self.model_dump(exclude={"name", "k", "refresh"})
 
-class PairwiseContrastiveOptions(Named):
-    """``-log(exp(s_ui / t) / (exp(s_ui / t) + exp(s_uj / t)))`` of cosines."""
-
-    name: Literal["pairwise_contrastive"] = "pairwise_contrastive"
-    temperature: Temperature = 0.2
+    @property
+    def threshold(self) -> tuple[int, int]:
+        """See :class:`LossOptions`."""
+        return self.k, self.refresh
 
 
 Loss = Annotated[

@@ -1,8 +1,11 @@
-"""Options of the negative samplers; the samplers are in :mod:`hnlm_ray.samplers`."""
+"""Options of the negative samplers; the samplers are in :mod:`hnlm_ray.samplers`.
+
+To add a sampler, write it there, and here its options with the traits that hold for it.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -17,47 +20,78 @@ __all__ = [
     "MixGCFOptions",
     "PopularitySamplerOptions",
     "Sampler",
+    "SamplerOptions",
     "SoftmaxImportanceOptions",
     "UniformOptions",
 ]
 
 
-class UniformOptions(Named):
-    """Every item that the user has not met, alike."""
+class SamplerOptions(Named):
+    """What is common to all samplers."""
 
+    needs_layers: ClassVar[bool] = False
+    """Whether it chooses by the layers of a backbone, and mixes one negative per pair from them."""
+    needs_batch: ClassVar[bool] = False
+    """Whether it reads the items of the whole batch."""
+    needs_softmax: ClassVar[bool] = False
+    """Whether its negatives make sense only in one sum, as in softmax losses."""
+    takes_candidates: ClassVar[bool] = False
+    """Whether items from elsewhere can join the candidates that it chooses from."""
+
+    @property
+    def assumes_interactions(self) -> bool:
+        """Whether it corrects for positives that are drawn uniformly from the interactions."""
+        return False
+
+
+class UniformOptions(SamplerOptions):
+    """Uniformly from the items that the user has not seen."""
+
+    implementation: ClassVar[str] = "hnlm_ray.samplers.uniform:UniformSampler"
     name: Literal["uniform"] = "uniform"
     negatives: Positive = 1
     rejection: Literal["exact", "skip", "none"] = "exact"
-    """What happens to a draw that the user has met. ``exact``: it cannot happen. ``skip``: it counts for nothing, as in
+    """What happens to a draw that the user has seen. ``exact``: there is none. ``skip``: it counts for nothing, as in
     implicit and cornac. ``none``: it is used, as in spotlight."""
     shared: bool = False
-    """One draw for the whole batch, which makes hundreds of negatives cheap; draws that a user has met are masked."""
+    """One draw for the whole batch, which makes hundreds of negatives cheap; what a user has seen is masked."""
 
 
-class PopularitySamplerOptions(Named):
-    """Items in proportion to a power of their train interactions; met ones are drawn again."""
+class PopularitySamplerOptions(SamplerOptions):
+    """Items that the user has not seen, in proportion to a power of their train interactions."""
 
+    implementation: ClassVar[str] = "hnlm_ray.samplers.popularity:PopularitySampler"
     name: Literal["popularity"] = "popularity"
     negatives: Positive = 1
     exponent: float = Field(default=0.75, ge=0.0)
 
 
-class InBatchOptions(Named):
+class InBatchOptions(SamplerOptions):
     """The positives of the other pairs of the batch."""
 
+    implementation: ClassVar[str] = "hnlm_ray.samplers.in_batch:InBatchSampler"
+    needs_batch: ClassVar[bool] = True
+    needs_softmax: ClassVar[bool] = True
     name: Literal["in_batch"] = "in_batch"
     correct: bool = True
-    """Subtract the log of the probability with which an item comes into a batch (Yi et al., RecSys 2019)."""
+    """Subtract from each score the log of the probability that the item is in a batch (Yi et al., RecSys 2019)."""
+
+    @property
+    def assumes_interactions(self) -> bool:
+        """See :class:`SamplerOptions`."""
+        return self.correct
 
 
-class DNSOptions(Named):
+class DNSOptions(SamplerOptions):
     """One of the best-scored of uniform candidates (Zhang et al., SIGIR 2013; DNS(M, N): Shi et al., WWW 2023)."""
 
+    implementation: ClassVar[str] = "hnlm_ray.samplers.dns:DNSSampler"
+    takes_candidates: ClassVar[bool] = True
     name: Literal["dns"] = "dns"
     candidates: Positive = 8
-    """N."""
+    """N: how many are drawn uniformly."""
     top: Positive = 1
-    """M: one of the M best, each alike."""
+    """M: one of the M best, drawn uniformly."""
 
     @model_validator(mode="after")
     def _enough(self) -> DNSOptions:
@@ -66,24 +100,30 @@ class DNSOptions(Named):
         return self
 
 
-class SoftmaxImportanceOptions(Named):
+class SoftmaxImportanceOptions(SamplerOptions):
     """All candidates, weighted by a softmax of their losses: Softmax(rho, N) (Shi et al., WWW 2023)."""
 
+    implementation: ClassVar[str] = "hnlm_ray.samplers.softmax_importance:SoftmaxImportanceSampler"
     name: Literal["softmax_importance"] = "softmax_importance"
     candidates: Positive = 64
     rho: float = Field(default=1.0, gt=0.0)
 
 
-class MixGCFOptions(Named):
-    """Candidates mixed with the positive, the best chosen per layer (Huang et al., KDD 2021)."""
+class MixGCFOptions(SamplerOptions):
+    """Candidates mixed with the positive, the hardest chosen per layer (Huang et al., KDD 2021)."""
 
+    implementation: ClassVar[str] = "hnlm_ray.samplers.mixgcf:MixGCFSampler"
+    needs_layers: ClassVar[bool] = True
+    takes_candidates: ClassVar[bool] = True
     name: Literal["mixgcf"] = "mixgcf"
     candidates: Positive = 16
 
 
-class DENSOptions(Named):
+class DENSOptions(SamplerOptions):
     """Candidates chosen by disentangled factors (Lai et al., WSDM 2023)."""
 
+    implementation: ClassVar[str] = "hnlm_ray.samplers.dens:DENSSampler"
+    needs_layers: ClassVar[bool] = True
     name: Literal["dens"] = "dens"
     candidates: Positive = 6
     gamma: Weight = 0.3
@@ -92,9 +132,10 @@ class DENSOptions(Named):
     """Epochs until the choice rests on irrelevant factors alone."""
 
 
-class AHNSOptions(Named):
+class AHNSOptions(SamplerOptions):
     """The candidate whose score suits that of the positive (Lai et al., AAAI 2024)."""
 
+    implementation: ClassVar[str] = "hnlm_ray.samplers.ahns:AHNSSampler"
     name: Literal["ahns"] = "ahns"
     candidates: Positive = 16
     alpha: float = Field(default=0.1, gt=0.0)

@@ -5,11 +5,11 @@ Every section is frozen and refuses unknown keys, naming the nearest valid one. 
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from hnlm_ray.config.backbones import ITEM_ITEM
 from hnlm_ray.config.data import DataConfig
 from hnlm_ray.config.language import EmbedConfig, GroundConfig, LLMConfig, NegativesConfig, ProfilesConfig
 from hnlm_ray.config.search import SearchConfig
@@ -18,13 +18,26 @@ from hnlm_ray.config.serving import ServeConfig
 from hnlm_ray.config.tuning import EncodeConfig, TuneConfig
 from hnlm_ray.config.variants import VariantConfig
 
-__all__ = ["DEFAULT_VARIANTS", "SELECTION_CUTOFF", "ClusterConfig", "Config", "EvaluateConfig", "TrainConfig"]
+__all__ = [
+    "DEFAULT_VARIANTS",
+    "REFERENCE_RANKERS",
+    "SELECTION_CUTOFF",
+    "ClusterConfig",
+    "Config",
+    "EvaluateConfig",
+    "TrainConfig",
+]
 
 DEFAULT_VARIANTS: dict[str, dict[str, Any]] = {
     "uniform": {},
-    "hnlm": {"semantic": True, "alpha": 0.1, "contrastive_weight": 0.001},
+    "hnlm": {"semantic": {"mixing": {"share": 0.1}, "contrast": {"weight": 0.001}}},
 }
 """What is trained where the configuration names no variants."""
+
+REFERENCE_RANKERS = ("popularity", "random")
+"""Rankers without training that every evaluation shows beside the variants, under these names."""
+
+_VARIANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 class TrainConfig(Section):
@@ -39,6 +52,23 @@ class TrainConfig(Section):
     variants: dict[str, VariantConfig] = Field(
         default_factory=lambda: {name: VariantConfig(**options) for name, options in DEFAULT_VARIANTS.items()}
     )
+
+    @field_validator("variants", mode="after")
+    @classmethod
+    def _names_can_be_used(cls, variants: dict[str, VariantConfig]) -> dict[str, VariantConfig]:
+        # A name is part of the names of stages, which are folders, and of options' paths.
+        taken = set(REFERENCE_RANKERS)
+        for name in variants:
+            if not _VARIANT_NAME.fullmatch(name):
+                raise ValueError(
+                    f"{name!r} cannot name a variant: use up to 64 letters, digits, _ and -, a letter or digit first"
+                )
+            if name in REFERENCE_RANKERS:
+                raise ValueError(f"{name!r} is the name of a reference ranker of the evaluation: rename the variant")
+            if name.lower() in taken:
+                raise ValueError(f"{name!r} differs from another name in upper and lower case only: rename it")
+            taken.add(name.lower())
+        return variants
 
     def seeds_of(self, variant: str) -> tuple[int, ...]:
         """The seeds that a variant is fitted with: one is enough where nothing is drawn."""
@@ -98,10 +128,10 @@ class Config(Section):
             if name not in self.train.variants:
                 known = ", ".join(sorted(self.train.variants))
                 raise ValueError(f"{option} is {name!r}, train.variants has {known}")
-            backbone = self.train.variants[name].backbone.name
-            if backbone in ITEM_ITEM:
+            backbone = self.train.variants[name].backbone
+            if not backbone.has_user_vectors:
                 raise ValueError(
-                    f"{option}={name} is an item-item baseline ({backbone}), which the service cannot load yet:"
+                    f"{option}={name} is an item-item baseline ({backbone.name}), which the service cannot load yet:"
                     " serve another variant"
                 )
         return self
@@ -109,7 +139,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _teacher_is_trained(self) -> Config:
         teacher = self.tune.teacher
-        able = [name for name, one in self.train.variants.items() if one.is_trained and not one.semantic]
+        able = [name for name, one in self.train.variants.items() if one.can_teach]
         if teacher is not None and teacher not in able:
             known = ", ".join(able) or "none"
             raise ValueError(f"tune.teacher is {teacher!r}, variants trained without the language model: {known}")

@@ -129,7 +129,7 @@ class TuneConfig(Section):
 
     def teacher_of(self, variants: Mapping[str, VariantConfig]) -> str | None:
         """The name of the teacher; None where no variant can be one."""
-        able = (name for name, one in variants.items() if one.is_trained and not one.semantic)
+        able = (name for name, one in variants.items() if one.can_teach)
         return self.teacher or next(able, None)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hnlm_ray.data.interactions import Interactions
+from hnlm_ray.data.prepared import read_splits
 from hnlm_ray.errors import StageError
 from hnlm_ray.evaluation.blocks import HeldOut
 from hnlm_ray.run.store import Artifact
@@ -15,15 +16,10 @@ __all__ = ["read_held_out", "read_truth"]
 
 def read_held_out(prepare: Artifact) -> dict[str, HeldOut]:
     """The splits ``valid`` and ``test`` of the artefact ``prepare``, with what is masked in each."""
-    n_users, n_items = len(prepare.read("users", ["user"])), len(prepare.read("items", ["item"]))
-    table = prepare.read("interactions", ["user", "item", "split"])
-
-    def part(*names: str) -> Interactions:
-        return Interactions.from_table(table, n_users, n_items, splits=names)
-
+    splits = read_splits(prepare)
     return {
-        "valid": HeldOut("valid", seen=part("train"), relevant=part("valid")),
-        "test": HeldOut("test", seen=part("train", "valid"), relevant=part("test")),
+        "valid": HeldOut("valid", seen=splits.train, relevant=splits.valid),
+        "test": HeldOut("test", seen=splits.seen, relevant=splits.test),
     }
 
 

@@ -101,11 +101,7 @@ def _samplers(world: _World) -> Iterator[dict[str, object]]:
     rates = {
         str(sampler): [law_rate(truth, train, sampler)] for sampler in (UniformOptions(), PopularitySamplerOptions())
     }
-    trained = {
-        name: variant
-        for name, variant in config.train.variants.items()
-        if variant.is_trained and variant.backbone.name != "directau"
-    }
+    trained = {name: variant for name, variant in config.train.variants.items() if variant.backbone.takes_negatives}
     shown = [str(variant.sampler) for variant in trained.values()]
     for name, variant in trained.items():
         sampler = variant.sampler
@@ -115,7 +111,7 @@ def _samplers(world: _World) -> Iterator[dict[str, object]]:
         label = str(sampler) if shown.count(str(sampler)) == 1 else f"{sampler}, {name}"
         for seed in config.train.seeds_of(name):
             fit = world.inputs[StageKey("train", name, seed).name]
-            vectors = training_vectors(fit, variant, train)
+            vectors = training_vectors(fit, train, is_cosine=variant.loss.is_cosine)
             rates.setdefault(label, []).append(scored_rate(truth, train, sampler, *vectors, seed, _best_epoch(fit)))
     for label, values in rates.items():
         rate, hardness = float(np.mean(values)), None

@@ -1,15 +1,11 @@
-"""The baselines that are computed from the train interactions at once, by the name of their backbone."""
+"""From the options of a baseline in closed form to its model."""
 
 from __future__ import annotations
 
+import pkgutil
 from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
-
-from hnlm_ray.config.backbones import EASEOptions, ItemKNNOptions, PopularityOptions
-from hnlm_ray.models.ease import fit_ease
-from hnlm_ray.models.item_knn import fit_item_knn
-from hnlm_ray.models.popularity import popularity_vectors
 
 if TYPE_CHECKING:
     from hnlm_ray.config.backbones import Backbone
@@ -22,7 +18,7 @@ def closed_form(backbone: Backbone, train: Interactions) -> dict[str, npt.NDArra
     """Compute a baseline.
 
     Args:
-        backbone: one of :data:`hnlm_ray.config.variants.CLOSED_FORM`, with its options.
+        backbone: options of one that is not trained.
         train: all train interactions.
 
     Returns:
@@ -34,13 +30,7 @@ def closed_form(backbone: Backbone, train: Interactions) -> dict[str, npt.NDArra
         DataError: EASE with a ridge that is lost to rounding.
         ValueError: the backbone is trained.
     """
-    match backbone:
-        case PopularityOptions():
-            users, items = popularity_vectors(train)
-            return {"user_vectors": users, "item_vectors": items}
-        case ItemKNNOptions():
-            return fit_item_knn(train, backbone.neighbours, backbone.shrink).tensors()
-        case EASEOptions():
-            return fit_ease(train, backbone.ridge).tensors()
-        case _:
-            raise ValueError(f"the backbone {backbone.name} is trained, not computed")
+    if backbone.is_trained:
+        raise ValueError(f"the backbone {backbone.name} is trained, not computed")
+    tensors: dict[str, npt.NDArray[Any]] = pkgutil.resolve_name(backbone.implementation)(backbone, train)
+    return tensors

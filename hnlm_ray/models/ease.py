@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +13,10 @@ from hnlm_ray.kernels.incidence import incidence
 from hnlm_ray.models.item_item import ItemItem
 
 if TYPE_CHECKING:
+    from hnlm_ray.config.backbones import EASEOptions
     from hnlm_ray.data.interactions import Interactions
 
-__all__ = ["MAX_ITEMS", "fit_ease"]
+__all__ = ["MAX_ITEMS", "ease", "fit_ease"]
 
 MAX_ITEMS = 46_340
 """LAPACK numbers the elements of a matrix with 31 bits."""
@@ -23,6 +24,11 @@ MAX_ITEMS = 46_340
 _ITEM_BLOCK = 1024
 _COPIES = 3
 """Matrices in memory at the worst moment: the weights, what is written of them, and room for the solver."""
+
+
+def ease(options: EASEOptions, train: Interactions) -> dict[str, npt.NDArray[Any]]:
+    """See :func:`hnlm_ray.models.closed_form.closed_form`."""
+    return fit_ease(train, options.ridge).tensors()
 
 
 def fit_ease(train: Interactions, ridge: float = 500.0) -> ItemItem:

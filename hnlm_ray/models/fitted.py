@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import StoreError
 from hnlm_ray.kernels.vectors import unit_rows
@@ -40,14 +39,17 @@ def read_vectors(fit: Artifact, n_users: int, n_items: int) -> VectorRanker:
 
 
 def training_vectors(
-    fit: Artifact, variant: VariantConfig, train: Interactions
+    fit: Artifact, train: Interactions, *, is_cosine: bool
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Final vectors (U, d) and (I, d) as samplers see them: of unit length where the loss compares cosines.
+    """Final vectors (U, d) and (I, d) float32 as samplers see them in training; errors as in :func:`read_ranker`.
 
-    Errors as in :func:`read_ranker`.
+    Args:
+        fit: artifact of a trained variant.
+        train: train interactions.
+        is_cosine: whether its loss compares cosines, so that they are of unit length.
     """
     model = read_vectors(fit, train.n_users, train.n_items)
-    if variant.loss.name in ("bpr", "hinge"):
+    if not is_cosine:
         return model.user_vectors, model.item_vectors
     return unit_rows(model.user_vectors), model.item_vectors
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +13,18 @@ from hnlm_ray.models.item_item import ItemItem
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
+    from hnlm_ray.config.backbones import ItemKNNOptions
     from hnlm_ray.data.interactions import Interactions
 
-__all__ = ["fit_item_knn"]
+__all__ = ["fit_item_knn", "item_knn"]
 
 _ITEM_BLOCK = 1024
 """Items whose neighbours are sought at once; bounds memory to the block's common users."""
+
+
+def item_knn(options: ItemKNNOptions, train: Interactions) -> dict[str, npt.NDArray[Any]]:
+    """See :func:`hnlm_ray.models.closed_form.closed_form`."""
+    return fit_item_knn(train, options.neighbours, options.shrink).tensors()
 
 
 def fit_item_knn(train: Interactions, neighbours: int = 100, shrink: float = 10.0) -> ItemItem:

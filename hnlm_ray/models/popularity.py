@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
+    from hnlm_ray.config.backbones import PopularityOptions
     from hnlm_ray.data.interactions import Interactions
 
-__all__ = ["popularity_vectors"]
+__all__ = ["popularity", "popularity_vectors"]
+
+
+def popularity(options: PopularityOptions, train: Interactions) -> dict[str, npt.NDArray[Any]]:
+    """See :func:`hnlm_ray.models.closed_form.closed_form`."""
+    return dict(zip(("user_vectors", "item_vectors"), popularity_vectors(train), strict=True))
 
 
 def popularity_vectors(train: Interactions) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:

@@ -15,7 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hnlm_ray.config.backbones import CLOSED_FORM
+from hnlm_ray.config.backbones import Backbone
+from hnlm_ray.config.named import kinds
+from hnlm_ray.config.semantic import SemanticOptions
 from hnlm_ray.config.tree import SELECTION_CUTOFF
 from hnlm_ray.errors import ConfigError, DataError
 from hnlm_ray.evaluation.significance import Interval, paired_bootstrap
@@ -244,9 +246,13 @@ def _unlike(variants: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, st
 
 
 def _read_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A baseline in closed form reads nothing but its backbone."""
-    is_trained = options.get("backbone", {}).get("name") not in CLOSED_FORM
-    return options if is_trained else {"backbone": options["backbone"]}
+    """What has an effect: a baseline in closed form reads nothing but its backbone."""
+    backbone = kinds(Backbone).get(options.get("backbone", {}).get("name"))
+    if backbone and not backbone.is_trained:
+        return {"backbone": options["backbone"]}
+    semantic = options.get("semantic")
+    shown = str(SemanticOptions.model_validate(semantic)) if isinstance(semantic, dict) else semantic
+    return {**options, "semantic": shown}
 
 
 def _shown(option: Any) -> str:

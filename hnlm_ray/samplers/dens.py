@@ -26,7 +26,7 @@ __all__ = ["DENSSampler"]
 class DENSSampler(nn.Module):
     """One negative per pair: the mean over layers of the chosen candidates."""
 
-    needs_layers = True
+    needs_layers = DENSOptions.needs_layers
     needs_batch = False
 
     def __init__(self, options: DENSOptions, setting: Setting) -> None:

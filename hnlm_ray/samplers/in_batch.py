@@ -21,7 +21,7 @@ class InBatchSampler:
     """Shares the positives of the batch, over all workers."""
 
     needs_layers = False
-    needs_batch = True
+    needs_batch = InBatchOptions.needs_batch
 
     def __init__(self, options: InBatchOptions, setting: Setting) -> None:
         """Prepare for the users of a block."""

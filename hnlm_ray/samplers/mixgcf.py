@@ -26,7 +26,7 @@ _STEPS = 1 << 24
 class MixGCFSampler:
     """One synthetic negative per pair."""
 
-    needs_layers = True
+    needs_layers = MixGCFOptions.needs_layers
     needs_batch = False
 
     def __init__(self, options: MixGCFOptions, setting: Setting) -> None:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 import hnlm_ray
 from hnlm_ray.config.tree import SELECTION_CUTOFF, Config
-from hnlm_ray.data.interactions import Interactions
+from hnlm_ray.data.prepared import read_splits
 from hnlm_ray.data.vectors import read_text_vectors
 from hnlm_ray.demo import assets
 from hnlm_ray.errors import StageError, StoreError
@@ -135,8 +135,7 @@ def _best_seed(metrics: pa.Table, variant: str, seeds: tuple[int, ...]) -> int:
 
 def _contents(prepare: Artifact, fit: Artifact) -> Contents:
     users, items = prepare.read("users"), prepare.read("items")
-    table = prepare.read("interactions", ["user", "item", "split"])
-    seen = Interactions.from_table(table, len(users), len(items), splits=("train", "valid"))
+    seen = read_splits(prepare).seen
     user_vectors, item_vectors = _vectors(fit)
     return Contents(
         user_vectors=user_vectors,

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hnlm_ray.cluster.connect import connected
-from hnlm_ray.config.tree import SELECTION_CUTOFF
+from hnlm_ray.config.tree import REFERENCE_RANKERS, SELECTION_CUTOFF
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.data.vectors import read_text_vectors
-from hnlm_ray.errors import ConfigError, StageError
+from hnlm_ray.errors import StageError
 from hnlm_ray.evaluation import trec
 from hnlm_ray.evaluation.beyond import Reference
 from hnlm_ray.evaluation.blocks import (
@@ -39,9 +39,6 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-_REFERENCES = ("popularity", "random")
-"""Rankers that need no training and show what the figures mean."""
-
 _UNITS_PER_WORKER = 4
 """A worker takes seconds to start, so it should have more than one block to do."""
 
@@ -54,7 +51,6 @@ def run(context: StageContext) -> StageSummary:
     ``evaluate.trec``, the test rankings of each fit and the held-out items of the test split as TREC files.
 
     Raises:
-        ConfigError: a variant has the name of a reference ranker.
         StoreError: a fit lacks its vectors, or they do not belong to these users and items.
         StageError: there is nothing to evaluate on, or a block of users was lost.
     """
@@ -82,7 +78,8 @@ def _false_negatives(context: StageContext, train: Interactions) -> pa.Table:
     name = config.tune.teacher_of(config.train.variants)
     if name is None:
         return rate_table(config, inputs, train)
-    teacher = training_vectors(inputs[first_fit(config.train, name).name], config.train.variants[name], train)
+    is_cosine = config.train.variants[name].loss.is_cosine
+    teacher = training_vectors(inputs[first_fit(config.train, name).name], train, is_cosine=is_cosine)
     if "vectors" not in inputs:
         return rate_table(config, inputs, train, teacher)
     knowledge = Knowledge(train, *teacher, read_text_vectors(inputs["vectors"], train.n_items))
@@ -106,7 +103,7 @@ class _Plan:
     @property
     def rankers(self) -> tuple[tuple[str, int | None], ...]:
         """Variant and seed of everything to evaluate; a reference ranker has no seed."""
-        return (*((variant, seed) for variant, seed, _ in self.fits), *((name, None) for name in _REFERENCES))
+        return (*((variant, seed) for variant, seed, _ in self.fits), *((name, None) for name in REFERENCE_RANKERS))
 
     def reference(self, train: Interactions) -> Reference:
         """Load what recommendations are compared with."""
@@ -122,9 +119,6 @@ class _Plan:
 
 def _plan(context: StageContext) -> _Plan:
     config = context.config
-    taken = [name for name in config.train.variants if name in _REFERENCES]
-    if taken:
-        raise ConfigError(f"train.variants has {taken[0]!r}, the name of a reference ranker", "rename the variant")
     fits = tuple(
         (variant, seed, context.inputs[StageKey("train", variant, seed).name])
         for variant in config.train.variants

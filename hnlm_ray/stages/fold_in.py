@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from safetensors.numpy import save
 
-from hnlm_ray.evaluation.inputs import read_held_out
+from hnlm_ray.data.prepared import read_splits
 from hnlm_ray.models.fitted import training_vectors
 from hnlm_ray.run.kept import KeptRun
 from hnlm_ray.run.stage import StageContext, StageSummary
@@ -30,8 +30,9 @@ def run(context: StageContext) -> StageSummary:
         table: numbers_before(*(one.read(table).sort_by(key)[f"{key}_id"] for one in (prepare, earlier)))
         for table, key in (("users", "user"), ("items", "item"))
     }
-    vectors = training_vectors(kept.artifacts[kept.fit], kept.variant, read_held_out(earlier)["valid"].seen)
-    train = read_held_out(prepare)["valid"].seen
+    is_cosine = kept.variant.loss.is_cosine
+    vectors = training_vectors(kept.artifacts[kept.fit], read_splits(earlier).train, is_cosine=is_cosine)
+    train = read_splits(prepare).train
     users, items = fold_in(train, (vectors[0], before["users"]), (vectors[1], before["items"]))
     context.output.write_bytes("model.safetensors", save({"user_vectors": users, "item_vectors": items}))
     new = {f"new_{name}": int((numbers < 0).sum()) for name, numbers in before.items()}

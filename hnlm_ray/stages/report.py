@@ -113,7 +113,7 @@ def _stage_line(artifact: Artifact) -> StageLine:
 
 
 def _settings(context: StageContext) -> dict[str, dict[str, str]]:
-    names = ("backbone", "dim", "sampler", "loss", "semantic", "alpha", "contrastive_weight", "learning_rate", "l2")
+    names = ("backbone", "dim", "sampler", "loss", "semantic", "learning_rate", "l2")
     return {
         variant: {name: _shown(getattr(options, name)) if name in read else "\N{EN DASH}" for name in names}
         for variant, options in context.config.train.variants.items()
@@ -122,7 +122,7 @@ def _settings(context: StageContext) -> dict[str, dict[str, str]]:
 
 
 def _shown(option: object) -> str:
-    return {True: "yes", False: "no"}[option] if isinstance(option, bool) else str(option)
+    return "\N{EN DASH}" if option is None else str(option)
 
 
 def _ordered_variants(context: StageContext, baseline: str | None) -> list[str]:

@@ -16,6 +16,7 @@ from hnlm_ray.cluster.connect import connected, require
 from hnlm_ray.cluster.heartbeat import heartbeat
 from hnlm_ray.config.paths import assign
 from hnlm_ray.config.tree import Config
+from hnlm_ray.data.prepared import read_splits
 from hnlm_ray.errors import HnlmError, StageError
 from hnlm_ray.report.search import VariantSearch, render_search, summarise
 from hnlm_ray.run.stage import StageContext, StageKey, StageSummary
@@ -139,19 +140,18 @@ def _try(config: dict[str, int], task: _Task) -> dict[str, str]:
     import torch
 
     from hnlm_ray.training.fit import fit
-    from hnlm_ray.training.inputs import read_splits
 
     trial, semantics = task.trials[config["trial"]], task.semantics[config["trial"]]
     epochs = min(task.epochs or trial.options.epochs, trial.options.epochs)
     torch.set_num_threads(1)
     try:
-        train, valid = read_splits(task.prepare)
+        splits = read_splits(task.prepare)
         result = fit(
-            train,
-            valid,
+            splits.train,
+            splits.valid,
             trial.options.model_copy(update={"epochs": epochs}),
             task.seed,
-            **semantics.arguments(trial.options, train),
+            **semantics.arguments(trial.options, splits.train),
             device="cuda" if task.use_gpu else "cpu",
         )
     except Exception as error:  # whatever it is, the other trials go on and the table says it

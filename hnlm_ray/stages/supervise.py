@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from hnlm_ray.data.prepared import read_splits
 from hnlm_ray.data.vectors import read_text_vectors
-from hnlm_ray.evaluation.inputs import read_held_out
 from hnlm_ray.models.fitted import training_vectors
 from hnlm_ray.run.stage import StageContext, StageSummary, first_fit
 from hnlm_ray.tuning.supervision import MATCHED_COLUMNS, OK, Knowledge, choose_targets, matched_items
@@ -27,9 +27,10 @@ def run(context: StageContext, *, teacher: str) -> StageSummary:
         DataError: the strategy needs answers that nobody has written.
     """
     inputs, options = context.inputs, context.config.tune.supervision
-    train = read_held_out(inputs["prepare"])["valid"].seen
+    train = read_splits(inputs["prepare"]).train
     fit = inputs[first_fit(context.config.train, teacher).name]
-    users, items = training_vectors(fit, context.config.train.variants[teacher], train)
+    is_cosine = context.config.train.variants[teacher].loss.is_cosine
+    users, items = training_vectors(fit, train, is_cosine=is_cosine)
     knowledge = Knowledge(train, users, items, read_text_vectors(inputs["vectors"], train.n_items))
     answers = None
     if options.strategy == "answer":

@@ -16,6 +16,7 @@ from hnlm_ray.cluster.heartbeat import heartbeat
 from hnlm_ray.cluster.workers import Workers, checkpoints, run_workers
 from hnlm_ray.config.tree import TrainConfig
 from hnlm_ray.config.variants import VariantConfig
+from hnlm_ray.data.prepared import read_splits
 from hnlm_ray.errors import ConfigError
 from hnlm_ray.run.stage import StageContext, StageSummary
 from hnlm_ray.run.store import Artifact
@@ -97,11 +98,10 @@ def _compute(context: StageContext, variant: VariantConfig) -> StageSummary:
     from safetensors.numpy import save
 
     from hnlm_ray.training.baseline import compute
-    from hnlm_ray.training.inputs import read_splits
 
-    train, valid = read_splits(context.inputs["prepare"])
-    context.say(f"{variant.backbone}: computed from {len(train):,} train interactions")
-    baseline = compute(variant.backbone, train, valid)
+    splits = read_splits(context.inputs["prepare"])
+    context.say(f"{variant.backbone}: computed from {len(splits.train):,} train interactions")
+    baseline = compute(variant.backbone, splits.train, splits.valid)
     context.output.write_bytes(MODEL, save(baseline.tensors))
     row = {"epoch": 0, "seconds": baseline.seconds, "valid_ndcg": baseline.valid_ndcg}
     row["valid_recall"] = baseline.valid_recall
@@ -109,7 +109,7 @@ def _compute(context: StageContext, variant: VariantConfig) -> StageSummary:
     return StageSummary(
         rows={"history": 1},
         counts={
-            "pairs": len(train),
+            "pairs": len(splits.train),
             "parameters": baseline.parameters,
             "epochs": 0,
             "seconds": baseline.seconds,
@@ -144,22 +144,21 @@ def _work(config: dict[str, Any]) -> dict[str, int]:
     import torch
 
     from hnlm_ray.training.fit import fit
-    from hnlm_ray.training.inputs import read_splits
 
     task: _Task = config["task"]
     # Ray gives a worker as many threads as it has CPUs, of which a local Ray has more than the machine.
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // ray.train.get_context().get_local_world_size()))
-    train, valid = read_splits(task.prepare)
+    splits = read_splits(task.prepare)
     checkpoint = ray.train.get_checkpoint()
     arguments: dict[str, Any] = {
-        **task.semantics.arguments(task.variant, train),
+        **task.semantics.arguments(task.variant, splits.train),
         "device": ray.train.torch.get_device() if task.use_gpu else "cpu",
         "on_validation": _report,
     }
     if checkpoint is None:
-        return fit(train, valid, task.variant, task.seed, **arguments).counts
+        return fit(splits.train, splits.valid, task.variant, task.seed, **arguments).counts
     with checkpoint.as_directory() as folder:
-        return fit(train, valid, task.variant, task.seed, resume_from=Path(folder), **arguments).counts
+        return fit(splits.train, splits.valid, task.variant, task.seed, resume_from=Path(folder), **arguments).counts
 
 
 def _report(loop: TrainingLoop) -> None:

@@ -1,4 +1,4 @@
-"""Train one variant with one seed: the whole of CF training in one call, with or without Ray."""
+"""Train one variant with one seed, in this process or as one of several workers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from hnlm_ray.config.semantic import SemanticOptions
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.errors import DataError
 from hnlm_ray.samplers.semantic import PairVectors
@@ -83,7 +84,7 @@ def fit(
         found = "none" if item_texts is None else len(item_texts)
         raise DataError(f"item_text needs {train.n_items} text vectors, there are {found}", "run the stage vectors")
     shard = Shard.cut(train, valid, rank(), world_size())
-    used_vectors = vectors if variant.semantic else None
+    used_vectors = None if variant.semantic is None else vectors
     loop = TrainingLoop(
         shard, variant, seed, used_vectors, torch.device(device), item_texts if variant.item_text else None
     )
@@ -111,11 +112,11 @@ def _check(train: Interactions, valid: Interactions, variant: VariantConfig, vec
         raise DataError("no user has a validation interaction", "raise data.split.valid or bring more interactions")
     if len(train) == np.count_nonzero(train.degree) * train.n_items:
         raise DataError(
-            "every user with an interaction has met every item, so there are no negatives", "bring more items"
+            "every user with an interaction has seen every item, so there are no negatives", "bring more items"
         )
     _check_sampler(train, variant)
-    if variant.semantic:
-        _check_vectors(train, variant, vectors)
+    if variant.semantic is not None:
+        _check_vectors(train, variant.semantic, vectors)
 
 
 def _check_sampler(train: Interactions, variant: VariantConfig) -> None:
@@ -128,7 +129,7 @@ def _check_sampler(train: Interactions, variant: VariantConfig) -> None:
             )
 
 
-def _check_vectors(train: Interactions, variant: VariantConfig, vectors: PairVectors | None) -> None:
+def _check_vectors(train: Interactions, options: SemanticOptions, vectors: PairVectors | None) -> None:
     if vectors is None:
         raise DataError("the variant is semantic, but there are no vectors of hard negatives", "run the stage ground")
     if vectors.n_items != train.n_items:
@@ -136,8 +137,8 @@ def _check_vectors(train: Interactions, variant: VariantConfig, vectors: PairVec
             f"the pair vectors count {vectors.n_items} items, the train split {train.n_items}",
             "make both from the same catalogue",
         )
-    if variant.semantic_source in ("item", "retrieved") and vectors.items is None:
+    if options.has_items and vectors.items is None:
         raise DataError(
-            f"semantic_source is {variant.semantic_source}, but the vectors of hard negatives stand for no item",
-            "say which items they are, or use semantic_source: text",
+            f"semantic.source is {options.source}, but the vectors of hard negatives stand for no item",
+            "say which items they are, or use semantic.source: text",
         )

@@ -1,4 +1,4 @@
-"""What training reads from the artefacts of other stages."""
+"""What the stages before training give to a fit, beside the interactions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hnlm_ray.data.vectors import read_text_vectors
 from hnlm_ray.run.store import Artifact
 from hnlm_ray.samplers.semantic import PairVectors
 
-__all__ = ["SemanticInputs", "read_splits"]
+__all__ = ["SemanticInputs"]
 
 
 @dataclass(frozen=True)
@@ -36,18 +36,18 @@ class SemanticInputs:
         return {"vectors": self._pair_vectors(variant, train), "item_texts": self._item_texts(variant, train)}
 
     def _pair_vectors(self, variant: VariantConfig, train: Interactions) -> PairVectors | None:
-        if not variant.semantic:
+        options = variant.semantic
+        if options is None:
             return None
-        if variant.is_tuned:
+        if options.is_tuned:
             assert self.encode is not None
-            encoded, nearest = self.encode.read("encoded"), variant.semantic_source == "retrieved"
-            own = PairVectors.from_encoded(encoded, train.n_items, nearest=nearest)
+            own = PairVectors.from_encoded(self.encode.read("encoded"), train.n_items, nearest=options.has_items)
         else:
             assert self.ground is not None
             assert self.vectors is not None
             tables = self.ground.read("grounded"), self.vectors.read("item_vectors")
             own = PairVectors.from_tables(*tables, train.n_items)
-        match variant.semantic_control:
+        match options.control:
             case "shuffled":
                 return own.shuffled(train, 0)
             case "random":
@@ -59,11 +59,3 @@ class SemanticInputs:
             return None
         assert self.vectors is not None
         return read_text_vectors(self.vectors, train.n_items)
-
-
-def read_splits(prepare: Artifact) -> tuple[Interactions, Interactions]:
-    """Train and valid, without reviews or other text; the test split stays on disk."""
-    n_users, n_items = prepare.read("users", ["user"]).num_rows, prepare.read("items", ["item"]).num_rows
-    table = prepare.read("interactions", ["user", "item", "split"])
-    train, valid = (Interactions.from_table(table, n_users, n_items, splits=(name,)) for name in ("train", "valid"))
-    return train, valid

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,23 +11,20 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from hnlm_ray import seeds
-from hnlm_ray.config.backbones import DirectAUOptions, SGLOptions
 from hnlm_ray.config.variants import VariantConfig
-from hnlm_ray.kernels.hashing import random_below
 from hnlm_ray.kernels.rows import dense_gradient, inner_products, rows_of
-from hnlm_ray.models.alignment import Alignment
-from hnlm_ray.models.build import build_backbone, final_dim
+from hnlm_ray.models.build import build_backbone
 from hnlm_ray.models.embeddings import initial_rows
-from hnlm_ray.models.losses import contrastive, half_squares, mix_scores
-from hnlm_ray.models.protocol import Backbone, Draw, Encoding
+from hnlm_ray.models.protocol import Draw, Encoding
 from hnlm_ray.samplers.build import build_sampler
 from hnlm_ray.samplers.protocol import Negatives, Scene, Setting
 from hnlm_ray.samplers.semantic import PairVectors
 from hnlm_ray.training.batches import Batch
-from hnlm_ray.training.collectives import divided, of_total, rank, replicate, sum_over_workers
+from hnlm_ray.training.collectives import divided, replicate, sum_over_workers
 from hnlm_ray.training.graph import InteractionGraph
 from hnlm_ray.training.objective import BatchNodes, RankingLoss, alignment_and_uniformity, view_contrast
+from hnlm_ray.training.penalty import embedding_penalty
+from hnlm_ray.training.semantic import SemanticNegatives
 from hnlm_ray.training.shard import Shard
 
 __all__ = ["BatchLoss", "RecommenderModel"]
@@ -49,6 +45,10 @@ class BatchLoss:
     contrastive: torch.Tensor
 
 
+_Terms = list[tuple[float, torch.Tensor]]
+"""Weights and scalars that are added to the ranking loss."""
+
+
 @dataclass(frozen=True)
 class _Pairs:
     """One batch as tensors."""
@@ -61,17 +61,16 @@ class _Pairs:
 
 
 class RecommenderModel(nn.Module):
-    """Embeddings of a worker's users and of all items, and whatever backbone, sampler and alignment learn.
+    """Embeddings of a worker's users and of all items, and whatever backbone, sampler and semantic negatives learn.
 
     Attributes:
         users: (U_r, d) parameter, rows of this worker.
         items: (I, d) parameter, equal on all workers.
         graph: of this worker's train interactions.
-        backbone: turns them into final vectors.
+        backbone: turns embeddings into final vectors.
         sampler: gives negatives.
         ranking_loss: of each pair.
-        alignment: of semantic vectors that are not items; None without them. Equal on all workers.
-        alpha_logit: of a learned share of the semantic vector; None otherwise. Equal on all workers.
+        semantic: the language model's hard negatives; None without them.
         text_map: (d, D) parameter, from text vectors of items into their embeddings; None without them. Equal on all
             workers.
     """
@@ -85,38 +84,37 @@ class RecommenderModel(nn.Module):
         device: torch.device,
         item_texts: npt.NDArray[np.floating[Any]] | None = None,
     ) -> None:
+        """Start from values derived from ``seed``.
+
+        Args:
+            shard: the worker's users.
+            variant: what to train.
+            seed: of the fit.
+            vectors: semantic vectors of the worker's pairs, for a semantic variant.
+            device: where the parameters are.
+            item_texts: (I, D) text vectors, for a variant with ``item_text``.
+        """
         super().__init__()
-        self._variant = variant
-        self._device = device
-        self._shard = shard
-        train, degrees, dim = shard.train, shard.item_degrees, final_dim(variant.backbone, variant.dim)
+        self._variant, self._device, self._shard = variant, device, shard
+        train, degrees, dim = shard.train, shard.item_degrees, variant.backbone.final_dim(variant.dim)
         size = variant.dim, variant.init_std
-        self.users = nn.Parameter(initial_rows(seed, "users", shard.first_user, shard.last_user, *size).to(device))
-        self.items = nn.Parameter(initial_rows(seed, "items", 0, train.n_items, *size).to(device))
+        self.users = nn.Parameter(initial_rows(seed, "users", shard.first_user, shard.last_user, *size))
+        self.items = nn.Parameter(initial_rows(seed, "items", 0, train.n_items, *size))
         self.text_map: nn.Parameter | None = None
         if item_texts is not None:
             self._texts = torch.from_numpy(item_texts.astype(np.float32)).to(device)
             first = initial_rows(seed, "text_map", 0, variant.dim, item_texts.shape[1], variant.init_std)
-            self.text_map = nn.Parameter(first.to(device))
+            self.text_map = nn.Parameter(first)
         self.graph = InteractionGraph(train, shard.first_user, degrees, device)
-        self.backbone = build_backbone(variant.backbone, self.graph, variant.dim, seed).to(device)
+        self.backbone = build_backbone(variant.backbone, self.graph, variant.dim, seed)
         self.sampler = build_sampler(variant.sampler, Setting(train, degrees, dim, seed, device))
         self.ranking_loss = RankingLoss(variant.loss, train.n_users, device)
-        self.alignment: Alignment | None = None
-        self.alpha_logit: nn.Parameter | None = None
-        self._items_of_vector: torch.Tensor | None = None
-        self._vectors: torch.Tensor | None = None
-        self._seed = seed
-        if vectors is not None and variant.semantic_source in ("text", "tuned"):
-            self.alignment = Alignment(vectors.dim, dim, seed).to(device)
-            self.alignment.requires_grad_(variant.alignment == "trained")
-            self._vectors = torch.from_numpy(vectors.vectors).to(device)
-        elif vectors is not None and vectors.items is not None:
-            self._items_of_vector = torch.from_numpy(vectors.items.astype(np.int64)).to(device)
-        if vectors is not None and variant.alpha_mode == "learned":
-            self.alpha_logit = nn.Parameter(
-                torch.tensor(math.log(variant.alpha / (1.0 - variant.alpha)), device=device)
+        self.semantic: SemanticNegatives | None = None
+        if variant.semantic is not None and vectors is not None:
+            self.semantic = SemanticNegatives(
+                variant.semantic, variant.loss, vectors, dim, seed, variant.epochs, device
             )
+        self.to(device)
 
     def loss(self, batch: Batch, epoch: int) -> BatchLoss:
         """The objective on one batch.
@@ -129,23 +127,27 @@ class RecommenderModel(nn.Module):
         pairs = _Pairs(users, items, places, places - batch.first_place, batch)
         encoding = self._encode(Draw(epoch, batch.step, users))
         nodes = self._nodes(pairs, encoding)
-        if isinstance(self._variant.backbone, DirectAUOptions):
-            assert nodes is not None
-            user, positive = encoding.final[0].index_select(0, users), encoding.final[1].index_select(0, items)
-            weight = self._variant.backbone.uniformity_weight
-            ranking = alignment_and_uniformity(user, positive, encoding.final[1], nodes, weight)
-            return self._add_penalty(pairs, ranking, ranking.new_zeros(()), ranking.new_zeros(()), None)
-        scene = self._scene(pairs, encoding, nodes, epoch)
-        negatives = self.sampler(scene)
-        ranking, semantic = self._rank(scene, negatives, batch)
-        views = ranking.new_zeros(())
-        if encoding.views is not None:
-            assert nodes is not None
-            first, second = encoding.views
-            options = cast("SGLOptions", self._variant.backbone)
-            sides = (first[0], second[0]), (first[1], second[1])
-            views = view_contrast(*sides, (users, items), nodes, options.contrast_temperature)
-        return self._add_penalty(pairs, ranking, semantic, views, negatives)
+        negatives: Negatives | None = None
+        contrasts: _Terms = []
+        if self._variant.backbone.uniformity is None:
+            scene = self._scene(pairs, encoding, nodes, epoch)
+            negatives = self.sampler(scene)
+            ranking, contrasts = self._rank(scene, negatives, batch)
+        else:
+            ranking = self._align(pairs, encoding, nodes, self._variant.backbone.uniformity)
+        contrasts += self._contrast_views(pairs, encoding, nodes)
+        total = ranking
+        for weight, value in contrasts:
+            total = total + weight * value
+        if negatives is not None and negatives.penalty is not None:
+            total = total + negatives.penalty / batch.global_size
+        if self._variant.l2 > 0.0:
+            drawn = None if negatives is None else negatives.items
+            tables = self.users, self.items
+            penalty = embedding_penalty(self._variant.l2_on, tables, (users, items), drawn, batch.global_size)
+            total = total + self._variant.l2 * penalty
+        contrastive = sum((value.detach() for _, value in contrasts), ranking.new_zeros(()))
+        return BatchLoss(total, ranking.detach(), contrastive)
 
     def share_gradients(self) -> None:
         """Sum over the workers the gradients that are partial: those of all but the embeddings."""
@@ -158,7 +160,7 @@ class RecommenderModel(nn.Module):
     @torch.no_grad()
     def final_vectors(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Vectors (U_r, d) and (I, d) whose inner products are the scores."""
-        users, items = cast("Backbone", self.backbone).encode(self.users, self._first_items()).final
+        users, items = self.backbone.encode(self.users, self._first_items()).final
         if self.ranking_loss.is_cosine:
             # The length of a user's vector changes no order, that of an item's would.
             items = functional.normalize(items)
@@ -166,9 +168,7 @@ class RecommenderModel(nn.Module):
 
     def _encode(self, draw: Draw) -> Encoding:
         """One pass whose item tables gather their gradients from all workers."""
-        encoding = cast("Backbone", self.backbone).encode(
-            self.users, self._first_items(), draw, layers=self.sampler.needs_layers
-        )
+        encoding = self.backbone.encode(self.users, self._first_items(), draw, layers=self.sampler.needs_layers)
         views = encoding.views or ()
         tables = [encoding.final, *encoding.layers, *views]
         shared = replicate(*(items for _, items in tables))
@@ -180,12 +180,13 @@ class RecommenderModel(nn.Module):
         """(I, d) first-layer embeddings of the items, with their texts in them."""
         if self.text_map is None:
             return self.items
-        # The gradient that comes back here is that of all workers already.
+        # The gradient that comes back here is summed over the workers already.
         return torch.addmm(self.items, self._texts, divided(self.text_map).T)
 
     def _nodes(self, pairs: _Pairs, encoding: Encoding) -> BatchNodes | None:
-        is_direct = isinstance(self._variant.backbone, DirectAUOptions)
-        if not (is_direct or encoding.views is not None or self.sampler.needs_batch):
+        """The nodes of the whole batch, where anything looks across it."""
+        looks_across = self._variant.backbone.uniformity is not None or encoding.views is not None
+        if not (looks_across or self.sampler.needs_batch):
             return None
         numbers = pairs.users + self._shard.first_user
         return BatchNodes(numbers, pairs.items, pairs.positions, pairs.batch.global_size)
@@ -209,135 +210,36 @@ class RecommenderModel(nn.Module):
             table_layers=[layer[1] for layer in encoding.layers],
             batch_items=None if nodes is None else nodes.items,
             positions=pairs.positions,
-            extra=self._extra(pairs.batch.hard_rows),
+            extra=None if self.semantic is None else self.semantic.candidates(pairs.batch.hard_rows),
         )
 
-    def _extra(self, hard_rows: npt.NDArray[np.int32]) -> torch.Tensor | None:
-        """(B, M) items of the semantic vectors as candidates of the sampler, -1 for a pair without."""
-        if self._variant.semantic_use != "candidates" or self._items_of_vector is None:
-            return None
-        rows = self._tensor(hard_rows.astype(np.int64))
-        items = self._items_of_vector.index_select(0, rows.clamp(min=0))
-        return torch.where(rows[:, None] >= 0, items, -1)
+    def _rank(self, scene: Scene, negatives: Negatives, batch: Batch) -> tuple[torch.Tensor, _Terms]:
+        """The ranking loss, and the contrast with semantic vectors where there are any."""
+        vectors, log_weights = negatives.vectors, negatives.log_weights
+        scores = scene.user @ vectors.T if vectors.dim() == 2 else inner_products(vectors, scene.user)
+        contrasts: _Terms = []
+        if self.semantic is not None:
+            scores, log_weights, contrast = self.semantic(scene, batch.hard_rows, negatives, scores)
+            contrasts = [(self.semantic.contrast_weight, contrast / batch.global_size)]
+        positive = (scene.user * scene.positive).sum(dim=1)
+        ranking = self.ranking_loss(scene.users, positive, scores, log_weights).sum()
+        return ranking / batch.global_size, contrasts
 
-    def _rank(self, scene: Scene, negatives: Negatives, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """The ranking loss, and the contrast with semantic vectors where there are any; sums over the batch size.
+    def _align(self, pairs: _Pairs, encoding: Encoding, nodes: BatchNodes | None, uniformity: float) -> torch.Tensor:
+        """Alignment and uniformity, which stand in for the ranking loss."""
+        assert nodes is not None
+        users, items = encoding.final
+        user, positive = users.index_select(0, pairs.users), items.index_select(0, pairs.items)
+        return alignment_and_uniformity(user, positive, items, nodes, uniformity)
 
-        A pair whose vector is missing is left to the sampler.
-        """
-        vectors = negatives.vectors
-        is_shared = vectors.dim() == 2
-        scores = scene.user @ vectors.T if is_shared else inner_products(vectors, scene.user)
-        log_weights, apart = negatives.log_weights, scores.new_zeros(())
-        chosen = np.flatnonzero(batch.hard_rows >= 0)
-        if self._is_semantic:
-            where = self._tensor(chosen)
-            hard = self._hard_vectors(batch.hard_rows[chosen], where, scene)
-            user, positive = scene.user.index_select(0, where), scene.positive.index_select(0, where)
-            apart = contrastive(user, positive, hard, self._variant.contrastive_temperature).sum()
-            alpha = self._alpha(scene.epoch)
-            if self._variant.semantic_use == "candidates":
-                pass  # the sampler has chosen among them
-            elif self.ranking_loss.is_softmax:
-                scores, log_weights = self._with_extra(scores, log_weights, where, user, hard, alpha)
-            else:
-                lengths = vectors.norm(dim=-1).expand(scores.shape).index_select(0, where)
-                mixed = mix_scores(scores.index_select(0, where), lengths, user, hard, alpha)
-                scores = scores.index_copy(0, where, mixed)
-        positive_scores = (scene.user * scene.positive).sum(dim=1)
-        ranking = self.ranking_loss(scene.users, positive_scores, scores, log_weights).sum()
-        return ranking / batch.global_size, apart / batch.global_size
-
-    @property
-    def _is_semantic(self) -> bool:
-        return self.alignment is not None or self._items_of_vector is not None
-
-    def _alpha(self, epoch: int) -> float | torch.Tensor:
-        """The share of the semantic vector in an epoch, from 1."""
-        variant = self._variant
-        if self.alpha_logit is not None:
-            return torch.sigmoid(self.alpha_logit)
-        if variant.alpha_mode == "rising":
-            return variant.alpha * min(1.0, epoch / max(1.0, variant.epochs / 2))
-        return variant.alpha
-
-    def _hard_vectors(self, rows: npt.NDArray[np.int32], where: torch.Tensor, scene: Scene) -> torch.Tensor:
-        """The semantic vectors in the space of the final vectors; of several items, one drawn per pair and epoch.
-
-        Args:
-            rows: (H,) of the vectors.
-            where: (H,) int64, their pairs in the batch.
-            scene: of the batch.
-        """
-        numbers = self._tensor(rows.astype(np.int64))
-        if self._items_of_vector is not None:
-            items = self._items_of_vector.index_select(0, numbers)
-            key = seeds.derive(self._seed, "semantic", scene.epoch)
-            drawn = random_below(key, scene.places.index_select(0, where), (items >= 0).sum(dim=1))
-            return scene.table.index_select(0, items.gather(1, drawn[:, None]).squeeze(1))
-        assert self.alignment is not None
-        assert self._vectors is not None
-        aligned: torch.Tensor = self.alignment(self._vectors.index_select(0, numbers).float())
-        return functional.normalize(aligned) if self.ranking_loss.is_cosine else aligned
-
-    def _with_extra(
-        self,
-        scores: torch.Tensor,
-        log_weights: torch.Tensor | None,
-        where: torch.Tensor,
-        user: torch.Tensor,
-        hard: torch.Tensor,
-        alpha: float | torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """One more negative for pairs with a vector, which weighs ``alpha`` times all sampled ones together."""
-        weights = torch.zeros_like(scores) if log_weights is None else log_weights
-        if not isinstance(alpha, torch.Tensor):
-            if alpha == 0.0:
-                return scores, weights
-            alpha = scores.new_tensor(alpha)
-        share = torch.logsumexp(weights.index_select(0, where), dim=1) + torch.log(alpha)
-        score = scores.new_zeros(len(scores)).index_copy(0, where, (user * hard).sum(dim=1))
-        weight = scores.new_full((len(scores),), -torch.inf).index_copy(0, where, share)
-        return torch.cat([scores, score[:, None]], dim=1), torch.cat([weights, weight[:, None]], dim=1)
-
-    def _add_penalty(
-        self,
-        pairs: _Pairs,
-        ranking: torch.Tensor,
-        semantic: torch.Tensor,
-        views: torch.Tensor,
-        negatives: Negatives | None,
-    ) -> BatchLoss:
-        variant = self._variant
-        total = ranking + variant.contrastive_weight * semantic
-        if views.requires_grad:
-            total = total + cast("SGLOptions", variant.backbone).contrast_weight * views
-        if negatives is not None and negatives.penalty is not None:
-            total = total + negatives.penalty / pairs.batch.global_size
-        if variant.l2 > 0.0:
-            total = total + variant.l2 * self._embedding_penalty(pairs, negatives)
-        return BatchLoss(total, ranking.detach(), (semantic + views).detach())
-
-    def _embedding_penalty(self, pairs: _Pairs, negatives: Negatives | None) -> torch.Tensor:
-        """The term of ``l2``, by the rule that ``l2_on`` names; several negatives of a pair count as one."""
-        (first_items,) = replicate(self.items)
-        if self._variant.l2_on == "all":
-            # All workers hold the items, one of them counts them.
-            return half_squares(self.users) + half_squares(first_items if rank() == 0 else first_items[:0])
-        groups = [
-            (rows_of(self.users, pairs.users), 1.0),
-            (rows_of(first_items, pairs.items), 1.0),
-        ]
-        if negatives is not None and negatives.items is not None:
-            rows = rows_of(first_items, negatives.items.reshape(-1))
-            groups.append((rows, len(pairs.users) / max(1, len(rows))))
-        size = pairs.batch.global_size
-        if self._variant.l2_on == "batch":
-            return torch.stack([half_squares(rows) * share for rows, share in groups]).sum() / size
-        squares = [rows.square().sum() * share for rows, share in groups]
-        return (
-            torch.stack([of_total(part, lambda total: total.clamp(min=1e-24).sqrt()) for part in squares]).sum() / size
-        )
+    def _contrast_views(self, pairs: _Pairs, encoding: Encoding, nodes: BatchNodes | None) -> _Terms:
+        options = self._variant.backbone.contrast
+        if encoding.views is None or options is None:
+            return []
+        assert nodes is not None
+        first, second = encoding.views
+        sides = (first[0], second[0]), (first[1], second[1])
+        return [(options.weight, view_contrast(*sides, (pairs.users, pairs.items), nodes, options.temperature))]
 
     def _tensor(self, array: npt.NDArray[Any]) -> torch.Tensor:
         return torch.from_numpy(array).to(self._device)

@@ -1,19 +1,15 @@
-"""What a batch is asked to lower: a ranking loss, contrast between views, or alignment and uniformity."""
+"""The objectives of a batch: a ranking loss, contrast between views, or alignment and uniformity."""
 
 from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from hnlm_ray.config.losses import (
-    BSLOptions,
-    HingeOptions,
-    Loss,
-    PairwiseContrastiveOptions,
-    SampledSoftmaxOptions,
-    SLAtKOptions,
-)
+from hnlm_ray.config.losses import Loss
 from hnlm_ray.models import contrast, losses
 from hnlm_ray.training.collectives import gather_rows, of_total
 
@@ -26,19 +22,19 @@ class RankingLoss(nn.Module):
     """The loss of each pair from its scores.
 
     Attributes:
-        is_cosine: whether scores are cosines: softmax losses are, as their temperature needs bounded scores.
-        is_softmax: whether a semantic vector is one more negative instead of mixed into the sampled ones.
-        users_threshold: (U_r,) each user's K-th best score, for SL@K; None otherwise.
+        is_cosine: whether scores are cosines.
+        is_softmax: whether all negatives of a pair stand in one sum.
+        users_threshold: (U_r,) each user's K-th best score, for losses that read it; None otherwise.
     """
 
     users_threshold: torch.Tensor | None
 
     def __init__(self, options: Loss, n_users: int, device: torch.device) -> None:
         super().__init__()
-        self._options = options
-        self.is_softmax = isinstance(options, SampledSoftmaxOptions | BSLOptions | SLAtKOptions)
-        self.is_cosine = self.is_softmax or isinstance(options, PairwiseContrastiveOptions)
-        needs_threshold = isinstance(options, SLAtKOptions)
+        self.is_softmax, self.is_cosine = options.is_softmax, options.is_cosine
+        self._values: Callable[..., torch.Tensor] = pkgutil.resolve_name(options.implementation)
+        self._arguments, self._threshold = options.arguments, options.threshold
+        needs_threshold = self._threshold is not None
         self.register_buffer("users_threshold", torch.zeros(n_users, device=device) if needs_threshold else None)
 
     def forward(
@@ -56,40 +52,28 @@ class RankingLoss(nn.Module):
             negatives: (B, K) scores.
             log_weights: (B, K), see :class:`hnlm_ray.samplers.protocol.Negatives`.
         """
-        match self._options:
-            case SampledSoftmaxOptions(temperature=t):
-                return losses.softmax(positive, negatives, log_weights, t)
-            case BSLOptions(temperature=t, power=power):
-                return losses.softmax(positive, negatives, log_weights, t, power)
-            case SLAtKOptions(temperature=t, weight_temperature=t_w):
-                assert self.users_threshold is not None
-                threshold = self.users_threshold.index_select(0, users)
-                return losses.softmax_at_k(positive, negatives, log_weights, t, threshold, t_w)
-        gaps = negatives - positive[:, None]
-        match self._options:
-            case HingeOptions(margin=margin):
-                values = losses.hinge(gaps, margin)
-            case PairwiseContrastiveOptions(temperature=t):
-                values = losses.pairwise_contrastive(gaps, t)
-            case _:
-                values = losses.bpr(gaps)
-        return losses.weighted_mean(values, log_weights)
+        if not self.is_softmax:
+            return losses.weighted_mean(self._values(negatives - positive[:, None], **self._arguments), log_weights)
+        if self.users_threshold is None:
+            return self._values(positive, negatives, log_weights, **self._arguments)
+        threshold = self.users_threshold.index_select(0, users)
+        return self._values(positive, negatives, log_weights, threshold=threshold, **self._arguments)
 
     def is_refresh_due(self, epoch: int) -> bool:
         """Whether :meth:`refresh` is to be called before an epoch, from 1."""
-        return isinstance(self._options, SLAtKOptions) and (epoch - 1) % self._options.refresh == 0
+        return self._threshold is not None and (epoch - 1) % self._threshold[1] == 0
 
     @torch.no_grad()
     def refresh(self, users: torch.Tensor, items: torch.Tensor) -> None:
-        """Compute each user's K-th best score, of all items and exactly.
+        """Compute each user's K-th best score, over all items and exactly.
 
         Args:
             users: (U_r, d) final vectors.
             items: (I, d) final vectors.
         """
-        assert isinstance(self._options, SLAtKOptions)
+        assert self._threshold is not None
         assert self.users_threshold is not None
-        k = min(self._options.k, len(items))
+        k = min(self._threshold[0], len(items))
         units = functional.normalize(items)
         for first in range(0, len(users), _USER_BLOCK):
             scores = functional.normalize(users[first : first + _USER_BLOCK]) @ units.T
@@ -128,7 +112,7 @@ class BatchNodes:
 
 
 def first_occurrences(numbers: torch.Tensor) -> torch.Tensor:
-    """Where a number stands for the first time: (G,) int64 to (G,) bool, whose size no device has to tell the host."""
+    """Where each number occurs for the first time: (G,) int64 to (G,) bool, without waiting for the device."""
     ordered, order = numbers.sort(stable=True)
     is_first = torch.ones_like(ordered, dtype=torch.bool)
     is_first[1:] = ordered[1:] != ordered[:-1]
@@ -177,13 +161,13 @@ def alignment_and_uniformity(
         weight: gamma of the paper.
     """
     aligned = contrast.alignment(user, positive).sum() / nodes.size
-    if nodes.size == 1:  # nothing to be apart from
+    if nodes.size == 1:  # uniformity needs two pairs
         return aligned
     pairs = nodes.size * (nodes.size - 1)
     columns = gather_rows(user, nodes.positions, nodes.size), items.index_select(0, nodes.items)
     spread = aligned.new_zeros(())
     for rows, others in ((user, columns[0]), (positive, columns[1])):
-        # A row stands among the columns too, at distance 0; that pair does not count.
+        # A row is one of the columns too, at distance 0; that pair does not count.
         part = contrast.kernel_sums(rows, others).sum() - len(rows)
         spread = spread + of_total(part, lambda total: (total.clamp(min=1e-12) / pairs).log())
     return aligned + weight * spread / 2.0

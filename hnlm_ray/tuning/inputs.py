@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hnlm_ray.config.tuning import TuneConfig
-from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
+from hnlm_ray.data.prepared import read_splits
 from hnlm_ray.errors import StoreError
-from hnlm_ray.evaluation.inputs import read_held_out
 from hnlm_ray.models.fitted import training_vectors
 from hnlm_ray.run.kept import KeptRun
 from hnlm_ray.run.stage import StageContext, first_fit
@@ -32,12 +31,13 @@ class TuneInputs:
     Attributes:
         artifacts: by stage: ``prepare``, ``tokens``, the teacher's fit, and ``supervise`` for the material.
         teacher: the stage that fitted the teacher.
-        variant: its options.
+        is_cosine: whether its loss compares cosines, so that its vectors are to be brought to unit length; those of an
+            earlier run are already.
     """
 
     artifacts: Mapping[str, Artifact]
     teacher: str
-    variant: VariantConfig
+    is_cosine: bool
 
     @classmethod
     def of(cls, context: StageContext, teacher: str) -> TuneInputs:
@@ -47,17 +47,17 @@ class TuneInputs:
             return cls(
                 {**context.inputs, "tune": KeptRun.open(context.config.tune.keep).artifacts["tune"]},
                 "fold_in",
-                VariantConfig(),
+                is_cosine=False,
             )
-        return cls(dict(context.inputs), first_fit(train, teacher).name, train.variants[teacher])
+        return cls(dict(context.inputs), first_fit(train, teacher).name, train.variants[teacher].loss.is_cosine)
 
     def train(self) -> Interactions:
         """The train interactions."""
-        return read_held_out(self.artifacts["prepare"])["valid"].seen
+        return read_splits(self.artifacts["prepare"]).train
 
     def teacher_vectors(self, train: Interactions) -> Teacher:
         """The vectors of the teacher."""
-        return Teacher(*training_vectors(self.artifacts[self.teacher], self.variant, train))
+        return Teacher(*training_vectors(self.artifacts[self.teacher], train, is_cosine=self.is_cosine))
 
     def tokens(self, train: Interactions) -> tuple[TokenRows, TokenRows]:
         """Of users and of items."""

@@ -3,12 +3,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from hnlm_ray.config.backbones import NGCFOptions
 from hnlm_ray.config.load import load_config
 from hnlm_ray.config.losses import SLAtKOptions
 from hnlm_ray.config.samplers import DNSOptions, PopularitySamplerOptions
-from hnlm_ray.config.tree import Config
+from hnlm_ray.config.semantic import ContrastOptions, MixingOptions, SemanticOptions
+from hnlm_ray.config.tree import Config, TrainConfig
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.errors import ConfigError
 
@@ -25,7 +27,8 @@ def test_overrides_win_over_the_file(tmp_path: Path) -> None:
     [
         ("train.wrokers=2", "did you mean 'workers'"),
         ("trian.workers=2", "did you mean 'train'"),
-        ("train.variants.hnlm.alfa=0.1", "did you mean 'alpha'"),
+        ("train.variants.hnlm.semantic.mixng=0.1", "did you mean 'mixing'"),
+        ("train.variants.hnlm.semantic.mixing.shar=0.1", "did you mean 'share'"),
         ("data.split.stratgy=random", "did you mean 'strategy'"),
         ("train.workers=two", "train.workers: Input should be a valid integer"),
         ("train.workers=0", "greater than or equal to 1"),
@@ -35,7 +38,8 @@ def test_overrides_win_over_the_file(tmp_path: Path) -> None:
         ("llm.engine_kwargs.trust_remote_code=true", "refused"),
         ("train.workers", "is not key.path=value"),
         ("seed.x=1", "seed"),
-        ("train.variants.uniform.alpha=0.5", "no effect without semantic"),
+        ("train.variants.hnlm.semantic=true", "expected a section, for example {source: text, mixing: {share: 0.1}}"),
+        ("train.variants.hnlm.semantic=text", "expected a section, for example {source: text"),
         ("train.variants.hnlm={backbone: ease}", "serve.variant=hnlm is an item-item baseline (ease)"),
     ],
 )
@@ -103,20 +107,27 @@ REFUSED = [
         for backbone in ("ngcf", "sgl", "simgcl", "xsimgcl")
     ],
     *[
-        (f"{{sampler: {sampler}, loss: {loss}}}", f"{sampler} makes one negative per pair: use the loss bpr or hinge")
+        (f"{{sampler: {sampler}, loss: {loss}}}", f"{sampler} mixes layers, whose lengths cosines lose: use")
         for sampler in ("mixgcf", "dens")
         for loss in ("softmax", "bsl", "sl_at_k", "pairwise_contrastive")
     ],
     ("{sampler: {name: dns, candidates: 4, top: 5}}", "new.sampler: top is 5, there are 4 candidates"),
     ("{backbone: {name: xsimgcl, layers: 2, contrast_layer: 3}}", "contrast_layer is 3, there are 2 layers"),
     *[
-        (f"{{backbone: {backbone}, semantic: true, alpha: 0.1}}", f"{backbone} takes no negatives")
+        (f"{{backbone: {backbone}, semantic: {{}}}}", f"{backbone} takes no negatives")
         for backbone in ("directau", "popularity", "item_knn", "ease")
     ],
-    ("{sampler: in_batch, loss: softmax, batch_size: 1}", "in_batch takes the other pairs of the batch"),
-    ("{sampler: in_batch, loss: softmax, positives: user}", "in_batch corrects for interactions drawn alike"),
+    ("{sampler: in_batch, loss: softmax, batch_size: 1}", "in_batch compares the pairs of a batch"),
+    ("{sampler: in_batch, loss: softmax, positives: user}", "in_batch corrects for uniform interactions"),
     ("{backbone: directau, batch_size: 1}", "directau compares the pairs of a batch, so batch_size must be at least 2"),
-    ("{contrastive_weight: 0.1}", "no effect without semantic: true"),
+    *[
+        (f"{{loss: {loss}, semantic: {{mixing: {{share: 0.1}}}}}}", f"no effect with the softmax loss {loss}: use")
+        for loss in ("softmax", "bsl", "sl_at_k")
+    ],
+    *[
+        (f"{{loss: {loss}, semantic: {{extra: {{weight: 0.1}}}}}}", f"no effect with {loss}, a loss over pairs: use")
+        for loss in ("bpr", "hinge", "pairwise_contrastive")
+    ],
 ]
 
 
@@ -125,11 +136,35 @@ def test_parts_that_do_not_fit_together_are_refused(text: str, expected: str) ->
     assert expected in refusal_of(text)
 
 
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["popularity"], "'popularity' is the name of a reference ranker of the evaluation"),
+        (["random"], "'random' is the name of a reference ranker of the evaluation"),
+        *[
+            ([name], f"{name!r} cannot name a variant: use up to 64 letters, digits, _ and -")
+            for name in ("a/b", "../x", "dns.soft", "", "-x", "_x", "zwei Wörter", "x" * 65, "x\n", "a:b")
+        ],
+        (["DNS", "dns"], "'dns' differs from another name in upper and lower case only"),
+        (["Random"], "'Random' differs from another name in upper and lower case only"),
+    ],
+)
+def test_a_name_that_stages_and_pages_cannot_carry_is_refused(names: list[str], expected: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        TrainConfig(variants={name: VariantConfig() for name in names})
+    assert expected in caught.value.errors()[0]["msg"]
+
+
+@pytest.mark.parametrize("name", ["dns", "dns-8", "dns_8", "8", "x" * 64, "train", "s0"])
+def test_other_names_of_variants_are_fine(name: str) -> None:
+    assert list(TrainConfig(variants={name: VariantConfig()}).variants) == [name]
+
+
 def test_overriding_a_default_variant_keeps_the_others() -> None:
-    config = load_config([], ["train.variants.hnlm.alpha=0.3", "train.variants.third={backbone: mf}"])
+    config = load_config([], ["train.variants.hnlm.semantic.mixing.share=0.3", "train.variants.third={backbone: mf}"])
     assert set(config.train.variants) == {"uniform", "hnlm", "third"}
-    assert config.train.variants["hnlm"].semantic
-    assert config.train.variants["hnlm"].alpha == 0.3
+    mixing, contrast = MixingOptions(share=0.3), ContrastOptions(weight=0.001)
+    assert config.train.variants["hnlm"].semantic == SemanticOptions(mixing=mixing, contrast=contrast)
 
 
 def test_all_problems_are_named_at_once() -> None:
@@ -163,5 +198,5 @@ def test_the_teacher_is_a_variant_trained_without_the_language_model() -> None:
         load_config([], ["tune.teacher=hnlm"])
     with pytest.raises(ConfigError, match="window ends at rank 3, before its first rank 5"):
         load_config([], ["tune.supervision.first=5", "tune.supervision.last=3"])
-    alone = load_config([], ["train.variants={hnlm: {semantic: true, alpha: 0.1}}"])
+    alone = load_config([], ["train.variants={hnlm: {semantic: {mixing: {share: 0.1}}}}"])
     assert alone.tune.teacher_of(alone.train.variants) is None

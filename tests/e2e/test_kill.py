@@ -26,7 +26,7 @@ OPTIONS = [
     "embed.engine=scripted",
     "negatives.per_user=1",
     "train.workers=2",
-    "train.variants={hnlm: {dim: 8, epochs: 6, validate_every: 1, semantic: true, alpha: 0.1}}",
+    "train.variants={hnlm: {dim: 8, epochs: 6, validate_every: 1, semantic: {mixing: {share: 0.1}}}}",
     "serve.variant=hnlm",
 ]
 KILLED_IN = ("prepare", "item_profiles", "negatives", "train.hnlm.s0", "evaluate", "report")
@@ -115,7 +115,7 @@ def test_a_run_killed_in_every_part_ends_like_one_that_was_not(
 
 
 TUNING = [
-    "train.variants={uniform: {dim: 8, epochs: 4}, hnlm: {dim: 8, semantic: true, semantic_source: tuned, alpha: 0.1}}",
+    "train.variants={uniform: {dim: 8, epochs: 4}, hnlm: {dim: 8, semantic: {source: tuned, mixing: {share: 0.1}}}}",
     "tune={texts: catalogue, workers: 2, epochs: 4, patience: 4, batch_size: 32, lora: {rank: 2}}",
     "--until",
     "tune",

@@ -41,7 +41,7 @@ def options(object_store: str) -> list[str]:
         "negatives.policy=per_user",
         "negatives.per_user=1",
         "train.workers=2",
-        "train.variants={hnlm: {dim: 8, epochs: 2, validate_every: 1, semantic: true, alpha: 0.1}}",
+        "train.variants={hnlm: {dim: 8, epochs: 2, validate_every: 1, semantic: {mixing: {share: 0.1}}}}",
         "serve.variant=hnlm",
     ]
 

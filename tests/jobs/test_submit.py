@@ -26,7 +26,7 @@ OVERRIDES = [
     "embed.engine=scripted",
     "negatives.per_user=1",
     "train.workers=2",
-    "train.variants={hnlm: {dim: 8, epochs: 2, validate_every: 1, semantic: true, alpha: 0.1}}",
+    "train.variants={hnlm: {dim: 8, epochs: 2, validate_every: 1, semantic: {mixing: {share: 0.1}}}}",
 ]
 
 SEARCH = "{trials: 2, space: {train.variants.hnlm.l2: {choice: [0.1]}, ground.vector: {choice: [0.9]}}}"

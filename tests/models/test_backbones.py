@@ -9,6 +9,9 @@ import torch
 from torch import nn
 
 from hnlm_ray.config.backbones import (
+    Backbone as Options,
+)
+from hnlm_ray.config.backbones import (
     DirectAUOptions,
     EASEOptions,
     LightGCNOptions,
@@ -18,7 +21,8 @@ from hnlm_ray.config.backbones import (
     SimGCLOptions,
     XSimGCLOptions,
 )
-from hnlm_ray.models.build import BACKBONES, build_backbone, final_dim
+from hnlm_ray.config.named import kinds
+from hnlm_ray.models.build import build_backbone
 from hnlm_ray.models.protocol import Backbone, Draw, Encoding, Graph
 from hnlm_ray.testing.backbones import (
     BACKBONE_CHECKS,
@@ -32,7 +36,7 @@ from hnlm_ray.testing.backbones import (
     lonely_world,
 )
 
-OPTIONS: list[Backbone] = [
+OPTIONS: list[Options] = [
     MFOptions(),
     LightGCNOptions(layers=1),
     LightGCNOptions(),
@@ -49,37 +53,54 @@ OPTIONS: list[Backbone] = [
 
 
 def test_every_backbone_is_here() -> None:
-    assert {type(options) for options in OPTIONS} == set(BACKBONES)
+    assert {type(options) for options in OPTIONS} == {kind for kind in kinds(Options).values() if kind.is_trained}
 
 
 @pytest.mark.parametrize("check", BACKBONE_CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_a_backbone_does_what_every_backbone_must(options: Backbone, check: Callable[[MakeBackbone], None]) -> None:
+def test_a_backbone_does_what_every_backbone_must(options: Options, check: Callable[[MakeBackbone], None]) -> None:
     check(lambda graph, dim, seed: build_backbone(options, graph, dim, seed))
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_final_vectors_are_as_long_as_stated(options: Backbone) -> None:
+def test_final_vectors_are_as_long_as_stated(options: Options) -> None:
     train = lonely_world()
-    backbone = build_backbone(options, DenseGraph(train), 6, 0).double()
+    backbone = build_backbone(options, DenseGraph(train), 6, 0)
     assert isinstance(backbone, nn.Module)
+    backbone.double()
     users, items = backbone.encode(*first_layer(train, dtype=torch.float64)).final
-    assert users.shape[1] == items.shape[1] == final_dim(options, 6)
+    assert users.shape[1] == items.shape[1] == options.final_dim(6)
 
 
 @pytest.mark.parametrize("options", [SGLOptions(), SimGCLOptions(), XSimGCLOptions(), NGCFOptions()], ids=str)
-def test_what_is_drawn_changes_with_seed_and_epoch(options: Backbone) -> None:
+def test_what_is_drawn_changes_with_seed_and_epoch(options: Options) -> None:
     train = lonely_world()
     users, items = first_layer(train, dtype=torch.float64)
 
     def trained(seed: int, draw: Draw) -> torch.Tensor:
-        module = build_backbone(options, DenseGraph(train), 6, seed).double()
+        module = build_backbone(options, DenseGraph(train), 6, seed)
+        assert isinstance(module, nn.Module)
+        module.double()
         encoding = module.encode(users, items, draw)
         return encoding.final[0] if encoding.views is None else encoding.views[1][0]
 
     first = trained(0, Draw(1, 0))
     assert not torch.equal(first, trained(0, Draw(2, 0)))
     assert not torch.equal(first, trained(1, Draw(1, 0)))
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_layers_and_views_are_given_as_the_options_declare(options: Options) -> None:
+    train = lonely_world()
+    backbone, tables = build_backbone(options, DenseGraph(train), 6, 0), first_layer(train, dtype=torch.float64)
+    assert isinstance(backbone, nn.Module)
+    backbone.double()
+    assert (backbone.encode(*tables, Draw(1, 0)).views is not None) == (options.contrast is not None)
+    if options.gives_layers:
+        assert backbone.encode(*tables, layers=True).layers
+    else:
+        with pytest.raises(ValueError, match="layers"):
+            backbone.encode(*tables, layers=True)
 
 
 def test_baselines_are_not_trained() -> None:

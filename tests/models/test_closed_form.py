@@ -9,7 +9,15 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 import pytest
 
-from hnlm_ray.config.backbones import EASEOptions, ItemKNNOptions, MFOptions, PopularityOptions
+from hnlm_ray.config.backbones import (
+    Backbone,
+    BackboneOptions,
+    EASEOptions,
+    ItemKNNOptions,
+    MFOptions,
+    PopularityOptions,
+)
+from hnlm_ray.config.named import kinds
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import DataError, ResourceError
 from hnlm_ray.evaluation.blocks import HeldOut, evaluate
@@ -155,6 +163,12 @@ def test_a_trained_backbone_is_not_computed() -> None:
 
 def test_incidence_holds_each_pair_once() -> None:
     np.testing.assert_array_equal(incidence(WORLDS[1]).toarray(), dense(WORLDS[1]))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in kinds(Backbone).values() if not kind.is_trained])
+def test_a_baseline_has_user_vectors_where_its_options_say_so(kind: type[BackboneOptions]) -> None:
+    tensors = closed_form(kind(), WORLDS[0])  # type: ignore[arg-type]
+    assert ("user_vectors" in tensors) == kind.has_user_vectors
 
 
 @pytest.mark.data

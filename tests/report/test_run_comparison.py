@@ -11,6 +11,7 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from hnlm_ray.cli.main import app
+from hnlm_ray.config.semantic import MixingOptions, SemanticOptions
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.errors import ConfigError, DataError
 from hnlm_ray.evaluation.significance import holm
@@ -73,6 +74,14 @@ def test_only_options_that_differ_and_are_read_are_shown(comparison: RunComparis
     assert (options[0]["dim"], options[2]["dim"], options[3]["dim"]) == ("64", "8", "\N{EN DASH}")
     assert options[3]["backbone"] == "ease(ridge=500.0)"
     assert options[3]["sampler"] == "\N{EN DASH}"
+
+
+def test_semantic_options_are_one_cell(tmp_path: Path) -> None:
+    semantic = SemanticOptions(source="tuned", mixing=MixingOptions(share=0.2))
+    variants = {"plain": VariantConfig(), "hnlm": VariantConfig(semantic=semantic)}
+    write_run(tmp_path / "run", {name: {0: values(0.1, 9)} for name in variants}, variants=variants)
+    options = [method.options["semantic"] for method in compare_runs(open_runs([str(tmp_path / "run")])).methods]
+    assert sorted(options) == ["tuned(mixing.share=0.2)", "\N{EN DASH}"]
 
 
 def test_the_page_has_every_part_and_fetches_nothing(comparison: RunComparison) -> None:

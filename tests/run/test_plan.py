@@ -73,7 +73,7 @@ def test_a_new_variant_leaves_the_others_alone() -> None:
 
 def test_trials_run_again_what_depends_on_their_options_where_a_run_with_them_would_look() -> None:
     options = [
-        "train.variants={uniform: {}, tuned: {semantic: true, semantic_source: tuned, alpha: 0.1}}",
+        "train.variants={uniform: {}, tuned: {semantic: {source: tuned, mixing: {share: 0.1}}}}",
         "serve.variant=uniform",
         "search={trials: 3, space: {tune.temperature: {choice: [0.01, 0.5]},"
         " train.variants.*.learning_rate: {choice: [0.1, 0.2]}}}",
@@ -104,7 +104,7 @@ def test_variants_of_one_trial_share_all_that_was_drawn_outside_them() -> None:
     config = load_config(
         [],
         [
-            "train.variants={uniform: {}, tuned: {semantic: true, semantic_source: tuned, alpha: 0.1},"
+            "train.variants={uniform: {}, tuned: {semantic: {source: tuned, mixing: {share: 0.1}}},"
             " text: {item_text: true}}",
             "serve.variant=uniform",
             "search={trials: 2, variants: [tuned, text], space: {embed.pooling: {choice: [cls]},"
@@ -141,7 +141,7 @@ def test_missing_raw_data_is_a_sentence() -> None:
 
 
 def test_a_stage_can_be_run_with_what_it_needs_alone() -> None:
-    tuned = "train.variants={uniform: {}, dns: {sampler: dns}, hnlm: {semantic: true, semantic_source: tuned}}"
+    tuned = "train.variants={uniform: {}, dns: {sampler: dns}, hnlm: {semantic: {source: tuned}}}"
     run = plan(load_config([], [tuned, "tune.texts=catalogue"]))
     needed = ("prepare", "vectors", "train.uniform.s0", "tokens", "supervise", "tune")
     assert run.before("encode") == needed
@@ -153,7 +153,7 @@ def test_a_stage_can_be_run_with_what_it_needs_alone() -> None:
 
 
 def test_the_strategy_and_the_texts_decide_what_the_language_model_writes() -> None:
-    tuned = "train.variants={uniform: {}, hnlm: {semantic: true, semantic_source: retrieved}}"
+    tuned = "train.variants={uniform: {}, hnlm: {semantic: {source: retrieved}}}"
     with_profiles = {stage.name for stage in plan(load_config([], [tuned])).stages}
     assert {"item_profiles", "user_profiles"} <= with_profiles
     assert "ground" not in with_profiles
@@ -162,7 +162,7 @@ def test_the_strategy_and_the_texts_decide_what_the_language_model_writes() -> N
 
 
 def test_options_of_place_and_speed_repeat_no_tuning() -> None:
-    tuned = "train.variants={uniform: {}, hnlm: {semantic: true, semantic_source: tuned}}"
+    tuned = "train.variants={uniform: {}, hnlm: {semantic: {source: tuned}}}"
     prints = [
         {stage.name: stage.artifact.fingerprint for stage in plan(load_config([], [tuned, *more])).stages}
         for more in ([], ["tune.workers=2", "tune.zero=3", "tune.accumulation=4", "encode.replicas=3"])

@@ -9,6 +9,7 @@ import pytest
 
 from hnlm_ray.config.load import load_config
 from hnlm_ray.config.search import Domain, SearchConfig
+from hnlm_ray.config.semantic import MixingOptions, SemanticOptions
 from hnlm_ray.config.tree import Config
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.errors import ConfigError
@@ -138,9 +139,9 @@ def test_a_search_that_does_not_suit_the_variants_is_a_sentence(options: dict[st
 TUNED = {
     "plain": VariantConfig(),
     "text": VariantConfig(item_text=True),
-    "written": VariantConfig(semantic=True, alpha=0.1),
-    "tuned": VariantConfig(semantic=True, semantic_source="tuned", alpha=0.1),
-    "mixed": VariantConfig(semantic=True, semantic_source="tuned", alpha=0.2),
+    "written": VariantConfig(semantic=SemanticOptions()),
+    "tuned": VariantConfig(semantic=SemanticOptions(source="tuned")),
+    "mixed": VariantConfig(semantic=SemanticOptions(source="tuned", mixing=MixingOptions(share=0.2))),
 }
 OUTSIDE: dict[str, Any] = {
     RATE: {"log_uniform": [1e-4, 1e-1]},

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hnlm_ray.config.named import kinds
 from hnlm_ray.config.samplers import (
     AHNSOptions,
     DENSOptions,
@@ -21,9 +24,19 @@ from hnlm_ray.config.samplers import (
     UniformOptions,
 )
 from hnlm_ray.data.interactions import Interactions
-from hnlm_ray.samplers.build import SAMPLERS, build_sampler
+from hnlm_ray.samplers.build import build_sampler
 from hnlm_ray.samplers.protocol import Negatives, Scene, Setting, chosen_items
-from hnlm_ray.testing.samplers import SAMPLER_CHECKS, Make, check_blocks, check_draws, check_gradients, check_unmet
+from hnlm_ray.testing.samplers import (
+    SAMPLER_CHECKS,
+    Make,
+    Tables,
+    check_blocks,
+    check_draws,
+    check_gradients,
+    check_unmet,
+    scene_of,
+    setting_of,
+)
 from hnlm_ray.testing.worlds import random_world
 
 OPTIONS: list[Sampler] = [
@@ -49,13 +62,31 @@ def maker(options: Sampler) -> Make:
 
 
 def test_every_sampler_is_here() -> None:
-    assert {type(options) for options in OPTIONS} == set(SAMPLERS)
+    assert {type(options) for options in OPTIONS} == set(kinds(Sampler).values())
 
 
 @pytest.mark.parametrize("check", SAMPLER_CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_a_sampler_does_what_every_sampler_must(options: Sampler, check: Callable[[Make], None]) -> None:
     check(maker(options))
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_a_sampler_needs_what_its_options_declare(options: Sampler) -> None:
+    sampler = build_sampler(options, setting_of(random_world(12, 15, 0.3, 0)[0], 4))
+    assert (sampler.needs_layers, sampler.needs_batch) == (options.needs_layers, options.needs_batch)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_extra_candidates_join_those_of_a_sampler_whose_options_say_so(options: Sampler) -> None:
+    train, _ = random_world(12, 15, 0.3, 0)
+    tables = Tables.random(train)
+    scene = scene_of(train, tables)
+    unmet = torch.from_numpy(~train.contains(scene.users.numpy()[:, None], np.arange(15)[None]))
+    extra = torch.where(unmet, torch.arange(15), -1)
+    sampler = build_sampler(options, setting_of(train, tables.dim))
+    alone, joined = (sampler(one).vectors for one in (scene, dataclasses.replace(scene, extra=extra)))
+    assert torch.equal(alone, joined) != options.takes_candidates
 
 
 worlds = st.builds(random_world, st.integers(1, 12), st.integers(2, 15), st.floats(0.0, 1.0), st.integers(0, 2**31))

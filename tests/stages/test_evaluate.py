@@ -11,11 +11,11 @@ import pyarrow.compute as pc
 import pytest
 from safetensors.numpy import load, save
 
-from hnlm_ray.config.tree import Config, EvaluateConfig, TrainConfig
+from hnlm_ray.config.tree import EvaluateConfig, TrainConfig
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.data.vectors import read_text_vectors
-from hnlm_ray.errors import ConfigError, StageError, StoreError
+from hnlm_ray.errors import StageError, StoreError
 from hnlm_ray.evaluation.beyond import Reference
 from hnlm_ray.evaluation.blocks import HeldOut, evaluate
 from hnlm_ray.evaluation.false_negatives import hardest_of_rate
@@ -300,11 +300,4 @@ def test_an_empty_split_is_a_sentence(unevaluated: FinishedRun) -> None:
     table = prepare.read("interactions")
     prepare.write("interactions", table.filter(pc.not_equal(table["split"], "test")))
     with pytest.raises(StageError, match="the test split is empty"):
-        run(unevaluated.context("evaluate"))
-
-
-def test_a_variant_may_not_have_the_name_of_a_reference(unevaluated: FinishedRun) -> None:
-    taken = TrainConfig(variants={"random": VariantConfig(), "hnlm": VariantConfig()})
-    unevaluated.config = Config(train=taken)
-    with pytest.raises(ConfigError, match="'random', the name of a reference ranker"):
         run(unevaluated.context("evaluate"))

@@ -131,14 +131,14 @@ def test_only_new_pairs_are_encoded(earlier: RunStore, joined: StageContext, ray
 
 
 def test_the_plan_neither_supervises_nor_tunes(earlier: RunStore) -> None:
-    tuned = "train.variants={uniform: {}, hnlm: {semantic: true, semantic_source: tuned}}"
+    tuned = "train.variants={uniform: {}, hnlm: {semantic: {source: tuned}}}"
     names = [stage.name for stage in plan(load_config([], [tuned, f"tune.keep={earlier.root}"])).stages]
     assert not {"supervise", "tune"} & set(names)
     assert names.index("fold_in") < names.index("encode") < names.index("train.hnlm.s0")
 
 
 def test_a_folder_without_a_finished_run_is_one_sentence(tmp_path: Path) -> None:
-    tuned = "train.variants={uniform: {}, hnlm: {semantic: true, semantic_source: tuned}}"
+    tuned = "train.variants={uniform: {}, hnlm: {semantic: {source: tuned}}}"
     with pytest.raises(ConfigError, match="is no run folder"):
         plan(load_config([], [tuned, f"tune.keep={tmp_path}"]))
     RunRecord.of(Config(), {}).write(RunStore(str(tmp_path)))

@@ -11,13 +11,15 @@ from typer.testing import CliRunner
 
 from hnlm_ray.cli.main import app
 from hnlm_ray.config.load import load_config
+from hnlm_ray.config.semantic import SemanticOptions
 from hnlm_ray.config.tree import Config, TrainConfig
 from hnlm_ray.config.variants import VariantConfig
+from hnlm_ray.data.prepared import read_splits
 from hnlm_ray.errors import ConfigError, StageError
 from hnlm_ray.run.plan import plan
 from hnlm_ray.stages import search
 from hnlm_ray.training.fit import fit
-from hnlm_ray.training.inputs import SemanticInputs, read_splits
+from hnlm_ray.training.inputs import SemanticInputs
 from tests.stages.finished_run import FinishedRun
 
 SHORT = {"dim": 8, "epochs": 4, "batch_size": 128, "validate_every": 2}
@@ -61,7 +63,8 @@ def found(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Finish
 def test_a_row_is_what_the_same_fit_gives_without_ray(found: FinishedRun) -> None:
     rows = found.inputs["search"].read("trials").to_pylist()
     assert [(row["variant"], row["trial"]) for row in rows] == [(name, n) for name in ("gcn", "mf") for n in range(3)]
-    train, valid = read_splits(found.inputs["prepare"])
+    splits = read_splits(found.inputs["prepare"])
+    train, valid = splits.train, splits.valid
     for row in (rows[0], rows[5]):
         drawn = {path.split(".", 3)[3]: value for path, value in json.loads(row["parameters"]).items()}
         alone = fit(train, valid, VARIANTS[row["variant"]].model_copy(update=drawn), 0).progress
@@ -165,7 +168,7 @@ def test_the_command_searches_once_and_a_second_time_does_nothing(tmp_path: Path
 
 
 def test_a_semantic_variant_is_searched_with_its_negatives() -> None:
-    config = Config(train=TrainConfig(variants={"hnlm": VariantConfig(semantic=True, alpha=0.1)}))
+    config = Config(train=TrainConfig(variants={"hnlm": VariantConfig(semantic=SemanticOptions())}))
     assert plan(config, search=True)["search"].inputs.keys() == {"prepare", "vectors", "ground"}
     assert "search" not in {stage.name for stage in plan(config).stages}
 
@@ -179,8 +182,8 @@ def test_a_trial_reads_what_its_own_options_outside_the_variants_gave(tmp_path: 
         "embed.engine=scripted",
         "data.demo={users: 60, items: 40, interactions: 900}",
         "ground={fuzzy: 1.0, vector: 0.0}",
-        "train.variants={mf: {backbone: mf, dim: 4, epochs: 2}, hnlm: {backbone: mf, dim: 4, epochs: 2, semantic: true,"
-        " alpha: 0.9}}",
+        "train.variants={mf: {backbone: mf, dim: 4, epochs: 2}, hnlm: {backbone: mf, dim: 4, epochs: 2, "
+        "semantic: {mixing: {share: 0.9}}}}",
         "serve.variant=mf",
         "search={trials: 2, space: {ground.vector: {choice: [1.0]}, train.variants.mf.l2: {choice: [0.1]}}}",
     ]
@@ -193,7 +196,8 @@ def test_a_trial_reads_what_its_own_options_outside_the_variants_gave(tmp_path: 
     assert json.loads(rows["hnlm", 1]["parameters"]) == {"ground.vector": 1.0}
     assert json.loads(rows["hnlm", 0]["parameters"]) == {"ground.vector": 0.0}
     matched = {}
-    train, valid = read_splits(prepare)
+    splits = read_splits(prepare)
+    train, valid = splits.train, splits.valid
     for number, ground in enumerate(("ground", "ground@1")):
         artifact = planned[ground].artifact
         matched[number] = artifact.manifest()["counts"]["matched"]

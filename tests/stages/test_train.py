@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from safetensors.numpy import load
 
+from hnlm_ray.config.semantic import ContrastOptions, MixingOptions, SemanticOptions
 from hnlm_ray.config.tree import ClusterConfig, Config, TrainConfig
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
@@ -24,9 +25,10 @@ from hnlm_ray.training.inputs import SemanticInputs
 
 TRAIN, VALID = random_world(50, 40, 0.2, 3)
 PLAIN = VariantConfig(dim=8, epochs=4, batch_size=128, learning_rate=0.01, validate_every=2)
+SEMANTIC = SemanticOptions(mixing=MixingOptions(share=0.2), contrast=ContrastOptions(weight=0.1))
 VARIANTS = {
     "uniform": PLAIN,
-    "hnlm": PLAIN.model_copy(update={"semantic": True, "alpha": 0.2, "contrastive_weight": 0.1}),
+    "hnlm": PLAIN.model_copy(update={"semantic": SEMANTIC}),
 }
 
 

@@ -8,38 +8,25 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from hnlm_ray.config.backbones import DirectAUOptions, MFOptions
-from hnlm_ray.config.losses import (
-    BPROptions,
-    BSLOptions,
-    HingeOptions,
-    PairwiseContrastiveOptions,
-    SampledSoftmaxOptions,
-    SLAtKOptions,
-)
+from hnlm_ray.config.backbones import Backbone, DirectAUOptions, MFOptions
+from hnlm_ray.config.losses import Loss
+from hnlm_ray.config.named import kinds
 from hnlm_ray.config.samplers import Sampler, UniformOptions
+from hnlm_ray.config.semantic import SemanticOptions
 from hnlm_ray.config.variants import VariantConfig
-from hnlm_ray.models.build import BACKBONES
-from hnlm_ray.samplers.build import SAMPLERS
 from hnlm_ray.samplers.semantic import PairVectors
 from hnlm_ray.testing.worlds import random_world
 from hnlm_ray.training.fit import fit
 
 TRAIN, VALID = random_world(20, 15, 0.25, 0)
 SAMPLER_OPTIONS: list[Sampler] = [
-    *(section() for section in SAMPLERS if "candidates" not in section.model_fields),
-    *(section(candidates=6) for section in SAMPLERS if "candidates" in section.model_fields),
+    *(section() for section in kinds(Sampler).values() if "candidates" not in section.model_fields),
+    *(section(candidates=6) for section in kinds(Sampler).values() if "candidates" in section.model_fields),
     UniformOptions(negatives=6, shared=True),
     UniformOptions(negatives=2, rejection="skip"),
 ]
-LOSSES = (
-    BPROptions,
-    HingeOptions,
-    SampledSoftmaxOptions,
-    BSLOptions,
-    SLAtKOptions,
-    PairwiseContrastiveOptions,
-)
+LOSSES = kinds(Loss).values()
+TRAINED = [section for section in kinds(Backbone).values() if section.is_trained]
 
 
 def allowed(backbone: type) -> list[VariantConfig]:
@@ -54,7 +41,7 @@ def allowed(backbone: type) -> list[VariantConfig]:
     return found[:1] if backbone is DirectAUOptions else found
 
 
-@pytest.mark.parametrize("backbone", BACKBONES, ids=lambda section: section.model_fields["name"].default)
+@pytest.mark.parametrize("backbone", TRAINED, ids=lambda section: section.model_fields["name"].default)
 def test_whatever_is_accepted_trains(backbone: type) -> None:
     accepted = allowed(backbone)
     assert len(accepted) > 40 or backbone is DirectAUOptions
@@ -73,7 +60,8 @@ def test_whatever_is_accepted_trains_with_semantic_negatives(source: str) -> Non
     rows, items = rng.integers(5, size=len(pairs)).astype(np.int32), np.arange(5, dtype=np.int32)[:, None]
     vectors = PairVectors(pairs, rows, rng.normal(size=(5, 3)).astype(np.float32), 15, items)
     for variant in allowed(MFOptions):
-        semantic = {"semantic": True, "semantic_source": source, "alpha": 0.2, "contrastive_weight": 0.1}
-        result = fit(TRAIN, VALID, variant.model_copy(update=semantic), 0, vectors=vectors)
+        strength = {"extra": {"weight": 0.2}} if variant.loss.is_softmax else {"mixing": {"share": 0.2}}
+        options = SemanticOptions.model_validate({"source": source, "contrast": {"weight": 0.1}, **strength})
+        result = fit(TRAIN, VALID, variant.model_copy(update={"semantic": options}), 0, vectors=vectors)
         assert np.isfinite(result.progress.history[0].loss), f"{variant.sampler}, {variant.loss}"
         assert result.counts["pairs_with_vector"] == len(pairs)

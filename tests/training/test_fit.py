@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,11 @@ from hnlm_ray.training.loop import TrainingLoop, learning_rate_in
 TRAIN, VALID = random_world(40, 30, 0.2, 0)
 BACKBONES = {"mf": MFOptions(), "lightgcn": LightGCNOptions()}
 PLAIN = VariantConfig(dim=8, epochs=4, batch_size=64, learning_rate=0.01, validate_every=2)
-SEMANTIC = PLAIN.model_copy(update={"semantic": True, "alpha": 0.3, "contrastive_weight": 0.1})
+SEMANTIC = {"mixing": {"share": 0.3}, "contrast": {"weight": 0.1}}
+
+
+def semantic(options: dict[str, Any], variant: VariantConfig = PLAIN) -> VariantConfig:
+    return VariantConfig.model_validate({**variant.model_dump(), "semantic": options})
 
 
 def pair_vectors(share: float = 0.5, scale: float = 1.0) -> PairVectors:
@@ -65,18 +70,18 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others() -> None:
 
 
 @pytest.mark.parametrize("backbone", ["mf", "lightgcn"])
-def test_alpha_zero_is_the_plain_sampler_bit_for_bit(backbone: str) -> None:
-    off = SEMANTIC.model_copy(update={"alpha": 0.0, "contrastive_weight": 0.0, "backbone": BACKBONES[backbone]})
-    plain = fit(TRAIN, VALID, PLAIN.model_copy(update={"backbone": BACKBONES[backbone]}), 0)
-    controlled = fit(TRAIN, VALID, off, 0, vectors=pair_vectors())
+def test_a_share_of_zero_is_the_plain_sampler_bit_for_bit(backbone: str) -> None:
+    variant = PLAIN.model_copy(update={"backbone": BACKBONES[backbone]})
+    plain = fit(TRAIN, VALID, variant, 0)
+    controlled = fit(TRAIN, VALID, semantic({}, variant), 0, vectors=pair_vectors())
     assert losses(plain) == losses(controlled)
     assert plain.user_vectors.tobytes() == controlled.user_vectors.tobytes()
     assert plain.item_vectors.tobytes() == controlled.item_vectors.tobytes()
 
 
-@pytest.mark.parametrize("part", [{"alpha": 0.3}, {"contrastive_weight": 0.1}])
-def test_perturbing_the_vectors_changes_the_loss(part: dict[str, float]) -> None:
-    variant = PLAIN.model_copy(update={"semantic": True, **part})
+@pytest.mark.parametrize("part", [{"mixing": {"share": 0.3}}, {"contrast": {"weight": 0.1}}])
+def test_perturbing_the_vectors_changes_the_loss(part: dict[str, Any]) -> None:
+    variant = semantic(part)
     vectors = pair_vectors()
     moved = vectors.vectors.copy()
     moved[0] += 0.5
@@ -88,23 +93,23 @@ def test_perturbing_the_vectors_changes_the_loss(part: dict[str, float]) -> None
 
 def test_pairs_without_a_vector_fall_back_to_the_plain_sampler_and_are_counted() -> None:
     nothing = PairVectors(np.empty(0, np.int64), np.empty(0, np.int32), np.ones((3, 5), np.float16), 30)
-    result = fit(TRAIN, VALID, SEMANTIC, 0, vectors=nothing)
+    result = fit(TRAIN, VALID, semantic(SEMANTIC), 0, vectors=nothing)
     assert result.counts["pairs_with_vector"] == 0
     assert losses(result) == losses(fit(TRAIN, VALID, PLAIN, 0))
     some = pair_vectors()
-    counts = fit(TRAIN, VALID, SEMANTIC, 0, vectors=some).counts
+    counts = fit(TRAIN, VALID, semantic(SEMANTIC), 0, vectors=some).counts
     assert counts["pairs_with_vector"] == len(some.pairs)
     assert counts["pairs"] == len(TRAIN.items)
 
 
-@pytest.mark.parametrize("part", [{"alpha": 0.3}, {"contrastive_weight": 0.1}])
-def test_every_weight_of_the_alignment_gets_a_gradient_and_moves(part: dict[str, float]) -> None:
+@pytest.mark.parametrize("part", [{"mixing": {"share": 0.3}}, {"contrast": {"weight": 0.1}}])
+def test_every_weight_of_the_alignment_gets_a_gradient_and_moves(part: dict[str, Any]) -> None:
     before: dict[str, torch.Tensor] = {}
     moved: dict[str, bool] = {}
 
     def watch(loop: TrainingLoop) -> None:
-        assert loop.model.alignment is not None
-        for name, weight in loop.model.alignment.named_parameters():
+        assert loop.model.semantic is not None
+        for name, weight in loop.model.semantic.named_parameters():
             assert weight.grad is not None
             assert weight.grad.abs().sum() > 0
             if name in before:
@@ -114,7 +119,7 @@ def test_every_weight_of_the_alignment_gets_a_gradient_and_moves(part: dict[str,
     fit(
         TRAIN,
         VALID,
-        PLAIN.model_copy(update={"semantic": True, **part}),
+        semantic(part),
         0,
         vectors=pair_vectors(share=1.0),
         on_validation=watch,
@@ -125,7 +130,7 @@ def test_every_weight_of_the_alignment_gets_a_gradient_and_moves(part: dict[str,
 
 @pytest.mark.parametrize("mode", ["fixed", "cosine"])
 def test_a_resumed_fit_ends_with_the_bits_of_an_uninterrupted_one(tmp_path: Path, mode: str) -> None:
-    variant = SEMANTIC.model_copy(update={"learning_rate_mode": mode})
+    variant = semantic(SEMANTIC).model_copy(update={"learning_rate_mode": mode})
 
     def save(loop: TrainingLoop) -> None:
         (tmp_path / str(loop.progress.epoch)).mkdir()
@@ -188,14 +193,14 @@ def test_what_cannot_be_trained_is_refused_in_a_sentence() -> None:
     with pytest.raises(DataError, match="train split is empty"):
         fit(none, none, PLAIN, 0)
     with pytest.raises(DataError, match="no vectors"):
-        fit(TRAIN, VALID, SEMANTIC, 0)
+        fit(TRAIN, VALID, semantic(SEMANTIC), 0)
     with pytest.raises(DataError, match="number users and items once"):
         fit(TRAIN, VALID.slice_users(0, 5), PLAIN, 0)
     other = PairVectors(np.array([1]), np.array([0], np.int32), np.ones((1, 5), np.float32), 31)
     with pytest.raises(DataError, match="31 items"):
-        fit(TRAIN, VALID, SEMANTIC, 0, vectors=other)
+        fit(TRAIN, VALID, semantic(SEMANTIC), 0, vectors=other)
     with pytest.raises(DataError, match="stand for no item"):
-        fit(TRAIN, VALID, SEMANTIC.model_copy(update={"semantic_source": "item"}), 0, vectors=pair_vectors())
+        fit(TRAIN, VALID, semantic({**SEMANTIC, "source": "item"}), 0, vectors=pair_vectors())
     fit(TRAIN, VALID, PLAIN.model_copy(update={"epochs": 1}), 0, vectors=other)  # ignored: the variant is not semantic
 
 
@@ -233,7 +238,7 @@ def test_users_who_have_met_every_item_are_left_out_and_counted() -> None:
     assert result.counts["pairs_without_negative"] == 30
     assert np.isfinite(losses(result)).all()
     everything = train.slice_users(40, 41)
-    with pytest.raises(DataError, match="met every item"):
+    with pytest.raises(DataError, match="seen every item"):
         fit(everything, everything, PLAIN, 0)
 
 

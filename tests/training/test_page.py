@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import typing
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,16 @@ import yaml
 
 from hnlm_ray.config.backbones import Backbone
 from hnlm_ray.config.losses import Loss
+from hnlm_ray.config.named import kinds
+from hnlm_ray.config.paths import lookup
 from hnlm_ray.config.samplers import Sampler
+from hnlm_ray.config.semantic import SemanticOptions
 from hnlm_ray.config.tree import TrainConfig
 from hnlm_ray.config.variants import VariantConfig
 
 PAGE = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
 PARTS = {"Backbones": Backbone, "Samplers": Sampler, "Losses": Loss}
-SECTIONS = [
-    (title, section) for title, union in PARTS.items() for section in typing.get_args(typing.get_args(union)[0])
-]
+SECTIONS = [(title, section) for title, union in PARTS.items() for section in kinds(union).values()]
 
 
 @pytest.mark.parametrize(("title", "section"), SECTIONS, ids=lambda part: getattr(part, "__name__", part))
@@ -33,9 +33,12 @@ def test_every_section_stands_there_with_its_defaults(title: str, section: Any) 
 
 
 def test_every_general_setting_that_the_page_names_exists() -> None:
-    for name in ("semantic", "semantic_source", "alpha", "contrastive_weight", "l2_on", "positives", "init_std"):
+    for name in ("semantic", "l2_on", "positives", "init_std"):
         assert name in VariantConfig.model_fields
         assert f"`{name}" in PAGE
+    tree = SemanticOptions().model_dump()
+    for path in re.findall(r"`semantic\.([a-z.]+)", PAGE):
+        lookup(tree, path)
 
 
 def test_the_example_is_a_configuration() -> None:

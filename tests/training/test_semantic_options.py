@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,19 +13,34 @@ import torch
 
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.errors import DataError
+from hnlm_ray.samplers.protocol import Negatives
 from hnlm_ray.samplers.semantic import PairVectors
 from hnlm_ray.testing.worlds import random_world
 from hnlm_ray.training import checkpoint
 from hnlm_ray.training.batches import Batch
 from hnlm_ray.training.fit import FitResult, fit
 from hnlm_ray.training.loop import TrainingLoop
+from hnlm_ray.training.semantic import Strength
 from hnlm_ray.training.shard import Shard
 
 TRAIN, VALID = random_world(40, 30, 0.2, 0)
 PLAIN = {"dim": 8, "epochs": 4, "batch_size": 64, "learning_rate": 0.01, "validate_every": 2}
-TUNED = PLAIN | {"semantic": True, "semantic_source": "tuned", "alpha": 0.3, "contrastive_weight": 0.1}
-RETRIEVED = PLAIN | {"semantic": True, "semantic_source": "retrieved"}
-CANDIDATES = RETRIEVED | {"semantic_use": "candidates", "sampler": {"name": "dns", "candidates": 4}}
+CONTRAST = {"weight": 0.1}
+
+
+def tuned(share: float = 0.3, mode: str = "fixed", **others: Any) -> dict[str, Any]:
+    mixing = {"share": share, "mode": mode}
+    return PLAIN | {"semantic": {"source": "tuned", "mixing": mixing, "contrast": CONTRAST, **others}}
+
+
+def retrieved(share: float) -> dict[str, Any]:
+    return PLAIN | {"semantic": {"source": "retrieved", "mixing": {"share": share}}}
+
+
+CANDIDATES = PLAIN | {
+    "semantic": {"source": "retrieved", "use": "candidates"},
+    "sampler": {"name": "dns", "candidates": 4},
+}
 
 
 def encoded(seed: int = 0) -> PairVectors:
@@ -64,9 +80,7 @@ def loop_of(options: dict[str, Any]) -> TrainingLoop:
     return TrainingLoop(shard, VariantConfig.model_validate(options), 0, encoded(), torch.device("cpu"), TEXTS)
 
 
-@pytest.mark.parametrize(
-    "options", [TUNED, RETRIEVED | {"alpha": 0.3}, CANDIDATES], ids=["tuned", "retrieved", "candidates"]
-)
+@pytest.mark.parametrize("options", [tuned(), retrieved(0.3), CANDIDATES], ids=["tuned", "retrieved", "candidates"])
 def test_other_vectors_give_other_losses(options: dict[str, Any]) -> None:
     assert losses(fitted(options, encoded())) == losses(fitted(options, encoded()))
     assert losses(fitted(options, encoded())) != losses(fitted(options, encoded(1)))
@@ -95,16 +109,16 @@ def test_candidates_are_chosen_from_and_are_never_met() -> None:
 
 
 def test_a_pair_without_items_gets_none_as_candidate() -> None:
-    loop = loop_of(CANDIDATES)
-    rows = np.array([0, -1, 5], dtype=np.int32)
-    extra = loop.model._extra(rows)
-    assert extra is not None
-    assert (extra[1] == -1).all()
-    np.testing.assert_array_equal(extra[0].numpy(), encoded().items[0])  # type: ignore[index]
+    semantic = loop_of(CANDIDATES).model.semantic
+    assert semantic is not None
+    candidates = semantic.candidates(np.array([0, -1, 5], dtype=np.int32))
+    assert candidates is not None
+    assert (candidates[1] == -1).all()
+    np.testing.assert_array_equal(candidates[0].numpy(), encoded().items[0])  # type: ignore[index]
 
 
 def test_of_several_items_another_is_drawn_in_another_epoch() -> None:
-    loop = loop_of(RETRIEVED | {"alpha": 1.0})
+    loop = loop_of(retrieved(1.0))
     found = []
     for epoch in (1, 2):
         batch = next(iter(loop.stream.epoch(1)))
@@ -113,37 +127,63 @@ def test_of_several_items_another_is_drawn_in_another_epoch() -> None:
 
 
 def test_a_frozen_alignment_stays_and_resumes(tmp_path: Path) -> None:
-    options = TUNED | {"alignment": "frozen"}
+    options = tuned(alignment="frozen")
     loop = loop_of(options)
-    before = {name: weight.clone() for name, weight in loop.model.alignment.named_parameters()}  # type: ignore[union-attr]
+    assert loop.model.semantic is not None
+    before = [weight.clone() for weight in loop.model.semantic.parameters()]
     loop.run_epoch()
-    assert all(torch.equal(before[name], weight) for name, weight in loop.model.alignment.named_parameters())  # type: ignore[union-attr]
+    assert all(map(torch.equal, before, loop.model.semantic.parameters()))
 
     whole = fitted(options, encoded(), on_validation=saved_in(tmp_path))
     assert losses(fitted(options, encoded(), resume_from=tmp_path / "2")) == losses(whole)
-    assert losses(whole) != losses(fitted(TUNED, encoded()))
+    assert losses(whole) != losses(fitted(tuned(), encoded()))
 
 
 def test_a_learned_share_moves_and_resumes(tmp_path: Path) -> None:
-    options = TUNED | {"alpha_mode": "learned", "alpha": 0.5}
+    options = tuned(0.5, "learned")
     loop = loop_of(options)
+    assert loop.model.semantic is not None
+    assert float(loop.model.semantic.strength(1).detach()) == pytest.approx(0.5)
     for _ in range(3):
         loop.run_epoch()
-    assert loop.model.alpha_logit is not None
-    assert abs(loop.model.alpha_logit.item()) > 1e-3
+    assert abs(float(loop.model.semantic.strength(1).detach()) - 0.5) > 1e-4
 
     whole = fitted(options, encoded(), on_validation=saved_in(tmp_path))
     assert losses(fitted(options, encoded(), resume_from=tmp_path / "2")) == losses(whole)
 
 
 def test_a_rising_share_begins_low_and_arrives() -> None:
-    model = loop_of(TUNED | {"alpha_mode": "rising", "epochs": 10}).model
-    assert [model._alpha(epoch) for epoch in (1, 5, 9)] == pytest.approx([0.06, 0.3, 0.3])
+    strength = Strength(0.3, "rising", epochs=10)
+    assert [strength(epoch) for epoch in (1, 5, 9)] == pytest.approx([0.06, 0.3, 0.3])
+
+    rising = losses(fitted(tuned(0.3, "rising") | {"epochs": 4}, encoded()))
+    at_half = losses(fitted(tuned(0.15), encoded()))
+    assert rising[0] == at_half[0]  # the first of two epochs until the whole share
+    assert rising[1] != at_half[1]
 
 
-def test_softmax_losses_take_a_learned_share_too() -> None:
-    options = TUNED | {"alpha_mode": "learned", "loss": "softmax", "sampler": {"name": "uniform", "negatives": 4}}
-    assert np.isfinite(losses(fitted(options, encoded()))).all()
+def softmax(weight: float, mode: str = "fixed") -> dict[str, Any]:
+    semantic = {"source": "tuned", "extra": {"weight": weight, "mode": mode}}
+    return PLAIN | {"loss": "softmax", "sampler": {"name": "uniform", "negatives": 4}, "semantic": semantic}
+
+
+def test_softmax_losses_have_a_learned_weight() -> None:
+    assert np.isfinite(losses(fitted(softmax(0.3, "learned"), encoded()))).all()
+    assert losses(fitted(softmax(0.3, "learned"), encoded())) != losses(fitted(softmax(0.3), encoded()))
+
+
+def test_one_more_negative_of_weight_one_counts_as_much_as_the_sampled_ones_together() -> None:
+    """Of a pair whose negatives all score the same, the sum over negatives doubles."""
+    loop = loop_of(softmax(1.0))
+    assert loop.model.semantic is not None
+    batch = next(iter(loop.stream.epoch(1)))
+    users, has_vector = torch.ones(len(batch.users), 8), torch.from_numpy(batch.hard_rows >= 0)
+    scene = SimpleNamespace(epoch=1, user=users, positive=users)
+    negatives = Negatives(torch.zeros(len(users), 4, 8), torch.log(torch.rand(len(users), 4)))
+    scores, weights, _ = loop.model.semantic(scene, batch.hard_rows, negatives, torch.zeros(len(users), 4))
+    assert scores.shape == (len(users), 5)
+    sampled, extra = weights[:, :4].exp().sum(dim=1), weights[:, 4].exp()
+    torch.testing.assert_close(extra, torch.where(has_vector, sampled, 0.0))
 
 
 def test_text_as_features_reaches_the_items_and_is_trained() -> None:
@@ -166,8 +206,8 @@ def test_missing_texts_are_one_sentence(texts: Any) -> None:
 
 def test_vectors_without_items_cannot_be_retrieved() -> None:
     own = encoded()
-    with pytest.raises(DataError, match="semantic_source is retrieved"):
-        fitted(RETRIEVED, PairVectors(own.pairs, own.rows, own.vectors, 30))
+    with pytest.raises(DataError, match=r"semantic\.source is retrieved"):
+        fitted(retrieved(0.3), PairVectors(own.pairs, own.rows, own.vectors, 30))
 
 
 @pytest.mark.parametrize("control", ["shuffled", "random"])
@@ -189,12 +229,14 @@ def test_controls_keep_pairs_and_never_name_a_met_item(control: str) -> None:
 
 
 REFUSED = [
-    ({"semantic_use": "candidates"}, "no effect without semantic"),
-    ({"semantic_control": "random"}, "no effect without semantic"),
-    (TUNED | {"semantic_use": "candidates", "alpha": 0.0}, "needs items"),
-    (RETRIEVED | {"semantic_use": "candidates"}, "takes no candidates"),
-    (CANDIDATES | {"alpha": 0.5}, "alpha has no effect"),
-    (TUNED | {"alpha_mode": "learned", "alpha": 0.0}, "must start between 0 and 1"),
+    (tuned(0.0, use="candidates"), "needs items"),
+    (retrieved(0.0) | {"semantic": CANDIDATES["semantic"]}, "takes no candidates: use dns or mixgcf"),
+    (CANDIDATES | {"semantic": CANDIDATES["semantic"] | {"mixing": {"share": 0.5}}}, "mixing and extra have no effect"),
+    (CANDIDATES | {"semantic": CANDIDATES["semantic"] | {"extra": {"weight": 0.5}}}, "mixing and extra have no effect"),
+    (tuned(0.0, "learned"), r"a learned mixing\.share must start between 0 and 1, it is 0"),
+    (softmax(1.0, "learned"), r"a learned extra\.weight must start between 0 and 1, it is 1"),
+    (tuned() | {"loss": "bsl"}, r"semantic\.mixing has no effect with the softmax loss bsl: use semantic\.extra"),
+    (softmax(0.3) | {"loss": "hinge"}, r"semantic\.extra has no effect with hinge, a loss over pairs"),
     ({"backbone": "ease", "item_text": True}, "no item embeddings"),
 ]
 

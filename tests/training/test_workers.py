@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from hnlm_ray.config.backbones import MFOptions
+from hnlm_ray.config.semantic import ContrastOptions, MixingOptions, SemanticOptions
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.samplers.semantic import PairVectors
 from hnlm_ray.testing.workers import run_workers
@@ -17,27 +18,27 @@ from hnlm_ray.training import checkpoint
 from hnlm_ray.training.fit import fit
 
 TRAIN, VALID = random_world(60, 40, 0.15, 1)
+SEMANTIC = SemanticOptions(mixing=MixingOptions(share=0.3), contrast=ContrastOptions(weight=0.1))
 HALF = VariantConfig(
     dim=8,
     epochs=4,
     batch_size=100,
     learning_rate=0.01,
     validate_every=2,
-    semantic=True,
-    alpha=0.3,
-    contrastive_weight=0.1,
+    semantic=SEMANTIC,
 )
 PLAIN = VariantConfig(dim=8, epochs=4, batch_size=100, learning_rate=0.01, validate_every=2)
 VARIANTS = {
     "lightgcn": HALF,
     "mf": HALF.model_copy(update={"backbone": MFOptions()}),
     "item text": PLAIN.model_copy(update={"item_text": True}),
-    "learned share": HALF.model_copy(update={"alpha_mode": "learned"}),
-    "candidates": VariantConfig.model_validate(
-        PLAIN.model_dump()
-        | {"semantic": True, "semantic_source": "item", "semantic_use": "candidates", "sampler": {"name": "dns"}}
+    "learned share": HALF.model_copy(
+        update={"semantic": SEMANTIC.model_copy(update={"mixing": MixingOptions(share=0.3, mode="learned")})}
     ),
-    "item vectors": HALF.model_copy(update={"semantic_source": "item"}),
+    "candidates": VariantConfig.model_validate(
+        PLAIN.model_dump() | {"semantic": {"source": "item", "use": "candidates"}, "sampler": {"name": "dns"}}
+    ),
+    "item vectors": HALF.model_copy(update={"semantic": SEMANTIC.model_copy(update={"source": "item"})}),
     **{
         part: VariantConfig.model_validate({**PLAIN.model_dump(), key: part, **others})
         for key, part, others in [
