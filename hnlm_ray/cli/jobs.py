@@ -9,7 +9,7 @@ from typing import NoReturn
 import typer
 
 from hnlm_ray.cli.main import errors_as_sentences
-from hnlm_ray.cli.options import ConfigFiles, Overrides
+from hnlm_ray.cli.options import ConfigFiles, Overrides, refuse_dotted_options
 from hnlm_ray.cli.runs import run_stages
 from hnlm_ray.config.load import load_config
 from hnlm_ray.run.specs import SPECS
@@ -34,5 +34,6 @@ def job(script: str) -> NoReturn:
         run_stages(load_config(config, overrides), stages, search=name == "search")
 
     with errors_as_sentences():
+        refuse_dotted_options(sys.argv[1:])
         command()
     sys.exit(0)

@@ -11,6 +11,7 @@ import typer
 
 from hnlm_ray import __version__
 from hnlm_ray.cli.doctor import doctor
+from hnlm_ray.cli.options import refuse_dotted_options
 from hnlm_ray.cli.reports import compare, report
 from hnlm_ray.cli.runs import demo, estimate, run, search, status
 from hnlm_ray.cli.serving import bundles, export, recommend, serve
@@ -50,6 +51,7 @@ def _options(version: Annotated[bool, typer.Option("--version", help="Print the 
 def main() -> None:
     """Run the command line."""
     with errors_as_sentences():
+        refuse_dotted_options(sys.argv[1:])
         app()
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-__all__ = ["ConfigFiles", "Overrides"]
+from hnlm_ray.config.overlay import as_override
+from hnlm_ray.errors import ConfigError
+
+__all__ = ["ConfigFiles", "Overrides", "refuse_dotted_options"]
 
 ConfigFiles = Annotated[
     list[Path],
@@ -31,3 +35,14 @@ Overrides = Annotated[
         show_default=False,
     ),
 ]
+
+
+def refuse_dotted_options(words: Sequence[str]) -> None:
+    """Tell somebody who writes ``--train.workers 2`` how an option of the configuration is given.
+
+    Raises:
+        ConfigError: one of the words of a command line is such an option.
+    """
+    for index, word in enumerate(words):
+        if word.startswith("--") and "." in word.partition("=")[0]:
+            raise ConfigError(f"there is no option {word}", f"write {as_override(word, words[index + 1 :])}")

@@ -5,46 +5,40 @@ from __future__ import annotations
 import difflib
 import os
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from hnlm_ray.config.paths import assign
+from hnlm_ray.config.overlay import apply_override, lay_over
 from hnlm_ray.config.strict_yaml import parse_yaml
-from hnlm_ray.config.tree import DEFAULT_VARIANTS, Config
+from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import ConfigError
 
 __all__ = ["load_config", "shipped_configs"]
-
-_VARIANTS = ("train", "variants")
 
 
 def load_config(paths: Sequence[Path] = (), overrides: Sequence[str] = ()) -> Config:
     """Read a configuration: defaults, then each YAML file over the ones before, then the overrides.
 
-    Sections of a later file merge with those of an earlier one key by key; every other value, a list included, replaces
-    the earlier value, and so does a section with another ``name``. ``train.variants`` merges as well: a variant of a
-    later file changes that variant or adds one, ``null`` leaves it out, and the name ``*`` stands for every variant so
-    far. The variants of the defaults are there only until a file names its own.
+    :mod:`hnlm_ray.config.overlay` has the rules.
 
     Args:
         paths: YAML files, later over earlier. A name such as ``demo`` or ``configs/demo.yaml`` that is no file here
             stands for the configuration shipped with the package.
-        overrides: ``key.path=value`` with the value in YAML, for example ``train.seeds=[0,1]``. The value replaces what
-            was there, sections included; ``train.variants.*.epochs=5`` changes every variant.
+        overrides: ``key.path=value`` with the value in YAML, for example ``train.seeds=[0,1]``.
 
     Raises:
         ConfigError: with every problem found, each with its path and where it was given.
     """
-    files = {str(path): _read(path) for path in paths}
+    files = [(str(path), _read(path)) for path in paths]
     tree: dict[str, Any] = {}
-    for one in files.values():
-        tree = _laid_over(tree, one)
+    for _, one in files:
+        tree = lay_over(tree, one)
     for index, override in enumerate(overrides):
-        _apply(tree, override, overrides[index + 1 :])
+        apply_override(tree, override, overrides[index + 1 :])
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
@@ -52,11 +46,11 @@ def load_config(paths: Sequence[Path] = (), overrides: Sequence[str] = ()) -> Co
         for detail in error.errors():
             found.setdefault(_source(_place(detail["loc"])[0], files, overrides), []).append(_explain(detail))
         problems = " | ".join(f"{source}: {' | '.join(sentences)}" for source, sentences in found.items())
-        raise ConfigError(problems, "correct it or see `hnlm run --help`") from error
+        raise ConfigError(problems, "correct it (hnlm_ray/config describes every option)") from error
 
 
 def shipped_configs() -> dict[str, Path]:
-    """The configurations that come with the package, by name: in the wheel inside it, in a checkout beside it."""
+    """The configurations that come with the package, by name: inside an installed package, next to it in a checkout."""
     package = Path(__file__).parents[1]
     inside = package / "configs"
     folder = inside if inside.is_dir() else package.parent / "configs"
@@ -81,97 +75,22 @@ def _text(path: Path) -> str:
             return shipped[path.stem].read_text(encoding="utf-8")
         hint = f"give one of your own or one that is shipped: {', '.join(shipped)}"
         raise ConfigError(f"there is no configuration file {path}", hint) from error
-    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a path that cannot be
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a null byte in the path
         raise ConfigError(f"{path} cannot be read ({error})", "give a readable YAML file") from error
 
 
-def _laid_over(tree: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """A file over the files before it; neither argument is changed."""
-    laid: dict[str, Any] = _merged(tree, over)
-    changes = _variants(over)
-    if changes:
-        current = _variants(tree) or (_default_variants() if set(changes) == {"*"} else {})
-        laid["train"]["variants"] = _changed(current, changes)
-    return laid
-
-
-def _merged(under: Any, over: Any) -> Any:
-    if not isinstance(over, dict):
-        return over
-    under = {"name": under} if isinstance(under, str) else under or {}
-    another = not isinstance(under, dict) or ("name" in over and over["name"] != under.get("name"))
-    base = {} if another else under
-    return {**base, **{key: _merged(base.get(key), value) for key, value in over.items()}}
-
-
-def _variants(tree: Mapping[str, Any]) -> dict[str, Any]:
-    train = tree.get("train")
-    variants = train.get("variants") if isinstance(train, dict) else None
-    return variants if isinstance(variants, dict) else {}
-
-
-def _default_variants() -> dict[str, Any]:
-    copy: dict[str, Any] = _merged(None, DEFAULT_VARIANTS)
-    return copy
-
-
-def _changed(variants: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Variants after a file's ``train.variants``: first what it says of ``*``, then of each by its name."""
-    changed = {name: _merged(options, changes.get("*", {})) for name, options in variants.items()}
-    for name, options in changes.items():
-        if options is None:
-            _leave_out(changed, name)
-        elif name != "*":
-            changed[name] = _merged(changed.get(name, changes.get("*", {})), options)
-    return changed
-
-
-def _leave_out(variants: dict[str, Any], name: str) -> None:
-    if name not in variants:
-        hint = f"write `{name}: {{}}` for one with the defaults; there are {', '.join(variants) or 'none'}"
-        raise ConfigError(f"train.variants.{name} is null and there is no such variant to leave out", hint)
-    del variants[name]
-
-
-def _apply(tree: dict[str, Any], override: str, following: Sequence[str]) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key or key.startswith("-"):
-        raise ConfigError(f"override {override!r} is not key.path=value", f"write {_example(override, following)}")
-    value, parts = parse_yaml(text, f"the value in override {override!r}"), key.split(".")
-    if (*parts[:2],) != _VARIANTS or len(parts) == 2:
-        assign(tree, key, value)
-        return
-    train = tree.get("train") or {}
-    if isinstance(train, dict) and not train.get("variants"):
-        assign(tree, "train.variants", _default_variants())  # what is said of one variant keeps the others
-    variants = _variants(tree)
-    for name in list(variants) if parts[2] == "*" else [parts[2]]:
-        if value is None and len(parts) == 3:
-            _leave_out(variants, name)
-        else:
-            assign(tree, ".".join([*_VARIANTS, name, *parts[3:]]), _merged(None, value))  # of each its own copy
-
-
-def _example(override: str, following: Sequence[str]) -> str:
-    """How ``--train.workers 2``, ``train.workers 2`` and the like are written."""
-    key, equals, value = override.lstrip("-").partition("=")
-    if not key or not (equals or "." in key):
-        return "for example train.workers=2"
-    apart = following[0] if following and "=" not in following[0] else "VALUE"
-    return f"{key}={value if equals else apart}"
-
-
-def _source(parts: Sequence[str], files: Mapping[str, Any], overrides: Sequence[str]) -> str:
+def _source(parts: Sequence[str], files: Sequence[tuple[str, Any]], overrides: Sequence[str]) -> str:
     """Where the option at a path was given: an override that sets it, or else the files and overrides that touch it."""
     within = []
     for override in overrides:
-        key = override.partition("=")[0].split(".")
+        path = override.partition("=")[0]  # without the value, which may hold credentials
+        key = path.split(".")
         if all(mine in (theirs, "*") for mine, theirs in zip(key, parts, strict=False)):
-            within.append((len(key), f"override {override!r}"))
+            within.append((len(key), f"override {path}"))
     if parts and (setting := [text for depth, text in within if depth <= len(parts)]):
         return setting[-1]
-    given = {name: value for name, tree in files.items() if (value := _given(tree, parts)) is not None}
-    touching = list(given) or list(files)
+    given = {name: value for name, tree in files if (value := _given(tree, parts)) is not None}
+    touching = list(given) or [name for name, _ in files]
     if given and not isinstance(given[touching[-1]], dict):
         touching = touching[-1:]  # a value is the last file's alone
     return " and ".join([*touching, *(text for _, text in within if parts)]) or "the configuration"

@@ -58,6 +58,14 @@ def test_an_unknown_option_is_an_error_of_the_user(
     assert "--worker" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [("--train.workers", "2"), ("--train.workers=2", "seed=1")])
+def test_an_option_of_the_configuration_with_dashes_is_shown_without(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ending(monkeypatch, "run", *words) == 2
+    assert capsys.readouterr().err == f"hnlm: there is no option {words[0]}; write train.workers=2.\n"
+
+
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "run_stages", raising(ZeroDivisionError()))
     monkeypatch.setattr("sys.argv", ["hnlm", "run"])

@@ -177,7 +177,7 @@ def test_an_override_without_its_form_is_shown_with_it(
 
 @pytest.mark.parametrize("value", ["[1", "{a: 1, a: 2}", "2024-13-45"])
 def test_a_value_that_is_not_yaml_is_named_with_its_override(value: str, tmp_path: Path) -> None:
-    assert f"override 'data.path={value}' is not valid YAML" in refusal(
+    assert "the value of override data.path is not valid YAML" in refusal(
         folder=tmp_path, overrides=(f"data.path={value}",)
     )
 
@@ -192,9 +192,14 @@ def test_an_error_names_the_file_or_the_override_that_it_is_in(tmp_path: Path) -
     problems = {source: text.split(source, 1)[1] for source in (f"{tmp_path}/0.yaml: ", f"{tmp_path}/1.yaml: ")}
     assert problems[f"{tmp_path}/0.yaml: "].startswith("unknown key 'llm.modle'")
     assert problems[f"{tmp_path}/1.yaml: "].startswith("train.workers")
-    assert f"{tmp_path}/1.yaml and override 'data.split.test=0.5': data.split: valid + test" in text
-    assert "override 'serve.prot=1': unknown key 'serve.prot'" in text
-    assert "override 'train.variants.*.epochs=0': train.variants.uniform.epochs" in text
+    assert f"{tmp_path}/1.yaml and override data.split.test: data.split: valid + test" in text
+    assert "override serve.prot: unknown key 'serve.prot'" in text
+    assert "override train.variants.*.epochs: train.variants.uniform.epochs" in text
+
+
+def test_a_file_that_is_given_again_counts_again(tmp_path: Path) -> None:
+    first, second = files(tmp_path, "seed: 1", "seed: 2")
+    assert load_config([first, second, first]).seed == 1
 
 
 def test_sections_that_are_values_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,110 @@
+"""How configurations are laid over each other: files over files, and ``key.path=value`` over all of them.
+
+Sections of a later file merge with those of an earlier one key by key. Every other value, a list included, replaces the
+earlier value, and so does a section with another ``name``. ``train.variants`` merges as well: a later file changes a
+variant or adds one, ``null`` leaves one out, and the name ``*`` stands for every variant so far. The default variants
+are there only until a file names its own.
+
+An override replaces what is at its path, sections included; in ``train.variants``, ``*`` and ``null`` mean the same as
+in a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hnlm_ray.config.paths import assign
+from hnlm_ray.config.strict_yaml import parse_yaml
+from hnlm_ray.config.tree import DEFAULT_VARIANTS
+from hnlm_ray.errors import ConfigError
+
+__all__ = ["apply_override", "as_override", "lay_over"]
+
+_VARIANTS = ("train", "variants")
+
+
+def lay_over(tree: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Lay a file over the files before it; returns a new tree."""
+    laid: dict[str, Any] = _merged(tree, over)
+    changes = _variants(over)
+    if changes:
+        current = _variants(tree) or (_default_variants() if set(changes) == {"*"} else {})
+        laid["train"]["variants"] = _changed(current, changes)
+    return laid
+
+
+def _merged(under: Any, over: Any) -> Any:
+    if not isinstance(over, dict):
+        return over
+    under = {"name": under} if isinstance(under, str) else under or {}
+    another = not isinstance(under, dict) or ("name" in over and over["name"] != under.get("name"))
+    base = {} if another else under
+    return {**base, **{key: _merged(base.get(key), value) for key, value in over.items()}}
+
+
+def _variants(tree: Mapping[str, Any]) -> dict[str, Any]:
+    train = tree.get("train")
+    variants = train.get("variants") if isinstance(train, dict) else None
+    return variants if isinstance(variants, dict) else {}
+
+
+def _default_variants() -> dict[str, Any]:
+    copy: dict[str, Any] = _merged(None, DEFAULT_VARIANTS)
+    return copy
+
+
+def _changed(variants: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """The variants after a file's ``train.variants``: first what it says of ``*``, then what it says of each."""
+    changed = {name: _merged(options, changes.get("*", {})) for name, options in variants.items()}
+    for name, options in changes.items():
+        if options is None:
+            _leave_out(changed, name)
+        elif name != "*":
+            changed[name] = _merged(changed.get(name, changes.get("*", {})), options)
+    return changed
+
+
+def _leave_out(variants: dict[str, Any], name: str) -> None:
+    if name not in variants:
+        hint = f"write `{name}: {{}}` for one with the defaults; there are {', '.join(variants) or 'none'}"
+        raise ConfigError(f"train.variants.{name} is null and there is no such variant to leave out", hint)
+    del variants[name]
+
+
+def apply_override(tree: dict[str, Any], override: str, following: Sequence[str] = ()) -> None:
+    """Apply ``key.path=value``, in place.
+
+    Args:
+        tree: the files so far.
+        override: its value is YAML.
+        following: the words after it on the command line, for the hint of an error.
+
+    Raises:
+        ConfigError: the override has another form, its value is not YAML, or its path leads through a plain value.
+    """
+    key, equals, text = override.partition("=")
+    if not equals or not key or key.startswith("-"):
+        raise ConfigError(f"override {override!r} is not key.path=value", f"write {as_override(override, following)}")
+    value, parts = parse_yaml(text, f"the value of override {key}"), key.split(".")
+    if (*parts[:2],) != _VARIANTS or len(parts) == 2:
+        assign(tree, key, value)
+        return
+    train = tree.get("train") or {}
+    if isinstance(train, dict) and not train.get("variants"):
+        assign(tree, "train.variants", _default_variants())  # changing one variant keeps the others
+    variants = _variants(tree)
+    for name in list(variants) if parts[2] == "*" else [parts[2]]:
+        if value is None and len(parts) == 3:
+            _leave_out(variants, name)
+        else:
+            assign(tree, ".".join([*_VARIANTS, name, *parts[3:]]), _merged(None, value))  # a copy for each
+
+
+def as_override(override: str, following: Sequence[str]) -> str:
+    """The right form of ``--train.workers 2``, ``train.workers 2`` and the like."""
+    key, equals, value = override.lstrip("-").partition("=")
+    if not key or not (equals or "." in key):
+        return "for example train.workers=2"
+    apart = following[0] if following and "=" not in following[0] else "VALUE"
+    return f"{key}={value if equals else apart}"
