@@ -26,6 +26,9 @@ def hash_words(key: int, counters: torch.Tensor) -> torch.Tensor:
     Args:
         key: a seed from :func:`hnlm_ray.seeds.derive`.
         counters: int64 of any shape.
+
+    Returns:
+        int64 of the shape of ``counters``.
     """
     word = counters * _GOLDEN + (key + _GOLDEN)
     word = (word ^ _logical_shift(word, 30)).mul_(_MIX_1)
@@ -34,7 +37,7 @@ def hash_words(key: int, counters: torch.Tensor) -> torch.Tensor:
 
 
 def random_below(key: int, counters: torch.Tensor, bound: torch.Tensor | int) -> torch.Tensor:
-    """One integer in ``[0, bound)`` per counter, int64; the bias is below ``bound / 2**32``.
+    """One integer in ``[0, bound)`` per counter, int64, uniform up to a bias below ``bound / 2**32``.
 
     Args:
         key: a seed from :func:`hnlm_ray.seeds.derive`.
@@ -45,9 +48,16 @@ def random_below(key: int, counters: torch.Tensor, bound: torch.Tensor | int) ->
 
 
 def uniform_rows(seed: int, purpose: tuple[str | int, ...], first: int, last: int, dim: int) -> torch.Tensor:
-    """Numbers in [0, 1) for rows ``first`` to ``last - 1`` of an endless table that ``purpose`` names.
+    """Uniform numbers in [0, 1) for the rows ``first`` to ``last - 1`` of an unbounded table that ``purpose`` names.
 
-    Rows are drawn in blocks with a generator of their own, so a worker makes its own rows without those before.
+    Every 1024 rows have a generator of their own, so that a worker draws its own rows without those before them.
+
+    Args:
+        seed: of the fit.
+        purpose: what the table is for; another purpose or seed gives another table.
+        first: number of the first row.
+        last: number after the last row.
+        dim: columns.
 
     Returns:
         (last - first, dim) float32 on the CPU.
@@ -62,5 +72,5 @@ def uniform_rows(seed: int, purpose: tuple[str | int, ...], first: int, last: in
 
 
 def _logical_shift(word: torch.Tensor, bits: int) -> torch.Tensor:
-    """Shift right and fill with zeros; PyTorch fills with the sign."""
+    """Shift right and fill with zeros; PyTorch's own shift fills with the sign."""
     return (word >> bits).bitwise_and_((1 << (64 - bits)) - 1)

@@ -1,9 +1,9 @@
-"""The product of a sparse block with a dense table, the inner loop of every backbone with a graph.
+"""The product of a sparse matrix with a dense table, the inner loop of every backbone with a graph.
 
-On a CPU a compiled kernel does it: the width of the rows is a constant to the compiler, so a row's sum stays in
-registers, and threads get equal shares of the work, not of the rows. That is faster than PyTorch's CSR product, by how
-much says ``benchmarks/cf_epoch.py``, and adds the multiple of another table in the same pass. Elsewhere PyTorch's CSR
-product with int32 indices does it.
+On a CPU a compiled kernel computes it: the width of the rows is a constant to the compiler, so that a row's sum stays
+in registers, and threads get equal shares of the work, not of the rows. This is faster than PyTorch's CSR product
+(``benchmarks/cf_epoch.py`` measures both) and adds a multiple of another table in the same pass. On other devices it is
+PyTorch's CSR product with int32 indices.
 """
 
 from __future__ import annotations
@@ -23,14 +23,19 @@ from hnlm_ray.kernels.compiled import compiled
 __all__ = ["SparseBlock"]
 
 _CHUNKS = 64
-"""Shares that the threads divide among them."""
+"""Shares of the work that the threads take one after the other."""
 
 
 class SparseBlock:
     """A sparse matrix (R, C) of float32 with int32 indices, laid out once and multiplied often."""
 
     def __init__(self, matrix: sparse.csr_array, device: torch.device) -> None:
-        """Copy the matrix to the device."""
+        """Copy the matrix to the device.
+
+        Args:
+            matrix: (R, C), fewer than 2**31 values.
+            device: where products are computed.
+        """
         rows, columns = matrix.indptr.astype(np.int32), matrix.indices.astype(np.int32)
         values = matrix.data.astype(np.float32)
         self._n_rows = int(matrix.shape[0])
@@ -51,16 +56,16 @@ class SparseBlock:
         only: torch.Tensor | None = None,
         spare: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """``scale * M @ table + share * added``; outside autograd.
+        """``scale * M @ table + share * added``, for the matrix ``M``; autograd does not see it.
 
         Args:
             table: (C, d) float32.
             scale: of the product.
-            added: (R, d) float32 or None.
-            share: of ``added``.
-            reads: int64 numbers of the rows of ``table`` that are not 0, if the caller knows; others are not read.
-            only: int64 numbers of the rows that are wanted; others of the result may hold anything.
-            spare: (R, d) float32, contiguous, which nobody needs any more: on a CPU the result takes its memory.
+            added: (R, d) float32; None adds nothing.
+            share: factor of ``added``.
+            reads: int64 numbers of the rows of ``table`` that are not 0; others are then not read. None for all.
+            only: int64 numbers of the rows of the result that are needed; others may hold anything. None for all.
+            spare: (R, d) float32, contiguous, that is not needed any more: on a CPU the result takes its memory.
 
         Returns:
             (R, d) float32.
@@ -75,7 +80,7 @@ class SparseBlock:
         out = torch.empty(self._n_rows, table.shape[1]) if spare is None else spare
         dense = table.detach().contiguous().numpy()
         other = out.numpy() if added is None else added.detach().contiguous().numpy()
-        # Looking whether to read a row pays where most rows need not be read.
+        # Checking whether to read a row pays off only where most rows need not be read.
         skips = reads is not None and len(reads) < len(table) // 2
         is_read, is_wanted = _marks(reads if skips else None, len(table)), _marks(only, self._n_rows)
         kernel = _kernel(table.shape[1], skips)
@@ -99,7 +104,7 @@ def _kernel(width: int, skips: bool) -> Callable[..., None]:  # noqa: C901 - one
 
     Args:
         width: d.
-        skips: whether rows of the table that are not marked as read are passed over.
+        skips: whether rows of the table are skipped that are not marked as read.
     """
     import numba
 
@@ -139,7 +144,7 @@ def _kernel(width: int, skips: bool) -> Callable[..., None]:  # noqa: C901 - one
 
 
 def _even_shares(rows: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-    """(at most _CHUNKS + 1,) first rows of shares with about as many values and rows together in each."""
+    """First rows of shares of about equal work, that is values and rows together: (at most _CHUNKS + 1,) int64."""
     work = rows.astype(np.int64) + np.arange(len(rows))
     cuts = np.searchsorted(work, np.linspace(0, work[-1], _CHUNKS + 1))
     return np.unique(cuts.clip(0, len(rows) - 1)).astype(np.int64)
@@ -153,7 +158,7 @@ def _csr_tensor(
     device: torch.device,
 ) -> torch.Tensor:
     indptr, indices = torch.from_numpy(rows), torch.from_numpy(columns)
-    # The layout comes from scipy, so PyTorch need not check it; it would also warn that its CSR is young.
+    # The layout comes from scipy, so PyTorch need not check it; its warning that CSR is in beta says nothing new.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support", category=UserWarning)
         return torch.sparse_csr_tensor(

@@ -1,11 +1,11 @@
 """Exact full ranking of a block of users, with an order that never depends on the machine.
 
-The order is score descending, then item number ascending. Ties matter: a model that has not been trained scores every
-item alike, and an order left to the sorting routine would then give it a different result on each machine.
+The order is score descending, then item number ascending. Ties matter: a model that has not been trained gives every
+item the same score, and an order left to the sorting routine would then differ from machine to machine.
 
-Most of the time goes into the matrix product, because the scores are read only once more: items stand in groups of
-neighbours, and the best ``k`` items lie in the ``k`` groups with the best maxima (of groups with equal maxima, in the
-first ones, since their items have the smaller numbers). What is left to sort is a few per cent of the scores.
+Most of the time goes into the matrix product, because the scores are read only once more: items are divided into groups
+of consecutive numbers, and the best ``k`` items lie in the ``k`` groups with the best maxima (of groups with equal
+maxima, in the first ones, since their items have the smaller numbers). A few per cent of the scores are left to sort.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ if TYPE_CHECKING:
 __all__ = ["Ranked", "ranked_block", "ranked_scores", "users_at_once"]
 
 _SCORES_AT_ONCE = {"cpu": 3 << 22, "cuda": 1 << 28}
-"""On a CPU 48 MiB of float32: twice as many were no faster; a GPU wants enough users to fill it."""
+"""Scores in memory at a time. On a CPU 48 MiB of float32: twice as many were no faster; a GPU needs enough users to be
+busy."""
 
 _SMALLEST_GROUP = 32
-"""Below it the maxima of groups cost more than the matrix product."""
+"""Items of a group: with fewer, the maxima of groups cost more than the matrix product."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Ranked:
 
     Attributes:
         items: (B, k) int32, best first, -1 where fewer than ``k`` unseen items remain.
-        tied: (B, k) bool: the next item in the order has the same score, so that the numbers of the two decided.
+        tied: (B, k) bool, whether the next item has the same score, so that the item numbers decided the order.
     """
 
     items: npt.NDArray[np.int32]
@@ -48,12 +49,17 @@ class Ranked:
 
     @classmethod
     def nothing(cls, n_users: int, k: int) -> Ranked:
-        """No item for anybody."""
+        """Rankings (n_users, k) without any item."""
         return cls(np.full((n_users, k), -1, dtype=np.int32), np.zeros((n_users, k), dtype=np.bool_))
 
 
 def users_at_once(n_items: int, device: str = "cpu") -> int:
-    """How many users are scored in one step: what bounds memory, whatever the size of a block."""
+    """How many users are scored in one step, which bounds memory whatever the size of a block.
+
+    Args:
+        n_items: size of the catalogue.
+        device: type of the device, ``cpu`` or ``cuda``.
+    """
     return max(1, _SCORES_AT_ONCE.get(device, _SCORES_AT_ONCE["cpu"]) // max(n_items, 1))
 
 
@@ -63,14 +69,14 @@ def ranked_block(user_vectors: Array, item_vectors: Array, seen: Pairs | None, k
     Args:
         user_vectors: (B, d) floating point, a tensor on any device or an array.
         item_vectors: (I, d), of the same kind.
-        seen: rows of the same B users over the same I items, never recommended; None masks nothing.
+        seen: items of each of the B users that are never recommended; None masks nothing.
         k: how many, at least 1.
 
     Returns:
-        The items on the CPU. Never more than :func:`users_at_once` rows of scores exist at a time.
+        Arrays on the CPU. Never more than :func:`users_at_once` rows of scores exist at a time.
 
     Raises:
-        ValueError: a score is not finite, or the shapes do not belong together.
+        ValueError: a score is not finite, ``k`` is below 1, or ``seen`` has other users or items than the vectors.
     """
     import torch
 
@@ -86,7 +92,10 @@ def ranked_block(user_vectors: Array, item_vectors: Array, seen: Pairs | None, k
 
 
 def ranked_scores(scores: Array, seen: Pairs | None, k: int) -> Ranked:
-    """As :func:`ranked_block`, for scores (B, I) that are no inner products; ``scores`` is left as it is."""
+    """The ``k`` best unseen items of each user by given scores (B, I), which are not changed.
+
+    Otherwise as :func:`ranked_block`.
+    """
     import torch
 
     given = torch.as_tensor(scores)
@@ -100,7 +109,7 @@ def _rank(
     shape: tuple[int, int], fill: Callable[[int, int, torch.Tensor], object], like: torch.Tensor,
     seen: Pairs | None, k: int,
 ) -> Ranked:  # fmt: skip
-    """Rank step by step; ``fill`` writes the scores of a range of users, ``like`` has their dtype and device."""
+    """Rank some users at a time; ``fill`` writes the scores of a range of users in the dtype and device of ``like``."""
     n_users, n_items = shape
     if k < 1:
         raise ValueError(f"k is {k}, expected at least 1")
@@ -108,9 +117,9 @@ def _rank(
         raise ValueError(f"scores are {shape}, seen is {(len(seen.offsets) - 1, seen.n_items)}")
     ranked = Ranked.nothing(n_users, k)
     group = _group_size(n_items, k + 1)
-    # Steps of one size: a last step of a few users would cost a product of its own.
+    # Steps of about equal size: a last step of a few users would cost a matrix product of its own.
     step = -(-n_users // max(1, -(-n_users // users_at_once(n_items, like.device.type))))
-    # The last group is filled up with items that nobody can be recommended.
+    # The last group is padded with items that are never recommended.
     buffer = like.new_empty((step, -(-n_items // group) * group))
     for start in range(0, n_users, max(step, 1)):
         stop = min(start + step, n_users)
@@ -131,7 +140,7 @@ def _group_size(n_items: int, depth: int) -> int:
 
 
 def _cannot_overflow(users: torch.Tensor, items: torch.Tensor) -> bool:
-    """Whether the vectors alone show every score to be finite; False also where one of them is not."""
+    """Whether the largest entries of the vectors prove every score finite; False if an entry is not finite itself."""
     import torch
 
     reach = float(users.shape[1])
@@ -158,9 +167,9 @@ def _mask(scores: torch.Tensor, seen: Pairs, first: int) -> None:
 
 
 def _best_of(scores: torch.Tensor, group: int, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Items (B, at most k), -1 where masked, and whether each is tied with the next (B, at most k)."""
+    """Items (B, at most k), -1 where masked, and whether each has the score of the next (B, at most k)."""
     groups = scores.view(len(scores), -1, group)
-    chosen = _best(groups.amax(dim=2), k + 1)  # one more than asked for, to see whether the last place is tied
+    chosen = _best(groups.amax(dim=2), k + 1)  # one more than k, to see whether the last place is tied
     candidates = groups.gather(1, chosen.unsqueeze(2).expand(-1, -1, group)).flatten(1)
     places = _best(candidates, k + 1)
     # Candidates stand in ascending order of their items, so a stable sort leaves ties in that order.
@@ -172,9 +181,9 @@ def _best_of(scores: torch.Tensor, group: int, k: int) -> tuple[torch.Tensor, to
 
 
 def _best(values: torch.Tensor, width: int) -> torch.Tensor:
-    """(B, width) int64: the places of the largest values in ascending order; of equal ones, the first places.
+    """Positions of the largest values, ascending; of equal values the first positions: (B, width) int64.
 
-    Masked values stand for nothing, so ties among them may fall as they like.
+    Values of -inf are masked, so it does not matter which of them are taken.
     """
     import torch
 

@@ -1,8 +1,8 @@
-"""Rows of tables whose gradient holds those rows alone.
+"""Gathers rows of tables with sparse gradients.
 
 A batch reads a few thousand rows of tables with millions. The ordinary gradient of a gather is a table of zeros with
-these rows in it, one table per gather; here it is the rows and their numbers, and only :func:`dense_gradient`, or an
-operator that knows how, lays them out.
+these rows in it, one table per gather; here it is the rows and their numbers. :func:`dense_gradient` turns it into a
+dense table once, where an operator below needs one.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ __all__ = ["dense_gradient", "inner_products", "laid_out", "rows_of"]
 
 
 def rows_of(table: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
-    """Rows (..., d) of a table (n, d) for int64 numbers of any shape; the table's gradient is sparse."""
+    """Rows (..., d) of a table (n, d) by int64 numbers of any shape (...); the gradient of the table is sparse."""
     return functional.embedding(numbers, table, sparse=True)
 
 
 def inner_products(vectors: torch.Tensor, user: torch.Tensor) -> torch.Tensor:
-    """Scores (B, K) of vectors (B, K, d) for users (B, d)."""
+    """Inner products (B, K) of the vectors (B, K, d) of each row with its user (B, d)."""
     return torch.bmm(vectors, user[:, :, None]).squeeze(2)
 
 
 def dense_gradient(table: torch.Tensor) -> torch.Tensor:
-    """The same values; whatever computed them gets a dense gradient."""
+    """The same table (n, d); what computed it receives a dense gradient, even if only some rows were gathered."""
     same: torch.Tensor = _DenseGradient.apply(table)  # type: ignore[no-untyped-call]
     return same
 
 
 def laid_out(gradient: torch.Tensor) -> torch.Tensor:
-    """A gradient as a dense table; rows that come twice are added."""
+    """A sparse gradient (n, d) as a dense table, rows that occur twice summed; a dense one is returned as it is."""
     if not gradient.is_sparse:
         return gradient
     dense = torch.zeros(gradient.shape, dtype=gradient.dtype, device=gradient.device)

@@ -1,4 +1,4 @@
-"""From the space of text vectors into the space of collaborative embeddings."""
+"""Maps text vectors into the space of collaborative embeddings."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ HIDDEN_DIM = 256
 
 
 class Alignment(nn.Module):
-    """Two linear layers with a ReLU between and none after, so that every coordinate can take either sign."""
+    """Two linear layers with a ReLU between them; none after, so that every coordinate can have either sign."""
 
     def __init__(self, in_dim: int, out_dim: int, seed: int, hidden_dim: int = HIDDEN_DIM) -> None:
-        """Start from values derived from ``seed``, so that every worker starts alike.
+        """Start from values derived from ``seed``, so that every worker starts with the same weights.
 
         Args:
-            in_dim: length of a text vector.
+            in_dim: dimension of the text vectors.
             out_dim: dimension of the collaborative embeddings.
             seed: of the fit.
             hidden_dim: width between the layers.
@@ -36,6 +36,6 @@ class Alignment(nn.Module):
                 layer.bias.zero_()
 
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
-        """(B, in_dim) float32 to (B, out_dim) float32."""
+        """Text vectors (B, in_dim) float32 to embeddings (B, out_dim) float32."""
         aligned: torch.Tensor = self.second(torch.relu(self.first(vectors)))
         return aligned

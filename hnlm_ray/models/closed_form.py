@@ -1,4 +1,4 @@
-"""From the options of a baseline in closed form to its model."""
+"""From the options of a backbone in closed form to its model: computed, not trained."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["closed_form"]
 
 
 def closed_form(backbone: Backbone, train: Interactions) -> dict[str, npt.NDArray[Any]]:
-    """Compute a baseline.
+    """Compute the model of a baseline from the train interactions.
 
     Args:
         backbone: options of one that is not trained.

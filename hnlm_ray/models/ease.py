@@ -1,4 +1,4 @@
-"""EASE: a linear item-item model that is solved for, not trained."""
+"""EASE (Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019), a linear model in closed form."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 __all__ = ["MAX_ITEMS", "ease", "fit_ease"]
 
 MAX_ITEMS = 46_340
-"""LAPACK numbers the elements of a matrix with 31 bits."""
+"""LAPACK numbers the entries of a matrix with 31 bits."""
 
 _ITEM_BLOCK = 1024
 _COPIES = 3
-"""Matrices in memory at the worst moment: the weights, what is written of them, and room for the solver."""
+"""Matrices in memory at the peak: the weights, the copy that is written, and the workspace of the solver."""
 
 
 def ease(options: EASEOptions, train: Interactions) -> dict[str, npt.NDArray[Any]]:
@@ -32,21 +32,21 @@ def ease(options: EASEOptions, train: Interactions) -> dict[str, npt.NDArray[Any
 
 
 def fit_ease(train: Interactions, ridge: float = 500.0) -> ItemItem:
-    """The ridge regression of all items on each other, with nothing on the diagonal (Steck, WWW 2019).
+    """The ridge regression of every item on all others, with a diagonal of zeros.
 
-    With ``G = X'X`` the number of common users and ``P = (G + ridge * I)**-1``, equation 8 of the paper is
+    With ``G = X'X`` the numbers of common users and ``P = (G + ridge * I)**-1``, equation 8 of the paper is
     ``B = I - P * diag(1 / diag(P))``, so that ``B_ij = -P_ij / P_jj`` and ``B_jj = 0``. One matrix of float32 holds
     ``G``, its Cholesky factor, ``P`` and ``B`` in turn.
 
     Args:
         train: all train interactions.
-        ridge: lambda of the paper, above 0.
+        ridge: lambda in the paper, above 0.
 
     Returns:
         Dense weights.
 
     Raises:
-        ResourceError: a matrix of items by items does not fit.
+        ResourceError: a matrix of items by items does not fit into memory.
         DataError: the ridge is lost to rounding, so that the matrix cannot be factored.
     """
     from scipy.linalg.lapack import spotrf, spotri
@@ -67,9 +67,12 @@ def fit_ease(train: Interactions, ridge: float = 500.0) -> ItemItem:
 
 
 def _check_size(n_items: int) -> None:
-    action = "raise data.k_core, or take item_knn, which is sparse"
+    action = "raise data.k_core, or use item_knn, which is sparse"
     if n_items > MAX_ITEMS:
-        raise ResourceError(f"EASE needs a matrix of items by items, {n_items:,} are over {MAX_ITEMS:,}", action)
+        raise ResourceError(
+            f"EASE needs a matrix of items by items and has {n_items:,} items, at most {MAX_ITEMS:,} can be solved",
+            action,
+        )
     needed = _COPIES * 4 * n_items**2
     present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > present:
@@ -78,12 +81,12 @@ def _check_size(n_items: int) -> None:
 
 
 def _common_users(train: Interactions) -> npt.NDArray[np.float32]:
-    """(n_items, n_items) float32: the number of users who met both items."""
-    met = incidence(train)
-    by_item = met.T.tocsr()
+    """The number of users of both items: (n_items, n_items) float32."""
+    users = incidence(train)
+    by_item = users.T.tocsr()
     common = np.empty((train.n_items, train.n_items), dtype=np.float32)
     for start in range(0, train.n_items, _ITEM_BLOCK):
-        (by_item[start : start + _ITEM_BLOCK] @ met).toarray(out=common[start : start + _ITEM_BLOCK])
+        (by_item[start : start + _ITEM_BLOCK] @ users).toarray(out=common[start : start + _ITEM_BLOCK])
     return common
 
 

@@ -1,4 +1,4 @@
-"""Starting values that depend on the row they belong to, never on the block of rows that a worker holds."""
+"""Initial embeddings that depend on the row alone, not on the block of rows that a worker holds."""
 
 from __future__ import annotations
 
@@ -11,11 +11,19 @@ from hnlm_ray import seeds
 __all__ = ["initial_rows"]
 
 _ROWS_AT_ONCE = 1024
-"""What they are made from takes ten times their memory."""
+"""The intermediate arrays take ten times the memory of the rows."""
 
 
 def initial_rows(seed: int, name: str, first: int, last: int, dim: int, std: float) -> torch.Tensor:
-    """Normal values for rows ``first`` to ``last - 1`` of the table ``name``, by the Box-Muller transform.
+    """Normally distributed values for the rows ``first`` to ``last - 1`` of a table, by the Box-Muller transform.
+
+    Args:
+        seed: of the fit.
+        name: of the table; another name gives other values.
+        first: number of the first row.
+        last: number after the last row.
+        dim: columns.
+        std: standard deviation.
 
     Returns:
         (last - first, dim) float32 on the CPU.
@@ -32,7 +40,7 @@ def initial_rows(seed: int, name: str, first: int, last: int, dim: int, std: flo
 def _normal(key: int, counters: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """One value of the standard normal distribution per counter."""
     words = seeds.hash_counters(key, counters)
-    # Half a step is added so that the logarithm never sees 0.
+    # Half a step is added so that the logarithm is never of 0.
     radius = ((words >> np.uint64(32)).astype(np.float64) + 0.5) / 2**32
     angle = (words & np.uint64(0xFFFFFFFF)).astype(np.float64) / 2**32
     normal: npt.NDArray[np.float64] = np.sqrt(-2.0 * np.log(radius)) * np.cos(2.0 * np.pi * angle)

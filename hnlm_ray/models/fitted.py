@@ -34,7 +34,7 @@ def read_ranker(fit: Artifact, train: Interactions) -> Ranker:
 
 
 def read_vectors(fit: Artifact, n_users: int, n_items: int) -> VectorRanker:
-    """The vectors of a fit that has some; errors as in :func:`read_ranker`."""
+    """The ranker of a fit that has vectors; errors as in :func:`read_ranker`."""
     return _vectors(fit, _tensors(fit), n_users, n_items)
 
 
@@ -46,7 +46,7 @@ def training_vectors(
     Args:
         fit: artifact of a trained variant.
         train: train interactions.
-        is_cosine: whether its loss compares cosines, so that they are of unit length.
+        is_cosine: whether its loss compares cosines, so that the vectors are scaled to unit length.
     """
     model = read_vectors(fit, train.n_users, train.n_items)
     if not is_cosine:

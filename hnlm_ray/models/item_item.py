@@ -1,7 +1,7 @@
-"""Models in which the items a user met vote for others: the form that ItemKNN and EASE share.
+"""Item-item models, the common form of ItemKNN and EASE: the items of a user's history vote for others.
 
-The score of item ``j`` for a user with history ``H`` is the sum of ``weights[i, j]`` over the ``i`` in ``H``. There is
-nothing to keep per user, and scores are made for one block of users at a time.
+The score of item ``j`` for a user with history ``H`` is the sum of ``weights[i, j]`` over the ``i`` in ``H``. Nothing
+is stored per user, and scores are computed for one block of users at a time.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _SPARSE = ("indptr", "indices", "values")
 
 @dataclass(frozen=True)
 class ItemItem:
-    """Item-item weights.
+    """Weights between items.
 
     Attributes:
-        weights: (n_items, n_items) float32, dense or sparse; row: the item met, column: the item scored.
+        weights: (n_items, n_items) float32, dense or sparse; rows are items of the history, columns the items scored.
     """
 
     weights: npt.NDArray[np.float32] | csr_array[np.float32, tuple[int, int]]
@@ -43,7 +43,7 @@ class ItemItem:
         return dense
 
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
-        """What goes to disk: ``item_weights``, or ``indptr``, ``indices`` and ``values`` of the compressed rows."""
+        """The tensors of a model file: ``item_weights``, or ``indptr``, ``indices`` and ``values`` if sparse."""
         if isinstance(self.weights, np.ndarray):
             return {_DENSE: self.weights}
         parts = self.weights.indptr.astype(np.int64), self.weights.indices.astype(np.int32), self.weights.data
@@ -51,10 +51,10 @@ class ItemItem:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, npt.NDArray[Any]], n_items: int) -> ItemItem | None:
-        """From :meth:`tensors`; None where they are of another kind of model.
+        """The model of :meth:`tensors`; None if they are of another kind of model.
 
         Raises:
-            ValueError: they do not make weights between ``n_items`` items, or hold values that are not finite.
+            ValueError: they are not weights between ``n_items`` items, or hold values that are not finite.
         """
         from scipy.sparse import csr_array
 

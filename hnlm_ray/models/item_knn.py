@@ -1,4 +1,4 @@
-"""ItemKNN: an item is scored by its nearest neighbours among the items that the user met."""
+"""ItemKNN: an item is scored by its nearest neighbours in the user's history."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["fit_item_knn", "item_knn"]
 
 _ITEM_BLOCK = 1024
-"""Items whose neighbours are sought at once; bounds memory to the block's common users."""
+"""Items whose neighbours are computed at a time, which bounds memory."""
 
 
 def item_knn(options: ItemKNNOptions, train: Interactions) -> dict[str, npt.NDArray[Any]]:
@@ -28,29 +28,29 @@ def item_knn(options: ItemKNNOptions, train: Interactions) -> dict[str, npt.NDAr
 
 
 def fit_item_knn(train: Interactions, neighbours: int = 100, shrink: float = 10.0) -> ItemItem:
-    """Cosine of who met the items, each item's best neighbours kept (Sarwar et al., WWW 2001).
+    """Cosine between the sets of users of two items, cut to the nearest neighbours (Sarwar et al., WWW 2001).
 
-    With ``n_i`` the users who met item i and ``n_ij`` those who met both,
+    With ``n_i`` the number of users of item i and ``n_ij`` that of users of both,
     ``weights[i, j] = n_ij / (sqrt(n_i * n_j) + shrink)`` where i is among the ``neighbours`` items nearest to j, else 0
-    (the shrink term as in Ferrari Dacrema et al., RecSys 2019, section 3.2). An item is no neighbour of itself. Of
+    (the shrink term as in Ferrari Dacrema et al., RecSys 2019, section 3.2). An item is not its own neighbour. Of
     equally near items the smaller number is kept.
 
     Args:
         train: all train interactions.
         neighbours: kept per scored item.
-        shrink: what few common users are weighed down with.
+        shrink: lowers the similarity of items with few users in common.
 
     Returns:
         Sparse weights, at most ``neighbours`` in a column.
     """
     from scipy.sparse import vstack
 
-    met = incidence(train)
-    by_item = met.T.tocsr()
+    users = incidence(train)
+    by_item = users.T.tocsr()
     norms = np.sqrt(train.item_popularity)
     blocks = []
     for start in range(0, train.n_items, _ITEM_BLOCK):
-        common = (by_item[start : start + _ITEM_BLOCK] @ met).tocoo()
+        common = (by_item[start : start + _ITEM_BLOCK] @ users).tocoo()
         rows, columns = common.coords
         items = rows + start
         similarity = common.data / (norms[items] * norms[columns] + shrink)
@@ -66,7 +66,7 @@ def _nearest(
     shape: tuple[int, int],
     count: int,
 ) -> csr_array[np.float32, tuple[int, int]]:
-    """The ``count`` greatest values of each row."""
+    """The ``count`` largest values of each row."""
     from scipy.sparse import csr_array
 
     order = np.lexsort((columns, -values, rows))

@@ -1,4 +1,4 @@
-"""LightGCN (He et al., SIGIR 2020): the mean of an embedding and its smoothings over the interaction graph."""
+"""LightGCN (He et al., "LightGCN: Simplifying and Powering Graph Convolution Network", SIGIR 2020)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["LightGCN", "mean_of_layers"]
 
 
 class LightGCN(nn.Module):
-    """``1 / (L + 1) * sum of A^l E`` for ``l`` from 0 to ``L``; no parameters beside the embeddings."""
+    """``1 / (L + 1) * sum of A^l E`` for ``l`` from 0 to ``L`` (equation 8 with equal weights); no other parameters."""
 
     def __init__(self, options: LightGCNOptions, graph: Graph, dim: int, seed: int) -> None:
         super().__init__()
@@ -23,7 +23,11 @@ class LightGCN(nn.Module):
     def encode(
         self, users: torch.Tensor, items: torch.Tensor, draw: Draw | None = None, *, layers: bool = False
     ) -> Encoding:
-        """See :class:`hnlm_ray.models.protocol.Backbone`."""
+        """The mean of the layers.
+
+        Returns:
+            Final users (U, d) and items (I, d); with ``layers`` also the L + 1 layers in these shapes. Raises nothing.
+        """
         if not layers:
             return Encoding(mean_of_layers(self._graph, users, items, self._layers, draw=draw))
         each = [[float(layer == output) for layer in range(self._layers + 1)] for output in range(self._layers + 1)]
@@ -35,7 +39,16 @@ class LightGCN(nn.Module):
 def mean_of_layers(
     graph: Graph, users: torch.Tensor, items: torch.Tensor, layers: int, first: int = 0, draw: Draw | None = None
 ) -> Layer:
-    """``1 / (L - first + 1) * sum of A^l E`` for ``l`` from ``first`` to ``L``; of users, what a draw will read."""
+    """``1 / (L - first + 1) * sum of A^l E`` for ``l`` from ``first`` to ``L``: users (U, d) and items (I, d).
+
+    Args:
+        graph: A.
+        users: (U, d).
+        items: (I, d).
+        layers: L.
+        first: of the layers in the mean.
+        draw: the pass of training; only the rows of users that it will read are computed.
+    """
     share = 1.0 / (layers - first + 1)
     weights = [share if layer >= first else 0.0 for layer in range(layers + 1)]
     return graph.propagate(users, items, [weights], only=None if draw is None else draw.users)[0]

@@ -1,7 +1,7 @@
-"""The ranking losses and the terms beside them, one value per pair.
+"""Ranking losses and the terms that are added to them, one value per (user, positive) pair.
 
-Pair losses take gaps ``s_uj - s_ui``; softmax losses take scores. ``log_weights`` says what each negative counts, see
-:class:`hnlm_ray.samplers.protocol.Negatives`.
+Pairwise losses take gaps ``s_uj - s_ui`` between the score of a negative and that of the positive; softmax losses take
+the scores. ``log_weights`` is the weight of each negative, see :class:`hnlm_ray.samplers.protocol.Negatives`.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ def bpr(gaps: torch.Tensor) -> torch.Tensor:
 
 
 def hinge(gaps: torch.Tensor, margin: float) -> torch.Tensor:
-    """``max(0, s_uj - s_ui + margin)``, elementwise."""
+    """``max(0, s_uj - s_ui + margin)``, elementwise (CML, Hsieh et al., WWW 2017, there with distances)."""
     return torch.relu(gaps + margin)
 
 
 def pairwise_contrastive(gaps: torch.Tensor, temperature: float) -> torch.Tensor:
-    """``-log(e^(s_ui / t) / (e^(s_ui / t) + e^(s_uj / t)))``, elementwise."""
+    """``-log(e^(s_ui / t) / (e^(s_ui / t) + e^(s_uj / t)))``, elementwise; ``temperature`` is t."""
     return functional.softplus(gaps / temperature)
 
 
 def weighted_mean(values: torch.Tensor, log_weights: torch.Tensor | None) -> torch.Tensor:
-    """Mean over the negatives of each pair: (B, K) to (B,), 0 where none counts."""
+    """Weighted mean over the negatives of each pair: (B, K) to (B,), 0 for a pair whose negatives all weigh nothing."""
     if log_weights is None:
         return values.mean(dim=1)
     weights = log_weights.exp()
@@ -52,20 +52,20 @@ def softmax(
     temperature: float,
     power: float = 1.0,
 ) -> torch.Tensor:
-    """``-s_ui / t + power * log of the weighted sum of exp(s_uj / t)``; power 1 is SL, another BSL.
+    """``-s_ui / t + power * log of the weighted sum of exp(s_uj / t)``: with power 1 SL, with another BSL.
 
-    Sources: Wu et al., TOIS 2024, "On the Effectiveness of Sampled Softmax Loss"; Wu et al., ICDE 2024, "BSL", whose
-    code raises the sum to a power.
+    Sources: Wu et al., "On the Effectiveness of Sampled Softmax Loss for Item Recommendation", TOIS 2024; Wu et al.,
+    "BSL: Understanding and Improving Softmax Loss for Recommendation", ICDE 2024, whose code raises the sum to a power.
 
     Args:
         positive: (B,) scores.
-        negatives: (B, K) scores; the positive is none of them.
-        log_weights: (B, K) or None.
-        temperature: t.
-        power: of the sum.
+        negatives: (B, K) scores, without the positive.
+        log_weights: (B, K), or None for equal weights.
+        temperature: t, above 0.
+        power: exponent of the sum.
 
     Returns:
-        (B,), 0 where no negative counts.
+        (B,), 0 for a pair whose negatives all weigh nothing.
     """
     log_sum, counts = _log_sum(negatives / temperature, log_weights)
     return torch.where(counts, power * log_sum - positive / temperature, 0.0)
@@ -79,7 +79,19 @@ def softmax_at_k(
     threshold: torch.Tensor,
     weight_temperature: float,
 ) -> torch.Tensor:
-    """``sigmoid((s_ui - b_u) / t_w)`` times the softmax loss, ``b_u`` the user's K-th best score (SL@K, KDD 2025)."""
+    """``sigmoid((s_ui - b_u) / t_w)`` times the softmax loss (SL@K, Yang et al., KDD 2025).
+
+    Args:
+        positive: (B,) scores.
+        negatives: (B, K) scores, without the positive.
+        log_weights: (B, K), or None for equal weights.
+        temperature: of the softmax, above 0.
+        threshold: (B,), the user's K-th best score ``b_u``.
+        weight_temperature: ``t_w``, above 0.
+
+    Returns:
+        (B,).
+    """
     weight = torch.sigmoid((positive - threshold) / weight_temperature)
     return weight * softmax(positive, negatives, log_weights, temperature)
 
@@ -91,35 +103,38 @@ def contrastive(user: torch.Tensor, positive: torch.Tensor, hard: torch.Tensor, 
 
 
 def half_squares(*rows: torch.Tensor) -> torch.Tensor:
-    """Half the sum of all squares, a scalar."""
+    """Half the sum of the squares of all entries, a scalar: the L2 penalty of rows of embeddings."""
     return 0.5 * torch.stack([block.square().sum() for block in rows]).sum()
 
 
 def mix_scores(
     scores: torch.Tensor, lengths: torch.Tensor, user: torch.Tensor, hard: torch.Tensor, alpha: float | torch.Tensor
 ) -> torch.Tensor:
-    """Scores of negatives mixed as ``alpha * e_hard + (1 - alpha) * e_j``, ``e_hard`` brought to the length of ``e_j``.
+    """Scores of negatives mixed as ``alpha * e_hard + (1 - alpha) * e_j``, ``e_hard`` scaled to the length of ``e_j``.
 
-    An aligned vector has a length of its own, which says nothing: unscaled, the alignment could lower the loss by
-    growing its output against the user, and ``alpha`` would mean another thing in every epoch. As the score is linear,
-    the vectors themselves are never mixed.
+    The length of an aligned vector carries no information. Unscaled, the alignment could lower the loss by making its
+    output longer in the direction away from the user, and ``alpha`` would mean something else in every epoch. Since the
+    score is linear, the vectors themselves need not be mixed.
 
     Args:
-        scores: (B, K) of the sampled negatives.
-        lengths: (B, K) or (1, K), their lengths.
+        scores: (B, K) of the sampled negatives ``e_j``.
+        lengths: (B, K) or (1, K), the lengths of their vectors.
         user: (B, d).
-        hard: (B, d).
+        hard: (B, d), the aligned vector of each pair's hard negative.
         alpha: in [0, 1]; 0 returns ``scores`` bit for bit.
+
+    Returns:
+        (B, K).
     """
     direction = (user * functional.normalize(hard)).sum(dim=1, keepdim=True)
     return alpha * lengths.detach() * direction + (1.0 - alpha) * scores
 
 
 def _log_sum(logits: torch.Tensor, log_weights: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log of the weighted sum of exponentials per row, and whether any negative of the row counts."""
+    """Log of the weighted sum of exponentials of each row, and whether the row has a negative with a weight."""
     if log_weights is None:
         return torch.logsumexp(logits, dim=1), torch.ones(len(logits), dtype=torch.bool, device=logits.device)
     counts = (log_weights > -torch.inf).any(dim=1)
-    # A row without negatives gets weights of 1, so that its unused value and gradient are finite.
+    # A row without negatives gets weights of 1, so that its value and gradient, though unused, are finite.
     weights = torch.where(counts[:, None], log_weights, 0.0)
     return torch.logsumexp(logits + weights, dim=1), counts

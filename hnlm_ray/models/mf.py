@@ -1,4 +1,4 @@
-"""Matrix factorisation (Koren et al., Computer 2009): the embeddings themselves."""
+"""Matrix factorisation (Koren, Bell and Volinsky, IEEE Computer 2009): the embeddings themselves."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["MatrixFactorisation"]
 
 
 class MatrixFactorisation(nn.Module):
-    """Has no parameters beside the embeddings."""
+    """Scores by the inner products of the embeddings; has no other parameters."""
 
     def __init__(self, options: MFOptions, graph: Graph, dim: int, seed: int) -> None:
         super().__init__()
@@ -21,6 +21,6 @@ class MatrixFactorisation(nn.Module):
     def encode(
         self, users: torch.Tensor, items: torch.Tensor, draw: Draw | None = None, *, layers: bool = False
     ) -> Encoding:
-        """See :class:`hnlm_ray.models.protocol.Backbone`."""
+        """The embeddings as they are: (U, d) and (I, d), which with ``layers`` are the only layer; raises nothing."""
         tables = dense_gradient(users), dense_gradient(items)
         return Encoding(tables, [tables] if layers else ())

@@ -1,8 +1,8 @@
-"""NGCF (Wang et al., SIGIR 2019, "Neural Graph Collaborative Filtering").
+"""NGCF (Wang et al., "Neural Graph Collaborative Filtering", SIGIR 2019).
 
 Layer ``l + 1`` is ``LeakyReLU((A E + E) W1 + b1 + (A E * E) W2 + b2)`` (equation 7, with ``A`` the symmetric
-normalisation of the paper; the authors' code defaults to another one), after message dropout brought to unit length, as
-in their code; the final vector joins all layers, so it is ``L + 1`` times as long.
+normalisation of the paper; the authors' code defaults to another one), followed by message dropout. The final vector
+concatenates all layers, each at unit length as in their code, so it has ``(L + 1) d`` coordinates.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SLOPE = 0.2
 
 
 class NGCF(nn.Module):
-    """Two linear maps per layer, equal on all workers."""
+    """Has two linear maps per layer, which are the same on all workers."""
 
     def __init__(self, options: NGCFOptions, graph: Graph, dim: int, seed: int) -> None:
         super().__init__()
@@ -40,9 +40,16 @@ class NGCF(nn.Module):
     def encode(
         self, users: torch.Tensor, items: torch.Tensor, draw: Draw | None = None, *, layers: bool = False
     ) -> Encoding:
-        """See :class:`hnlm_ray.models.protocol.Backbone`; a concatenation has no layers to give."""
+        """All layers concatenated.
+
+        Returns:
+            Final users (U, (L + 1) d) and items (I, (L + 1) d).
+
+        Raises:
+            ValueError: ``layers``; a concatenation is not a mean of layers.
+        """
         if layers:
-            raise ValueError("the vectors of NGCF are no mean of layers")
+            raise ValueError("the vectors of NGCF are not a mean of layers")
         parts = [(users, items)]
         for layer in range(len(self.neighbour)):
             (near_users, near_items) = self._graph.propagate(users, items, [[0.0, 1.0]])[0]

@@ -1,4 +1,4 @@
-"""Popularity: every user gets the items that most users met."""
+"""Popularity: every user is recommended the items with the most train interactions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def popularity_vectors(train: Interactions) -> tuple[npt.NDArray[np.float32], np
         train: all train interactions.
 
     Returns:
-        User vectors (n_users, 1) float32, all 1, and item vectors (n_items, 1) float32; exact below 2**24
+        User vectors (n_users, 1) float32, all 1, and item vectors (n_items, 1) float32; exact up to 2**24
         interactions of an item.
     """
     counts = train.item_popularity.astype(np.float32)

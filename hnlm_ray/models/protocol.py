@@ -1,7 +1,8 @@
-"""What a backbone sees of the interaction graph, and what it gives to the training loop.
+"""The interface between a backbone, the interaction graph and the training loop.
 
-A backbone turns first-layer embeddings into final vectors whose inner products are the scores. It never learns whether
-it sees all users or the block of one worker: the graph it is given hides that.
+A backbone turns embeddings into final vectors whose inner products are the scores. Whether it sees all users or those
+of one worker is hidden by its graph. Shapes: U users of the worker, I items (all of them), d the dimension of the
+embeddings, D that of the final vectors (D = d except for backbones that concatenate layers).
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ Layer = tuple[torch.Tensor, torch.Tensor]
 """Rows of users (U, d) and of items (I, d)."""
 
 Perturb = Callable[[int, Layer], Layer]
-"""Adds to the rows after a hop; the hop's number, from 1, and its rows."""
+"""Takes the number of a hop, from 1, and its rows; returns the rows with something added."""
 
 
 @dataclass(frozen=True)
 class Draw:
-    """Which pass of training this is: whatever is drawn in it derives from this and the seed.
+    """Which pass of training this is; everything random in it derives from this and the seed.
 
     Attributes:
         epoch: from 1.
-        step: from 0.
-        users: int64, the rows of users that will be read; a backbone need not compute others.
+        step: of the batch in the epoch, from 0.
+        users: int64, the rows of users that will be read; a backbone need not compute others. None for all.
     """
 
     epoch: int
@@ -41,10 +42,10 @@ class Encoding:
     """The vectors of one pass.
 
     Attributes:
-        final: users (U, d) and items (I, d).
-        layers: one pair per layer whose mean is ``final``; only where they were asked for.
-        views: two encodings of the same nodes, to be told apart from all others; only in training, where a backbone
-            has them.
+        final: users (U, D) and items (I, D).
+        layers: users (U, d) and items (I, d) of each layer, whose mean is ``final``; empty unless requested.
+        views: two encodings of the same nodes for a contrastive objective, users (U, D) and items (I, D) each; None
+            outside of training, and for backbones without such an objective.
     """
 
     final: Layer
@@ -69,35 +70,41 @@ class Graph(Protocol):
         """Weighted sums of layers, ``sum over l of weights[o][l] * A^l E``, one for each ``o``; differentiable.
 
         Args:
-            users: (U, d).
-            items: (I, d).
-            weights: one list per output, all of one length L + 1.
-            perturb: what is added after each hop; a constant for the gradient.
-            only: rows of users that will be read; others may hold anything. None for all.
+            users: (U, d) float32.
+            items: (I, d) float32.
+            weights: one list per output, all of the same length L + 1.
+            perturb: what is added after each hop; constant in the gradient.
+            only: int64 rows of users that will be read; others may hold anything. None for all.
+
+        Returns:
+            Users (U, d) and items (I, d) of each output.
         """
         ...
 
     def thinned(self, drop: float, seed: int, purpose: tuple[str | int, ...]) -> Graph:
-        """The graph without about a share ``drop`` of its edges, normalised anew; equal on all workers."""
+        """The graph without a random share ``drop`` of its edges, normalised again; the same on all workers."""
         ...
 
     def shared(self, weight: torch.Tensor) -> torch.Tensor:
-        """Mark a use of a weight on item rows, which all workers make alike, so that it counts once in the gradient."""
+        """The same weight, to be used on item rows: every worker computes these, and the gradient counts them once."""
         ...
 
 
 class Backbone(Protocol):
-    """Turns embeddings into vectors."""
+    """Turns embeddings into the vectors that score."""
 
     def encode(
         self, users: torch.Tensor, items: torch.Tensor, draw: Draw | None = None, *, layers: bool = False
     ) -> Encoding:
-        """One pass.
+        """Encode all users and items of the graph.
 
         Args:
-            users: (U, d) first-layer embeddings.
-            items: (I, d) first-layer embeddings.
-            draw: given in training; None for the vectors that rank.
-            layers: whether the layers are asked for.
+            users: (U, d) float32 embeddings.
+            items: (I, d) float32 embeddings.
+            draw: the pass of training; None for the vectors that rank, in which nothing is random.
+            layers: whether to return each layer, for samplers that mix layers.
+
+        Raises:
+            ValueError: ``layers`` from a backbone whose final vectors are not a mean of layers.
         """
         ...

@@ -18,15 +18,25 @@ __all__ = ["ItemItemRanker", "RandomRanker", "Ranker", "VectorRanker", "populari
 
 
 class Ranker(Protocol):
-    """Anything that ranks items for a range of users."""
+    """Ranks items for a range of users."""
 
     def rank(self, start: int, stop: int, seen: Interactions, k: int) -> Ranked:
-        """As :func:`hnlm_ray.kernels.ranking.ranked_block` for these users; ``seen`` has their rows."""
+        """The ``k`` best items of each user that the user has not seen.
+
+        Args:
+            start: first user.
+            stop: the one after the last user.
+            seen: rows of these users, numbered from 0, with the items that are not recommended.
+            k: how many, at least 1.
+
+        Raises:
+            ValueError: a score is not finite, or ``seen`` has other users or items.
+        """
 
 
 @dataclass(frozen=True)
 class VectorRanker:
-    """Ranks by inner product.
+    """Ranks by the inner product of vectors.
 
     Attributes:
         user_vectors: (n_users, d) float32.
@@ -43,7 +53,7 @@ class VectorRanker:
 
 @dataclass(frozen=True)
 class ItemItemRanker:
-    """Ranks by the votes of the train items.
+    """Ranks by the votes of a user's train items.
 
     Attributes:
         model: weights between items.
@@ -60,11 +70,11 @@ class ItemItemRanker:
 
 @dataclass(frozen=True)
 class RandomRanker:
-    """Ranks by chance; the order of a user does not depend on the block it is in.
+    """Ranks at random; the order of a user does not depend on the block that the user is in.
 
-    A user walks through the catalogue from a random item in steps of a random length that has no divisor in common with
-    the number of items, and so meets every item once. Each item is as likely as any other at each rank, and nothing
-    has to be scored.
+    The ranking of a user goes through the catalogue from a random item in steps of a random length. The length has no
+    divisor in common with the number of items, so that every item is visited once. At each rank every item is equally
+    likely, and nothing has to be scored.
 
     Attributes:
         seed: of the whole run.
@@ -83,9 +93,9 @@ class RandomRanker:
         while (shared := np.gcd(step, seen.n_items) > 1).any():
             step[shared] += 1
         walk = (first + step * np.arange(depth)) % seen.n_items
-        met = seen.contains(users - start, walk)
-        order = np.argsort(met, axis=1, kind="stable")[:, :k]  # what the user has not met, in the order of the walk
-        items = np.where(np.take_along_axis(met, order, axis=1), -1, np.take_along_axis(walk, order, axis=1))
+        is_seen = seen.contains(users - start, walk)
+        order = np.argsort(is_seen, axis=1, kind="stable")[:, :k]  # unseen items first, in the order of the walk
+        items = np.where(np.take_along_axis(is_seen, order, axis=1), -1, np.take_along_axis(walk, order, axis=1))
         ranked.items[:, : items.shape[1]] = items
         return ranked
 

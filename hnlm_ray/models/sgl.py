@@ -1,4 +1,7 @@
-"""SGL-ED (Wu et al., SIGIR 2021): LightGCN, and contrast between two graphs that each lost some edges per epoch."""
+"""SGL with edge dropout (Wu et al., "Self-supervised Graph Learning for Recommendation", SIGIR 2021).
+
+LightGCN, trained also to tell nodes apart across two graphs from which some edges were dropped.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ __all__ = ["SGL"]
 
 
 class SGL(nn.Module):
-    """No parameters beside the embeddings; the two graphs are drawn anew for each epoch."""
+    """No parameters beside the embeddings; the two thinned graphs are drawn anew for each epoch."""
 
     def __init__(self, options: SGLOptions, graph: Graph, dim: int, seed: int) -> None:
         super().__init__()
@@ -26,7 +29,14 @@ class SGL(nn.Module):
     def encode(
         self, users: torch.Tensor, items: torch.Tensor, draw: Draw | None = None, *, layers: bool = False
     ) -> Encoding:
-        """See :class:`hnlm_ray.models.protocol.Backbone`."""
+        """LightGCN's mean of layers, and in training the same over both thinned graphs.
+
+        Returns:
+            Final users (U, d) and items (I, d); two views in these shapes where ``draw`` is given.
+
+        Raises:
+            ValueError: ``layers``, which this backbone does not give.
+        """
         if layers:
             raise ValueError("SGL gives no layers")
         final = mean_of_layers(self._graph, users, items, self._options.layers, draw=draw)

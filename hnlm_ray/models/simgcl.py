@@ -1,4 +1,7 @@
-"""SimGCL (Yu et al., SIGIR 2022): LightGCN without layer 0, and contrast between two passes with noise."""
+"""SimGCL (Yu et al., "Are Graph Augmentations Necessary?", SIGIR 2022).
+
+LightGCN without layer 0, trained also to tell nodes apart across two passes with random noise.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,14 @@ class SimGCL(nn.Module):
     def encode(
         self, users: torch.Tensor, items: torch.Tensor, draw: Draw | None = None, *, layers: bool = False
     ) -> Encoding:
-        """See :class:`hnlm_ray.models.protocol.Backbone`."""
+        """The mean of layers 1 to L, and in training two more passes with noise after each hop.
+
+        Returns:
+            Final users (U, d) and items (I, d); two views in these shapes where ``draw`` is given.
+
+        Raises:
+            ValueError: ``layers``, which this backbone does not give.
+        """
         if layers:
             raise ValueError("SimGCL gives no layers")
         final = mean_of_layers(self._graph, users, items, self._options.layers, first=1, draw=draw)

@@ -1,4 +1,7 @@
-"""XSimGCL (Yu et al., TKDE 2023): one pass with noise ranks, and is contrasted with one of its own layers."""
+"""XSimGCL (Yu et al., "XSimGCL: Towards Extremely Simple Graph Contrastive Learning for Recommendation", TKDE 2023).
+
+A single pass with noise gives the vectors that are trained, and is contrasted with one of its own layers.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ __all__ = ["XSimGCL"]
 
 
 class XSimGCL(nn.Module):
-    """No parameters beside the embeddings; costs no more products with the graph than LightGCN."""
+    """No parameters beside the embeddings, and no more products with the graph than LightGCN."""
 
     def __init__(self, options: XSimGCLOptions, graph: Graph, dim: int, seed: int) -> None:
         super().__init__()
@@ -25,7 +28,15 @@ class XSimGCL(nn.Module):
     def encode(
         self, users: torch.Tensor, items: torch.Tensor, draw: Draw | None = None, *, layers: bool = False
     ) -> Encoding:
-        """See :class:`hnlm_ray.models.protocol.Backbone`."""
+        """The mean of layers 1 to L, in training with noise after each hop.
+
+        Returns:
+            Final users (U, d) and items (I, d); where ``draw`` is given also two views in these shapes: the final
+            vectors and the layer ``contrast_layer``, both of the noisy pass.
+
+        Raises:
+            ValueError: ``layers``, which this backbone does not give.
+        """
         options, graph = self._options, self._graph
         if layers:
             raise ValueError("XSimGCL gives no layers")

@@ -146,7 +146,7 @@ def test_popularity_has_one_definition() -> None:
 
 
 def test_what_ease_cannot_solve_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ResourceError, match=r"46,341 are over 46,340"):
+    with pytest.raises(ResourceError, match=r"has 46,341 items, at most 46,340"):
         fit_ease(Interactions(np.zeros(2, dtype=np.int64), np.zeros(0, dtype=np.int32), 46_341))
     duplicates = Interactions.from_pairs(np.repeat(np.arange(5000), 2), np.tile([0, 1], 5000), 5000, 2)
     with pytest.raises(DataError, match="a ridge of 1e-12 is too small"):
