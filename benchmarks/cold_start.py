@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from hnlm_ray.config.load import load_config
 from hnlm_ray.data.interactions import Interactions
+from hnlm_ray.data.prepared import read_splits
 from hnlm_ray.data.vectors import read_text_vectors
 from hnlm_ray.kernels.ranking import ranked_block
 from hnlm_ray.run.plan import plan
@@ -37,8 +38,7 @@ def main() -> None:
     config = load_config(chosen.config, chosen.overrides)
     artifacts = plan(config).artifacts()
     bundle = load_bundle(artifacts["bundle"].path)
-    contents, table = bundle.contents, artifacts["prepare"].read("interactions", ["user", "item", "split"])
-    test = Interactions.from_table(table, contents.n_users, contents.n_items, splits=("test",))
+    contents, test = bundle.contents, read_splits(artifacts["prepare"]).test
     seen = Interactions(contents.seen_offsets, contents.seen_items, contents.n_items)
     items, popularity = contents.item_vectors, contents.popularity
 

@@ -34,7 +34,7 @@ class LossOptions(Named):
     is_cosine: ClassVar[bool] = False
     """Whether scores are cosines, which a temperature needs."""
     is_softmax: ClassVar[bool] = False
-    """Whether all negatives of a pair stand in one sum, so that a semantic negative can be one more of them."""
+    """Whether it sums over all negatives of a pair, so that a semantic negative can be one more of them."""
 
     @property
     def arguments(self) -> dict[str, float]:

@@ -34,7 +34,7 @@ class SamplerOptions(Named):
     needs_batch: ClassVar[bool] = False
     """Whether it reads the items of the whole batch."""
     needs_softmax: ClassVar[bool] = False
-    """Whether its negatives make sense only in one sum, as in softmax losses."""
+    """Whether it goes with softmax losses alone, which sum over all negatives of a pair."""
     takes_candidates: ClassVar[bool] = False
     """Whether items from elsewhere can join the candidates that it chooses from."""
 

@@ -19,10 +19,10 @@ class Domain(Section):
     """The values of one option; exactly one of the keys."""
 
     choice: tuple[Any, ...] | None = None
-    """One of these, each alike; a value may be a whole section."""
+    """One of these, drawn uniformly; a value may be a whole section."""
     uniform: tuple[float, float] | None = None
     log_uniform: tuple[float, float] | None = None
-    """Alike in every order of magnitude."""
+    """Uniform in the logarithm: every order of magnitude is equally likely."""
     integers: tuple[int, int] | None = None
     """Both ends included."""
 

@@ -1,4 +1,4 @@
-"""What the language model's hard negatives add to a variant, beside whatever its sampler gives."""
+"""Options of the language model's hard negatives, which a variant adds to those of its sampler."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ DEFAULT_VARIANTS: dict[str, dict[str, Any]] = {
 """What is trained where the configuration names no variants."""
 
 REFERENCE_RANKERS = ("popularity", "random")
-"""Rankers without training that every evaluation shows beside the variants, under these names."""
+"""Rankers without training, by which every evaluation shows what the figures of the variants mean."""
 
 _VARIANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 

@@ -1,4 +1,4 @@
-"""How a language model is tuned to emit hard negatives, and how it is run over the pairs afterwards."""
+"""How a language model is tuned to emit hard negatives, and how the tuned encoder is run on the pairs."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ class SupervisionConfig(Section):
     """``window``: drawn from a window of the teacher's ranks. ``answer``: the item that the model's own text was
     matched to. ``refined``: of the window, by text. ``denoised``: the weighted mean of the window."""
     first: Positive = 1
-    """First rank of the window, among items that the user has not met."""
+    """First rank of the window, among items that the user has not seen."""
     last: Positive = 50
     """Last rank of the window."""
     near_item: float = Field(default=0.5, ge=0.0)
-    """How much ``refined`` wants text near the pair's item."""
+    """Weight of similarity to the text of the pair's item, for ``refined``."""
     far_from_user: float = Field(default=2.0, ge=0.0)
-    """How much ``refined`` wants text far from the mean of what the user has met, where false negatives lie."""
+    """Weight of distance from the mean text of the user's history, where false negatives lie, for ``refined``."""
     temperature: float = Field(default=1.0, gt=0.0)
     """Of the softmax of ``denoised``, over the teacher's scores."""
     guard: Fraction | None = 0.5
-    """Candidates are removed whose score and text both reach this quantile of the user's own items; null: none are."""
+    """Candidates are removed whose score and text similarity both reach this quantile of those of the user's own items;
+    null: none are."""
 
     @model_validator(mode="after")
     def _window_has_ranks(self) -> SupervisionConfig:
@@ -48,11 +49,11 @@ class LoraOptions(Section):
     rank: int = Field(default=8, ge=0)
     """0: the body stays as it is, and only the projections around it are fitted."""
     alpha: Positive = 16
-    """The adapter counts ``alpha / rank`` times."""
+    """The output of the adapter is scaled by ``alpha / rank``."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Above 0, runs with different numbers of workers draw differently."""
+    """Above 0, what is dropped depends on the number of workers."""
     targets: tuple[str, ...] | None = None
-    """Names of the layers that get one, for example ``[q_proj, v_proj]``; null: every linear layer."""
+    """Names of the layers with an adapter, for example ``[q_proj, v_proj]``; null: every linear layer."""
 
 
 class TuneConfig(Section):
@@ -70,29 +71,29 @@ class TuneConfig(Section):
     """Run folder whose teacher and tuned encoder are used as they are: new users and items are folded in, and only
     pairs that it has not encoded are encoded."""
     pooling: Pooling = "mean"
-    """What of the body's output goes into the head. ``mean``: the mean over the sequence, as the publication says.
-    ``last``: the last token, which in a causal language model has read all others; vLLM then computes once what the
-    pairs of a user share."""
+    """What of the body's output goes into the head. ``mean``: the mean over the sequence, as in the publication.
+    ``last``: the last token, which in a causal language model attends to all others; vLLM then computes what the pairs
+    of a user share once."""
     texts: Literal["profiles", "catalogue"] = "profiles"
-    """``profiles``: what the language model wrote, or what stands in the catalogue where it wrote nothing usable.
-    ``catalogue``: titles and categories alone, so that no profile need be written."""
+    """``profiles``: the profiles that the language model wrote, with texts from the catalogue where it wrote nothing
+    usable. ``catalogue``: texts from the catalogue alone, so that no profiles need to be written."""
     max_user_tokens: Positive = 96
     """Tokens of a user's text; what is longer is cut."""
     max_item_tokens: Positive = 64
     """Tokens of an item's text; what is longer is cut."""
     pairs: Positive | None = None
-    """Supervised pairs to tune on, drawn evenly; null: all."""
+    """Supervised pairs to tune on, drawn uniformly; null: all."""
     valid: float = Field(default=0.1, gt=0.0, lt=1.0)
     """Share of the users whose pairs are kept for validation."""
     lora: LoraOptions = LoraOptions()
     loss: Literal["infonce", "pairwise"] = "infonce"
     """``infonce``: the supervising item against those of the whole batch and against the pair's own item. ``pairwise``:
-    against the pair's own item alone, as the publication says."""
+    against the pair's own item alone, as in the publication."""
     temperature: float = Field(default=0.1, gt=0.0)
     batch_size: Positive = 64
     """Pairs of one optimizer step, over all workers."""
     accumulation: Positive = 1
-    """Parts that each worker computes its share of a batch in; saves memory and changes nothing else."""
+    """Parts in which each worker computes its share of a batch; more parts save memory and change nothing else."""
     epochs: Positive = 5
     patience: Positive = 2
     """Epochs without a lower validation loss before tuning stops."""
@@ -101,12 +102,12 @@ class TuneConfig(Section):
     """Share of the steps over which the rate rises; it falls along a cosine afterwards."""
     weight_decay: float = Field(default=0.01, ge=0.0)
     clip: float = Field(default=1.0, gt=0.0)
-    """Longest gradient."""
+    """Norm to which longer gradients are scaled down."""
     workers: Positive = 1
     accelerator: Literal["cpu", "gpu"] = "cpu"
     dtype: Literal["float32", "bfloat16"] = "float32"
     zero: Literal[0, 1, 2, 3] | None = None
-    """Stage of DeepSpeed's ZeRO: what is divided over the workers; null: nothing with one worker, 2 with several."""
+    """Stage of DeepSpeed's ZeRO: what is partitioned over the workers; null: 0 with one worker, 2 with several."""
     max_failures: int = Field(default=1, ge=0)
     """Restarts from the last checkpoint after a lost worker."""
 
@@ -122,34 +123,34 @@ class TuneConfig(Section):
 
     @property
     def zero_stage(self) -> int:
-        """The stage of ZeRO that is used."""
+        """The stage of ZeRO in use."""
         if self.zero is not None:
             return self.zero
         return 0 if self.workers == 1 else 2
 
     def teacher_of(self, variants: Mapping[str, VariantConfig]) -> str | None:
-        """The name of the teacher; None where no variant can be one."""
+        """The name of the teacher; None where no variant can be it."""
         able = (name for name, one in variants.items() if one.can_teach)
         return self.teacher or next(able, None)
 
 
 class EncodeConfig(Section):
-    """The tuned encoder over the pairs."""
+    """How the tuned encoder is run on the pairs."""
 
     pairs: Literal["all", "chosen"] = "all"
     """``all``: every train pair. ``chosen``: those that ``negatives`` chooses."""
     nearest: Positive = 8
-    """Items written down per pair: those whose teacher vectors are nearest to the pair's."""
+    """Items that are written per pair: those whose teacher vectors are nearest to the pair's vector."""
     within: Literal["window", "catalogue"] = "window"
-    """Which items these may be: of the user's rank window that pass the guard, as ``tune.supervision`` says, or all
-    that the user has not met."""
+    """Which items these may be. ``window``: those in the user's rank window that pass the guard, see
+    ``tune.supervision``. ``catalogue``: all that the user has not seen."""
     replicas: Positive = 1
     accelerator: Literal["cpu", "gpu"] = "cpu"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     batch_size: Positive = 1024
-    """Pairs that are made durable together."""
+    """Pairs that are written together: what is written is not computed again after an interruption."""
     cpu_kv_cache_gib: Positive = 1
     cpu_threads: Positive = 2
     """Threads of one engine on a CPU."""
     engine_kwargs: EngineKwargs = Field(default_factory=dict)
-    """Further vLLM engine arguments, passed as they are."""
+    """Further arguments of the vLLM engine, passed unchanged."""

@@ -33,7 +33,7 @@ class VariantConfig(Section):
     item_text: bool = False
     """Add the text vector of each item, through a trained linear map, to its first-layer embedding."""
     semantic: Semantic = None
-    """The language model's hard negatives, beside whatever the sampler gives; null: none."""
+    """The language model's hard negatives, in addition to the sampler's; null: none."""
     epochs: Positive = 100
     batch_size: Positive = 2048
     learning_rate: float = Field(default=1e-3, gt=0.0)

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnlm_ray.cluster.resumable import work_folder
-from hnlm_ray.data.interactions import Interactions
+from hnlm_ray.data.prepared import read_splits
 from hnlm_ray.kernels.vectors import unit_rows
 from hnlm_ray.language.embed import embed_texts
 from hnlm_ray.language.engines.choose import embedder_of
@@ -49,9 +49,8 @@ def run(context: StageContext, embedder: Embedder | None = None) -> StageSummary
         used, folder = embedder or embedder_of(config.embed), work_folder(output, "answers")
         texts = [answers[row] for row in left]
         answer_vectors[left] = embed_texts(texts, used, folder, "answer vectors", context.say)
-    interactions, n_users = prepared.read("interactions", ["user", "item", "split"]), prepared.read("users").num_rows
-    history = Interactions.from_table(interactions, n_users, len(titles))
-    grounded = ground(negatives, matches, Vectors(item_vectors, answer_vectors), history, config.ground)
+    train = read_splits(prepared).train
+    grounded = ground(negatives, matches, Vectors(item_vectors, answer_vectors), train, config.ground)
     output.write("grounded", grounded)
     counts: dict[str, int | float] = {"distinct_names": len(answers), "embedded_names": len(left)}
     counts |= {status: _count(grounded["status"], status) for status in STATUSES}

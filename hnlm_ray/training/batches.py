@@ -1,8 +1,8 @@
-"""The order of training: which pairs form a batch, whoever owns them.
+"""The order of training: which pairs form a batch, over all workers.
 
-An epoch is a sequence of places, each with one train pair, cut into global batches. What stands at a place derives from
+An epoch is a sequence of places, each with one train pair, cut into global batches. The pair at a place derives from
 the seed and the epoch, and a worker takes the places whose users are its own, so that the batches are the same for any
-number of workers. Pairs of a user who has met every item are left out: there is no negative for them.
+number of workers. Pairs of a user who has seen every item are left out: there is no negative for them.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class BatchStream:
         self._batch_size = batch_size
         self._positives = positives
         self._vectors = vectors
-        # Only where some pairs are left out must the others be listed.
+        # A list of the usable pairs is needed only where some are left out.
         usable = shard.has_negatives
         self._usable = None if usable.all() else np.flatnonzero(usable[shard.train.users])
         self.pairs_with_vector = int((self._hard_rows(shard.train.users, shard.train.items) >= 0).sum())
@@ -91,7 +91,7 @@ class BatchStream:
             yield Batch(users.astype(np.int64), items.astype(np.int64), places[own], hard_rows, step, start, size)
 
     def _by_interaction(self, epoch: int) -> tuple[_Numbers, npt.NDArray[np.integer]]:
-        """This worker's places in ascending order, and which of its pairs stands at each: every pair once."""
+        """This worker's places in ascending order, and the pair at each: every pair once."""
         shard = self._shard
         n_own = len(shard.train) if self._usable is None else len(self._usable)
         shuffled = seeds.generator(self._seed, "shuffle", epoch).permutation(_numbers(shard.n_pairs))
@@ -100,7 +100,7 @@ class BatchStream:
         return places, own if self._usable is None else self._usable[own]
 
     def _by_user(self, epoch: int) -> tuple[_Numbers, npt.NDArray[np.integer]]:
-        """As many places as train pairs: users drawn alike, and one of their pairs."""
+        """As :meth:`_by_interaction`, but at each place a user drawn uniformly and one of their pairs."""
         shard, train = self._shard, self._shard.train
         active = np.flatnonzero(shard.is_active)
         key = seeds.derive(self._seed, "positives", "user", epoch)

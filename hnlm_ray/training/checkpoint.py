@@ -3,11 +3,11 @@
 ::
 
     users-<first>-<last>.safetensors    rows of users first..last-1: embedding, Adam moments, best final vectors
-    shared.safetensors                  items and alignment with their Adam moments, best item vectors;
+    shared.safetensors                  all other parameters with their Adam moments, best item vectors;
                                         metadata: the progress as JSON
 
-Each worker writes its users, worker 0 also what all hold alike. A worker that restores takes the rows of its own users
-from whichever files have them.
+Each worker writes its users, and worker 0 also what is equal on all workers. A worker that restores reads the rows of
+its own users from the files that hold them.
 """
 
 from __future__ import annotations
@@ -97,7 +97,10 @@ def latest_progress(folder: Folder) -> Progress | None:
 
 
 def newest_metadata(folder: Folder, name: str, key: str) -> str | None:
-    """A metadata entry of the newest safetensors file of a name below ``folder``; errors as above."""
+    """A metadata entry of the newest safetensors file called ``name`` below ``folder``; None where there is none.
+
+    Errors as in :func:`latest_progress`.
+    """
     selector = pafs.FileSelector(folder.path, recursive=True, allow_not_found=True)
     found = [info.path for info in folder.filesystem.get_file_info(selector) if info.base_name == name]
     if not found:
@@ -120,12 +123,12 @@ def _state(loop: TrainingLoop) -> dict[str, torch.Tensor]:
 
 
 def _trained(loop: TrainingLoop) -> Iterator[tuple[str, torch.nn.Parameter]]:
-    """Parameters by name; what is frozen derives from the seed."""
+    """Trained parameters by name; frozen ones derive from the seed and are not saved."""
     return (named for named in loop.model.named_parameters() if named[1].requires_grad)
 
 
 def _split(tensors: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """Rows of users, and what all workers hold alike."""
+    """Tensors with a row per user, and those that are equal on all workers."""
     of_users = {name for name in tensors if name.split(".")[-1] == "users_threshold" or name.split(".")[0] == "users"}
     return {name: tensors[name] for name in of_users}, {
         name: tensor for name, tensor in tensors.items() if name not in of_users

@@ -1,6 +1,7 @@
 """Sums over the workers; with one worker, or without a process group, each is the identity.
 
-What all workers hold alike (item rows, weights) keeps one rule: its gradient on every worker is the sum over workers.
+Tensors that are equal on all workers (item rows, weights) follow one rule: on every worker, the gradient is the sum of
+the gradients of all workers.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ def rank() -> int:
 
 
 def sum_over_workers(tensor: torch.Tensor) -> torch.Tensor:
-    """Replace ``tensor`` by its sum over the workers, in place; every worker must call it equally often."""
+    """Replace ``tensor`` by its sum over the workers, in place; all workers must call it, in the same order."""
     if world_size() > 1:
         dist.all_reduce(tensor)
     return tensor
 
 
 def replicate(*tables: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Mark tables that every worker holds alike: the same values forward, one summed gradient backward."""
+    """Mark tables that are equal on all workers: the same values forward, the gradient summed over workers backward."""
     if world_size() == 1:
         return tables
     return tuple(_Replicate.apply(*tables))  # type: ignore[no-untyped-call]
@@ -55,7 +56,10 @@ def gather_rows(rows: torch.Tensor, positions: torch.Tensor, size: int) -> torch
 
 
 def divided(weight: torch.Tensor) -> torch.Tensor:
-    """The same values; the gradient of a computation that all workers make alike, so that their sum counts it once."""
+    """The same values, with the gradient divided by the number of workers.
+
+    For a weight in a computation that every worker repeats: the sum over workers then counts it once.
+    """
     if world_size() == 1:
         return weight
     same: torch.Tensor = _Divide.apply(weight)  # type: ignore[no-untyped-call]

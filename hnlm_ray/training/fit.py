@@ -32,7 +32,7 @@ class FitResult:
     """A trained recommender: the score of a user and an item is the inner product of their vectors.
 
     Attributes:
-        first_user: the number of the user of row 0; 0 with one worker.
+        first_user: the number of the user in row 0; 0 with one worker.
         user_vectors: (U_r, d) float32, this worker's users, at the best epoch.
         item_vectors: (I, d) float32, at the best epoch.
         progress: history, best epoch, seconds.
@@ -68,8 +68,8 @@ def fit(
         valid: the validation interactions of the same users and items; never trained on.
         variant: what to train.
         seed: of the fit.
-        vectors: hard negatives by pair; needed when the variant is semantic, ignored when it is not.
-        item_texts: (I, D) unit text vectors; needed when ``variant.item_text``, ignored when not.
+        vectors: hard negatives by pair; needed for a semantic variant, ignored for others.
+        item_texts: (I, D) unit text vectors; needed for a variant with ``item_text``, ignored for others.
         device: where the parameters are.
         resume_from: a folder written by :func:`hnlm_ray.training.checkpoint.save`, by any number of workers.
         on_validation: called after each validation, on every worker, for example to write a checkpoint.
@@ -139,6 +139,6 @@ def _check_vectors(train: Interactions, options: SemanticOptions, vectors: PairV
         )
     if options.has_items and vectors.items is None:
         raise DataError(
-            f"semantic.source is {options.source}, but the vectors of hard negatives stand for no item",
-            "say which items they are, or use semantic.source: text",
+            f"semantic.source is {options.source}, but the vectors of hard negatives name no items",
+            "name the items of each vector, or use semantic.source: text",
         )

@@ -47,7 +47,7 @@ class InteractionGraph:
     def __init__(
         self, train: Interactions, first_user: int, item_degrees: npt.NDArray[np.int64], device: torch.device
     ) -> None:
-        """Keep what the layout is made from; a backbone that never propagates does not pay for it.
+        """Keep the interactions; the matrices are laid out when something is propagated first.
 
         Args:
             train: the train interactions of the worker's users.
@@ -131,7 +131,7 @@ class InteractionGraph:
     def _hop_and_add(
         self, rows: Layer, scale: float, term: Term, reads: Reads, only: torch.Tensor | None, is_spare: bool
     ) -> Layer:
-        """``scale * A rows + term``; spare rows are given up, which saves a table of users at the peak."""
+        """``scale * A rows + term``; spare rows may be overwritten, which saves a table of users at the peak."""
         users, items = rows
         block, transposed = self._blocks
         share, (other_users, other_items) = term if term is not None else (0.0, (None, None))

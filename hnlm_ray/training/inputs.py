@@ -1,4 +1,4 @@
-"""What the stages before training give to a fit, beside the interactions."""
+"""Reads what a fit needs from earlier stages besides the interactions: semantic vectors and texts of items."""
 
 from __future__ import annotations
 

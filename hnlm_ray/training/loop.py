@@ -65,7 +65,7 @@ class TrainingLoop:
         return epoch % self._variant.validate_every == 0 or epoch == self._variant.epochs
 
     def run_epoch(self) -> None:
-        """Train on every pair once and add a record to the history."""
+        """Train for one epoch and add a record to the history."""
         started = time.monotonic()
         epoch = self.progress.epoch + 1
         if self.model.ranking_loss.is_refresh_due(epoch):
@@ -108,7 +108,7 @@ class TrainingLoop:
 
 
 def learning_rate_in(epoch: int, variant: VariantConfig) -> float:
-    """The learning rate of an epoch, from 1; a function of its number alone, so that a resumed fit goes on with it."""
+    """The learning rate of an epoch, from 1; it depends on nothing else, so that a resumed fit continues with it."""
     if variant.learning_rate_mode == "fixed":
         return variant.learning_rate
     return variant.learning_rate * half_cosine((epoch - 1) / variant.epochs)

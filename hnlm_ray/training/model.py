@@ -226,7 +226,7 @@ class RecommenderModel(nn.Module):
         return ranking / batch.global_size, contrasts
 
     def _align(self, pairs: _Pairs, encoding: Encoding, nodes: BatchNodes | None, uniformity: float) -> torch.Tensor:
-        """Alignment and uniformity, which stand in for the ranking loss."""
+        """Alignment and uniformity, in place of a ranking loss."""
         assert nodes is not None
         users, items = encoding.final
         user, positive = users.index_select(0, pairs.users), items.index_select(0, pairs.items)

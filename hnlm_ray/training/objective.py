@@ -23,7 +23,7 @@ class RankingLoss(nn.Module):
 
     Attributes:
         is_cosine: whether scores are cosines.
-        is_softmax: whether all negatives of a pair stand in one sum.
+        is_softmax: whether it sums over all negatives of a pair.
         users_threshold: (U_r,) each user's K-th best score, for losses that read it; None otherwise.
     """
 

@@ -1,4 +1,4 @@
-"""How far a fit has come: what a checkpoint must know beside tensors, and what the reader sees at the end."""
+"""The progress of a fit: what a checkpoint holds besides tensors, and the learning curve."""
 
 from __future__ import annotations
 

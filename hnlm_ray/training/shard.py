@@ -20,8 +20,8 @@ class Shard:
 
     Attributes:
         first_user: the number of the block's first user among all.
-        first_pair: the number of the block's first usable train pair among all, which are ordered by user. The pairs of
-            a user who has met every item are not usable.
+        first_pair: the number of the block's first usable train pair among all, which are ordered by user. Pairs of
+            a user who has seen every item are not usable.
         n_pairs: usable train pairs of all blocks together.
         n_users: users of all blocks together.
         is_active: (n_users,) bool, users of all blocks who have a usable train pair.
@@ -46,7 +46,7 @@ class Shard:
 
     @property
     def has_negatives(self) -> npt.NDArray[np.bool_]:
-        """(users of the block,) bool: whether there is an item that the user has not met."""
+        """(users of the block,) bool: whether there is an item that the user has not seen."""
         return self.train.degree < self.train.n_items
 
     @classmethod

@@ -143,6 +143,20 @@ TUNED = {
     "tuned": VariantConfig(semantic=SemanticOptions(source="tuned")),
     "mixed": VariantConfig(semantic=SemanticOptions(source="tuned", mixing=MixingOptions(share=0.2))),
 }
+
+
+def test_options_of_the_semantic_section_are_searched() -> None:
+    path = "train.variants.tuned.semantic.mixing.share"
+    trials = trials_of(search(space={path: {"uniform": [0.2, 0.9]}}, trials=4, variants=("tuned",)), TUNED)
+    shares = [trial.options.semantic.mixing.share for trial in trials if trial.options.semantic]
+    assert shares == [trial.parameters[path] for trial in trials]
+    assert shares[0] == 0.0
+    assert len(set(shares)) == 4
+    assert {trial.options.semantic.source for trial in trials if trial.options.semantic} == {"tuned"}
+    with pytest.raises(ConfigError, match=r"plain has no 'semantic\.mixing\.share'"):
+        trials_of(search(space={"train.variants.*.semantic.mixing.share": {"choice": [0.1]}}), TUNED)
+
+
 OUTSIDE: dict[str, Any] = {
     RATE: {"log_uniform": [1e-4, 1e-1]},
     "embed.pooling": {"choice": ["mean", "cls"]},
