@@ -1,14 +1,14 @@
-"""Every error that a user can cause or mend, in one tree.
+"""The errors that a user can cause and fix, in one tree.
 
 ::
 
     HnlmError
-    ├── ConfigError      an option: unknown key, value of the wrong kind, options that contradict
+    ├── ConfigError      an option: unknown key, wrong type, options that contradict each other
     ├── DataError        raw data or a table: missing file, malformed line, wrong column
     ├── StoreError       the run folder: read-only, full, locked by another run, damaged
     ├── ResourceError    the machine or the cluster: too few CPUs, a port in use, no GPU
     ├── EngineError      the language model: missing folder, no tokenizer, endpoint that refuses
-    ├── StageError       a stage that ran and must not be believed: too many rejected rows
+    ├── StageError       a stage that ran and whose result must not be used: too many rejected rows
     └── BundleError      a recommender bundle: missing part, checksum that does not match
 
 The command line prints the sentence of an :class:`HnlmError` and exits with code 2; any other exception is a bug and
@@ -30,7 +30,7 @@ __all__ = [
 
 
 class HnlmError(Exception):
-    """What is wrong and what to do about it, each as one clause of one sentence.
+    """One sentence in two clauses: what is wrong, and what to do about it.
 
     Attributes:
         problem: what was found, naming the file, row, field or option, and what was expected.
@@ -47,11 +47,11 @@ class HnlmError(Exception):
 
 
 class ConfigError(HnlmError):
-    """An option is unknown, of the wrong kind, out of range, or contradicts another."""
+    """An option is unknown, of the wrong type, out of range, or contradicts another."""
 
 
 class DataError(HnlmError):
-    """Raw data or a table does not hold what it should."""
+    """Raw data or a table does not contain what it should."""
 
 
 class StoreError(HnlmError):
@@ -59,7 +59,7 @@ class StoreError(HnlmError):
 
 
 class ResourceError(HnlmError):
-    """The machine or the cluster lacks what the plan needs."""
+    """The machine or the cluster lacks what the run needs."""
 
 
 class EngineError(HnlmError):

@@ -1,8 +1,8 @@
-"""Derived randomness: a draw depends on what it is for, never on the shard or the order that made it.
+"""Derived randomness: a draw depends on what it is for, never on who draws it or in which order.
 
-Two forms. :func:`generator` gives a NumPy generator for one purpose, such as a split of one user or the shuffle of one
-epoch. :func:`hash_counters` is stateless and vectorised: each element of an array of counters gets its own 64-bit word,
-so that a million draws for a million pairs are the same whether one worker makes them or four.
+There are two forms. :func:`generator` gives a NumPy generator for one purpose, such as the split of one user or the
+shuffle of one epoch. :func:`hash_counters` is stateless and vectorised: each element of an array of counters gets its
+own 64-bit word, so that a million draws for a million pairs are the same whether one worker makes them or four.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def derive(seed: int, *purpose: str | int) -> int:
 
 
 def generator(seed: int, *purpose: str | int) -> np.random.Generator:
-    """A NumPy generator for one purpose; see :func:`derive`."""
+    """A NumPy generator for one purpose; the arguments are those of :func:`derive`."""
     return np.random.default_rng(derive(seed, *purpose))
 
 

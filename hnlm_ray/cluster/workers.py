@@ -51,11 +51,15 @@ def run_workers(body: Callable[[dict[str, Any]], Any], task: Any, workers: Worke
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
+    class Trainer(TorchTrainer):  # type: ignore[misc]
+        def _register_sigint_handler(self, controller: Any) -> None:
+            """Leave Ctrl-C as it is: Ray's handler would exit with 0, in all that follows the training, too."""
+
     needs = {"CPU": 1.0, "GPU": 1.0} if workers.use_gpu else {"CPU": 1.0}
     require(
         {name: amount * workers.count for name, amount in needs.items()}, f"{workers.option}.workers={workers.count}"
     )
-    trainer = TorchTrainer(
+    trainer = Trainer(
         body,
         train_loop_config={"task": task},
         torch_config=TorchConfig(backend="nccl" if workers.use_gpu else "gloo"),

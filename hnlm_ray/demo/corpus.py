@@ -23,14 +23,14 @@ from hnlm_ray.language.prompts.render import Product, Prompt, Purchase, Task
 __all__ = ["FIRST_SEED", "Example", "examples"]
 
 FIRST_SEED = 1_000_000
-"""Worlds for training have seeds from here on; every other world stays below."""
+"""Worlds for training have seeds from here on; the demo and the tests use smaller seeds."""
 
 _USERS, _INTERACTIONS = 200, 4000
 
 
 @dataclass(frozen=True)
 class Example:
-    """One prompt and the answer to learn."""
+    """A prompt and the answer to learn."""
 
     task: Task
     prompt: Prompt
@@ -38,7 +38,12 @@ class Example:
 
 
 def examples(n_worlds: int, longest_history: int = 9) -> Iterator[Example]:
-    """The examples of ``n_worlds`` generated worlds, shuffled inside each; a user shows 2 to ``longest_history``."""
+    """Yield the examples of some generated worlds, shuffled within each world.
+
+    Args:
+        n_worlds: how many worlds, with seeds from :data:`FIRST_SEED` on.
+        longest_history: prompts for a user's profile show 2 to this many interactions.
+    """
     for number in range(n_worlds):
         world = generate(DemoWorldConfig(users=_USERS, interactions=_INTERACTIONS, seed=FIRST_SEED + number))
         writer = _Writer(world, longest_history, seeds.generator(FIRST_SEED + number, "corpus"))
@@ -48,7 +53,7 @@ def examples(n_worlds: int, longest_history: int = 9) -> Iterator[Example]:
 
 
 class _Writer:
-    """Turns one world into examples, in the variety of lengths and missing fields that real runs show."""
+    """Turns one world into examples, as varied in length and in missing fields as the prompts of real runs."""
 
     def __init__(self, world: DemoWorld, longest_history: int, rng: np.random.Generator) -> None:
         self.longest_history = longest_history
@@ -106,7 +111,7 @@ class _Writer:
                 yield Example("negative", render.negative(shown, product, profile, NegativesConfig()), answer)
 
     def _negative(self, item: int, customer: str) -> str:
-        """The same shelf in a style that the customer's profile does not name; the reasoning lists all of those."""
+        """Name an item of the same category in a style that the customer's profile lacks; the reasoning lists these."""
         liked = customer.rpartition("mostly ")[-1]
         styles = [name for name in lexicon.STYLES if name.lower() not in liked and name.lower() != self._style(item)]
         style = str(self.rng.choice(styles))

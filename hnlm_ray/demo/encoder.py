@@ -1,4 +1,4 @@
-"""Train the demo text encoder: a very small Llama, mean-pooled, whose cosine is taught to be the overlap of two things.
+"""Train the demo text encoder: a very small Llama, mean-pooled, whose cosine is trained to be the overlap of two items.
 
 For a name or an item text ``q`` and an item text ``d`` of a generated world the target is
 

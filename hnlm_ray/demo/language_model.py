@@ -1,9 +1,9 @@
 """Train the demo language model: a small Llama with its own tokenizer, from generated text alone.
 
-Every task is to copy words out of the prompt and to count them. What made so small a model learn that: all weights,
-the embedding too, start with a standard deviation of ``hidden ** -0.5`` (with the usual 0.02 attention starts flat and
-stays so); the loss is on the answer alone (most of a prompt cannot be predicted); short prompts come first; and the
-answer writes down what it counts before it concludes (:mod:`hnlm_ray.demo.corpus`).
+Every task comes down to copying words out of the prompt and counting them. So small a model learns that because of four
+choices: all weights, the embedding too, start with a standard deviation of ``hidden ** -0.5`` (with the usual 0.02,
+attention starts flat and stays flat); the loss is on the answer alone (most of a prompt cannot be predicted); short
+prompts come first; and the answer writes down what it counts before it concludes (:mod:`hnlm_ray.demo.corpus`).
 
 A batch holds one task, so the constant system text is computed once per batch and its keys and values are shared by
 every row.
@@ -57,7 +57,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class _Encoded:
-    """Token ids of one example; ``prefix`` is shared by every example of its task."""
+    """Token ids of one example; ``prefix``, the system prompt, is shared by every example of its task."""
 
     task: str
     prefix: list[int]

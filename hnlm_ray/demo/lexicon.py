@@ -47,7 +47,7 @@ NOUNS: tuple[tuple[str, ...], ...] = (
     ("Drawer Unit", "Letter Tray", "Pen Cup", "Cable Box", "File Box", "Book End", "Monitor Stand", "Card Index"),
     ("Headset", "Speaker", "Microphone", "Earbuds", "Sound Bar", "Radio", "Turntable", "Audio Mixer"),
 )
-"""Nouns of each category; no noun stands in two categories."""
+"""Nouns of each category; no noun is in two categories."""
 
 STYLES = ("Rustic", "Minimal", "Vintage", "Neon", "Travel", "Deluxe", "Eco", "Compact")
 

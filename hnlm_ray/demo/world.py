@@ -4,9 +4,9 @@ A user has two main categories, three styles and a few brands that they like. Th
 
     sigmoid(-4 + 2 main + 2 style + 2 main * style + 0.8 brand + quality)
 
-so an item of a main category in a style that the user dislikes is a *hard true negative*: close to what they buy, and
-known not to be wanted. What a user meets is drawn by Zipf popularity and that probability; what they rate well, by the
-probability alone. The words are invented here and belong to the project.
+so an item of a main category in a style that the user does not like is a *true hard negative*: close to what they buy,
+and known not to be wanted. A user's interactions are drawn by Zipf popularity times that probability, their ratings by
+the probability alone. The words are made up for this project (:mod:`hnlm_ray.demo.lexicon`).
 """
 
 from __future__ import annotations
@@ -54,19 +54,19 @@ class Catalogue:
         return lexicon.NOUNS[int(self.category[item])][int(self.noun[item])]
 
     def title(self, item: int) -> str:
-        """Brand, style, noun."""
+        """The title of an item: brand, style, noun."""
         return f"{self.brands[self.brand[item]]} {lexicon.STYLES[self.style[item]]} {self.noun_name(item)}"
 
 
 @dataclass(frozen=True)
 class Tastes:
-    """What users like, hidden from every stage but evaluation.
+    """What users like; no stage but evaluation may know it.
 
     Attributes:
-        main: int64 (n_users, 2), main categories.
-        styles: bool (n_users, n_styles).
-        brands: bool (n_users, n_brands).
-        probability: float32 (n_users, n_items) of liking.
+        main: int64 (n_users, 2), their two main categories.
+        styles: bool (n_users, n_styles), liked styles.
+        brands: bool (n_users, n_brands), liked brands.
+        probability: float32 (n_users, n_items), of liking an item.
     """
 
     main: npt.NDArray[np.int64]
@@ -77,7 +77,7 @@ class Tastes:
 
 @dataclass(frozen=True)
 class DemoWorld:
-    """A generated data set in the raw form that readers give.
+    """A generated data set, in the form that readers of raw data give.
 
     Attributes:
         interactions: user_id, item_id, rating, timestamp, review.
@@ -98,7 +98,7 @@ def generate(config: DemoWorldConfig) -> DemoWorld:
     """Generate a world; equal configurations give equal worlds."""
     catalogue = _catalogue(config)
     tastes = _tastes(config, catalogue)
-    users, items = _meetings(config, tastes)
+    users, items = _pairs(config, tastes)
     rng = seeds.generator(config.seed, "demo", "ratings")
     liked = rng.random(len(users)) < 0.4 + 0.6 * tastes.probability[users, items]
     ratings = np.where(liked, rng.integers(4, 6, len(users)), rng.integers(1, 4, len(users)))
@@ -161,8 +161,8 @@ def _tastes(config: DemoWorldConfig, catalogue: Catalogue) -> Tastes:
     return Tastes(main, styles, brands, (1.0 / (1.0 + np.exp(-logit))).astype(np.float32))
 
 
-def _meetings(config: DemoWorldConfig, tastes: Tastes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Who interacts with what: without replacement, by popularity times probability (Gumbel top-k)."""
+def _pairs(config: DemoWorldConfig, tastes: Tastes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Users and items of the interactions, drawn without replacement by popularity times probability (Gumbel top-k)."""
     rng = seeds.generator(config.seed, "demo", "meetings")
     n_users, n_items = tastes.probability.shape
     popularity = (1.0 + rng.permutation(n_items)) ** -_ZIPF

@@ -25,7 +25,7 @@ def test_the_world_has_the_size_asked_for() -> None:
     assert len(world.truth) == 120 * 96
 
 
-def test_nobody_meets_an_item_twice_and_titles_are_distinct() -> None:
+def test_nobody_interacts_with_an_item_twice_and_titles_are_distinct() -> None:
     world = generate(SMALL)
     pairs = set(zip(world.interactions["user_id"].to_pylist(), world.interactions["item_id"].to_pylist(), strict=True))
     assert len(pairs) == len(world.interactions)
