@@ -89,10 +89,12 @@ def estimate(
     from hnlm_ray.run.plan import plan
 
     options = load_config(config, overrides)
-    run_stages(options, ("prepare",), record=False)
-    run = plan(options)
-    items, users, interactions = (run["prepare"].artifact.read(name) for name in ("items", "users", "interactions"))
-    pending = {stage.kind for stage in run.pending()}
+    planned = plan(options)
+    prepared = planned["prepare"].artifact
+    if not prepared.is_complete:
+        run_stages(options, ("prepare",), record=False)
+    items, users, interactions = (prepared.read(name) for name in ("items", "users", "interactions"))
+    pending = {stage.kind for stage in planned.pending()}
     console.print_estimate(estimated(options, pending, items, users.num_rows, interactions, tokens_per_second))
 
 

@@ -1,0 +1,44 @@
+"""Commands about a run: what they run, and what they leave alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from hnlm_ray.cli.main import app
+from hnlm_ray.config.load import load_config
+from hnlm_ray.run.plan import plan
+from hnlm_ray.run.store import RunStore
+
+
+@pytest.mark.ray
+def test_estimate_runs_prepare_alone_and_leaves_the_record_of_the_run(tmp_path: Path, ray_session: None) -> None:
+    options = [f"run={tmp_path}", "data.demo={users: 60, items: 48, interactions: 900}", "llm.engine=scripted"]
+    record = tmp_path / "run.json"
+    record.write_text("of the last run")
+    done = CliRunner().invoke(app, ["estimate", *options])
+    assert done.exit_code == 0, done.output
+    assert "item_profiles" in done.stdout
+    stages = plan(load_config(overrides=options)).stages
+    assert [stage.name for stage in stages if stage.artifact.is_complete] == ["prepare"]
+    assert record.read_text() == "of the last run"
+    with RunStore(str(tmp_path)).lock():  # another process runs the pipeline meanwhile
+        again = CliRunner().invoke(app, ["estimate", *options])
+    assert again.exit_code == 0, again.output
+    assert again.stdout == done.stdout
+
+
+def test_a_plan_is_shown_and_nothing_is_run(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["run", "--dry-run", f"run={tmp_path / 'run'}"])
+    assert done.exit_code == 0, done.output
+    assert "train.hnlm.s0" in done.stdout
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_status_of_a_run_that_does_not_exist_is_shown_without_making_it(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["status", f"run={tmp_path / 'run'}"])
+    assert done.exit_code == 0, done.output
+    assert "pending" in done.stdout
+    assert not (tmp_path / "run").exists()
