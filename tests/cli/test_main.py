@@ -74,17 +74,16 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("stage", ["item_profiles", "train.hnlm.s0"])
-def test_ctrl_c_in_a_stage_ends_the_run_with_the_sentence(stage: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("stage", "more"),
+    [
+        ("item_profiles", ["llm.engine=scripted"]),
+        ("train.mf.s0", ["train.variants={mf: {backbone: mf, epochs: 100000, patience: 100000}}", "serve.variant=mf"]),
+    ],
+)
+def test_ctrl_c_in_a_stage_ends_the_run_with_the_sentence(stage: str, more: list[str], tmp_path: Path) -> None:
     """A terminal sends the signal to the whole process group, workers included."""
-    options = [
-        f"run={tmp_path / 'run'}",
-        "data.demo={users: 60, items: 48, interactions: 900}",
-        "llm.engine=scripted",
-        "embed.engine=scripted",
-        "train.variants.hnlm.epochs=100000",
-        "train.variants.hnlm.patience=100000",
-    ]
+    options = [f"run={tmp_path / 'run'}", "data.demo={users: 60, items: 48, interactions: 900}", *more]
     # A Ray of its own in a short path, since sockets lie in it; not that of the session.
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     environment |= {"RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": tempfile.mkdtemp(prefix="hnlm")}
