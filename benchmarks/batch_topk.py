@@ -53,8 +53,9 @@ def vectors(n_users: int, n_items: int) -> tuple[np.ndarray, np.ndarray]:
 def write_world(folder: str, n_users: int, n_items: int) -> None:
     import pyarrow as pa
 
-    from hnlm_ray.serving.bundle.bundle import BundleAbout, write_bundle
     from hnlm_ray.serving.bundle.contents import Contents
+    from hnlm_ray.serving.bundle.info import BundleAbout
+    from hnlm_ray.serving.bundle.writing import write_bundle
     from hnlm_ray.tables import ITEMS, USERS
 
     users, items = vectors(n_users, n_items)
@@ -93,10 +94,10 @@ class Batch:
     """One batch of users, and everybody's way to answer it."""
 
     def __init__(self, folder: str, batch: int, k: int) -> None:
+        from hnlm_ray.serving.recommend.options import RankingOptions
         from hnlm_ray.serving.recommend.recommender import Recommender
-        from hnlm_ray.serving.recommend.wishes import Wishes
 
-        self.recommender, self.wishes, self.k = Recommender.load(folder), Wishes(k=k), k
+        self.recommender, self.options, self.k = Recommender.load(folder), RankingOptions(k=k), k
         contents = self.recommender.bundle.contents
         self.rows = np.random.default_rng(2).permutation(contents.n_users)[:batch]
         self.users = np.ascontiguousarray(contents.user_vectors[self.rows])
@@ -123,12 +124,12 @@ class Batch:
 
     def ours(self) -> np.ndarray:
         """Numbers of users in, numbers of items out."""
-        items: np.ndarray = self.recommender.best_rows(self.rows, self.wishes)[0]
+        items: np.ndarray = self.recommender.top_items(self.rows, self.options)[0]
         return items
 
     def ours_rank_rows(self) -> np.ndarray:
         """What the service does: whole rows, one object per user."""
-        return np.stack([ranking.items for ranking in self.recommender.rank_rows(self.rows, self.wishes)])
+        return np.stack([ranking.items for ranking in self.recommender.rank_rows(self.rows, self.options)])
 
     def argpartition(self) -> np.ndarray:
         """Of NumPy; equal scores fall as they like."""

@@ -26,8 +26,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from hnlm_ray.serving.bundle.bundle import INFO, BundleAbout, load_bundle, write_bundle
+from hnlm_ray.serving.bundle.bundle import load_bundle
 from hnlm_ray.serving.bundle.contents import Contents
+from hnlm_ray.serving.bundle.info import INFO, BundleAbout
+from hnlm_ray.serving.bundle.writing import write_bundle
 from hnlm_ray.serving.recommend.recommender import Recommender
 
 ABOUT = BundleAbout(data="random", variant="none", seed=0, config={}, metrics={}, code_version="0")
@@ -108,11 +110,11 @@ def load(folder: Path) -> dict[str, float]:
         recommender = Recommender(bundle)
         figures["recommender_s"] = time.perf_counter() - started
     started = time.perf_counter()
-    recommender.recommend(recommender.user_ids()[5], k=20)
+    recommender.recommend(recommender.users.ids[5], k=20)
     figures["first_s"] = time.perf_counter() - started
     with Watch() as of_search:
         started = time.perf_counter()
-        recommender.find_users("A000000", 10)
+        recommender.users.search("A000000", 10)
         figures["first_find_users_s"] = time.perf_counter() - started
     return {
         "load_bundle_s": marks[1] - marks[0],

@@ -127,14 +127,14 @@ def main() -> None:
 
 def in_process(bundle: str, calls: int = 3000) -> dict[str, Any]:
     """Milliseconds of one recommendation without any server, beside the product of matrix and vector alone."""
+    from hnlm_ray.serving.recommend.options import RankingOptions
     from hnlm_ray.serving.recommend.recommender import Recommender
-    from hnlm_ray.serving.recommend.wishes import Wishes
 
-    recommender, wishes = Recommender.load(bundle), Wishes(k=K)
+    recommender, options = Recommender.load(bundle), RankingOptions(k=K)
     users, items = recommender.bundle.contents.user_vectors, recommender.bundle.contents.item_vectors
     found = []
     # One after the other: in turns, each would find the other's matrix in the cache.
-    for work in (lambda call: recommender.rank([f"u{call}"], wishes), lambda call: items @ users[call]):
+    for work in (lambda call: recommender.rank([f"u{call}"], options), lambda call: items @ users[call]):
         times = np.empty(calls)
         for call in range(calls):
             started = time.perf_counter()
@@ -147,8 +147,9 @@ def in_process(bundle: str, calls: int = 3000) -> dict[str, Any]:
 
 def write_random_bundle(path: str, n_items: int, seed: int = 0) -> str:
     """A bundle of random vectors, read by every server."""
-    from hnlm_ray.serving.bundle.bundle import BundleAbout, write_bundle
     from hnlm_ray.serving.bundle.contents import Contents
+    from hnlm_ray.serving.bundle.info import BundleAbout
+    from hnlm_ray.serving.bundle.writing import write_bundle
     from hnlm_ray.tables import ITEMS
 
     rng = np.random.default_rng(seed)

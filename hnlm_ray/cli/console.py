@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hnlm_ray.report.run_comparison import RunComparison
     from hnlm_ray.run.store import Artifact
     from hnlm_ray.serving.bundle.shelf import Shelf
-    from hnlm_ray.serving.recommend.recommender import Recommendation
+    from hnlm_ray.serving.recommend.results import Recommendation
 
 __all__ = [
     "Mark",

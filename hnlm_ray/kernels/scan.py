@@ -1,9 +1,9 @@
 """Exact recommendations for one user at a quarter of the memory traffic.
 
-The scores of one user are one product of a matrix with a vector, which takes as long as reading the matrix: no
-arithmetic makes it faster, fewer bytes do. Items are kept a second time in eight bits per coordinate, together with a
-bound on the error that this makes. A first pass over the bytes gives an interval for every score; whatever reaches into
-the best ``k`` (a few dozen items) is scored again from the full vectors. The result is that of scoring everything.
+The scores of one user are the product of a matrix with a vector, which takes as long as reading the matrix: only fewer
+bytes make it faster. So a second copy of the items has eight bits per coordinate, with a bound on the error of each. A
+first pass over this copy gives an interval for every score; the few dozen items whose interval reaches into the best
+``k`` are scored again from the full vectors. The result is the same as that of scoring every item in full.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ Floats = npt.NDArray[np.float32]
 
 _ITEM_STEPS, _USER_STEPS = 127, 32767
 _WIDEST = 512
-"""Coordinates beyond which a sum of products might not fit 32 bits."""
+"""Most coordinates for which a sum of products fits 32 bits."""
 
 _SLACK = np.float32(1.0 + 1e-3)
-"""For the rounding of the bounds themselves."""
+"""Factor that covers the rounding of the bounds themselves."""
 
 _ROWS_AT_ONCE = 65_536
 _SMALLEST = np.finfo(np.float32).min
 
 
 class Scan:
-    """The items of a catalogue in eight bits; safe to use from several threads."""
+    """The items of a catalogue in eight bits per coordinate; safe to use from several threads."""
 
     def __init__(self, item_vectors: Floats) -> None:
-        """Quantise.
+        """Quantise the items.
 
         Args:
             item_vectors: (I, d) float32, d at most 512.
@@ -59,7 +59,7 @@ class Scan:
             self._lengths[rows] = np.linalg.norm(rebuilt, axis=1) * _SLACK
 
     def _room(self) -> tuple[npt.NDArray[np.int32], Floats, Floats]:
-        """Three arrays (I,) of this thread: fresh memory would cost more than the pass that fills it."""
+        """Three arrays (I,) of this thread to work in: fresh memory would cost more than the pass that fills it."""
         if not hasattr(self._rooms, "arrays"):
             n_items = len(self._codes)
             self._rooms.arrays = (
@@ -72,19 +72,19 @@ class Scan:
 
     @staticmethod
     def suits(n_items: int, dim: int) -> bool:
-        """Whether the vectors are many enough to be worth it, and narrow enough."""
+        """Whether there are enough vectors for a scan to pay, and few enough coordinates."""
         return n_items >= 4096 and dim <= _WIDEST
 
     def best(
         self, user: Floats, k: int, seen: npt.NDArray[np.int32], forbidden: Floats | None
     ) -> tuple[npt.NDArray[np.int32], Floats]:
-        """The ``k`` best items and their scores, both (at most k,), best first, ties by item number.
+        """The ``k`` best items, (at most k,) int32, and their scores, float32; best first, ties by item number.
 
         Args:
             user: (d,) float32.
             k: at least 1.
-            seen: (n,) int32, items that may not come.
-            forbidden: (I,) float32, -inf for items that may not come; None for none.
+            seen: (n,) int32, numbers of items to leave out.
+            forbidden: (I,) float32, -inf for items to leave out and 0 for others; None to leave out none.
         """
         scale = max(float(np.abs(user).max()), 1e-30) / _USER_STEPS
         steps = np.rint(user / np.float32(scale)).astype(np.int16)
@@ -110,13 +110,13 @@ class Scan:
 
 @functools.cache
 def _kernel(dim: int) -> Callable[..., None]:
-    """For vectors of one width, which the compiler must know; kept on disk for the next process where that can be."""
+    """The first pass, compiled for vectors of one width, which must be a constant for the compiler."""
 
     def bound(
         codes: Any, scales: Any, errors: Any, lengths: Any, steps: Any, scale: Any, length: Any, rest: Any,
         totals: Any, low: Any, width: Any,
     ) -> None:  # fmt: skip
-        """Lower ends of the intervals of all scores, and their widths.
+        """Compute the lower ends of the intervals of all scores, and their widths.
 
         With v = q + e and u = p + f, the product u.v differs from p.q by at most |e| |u| + |q| |f|.
         """

@@ -1,9 +1,9 @@
 """The best items of rows of scores, exactly: score descending, then item number ascending.
 
-A compiled loop instead of :mod:`hnlm_ray.kernels.ranking`, because a service ranks one user at a time: there a dozen
-calls into a tensor library cost as much as the scoring, and the library itself takes seconds and hundreds of megabytes
-to load. The idea is the same: the ``k`` best items lie in groups of neighbours whose maxima reach the ``k``-th best
-maximum, so that nearly all scores are read once and compared with nothing else.
+A service ranks one user at a time. There the dozen calls into a tensor library that :mod:`hnlm_ray.kernels.ranking`
+makes cost as much as the scoring, and the library itself takes seconds and hundreds of megabytes to load, so here is a
+compiled loop. The idea is the same: the ``k`` best items are in groups of neighbours whose maxima reach the ``k``-th
+largest maximum, so that nearly all scores are read once and compared with nothing else.
 """
 
 from __future__ import annotations
@@ -15,28 +15,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hnlm_ray.kernels.compiled import compiled
+from hnlm_ray.kernels.compiled import SCORE_OPTIONS, compiled
 
 __all__ = ["best_items", "mask_rows"]
 
 _GROUP = 64
 
 _INSERTED, _SHARE = 512, 32
-"""The loop keeps its best in order by insertion, which for more of them than both ``_INSERTED`` and one in ``_SHARE``
-items takes longer than sorting everything."""
+"""The loop keeps its best in order by insertion, which takes longer than sorting everything where ``k`` exceeds both
+``_INSERTED`` and one in ``_SHARE`` of the items."""
 
 
 def best_items(
     scores: npt.NDArray[np.float32], k: int
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """The ``k`` largest scores of each row; -inf marks an item that is never taken.
+    """The ``k`` largest scores of each row; items with -inf are never taken.
 
     Args:
         scores: (B, I) float32, rows contiguous, no NaN.
         k: at least 1.
 
     Returns:
-        Items and scores, both (B, min(k, I)), best first, and how many places of each row are filled (B,).
+        Items (B, w) int32 and scores (B, w) float32, best first, where w is the smaller of k and I; and how many places
+        of each row are filled, (B,) int64.
     """
     width = min(k, scores.shape[1])
     items = np.zeros((len(scores), width), dtype=np.int32)
@@ -54,32 +55,39 @@ def best_items(
 
 def mask_rows(
     scores: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64],
-    seen: npt.NDArray[np.int32],
+    seen: npt.NDArray[np.int32], first: int = 0,
 ) -> None:  # fmt: skip
-    """Set what users have met to -inf, in place.
+    """Set the scores of items that users have seen to -inf, in place.
 
     Args:
-        scores: (B, I) float32.
-        rows: (B,) int64, the user of each row of scores.
-        offsets: (U + 1,) int64, where the items of each user stand in ``seen``.
-        seen: (nnz,) int32.
+        scores: (B, n) float32, of the items from number ``first`` on.
+        rows: (B,) int64, the number of each row's user.
+        offsets: (U + 1,) int64, where the items of each user begin in ``seen``.
+        seen: (nnz,) int32, each user's ascending.
+        first: number of the item in the first column.
     """
-    _kernels()[1](scores, rows, offsets, seen)
+    _kernels()[1](scores, first, rows, offsets, seen)
 
 
 @functools.cache
 def _kernels() -> tuple[Callable[..., None], Callable[..., None]]:
-    """Compiled at the first use; kept on disk for the next process where that can be."""
-    # Without "no NaN" the maximum of a group is not vectorised; infinities must stay what they are.
-    options: dict[str, Any] = {"nogil": True, "boundscheck": False, "fastmath": {"nnan", "nsz", "reassoc"}}
-    return compiled(_select, **options), compiled(_mask, **options)
+    return compiled(_select, **SCORE_OPTIONS), compiled(_mask, **SCORE_OPTIONS)
 
 
-def _mask(scores: Any, rows: Any, offsets: Any, seen: Any) -> None:
+def _mask(scores: Any, first: Any, rows: Any, offsets: Any, seen: Any) -> None:
+    last = first + scores.shape[1]
     for row in range(len(rows)):
-        user = rows[row]
-        for place in range(offsets[user], offsets[user + 1]):
-            scores[row, seen[place]] = -np.inf
+        low, stop = offsets[rows[row]], offsets[rows[row] + 1]
+        high = stop
+        while low < high:  # the first item that is not before the first column
+            middle = (low + high) // 2
+            if seen[middle] < first:
+                low = middle + 1
+            else:
+                high = middle
+        while low < stop and seen[low] < last:
+            scores[row, seen[low] - first] = -np.inf
+            low += 1
 
 
 def _select(scores: Any, items: Any, values: Any, found: Any) -> None:  # noqa: C901 - one loop nest

@@ -1,11 +1,11 @@
-"""The best items of many users at once: products and selection take turns on tiles of scores.
+"""The best items of many users at once: matrix products and selection alternate on tiles of scores.
 
-A tile is as many users as a matrix product needs to be efficient, and as many items as keep it in the cache until its
-best are chosen; the best of a user travel from tile to tile. The order is that of :mod:`hnlm_ray.kernels.selection`:
+A tile has as many users as an efficient matrix product needs, and as many items as stay in the cache until the best are
+selected; the best of each user are carried from tile to tile. The order is that of :mod:`hnlm_ray.kernels.selection`:
 score descending, then item number ascending.
 
 Three passes over a row of a tile find its best: the maxima of groups of neighbours; a bound that enough of these maxima
-exceed; the scores above the bound, which stand in few groups. Only these are sorted. For 100 items of 20,000 that takes
+exceed; the scores above the bound, which are in few groups. Only these are sorted. For 100 items of 20,000 that takes
 half as long as keeping a sorted list (``benchmarks/batch_topk.py``).
 """
 
@@ -20,7 +20,8 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from hnlm_ray.kernels.compiled import compiled
+from hnlm_ray.kernels.compiled import SCORE_OPTIONS, compiled
+from hnlm_ray.kernels.selection import mask_rows
 
 __all__ = ["Seen", "best_products"]
 
@@ -28,23 +29,23 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _GROUP = 32
 _TILE_ITEMS = (256 * _GROUP, 640 * _GROUP)
-"""Narrowest and widest, for few and for many items of each user: narrower tiles take more selection, since each has its
-own best; wider ones leave room for fewer users."""
+"""Fewest and most items of a tile, for small and for large ``k``: narrower tiles take more selection, because each has
+its own best; wider ones leave room for fewer users."""
 
 _TILE_SCORES = 5 << 20
-"""20 MiB of float32: with half of it a product takes about a tenth longer, with twice as much the cache is left."""
+"""20 MiB of float32: with half of it products take about a tenth longer, twice as much leaves the cache."""
 
 _ROWS_PER_THREAD = 16
-"""Fewer are not worth waking a thread for."""
+"""Fewest rows for which another thread pays."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What users have met, and must not get.
+    """The histories of users, whose items are left out.
 
     Attributes:
         rows: (B,) int64, the number of each user.
-        offsets: (U + 1,) int64, where the items of each user stand in ``items``.
+        offsets: (U + 1,) int64, where the items of each user begin in ``items``.
         items: (nnz,) int32, each user's ascending.
     """
 
@@ -63,12 +64,12 @@ def best_products(
         users: (B, d) float32.
         items: (I, d) float32.
         k: at least 1.
-        seen: what is left out for each user.
-        forbidden: (I,) float32 that is added to every row, -inf where an item is left out for all.
+        seen: items to leave out for each user.
+        forbidden: (I,) float32 that is added to every row, -inf where an item is left out for all users.
 
     Returns:
-        Items and scores, both (B, min(k, I)), best first, and how many places of each row are filled (B,). Beside them
-        20 MiB are held at a time, whatever B and I are.
+        Items (B, w) int32 and scores (B, w) float32, best first, where w is the smaller of k and I; and how many places
+        of each row are filled, (B,) int64. Besides them about 20 MiB are in memory at a time, whatever B and I are.
     """
     best = _Best(len(users), min(k, len(items)), seen, forbidden)
     across = _even(len(items), _widest(best.items.shape[1]), _GROUP)
@@ -92,7 +93,7 @@ def best_products(
 
 
 class _Best:
-    """The best items so far of each user; threads may add tiles of different users at the same time."""
+    """The best items so far of each user; threads may add tiles of different users concurrently."""
 
     def __init__(self, n_users: int, k: int, seen: Seen | None, forbidden: npt.NDArray[np.float32] | None) -> None:
         self.items = np.zeros((n_users, k), np.int32)
@@ -101,56 +102,35 @@ class _Best:
         self._seen, self._forbidden = seen, forbidden
 
     def take(self, scores: npt.NDArray[np.float32], start: int, first: int) -> None:
-        """Add a tile whose first user and first item are these; tiles of a user come in the order of the items."""
+        """Add a tile of scores (b, n) from user ``start`` and item ``first`` on; tiles of a user come in item order."""
         rows = slice(start, start + len(scores))
         if self._forbidden is not None:
             scores += self._forbidden[first : first + scores.shape[1]]
         if self._seen is not None:
-            _mask(scores, first, self._seen.rows[rows], self._seen.offsets, self._seen.items)
+            mask_rows(scores, self._seen.rows[rows], self._seen.offsets, self._seen.items, first)
         _select(scores, first, self.items[rows], self.values[rows], self.found[rows])
 
 
 def _widest(k: int) -> int:
-    """Items of a tile, at most."""
+    """Most items of a tile."""
     narrow, wide = _TILE_ITEMS
     return max(narrow, min(wide, 16 * _GROUP * k), 2 * _GROUP * k)  # fewer groups than k would bound nothing
 
 
 def _even(total: int, most: int, multiple: int) -> int:
-    """The size of equal steps through ``total``, at most ``most``, a multiple of ``multiple``; at least that."""
+    """Size of equal steps through ``total``: a multiple of ``multiple``, at most ``most`` or one ``multiple``."""
     steps = max(1, -(-total // most))
     return max(1, -(-total // (steps * multiple))) * multiple
 
 
 def _threads() -> int:
-    """As many as a matrix product has; Ray tells its actors through this variable how many CPUs they may use."""
+    """As many threads as a matrix product uses; Ray sets this variable to the number of CPUs of an actor."""
     told = os.environ.get("OMP_NUM_THREADS", "")
     return max(1, int(told)) if told.isdecimal() else os.cpu_count() or 1
 
 
 def _compiled(function: _Function) -> _Function:
-    """Compiled at the first call; kept on disk for the next process where that can be."""
-    # Without "no NaN" maxima are not vectorised; infinities must stay what they are.
-    options: dict[str, Any] = {"nogil": True, "boundscheck": False, "fastmath": {"nnan", "nsz", "reassoc"}}
-    return cast("_Function", compiled(function, **options))
-
-
-@_compiled
-def _mask(scores: Any, first: Any, rows: Any, offsets: Any, seen: Any) -> None:
-    """Set what users have met to -inf; ``first`` is the number of the tile's first item."""
-    last = first + scores.shape[1]
-    for row in range(len(rows)):
-        start, stop = offsets[rows[row]], offsets[rows[row] + 1]
-        low, high = start, stop
-        while low < high:
-            middle = (low + high) // 2
-            if seen[middle] < first:
-                low = middle + 1
-            else:
-                high = middle
-        while low < stop and seen[low] < last:
-            scores[row, seen[low] - first] = -np.inf
-            low += 1
+    return cast("_Function", compiled(function, **SCORE_OPTIONS))
 
 
 @_compiled

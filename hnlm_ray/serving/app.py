@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from hnlm_ray.config.serving import ServiceOptions
 from hnlm_ray.errors import ConfigError
 from hnlm_ray.serving.exporter import Exporter
-from hnlm_ray.serving.http.guard import ASGI, MOST_HELD, JsonLines
+from hnlm_ray.serving.http.guard import ASGI, MAX_DELAYED_REFUSALS, JsonLines
 from hnlm_ray.serving.http.meters import Meters
 from hnlm_ray.serving.http.web import web_app
 from hnlm_ray.serving.recommend.live import Live
@@ -69,7 +69,7 @@ def build(args: dict[str, Any]) -> Application:
         name="recommender",
         **scaling,
         # The replica itself turns away what is too much, after a pause. These bounds are for what comes beyond that.
-        max_ongoing_requests=checked.max_ongoing_requests + MOST_HELD,
+        max_ongoing_requests=checked.max_ongoing_requests + MAX_DELAYED_REFUSALS,
         max_queued_requests=checked.max_ongoing_requests,
         backpressure_config={"status_code": 503, "retry_after_s": _RETRY_AFTER_S},
         # A damaged bundle does not heal by trying again.

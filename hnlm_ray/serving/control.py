@@ -13,7 +13,7 @@ from hnlm_ray.config.serving import BundleSource, ServeConfig, ServiceOptions
 from hnlm_ray.errors import ResourceError
 from hnlm_ray.serving.app import build
 from hnlm_ray.serving.bundle.bundle import load_bundle
-from hnlm_ray.serving.bundle.shelf import bundle_at
+from hnlm_ray.serving.bundle.shelf import current_bundle
 from hnlm_ray.serving.http.guard import token_of
 
 __all__ = ["require_free", "start", "stop", "wait"]
@@ -52,7 +52,7 @@ def start(bundles: Mapping[str, str], config: ServeConfig) -> str:
     options = ServiceOptions.model_validate({**shared, "bundles": sources})
     token_of(options)
     for source in sources.values():
-        load_bundle(bundle_at(source.path))  # here, where the sentence reaches the user
+        load_bundle(current_bundle(source.path))  # here, where the sentence reaches the user
     if serve.status().proxies:
         raise ResourceError("Ray Serve runs already on this cluster", "stop it, or deploy with deploy/serve.yaml")
     require_free(config.host, config.port)

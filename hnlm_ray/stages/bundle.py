@@ -20,8 +20,9 @@ from hnlm_ray.demo import assets
 from hnlm_ray.errors import StageError, StoreError
 from hnlm_ray.run.stage import StageContext, StageKey, StageSummary
 from hnlm_ray.run.store import Artifact
-from hnlm_ray.serving.bundle.bundle import BundleAbout, Extras, write_bundle
 from hnlm_ray.serving.bundle.contents import Contents
+from hnlm_ray.serving.bundle.info import BundleAbout
+from hnlm_ray.serving.bundle.writing import Extras, write_bundle
 from hnlm_ray.serving.recommend.text_encoder import TextEncoder
 from hnlm_ray.tables import WRITTEN_NEGATIVES
 

@@ -13,8 +13,10 @@ import pytest
 from hnlm_ray.config.data import DemoWorldConfig
 from hnlm_ray.demo import assets
 from hnlm_ray.demo.world import DemoWorld, generate
-from hnlm_ray.serving.bundle.bundle import Bundle, BundleAbout, BundleInfo, Extras, write_bundle
+from hnlm_ray.serving.bundle.bundle import Bundle
 from hnlm_ray.serving.bundle.contents import Contents
+from hnlm_ray.serving.bundle.info import BundleAbout, BundleInfo
+from hnlm_ray.serving.bundle.writing import Extras, write_bundle
 from hnlm_ray.serving.recommend.recommender import Recommender
 from hnlm_ray.tables import ITEM_PROFILES, ITEMS, USER_PROFILES, USERS, WRITTEN_NEGATIVES
 

@@ -17,9 +17,9 @@ import pyarrow.fs as pafs
 import pytest
 import uvicorn
 
-from hnlm_ray.serving.bundle.bundle import Extras, write_bundle
 from hnlm_ray.serving.bundle.contents import Contents
 from hnlm_ray.serving.bundle.shelf import Shelf
+from hnlm_ray.serving.bundle.writing import Extras, write_bundle
 from hnlm_ray.serving.http.guard import ASGI
 from hnlm_ray.tables import ITEM_PROFILES, ITEMS, USER_PROFILES, USERS, WRITTEN_NEGATIVES
 from tests.serving.conftest import ABOUT, make_contents

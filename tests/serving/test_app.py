@@ -7,7 +7,7 @@ import pytest
 from hnlm_ray.config.serving import ServiceOptions
 from hnlm_ray.errors import ConfigError
 from hnlm_ray.serving.app import build
-from hnlm_ray.serving.http.guard import MOST_HELD, token_of
+from hnlm_ray.serving.http.guard import MAX_DELAYED_REFUSALS, token_of
 
 
 def test_the_queue_is_bounded_and_a_full_one_says_so() -> None:
@@ -15,7 +15,7 @@ def test_the_queue_is_bounded_and_a_full_one_says_so() -> None:
     deployment = build(args)._bound_deployment
     assert deployment.num_replicas == 2
     # Those at work and those whose refusal waits: were Ray Serve's bound nearer, it would refuse them at once.
-    assert deployment.max_ongoing_requests == 5 + MOST_HELD
+    assert deployment.max_ongoing_requests == 5 + MAX_DELAYED_REFUSALS
     assert deployment.max_queued_requests == 5
     backpressure = deployment._deployment_config.backpressure_config
     assert (backpressure.status_code, backpressure.retry_after_s) == (503, 1.0)

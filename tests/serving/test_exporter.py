@@ -43,7 +43,7 @@ def test_each_count_arrives_once_however_often_it_is_exported(recorder: type[_Re
     meters = Meters()
     exporter = Exporter(meters)
     for _ in range(3):
-        meters.request("/v1/recommend", 200, 0.003)
+        meters.count_request("/v1/recommend", 200, 0.003)
         exporter.export()
         exporter.export()
     assert recorder.told["hnlm_requests_total", "/v1/recommend", "200"] == 3
@@ -56,15 +56,15 @@ def test_each_count_arrives_once_however_often_it_is_exported(recorder: type[_Re
 def test_the_version_that_is_served_is_1_and_a_replaced_one_0(recorder: type[_Recorder]) -> None:
     meters = Meters()
     exporter = Exporter(meters)
-    meters.serves("main", "abc")
-    meters.serves("second", "abc")
+    meters.set_version("main", "abc")
+    meters.set_version("second", "abc")
     exporter.export()
     assert recorder.told["hnlm_bundle", "abc", "main"] == 1
-    meters.serves("main", "def")
+    meters.set_version("main", "def")
     exporter.export()
     assert recorder.told["hnlm_bundle", "abc", "main"] == 0
     assert recorder.told["hnlm_bundle", "def", "main"] == recorder.told["hnlm_bundle", "abc", "second"] == 1
-    meters.serves("main", "abc")
+    meters.set_version("main", "abc")
     exporter.export()
     assert (recorder.told["hnlm_bundle", "abc", "main"], recorder.told["hnlm_bundle", "def", "main"]) == (1, 0)
 
@@ -87,7 +87,7 @@ def test_the_thread_survives_errors_logs_a_lasting_one_once_and_loses_no_count(
     monkeypatch.setattr(logger, "propagate", True)
     with caplog.at_level(logging.INFO, logger=logger.name):
         failing.set()
-        meters.answer("main", "personal")
+        meters.count_recommendation("main", "personal")
         Exporter(meters, every_s=0.005).start()
         until(lambda: len(failures) > 3)
         failing.clear()
@@ -96,7 +96,7 @@ def test_the_thread_survives_errors_logs_a_lasting_one_once_and_loses_no_count(
         assert "no agent" in caplog.text
         before = len(failures)
         failing.set()
-        meters.answer("main", "personal")
+        meters.count_recommendation("main", "personal")
         until(lambda: len(failures) > before + 3)
         failing.clear()
         until(lambda: recorder.told["hnlm_recommendations_total", "main", "personal"] == 2)

@@ -10,19 +10,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from hnlm_ray.errors import BundleError, ResourceError, StoreError
-from hnlm_ray.kernels import tiles
-from hnlm_ray.kernels.selection import best_items, mask_rows
-from hnlm_ray.kernels.tiles import Seen, best_products
-from hnlm_ray.serving import offline
-from hnlm_ray.serving.bundle.bundle import write_bundle
+from hnlm_ray.serving import offline, output_folder
 from hnlm_ray.serving.bundle.shelf import AVAILABILITY_FILE
-from hnlm_ray.serving.offline import DONE, recommend_all, recommend_range
-from hnlm_ray.serving.recommend.recommender import Recommendation, Recommender
-from hnlm_ray.serving.recommend.wishes import Wishes
+from hnlm_ray.serving.bundle.writing import write_bundle
+from hnlm_ray.serving.offline import recommend_all, recommendation_table
+from hnlm_ray.serving.output_folder import DONE, OutputFolder
+from hnlm_ray.serving.recommend.options import RankingOptions
+from hnlm_ray.serving.recommend.recommender import Recommender
+from hnlm_ray.serving.recommend.results import Recommendation
 from hnlm_ray.tables import RECOMMENDATIONS, conform
 from tests.serving.conftest import ABOUT, make_contents
 from tests.serving.services import N_ITEMS, stocked_shelf
@@ -127,13 +124,13 @@ def test_progress_is_said(ray_session: None, wide_path: Path, tmp_path: Path, mo
 def test_an_error_in_the_middle_leaves_nothing(ray_session: None, wide_path: Path, tmp_path: Path) -> None:
     """A worker cannot write one of its files, because a folder has its name."""
 
-    class Blocked(offline._Target):
+    class Blocked(OutputFolder):
         def check_free(self) -> None:
             super().check_free()
             Path(self.staging, "part-000001.parquet").mkdir(parents=True)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(offline, "_Target", Blocked)
+        patch.setattr(offline, "OutputFolder", Blocked)
         with pytest.raises(StoreError, match=r"part-000001\.parquet"):
             recommend_all(str(wide_path), str(tmp_path / "out"), 3, 1)
     assert list(tmp_path.iterdir()) == []
@@ -161,13 +158,13 @@ def test_a_run_that_stops_before_the_end_leaves_nothing(
 def test_a_file_that_is_lost_is_noticed(
     ray_session: None, wide_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finish = offline._Target.finish
+    finish = OutputFolder.finish
 
     def lose(target: Any, sizes: dict[str, int], about: dict[str, object]) -> None:
         Path(target.staging, "part-000001.parquet").unlink()
         finish(target, sizes, about)
 
-    monkeypatch.setattr(offline._Target, "finish", lose)
+    monkeypatch.setattr(OutputFolder, "finish", lose)
     with pytest.raises(StoreError, match=r"part-000001\.parquet is lost"):
         recommend_all(str(wide_path), str(tmp_path / "out"), 3, 1)
     assert list(tmp_path.iterdir()) == []
@@ -228,8 +225,8 @@ def test_k_below_one_and_a_missing_bundle_are_refused(bundle_path: Path, tmp_pat
 def test_an_object_store_shows_files_only_at_the_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Not a local file system, as far as the target knows: nothing can be renamed as a whole."""
     remote = pa.fs.SubTreeFileSystem(str(tmp_path), pa.fs.LocalFileSystem())
-    monkeypatch.setattr(offline, "_resolve", lambda path: (remote, path.removeprefix("s3://")))
-    target = offline._Target("s3://far/out")
+    monkeypatch.setattr(output_folder, "resolve", lambda path: (remote, path.removeprefix("s3://")))
+    target = OutputFolder("s3://far/out")
     target.check_free()
     with pytest.raises(OSError, match="in the middle"), target.writing():  # noqa: PT012
         assert target.staging.startswith("far/out/_unfinished-")
@@ -247,22 +244,21 @@ def test_an_object_store_shows_files_only_at_the_end(monkeypatch: pytest.MonkeyP
         target.check_free()
 
 
-def test_files_are_ranges_of_users_and_bounded() -> None:
-    ranges = offline._ranges(10_000_000, 100, 4)
-    assert len(ranges) == 1000
-    starts, stops = ranges["start"].to_numpy(), ranges["stop"].to_numpy()
-    assert starts[0] == 0
-    assert stops[-1] == 10_000_000
-    assert np.array_equal(starts[1:], stops[:-1])
-    assert (stops - starts).max() * 100 <= 1_000_000
-    assert len(offline._ranges(20_000, 100, 2)) == 8
-    assert len(offline._ranges(100, 100, 2)) == 1
-    assert len(offline._ranges(3, 5_000_000, 2)) == 3
+@ray_test
+def test_files_are_in_the_order_of_users_and_bounded(
+    ray_session: None, wide_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(offline, "_ROWS_PER_FILE", 2500)
+    recommend_all(str(wide_path), str(tmp_path / "out"), 12, 2)
+    files = [pq.read_table(path) for path in sorted((tmp_path / "out").glob("*.parquet"))]
+    assert len(files) == 8  # of at most 208 users each
+    assert all(table.num_rows <= 2500 for table in files)
+    assert [row for table in files for row in _rows(table)] == _expected(wide_path, 12)
 
 
 def test_a_range_of_users_in_arrays(wide_path: Path) -> None:
     recommender = Recommender.load(str(wide_path))
-    table, popular = recommend_range(recommender, 700, 1400, 9)
+    table, popular = recommendation_table(recommender, 700, 1400, 9)
     expected = [row for row in _expected(wide_path, 9) if 700 <= int(row[0][1:]) < 1400]
     assert _rows(conform(table, RECOMMENDATIONS, "a range")) == expected
     assert popular == 100
@@ -270,82 +266,17 @@ def test_a_range_of_users_in_arrays(wide_path: Path) -> None:
 
 def test_wishes_that_tiles_cannot_grant_are_refused(wide_path: Path) -> None:
     recommender = Recommender.load(str(wide_path))
-    for wishes in (Wishes(diversity=0.5), Wishes(popularity_penalty=1.0)):
+    for options in (RankingOptions(diversity=0.5), RankingOptions(popularity_penalty=1.0)):
         with pytest.raises(ValueError, match="rank_rows"):
-            recommender.best_rows(np.arange(3), wishes)
+            recommender.top_items(np.arange(3), options)
 
 
-@pytest.mark.parametrize("wishes", [Wishes(7), Wishes(7, exclude_seen=False), Wishes(7, exclude_items=("i3", "i9"))])
-def test_arrays_equal_rankings(wide_path: Path, wishes: Wishes) -> None:
+@pytest.mark.parametrize("chosen", [{}, {"exclude_seen": False}, {"exclude_items": ("i3", "i9")}])
+def test_arrays_equal_rankings(wide_path: Path, chosen: dict[str, Any]) -> None:
+    options = RankingOptions(7, **chosen)
     recommender = Recommender.load(str(wide_path))
     rows = np.random.default_rng(0).permutation(1500)[:900]
-    items, scores, counts = recommender.best_rows(rows, wishes)
-    for place, ranking in enumerate(recommender.rank_rows(rows, wishes)):
+    items, scores, counts = recommender.top_items(rows, options)
+    for place, ranking in enumerate(recommender.rank_rows(rows, options)):
         assert items[place, : counts[place]].tolist() == ranking.items.tolist()
         assert scores[place, : counts[place]].tolist() == ranking.scores.tolist()
-
-
-@st.composite
-def tile_worlds(draw: st.DrawFn) -> dict[str, Any]:
-    """Ties of all lengths, or none; tiles from a group to everything; one thread to three."""
-    return {
-        "n_users": draw(st.integers(1, 60)),
-        "n_items": draw(st.integers(1, 500)),
-        "k": draw(st.integers(1, 120)),
-        "ties": draw(st.sampled_from(["many", "all", "none", "rising"])),
-        "tile_items": draw(st.sampled_from([1, 64, 96, 20_480])),
-        "tile_scores": draw(st.sampled_from([1, 900, 1 << 20])),
-        "threads": draw(st.integers(1, 3)),
-        "masked": draw(st.booleans()),
-        "forbids": draw(st.booleans()),
-        "seed": draw(st.integers(0, 2**32 - 1)),
-    }
-
-
-def _vectors(rng: np.random.Generator, world: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    shape = (world["n_users"] + world["n_items"], 1 if world["ties"] == "rising" else 3)
-    if world["ties"] == "many":
-        vectors = rng.integers(-2, 3, size=shape).astype(np.float32)
-    elif world["ties"] == "all":
-        vectors = np.ones(shape, np.float32)
-    else:
-        vectors = rng.integers(-(2**10), 2**10, size=shape).astype(np.float32)  # products are exact in any order
-    users, items = vectors[: world["n_users"]], vectors[world["n_users"] :]
-    return users, np.sort(items, axis=0) if world["ties"] == "rising" else items
-
-
-@settings(max_examples=300, deadline=None)
-@given(world=tile_worlds())
-def test_tiles_equal_whole_rows(world: dict[str, Any]) -> None:
-    rng = np.random.default_rng(world["seed"])
-    n_users, n_items = world["n_users"], world["n_items"]
-    users, items = _vectors(rng, world)
-    lengths = rng.integers(0, n_items + 1, size=n_users)
-    met = [np.sort(rng.choice(n_items, size=length, replace=False)) for length in lengths]
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    seen = Seen(rng.permutation(n_users), offsets, np.concatenate(met).astype(np.int32))
-    forbidden = np.where(rng.random(n_items) < 0.3, -np.inf, 0).astype(np.float32) if world["forbids"] else None
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tiles, "_widest", lambda k: world["tile_items"])
-        patch.setattr(tiles, "_TILE_SCORES", world["tile_scores"])
-        patch.setattr(tiles, "_ROWS_PER_THREAD", 1)
-        patch.setenv("OMP_NUM_THREADS", str(world["threads"]))
-        found = best_products(users, items, world["k"], seen if world["masked"] else None, forbidden)
-    scores = users @ items.T
-    if world["masked"]:
-        mask_rows(scores, seen.rows, seen.offsets, seen.items)
-    if forbidden is not None:
-        scores += forbidden
-    expected = best_items(scores, world["k"])
-    assert np.array_equal(found[2], expected[2])
-    filled = np.arange(found[0].shape[1]) < found[2][:, None]
-    assert np.array_equal(found[0][filled], expected[0][filled])
-    assert np.array_equal(found[1][filled], expected[1][filled])
-
-
-def test_steps_are_even_and_cover_everything() -> None:
-    for total, most, multiple in ((1, 5, 1), (100_000, 20_480, 32), (7, 3, 32), (33, 32, 32), (0, 9, 1)):
-        size = tiles._even(total, most, multiple)
-        assert size % multiple == 0
-        assert size <= max(most, multiple) + multiple
-        assert -(-total // size) <= max(1, -(-total // most))

@@ -18,7 +18,8 @@ import pyarrow as pa
 import pytest
 
 from hnlm_ray.config.serving import ServiceOptions
-from hnlm_ray.serving.bundle.bundle import BundleAbout, Extras, write_bundle
+from hnlm_ray.serving.bundle.info import BundleAbout
+from hnlm_ray.serving.bundle.writing import Extras, write_bundle
 from hnlm_ray.serving.http.web import web_app
 from hnlm_ray.serving.recommend.live import Live
 from hnlm_ray.tables import ITEM_PROFILES, ITEMS, USER_PROFILES, WRITTEN_NEGATIVES
@@ -312,8 +313,8 @@ def test_the_knobs_change_what_is_asked_and_stay_in_the_address(browser: Browser
     _find(browser, "#unseen").click()
     _find(browser, "#diversity").send_keys(*[Keys.ARROW_RIGHT] * 6)
     _find(browser, "#penalty").send_keys(*[Keys.ARROW_RIGHT] * 5)
-    wishes = {"k": 7, "categories": ["Even"], "exclude_seen": False, "diversity": 0.3, "popularity_penalty": 0.5}
-    expected = _expected(page_server, "/v1/recommend", {"user_id": USER, **wishes})
+    options = {"k": 7, "categories": ["Even"], "exclude_seen": False, "diversity": 0.3, "popularity_penalty": 0.5}
+    expected = _expected(page_server, "/v1/recommend", {"user_id": USER, **options})
     _until(browser, lambda: _lists(browser) == expected)
     address = browser.current_url
     browser.get("about:blank")

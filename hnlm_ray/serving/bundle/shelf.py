@@ -1,12 +1,12 @@
-"""A shelf: a folder of bundles by version, and a pointer to the one that is served.
+"""A shelf: a folder of bundles by version, with a pointer to the one that is served.
 
 ::
 
     <version>/              a bundle, never changed
     current                 {"version": ..., "before": [...]}, replaced as a whole: a reader sees the old or the new one
-    availability.parquet    hnlm_ray.tables.AVAILABILITY, optional: what can be had at present
+    availability.parquet    hnlm_ray.tables.AVAILABILITY, optional: which items are available at present
 
-A service that is given a shelf follows the pointer; one that is given a bundle serves that bundle for good.
+A service that is given a shelf follows the pointer; one that is given a bundle keeps serving that bundle.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ import pyarrow.parquet as pq
 
 from hnlm_ray.errors import BundleError
 from hnlm_ray.run.places import join, resolve, shown, storage_errors
-from hnlm_ray.serving.bundle.bundle import INFO, BundleInfo, load_bundle, read_info
+from hnlm_ray.serving.bundle.bundle import load_bundle
+from hnlm_ray.serving.bundle.info import INFO, BundleInfo, read_info
 from hnlm_ray.tables import AVAILABILITY, conform
 
-__all__ = ["AVAILABILITY_FILE", "Shelf", "Shelved", "at_present", "bundle_at"]
+__all__ = ["AVAILABILITY_FILE", "Shelf", "ShelfEntry", "current_bundle", "current_bundle_and_unavailable"]
 
 AVAILABILITY_FILE = "availability.parquet"
 
@@ -42,14 +43,14 @@ _storage_errors = functools.partial(
 
 
 @dataclass(frozen=True)
-class Shelved:
+class ShelfEntry:
     """A bundle on a shelf.
 
     Attributes:
-        version: its name there.
-        info: what it says about itself; None where that cannot be read.
+        version: the name of its folder.
+        info: the content of its ``bundle.json``; None where that cannot be read.
         is_current: whether the pointer names it.
-        problem: why it cannot be read; empty otherwise.
+        problem: why ``bundle.json`` cannot be read; empty otherwise.
     """
 
     version: str
@@ -62,35 +63,39 @@ class Shelf:
     """A folder of bundles, local or ``s3://`` / ``gs://``."""
 
     def __init__(self, path: str) -> None:
+        """Refer to a folder, which need not exist yet.
+
+        Raises:
+            BundleError: the address has no known file system.
+        """
         self.path, self._shown = path.rstrip("/"), shown(path)
-        with _storage_errors(path):
-            self._filesystem, self._root = resolve(self.path)
+        self._filesystem, self._root = resolve(self.path, BundleError)
 
     @property
-    def is_there(self) -> bool:
+    def has_pointer(self) -> bool:
         """Whether the folder has a pointer."""
         return self._has(_CURRENT)
 
     def path_of(self, version: str) -> str:
-        """Where the bundle of that version is.
+        """The address of the bundle of a version.
 
         Raises:
-            BundleError: it is not a version.
+            BundleError: the string is not a version.
         """
         if not _VERSION.fullmatch(version):
             raise BundleError(f"{version[:80]!a} is not a version, which has 12 hex digits", "see `hnlm bundles`")
         return join(self.path, version)
 
     def current(self) -> str:
-        """The version that is served.
+        """The version that the pointer names.
 
         Raises:
             BundleError: there is no pointer, or it is damaged.
         """
         return self._pointer()[0]
 
-    def bundles(self) -> list[Shelved]:
-        """Every bundle, by version."""
+    def bundles(self) -> list[ShelfEntry]:
+        """All bundles, sorted by version."""
         with _storage_errors(self.path):
             selector = pafs.FileSelector(self._root, allow_not_found=True)
             names = sorted(one.base_name for one in self._filesystem.get_file_info(selector) if not one.is_file)
@@ -98,17 +103,17 @@ class Shelf:
         return [self._shelved(name, name == current) for name in names if _VERSION.fullmatch(name)]
 
     def add(self, bundle: str) -> BundleInfo:
-        """Check a bundle and copy it onto the shelf; one that is there already is left as it is.
+        """Verify a bundle and copy it onto the shelf, unless it is there already.
 
         Raises:
-            BundleError: it is missing or damaged, or the shelf cannot be written.
+            BundleError: the bundle is missing or damaged, or the shelf cannot be written.
         """
         loaded = load_bundle(bundle)
         place = f"{self._root}/{loaded.info.version}"
         if self._has(f"{loaded.info.version}/{INFO}"):
             return loaded.info
         with _storage_errors(self.path):
-            for name in (*loaded.info.files, INFO):  # the description last: without it there is no bundle
+            for name in (*loaded.info.files, INFO):  # bundle.json last: without it there is no bundle
                 target = f"{place}/{name}"
                 self._filesystem.create_dir(os.path.dirname(target), recursive=True)
                 if name == INFO:
@@ -121,7 +126,7 @@ class Shelf:
         """Point to a bundle of this shelf.
 
         Raises:
-            BundleError: it is not there, or damaged.
+            BundleError: the bundle is missing or damaged.
         """
         self._require(version)
         found = read_info(self.path_of(version)).version
@@ -145,24 +150,24 @@ class Shelf:
         raise BundleError(f"{self._shown} has no bundle that was served before {current}", "choose one with --use")
 
     def drop(self, version: str) -> None:
-        """Delete a bundle that is not served.
+        """Delete a bundle that the pointer does not name.
 
         Raises:
-            BundleError: it is served, or not there.
+            BundleError: the bundle is the current one, or missing.
         """
         self._require(version)
-        if self.is_there and version == self.current():
+        if self.has_pointer and version == self.current():
             raise BundleError(f"{version} is being served", "point to another with --use first")
         with _storage_errors(self.path):
-            self._filesystem.delete_file(f"{self._root}/{version}/{INFO}")  # first: what is left is no bundle any more
+            self._filesystem.delete_file(f"{self._root}/{version}/{INFO}")  # first: without it the rest is not a bundle
             self._filesystem.delete_dir(f"{self._root}/{version}")
 
     def unavailable(self) -> tuple[object, list[str]]:
-        """A mark that changes with the file, and the ids that cannot be had.
+        """The mark of the table of availability and the ids of unavailable items; None and no ids without a file.
 
         Raises:
             BundleError: the file cannot be read.
-            DataError: it lacks a column.
+            DataError: the table lacks a column.
         """
         path = f"{self._root}/{AVAILABILITY_FILE}"
         with _storage_errors(path):
@@ -174,27 +179,27 @@ class Shelf:
         return (found.mtime_ns, found.size), gone["item_id"].to_pylist()
 
     def availability_mark(self) -> object:
-        """The mark alone, without reading the file."""
+        """A value that changes whenever the table of availability does, without reading it; None without the file."""
         with _storage_errors(self.path):
             found = self._filesystem.get_file_info(f"{self._root}/{AVAILABILITY_FILE}")
         return (found.mtime_ns, found.size) if found.is_file else None
 
-    def _shelved(self, version: str, is_current: bool) -> Shelved:
+    def _shelved(self, version: str, is_current: bool) -> ShelfEntry:
         try:
-            return Shelved(version, read_info(self.path_of(version)), is_current)
+            return ShelfEntry(version, read_info(self.path_of(version)), is_current)
         except BundleError as error:
-            return Shelved(version, None, is_current, error.problem)
+            return ShelfEntry(version, None, is_current, error.problem)
 
     def _served_so_far(self) -> list[str]:
-        """As :meth:`_pointer`, empty without a pointer; a damaged one must not keep anybody from choosing again."""
-        content = self._pointer_content() if self.is_there else b""
+        """As :meth:`_pointer`, but empty without a pointer or with a damaged one, so that a new one can be written."""
+        content = self._pointer_content() if self.has_pointer else b""
         try:
             return _versions(content)
         except (ValueError, KeyError, TypeError):
             return []
 
     def _pointer(self) -> list[str]:
-        """The version that is served, then the earlier ones, the latest first."""
+        """The current version, then the earlier ones, the latest first."""
         content = self._pointer_content()
         try:
             return _versions(content)
@@ -213,7 +218,7 @@ class Shelf:
             self._replace(f"{self._root}/{_CURRENT}", content.encode())
 
     def _replace(self, path: str, content: bytes) -> None:
-        """Object stores replace a file as a whole; elsewhere a rename does."""
+        """Write a file that appears as a whole: object stores do so by themselves, on a local disk a rename does."""
         is_local = isinstance(self._filesystem, pafs.LocalFileSystem)
         written = f"{path}.{uuid.uuid4().hex}" if is_local else path
         with self._filesystem.open_output_stream(written) as stream:
@@ -233,29 +238,29 @@ class Shelf:
         raise BundleError(f"{self._shown} has no bundle {version[:80]!a}", f"see `hnlm bundles {self._shown}`")
 
 
-def bundle_at(path: str) -> str:
-    """The bundle that a path means now: itself, or the current one of a shelf.
+def current_bundle(path: str) -> str:
+    """The address of the bundle that a path leads to: itself, or the current bundle of a shelf.
 
     Raises:
         BundleError: the shelf's pointer is damaged.
     """
     shelf = Shelf(path)
-    return shelf.path_of(shelf.current()) if shelf.is_there else path
+    return shelf.path_of(shelf.current()) if shelf.has_pointer else path
 
 
-def at_present(path: str) -> tuple[str, list[str]]:
-    """:func:`bundle_at`, and the ids of the items that cannot be had now; none for a bundle that stands on no shelf.
+def current_bundle_and_unavailable(path: str) -> tuple[str, list[str]]:
+    """:func:`current_bundle`, and the ids of unavailable items, which only a shelf can name.
 
     Raises:
-        BundleError: the shelf's pointer is damaged, or its availability cannot be read.
-        DataError: the availability lacks a column.
+        BundleError: the shelf's pointer is damaged, or its table of availability cannot be read.
+        DataError: the table of availability lacks a column.
     """
     shelf = Shelf(path)
-    return (shelf.path_of(shelf.current()), shelf.unavailable()[1]) if shelf.is_there else (path, [])
+    return (shelf.path_of(shelf.current()), shelf.unavailable()[1]) if shelf.has_pointer else (path, [])
 
 
 def _versions(pointer: bytes) -> list[str]:
-    """ValueError, KeyError or TypeError where the pointer is damaged."""
+    """The versions in a pointer, the current one first; ValueError, KeyError or TypeError where it is damaged."""
     content = json.loads(pointer)
     versions = [content["version"], *content["before"]]
     if not all(map(_VERSION.fullmatch, versions)):

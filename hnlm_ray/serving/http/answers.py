@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from hnlm_ray.serving.recommend.explanation import Explained
+from hnlm_ray.serving.recommend.explanation import Explanation
 from hnlm_ray.serving.recommend.live import Live, Served
-from hnlm_ray.serving.recommend.recommender import Ranking
+from hnlm_ray.serving.recommend.results import Ranking
 
 __all__ = [
     "bundle_answer",
@@ -16,8 +16,8 @@ __all__ = [
     "named_items",
     "ranked_items",
     "recommend_answer",
-    "signed",
     "user_answer",
+    "with_bundle",
 ]
 
 _MOST_HISTORY = 200
@@ -25,7 +25,7 @@ _MOST_HISTORY = 200
 Answer = dict[str, Any]
 
 
-def signed(served: Served, answer: Answer) -> Answer:
+def with_bundle(served: Served, answer: Answer) -> Answer:
     """With the bundle that it comes from."""
     return {**answer, "bundle": served.name, "bundle_version": served.version}
 
@@ -54,9 +54,9 @@ def recommend_answer(served: Served, user_id: str | None, ranking: Ranking) -> A
     }
 
 
-def explain_answer(served: Served, user_id: str, found: Explained) -> Answer:
+def explain_answer(served: Served, user_id: str, found: Explanation) -> Answer:
     """:class:`hnlm_ray.serving.http.types.ExplainAnswer`."""
-    row = served.recommender.row_of(user_id)
+    row = served.recommender.users[user_id]
     because = named_items(served, (item for item, _ in found.because))
     negatives = [
         {
@@ -80,7 +80,7 @@ def explain_answer(served: Served, user_id: str, found: Explained) -> Answer:
         ],
         "negatives": negatives,
     }  # fmt: skip
-    return signed(served, answer)
+    return with_bundle(served, answer)
 
 
 def user_answer(served: Served, user_id: str) -> Answer:
@@ -90,9 +90,9 @@ def user_answer(served: Served, user_id: str) -> Answer:
         "user_id": user_id,
         "interactions": len(history),
         "history": named_items(served, history[:_MOST_HISTORY].tolist()),
-        "profile": served.explainer.user_profile(served.recommender.row_of(user_id)),
+        "profile": served.explainer.user_profile(served.recommender.users[user_id]),
     }
-    return signed(served, answer)
+    return with_bundle(served, answer)
 
 
 def item_answer(served: Served, item_id: str) -> Answer:
@@ -106,7 +106,7 @@ def item_answer(served: Served, item_id: str) -> Answer:
         "available": catalogue.is_available(item),
         "profile": served.explainer.item_profile(item),
     }
-    return signed(served, answer)
+    return with_bundle(served, answer)
 
 
 def bundle_answer(live: Live, served: Served) -> Answer:

@@ -12,8 +12,9 @@ import asyncio
 from collections.abc import Callable
 from typing import NamedTuple
 
-from hnlm_ray.serving.recommend.recommender import Ranking, Recommender
-from hnlm_ray.serving.recommend.wishes import Wishes
+from hnlm_ray.serving.recommend.options import RankingOptions
+from hnlm_ray.serving.recommend.recommender import Recommender
+from hnlm_ray.serving.recommend.results import Ranking
 
 __all__ = ["Batcher"]
 
@@ -23,7 +24,7 @@ _MOST_TURNS, _LARGE_ENOUGH = 8, 64
 
 class _Waiting(NamedTuple):
     recommender: Recommender
-    wishes: Wishes
+    options: RankingOptions
     user_id: str
     answer: asyncio.Future[Ranking]
 
@@ -35,11 +36,11 @@ class Batcher:
         self._waiting: list[_Waiting] = []
         self._on_batch = on_batch
 
-    async def rank(self, recommender: Recommender, user_id: str, wishes: Wishes) -> Ranking:
+    async def rank(self, recommender: Recommender, user_id: str, options: RankingOptions) -> Ranking:
         """:meth:`Recommender.rank` for one user, together with others who ask now and wish the same."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Ranking] = loop.create_future()
-        self._waiting.append(_Waiting(recommender, wishes, user_id, answer))
+        self._waiting.append(_Waiting(recommender, options, user_id, answer))
         if len(self._waiting) == 1:
             loop.call_soon(self._look, loop, 1, _MOST_TURNS)
         return await answer
@@ -53,14 +54,14 @@ class Batcher:
             self._score()
 
     def _score(self) -> None:
-        groups: dict[tuple[int, Wishes], list[_Waiting]] = {}
+        groups: dict[tuple[int, RankingOptions], list[_Waiting]] = {}
         for one in self._waiting:
-            groups.setdefault((id(one.recommender), one.wishes), []).append(one)
+            groups.setdefault((id(one.recommender), one.options), []).append(one)
         self._waiting = []
         for group in groups.values():
             self._on_batch(len(group))
             try:
-                rankings = group[0].recommender.rank([one.user_id for one in group], group[0].wishes)
+                rankings = group[0].recommender.rank([one.user_id for one in group], group[0].options)
             except Exception as error:  # each request answers for itself
                 for one in group:
                     if not one.answer.done():

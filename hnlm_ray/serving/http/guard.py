@@ -21,9 +21,9 @@ from hnlm_ray.config.serving import ServiceOptions
 from hnlm_ray.errors import ConfigError
 from hnlm_ray.serving.http.meters import Meters
 
-__all__ = ["ASGI", "MOST_HELD", "Guard", "JsonLines", "token_of"]
+__all__ = ["ASGI", "MAX_DELAYED_REFUSALS", "Guard", "JsonLines", "token_of"]
 
-MOST_HELD = 1024
+MAX_DELAYED_REFUSALS = 1024
 """Refusals that a process holds back at once; one more is sent without a pause."""
 
 Scope = MutableMapping[str, Any]
@@ -140,7 +140,7 @@ class Guard:
 
     async def _turn_away(self, answer: Send) -> None:
         self._meters.refused.inc()
-        if self._pause_s and self._held < MOST_HELD:
+        if self._pause_s and self._held < MAX_DELAYED_REFUSALS:
             self._held += 1
             try:
                 # Of different lengths, or those who were refused together would all come again together.
@@ -182,7 +182,7 @@ class Guard:
     def _record(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
         # The template of the route, never the path itself: a path may name a user.
         route = getattr(scope.get("route"), "path", "other")
-        self._meters.request(route, status, seconds)
+        self._meters.count_request(route, status, seconds)
         if self._log_requests == "none" or (self._log_requests == "problems" and status < 400 and seconds < _SLOW_S):
             return
         line = {"request": request_id, "method": scope["method"], "route": route, "status": status}

@@ -1,4 +1,4 @@
-"""What a service counts, in the format of Prometheus."""
+"""The metrics of the service, in the format of Prometheus."""
 
 from __future__ import annotations
 
@@ -25,26 +25,28 @@ class Meters:
             "hnlm_requests", "Answered requests.", ["route", "status"], registry=self.registry
         )  # exported as hnlm_requests_total, as are the other counters
         self.latency = Histogram(
-            "hnlm_request_seconds", "From the request's head to the end of the answer.", ["route"],
+            "hnlm_request_seconds", "Seconds from the head of a request to the end of the answer.", ["route"],
             buckets=_SECONDS, registry=self.registry,
         )  # fmt: skip
         self.answers = Counter(
-            "hnlm_recommendations", "Recommendations by how they came about; `popular` is the fallback.",
+            "hnlm_recommendations", "Recommendations by their source; `popular` is the fallback.",
             ["bundle", "source"], registry=self.registry,
         )  # fmt: skip
         self.batches = Histogram("hnlm_batch_size", "Requests scored together.", buckets=_SIZES, registry=self.registry)
         self.bundles = Gauge("hnlm_bundle", "1 for the version served.", ["name", "version"], registry=self.registry)
-        self.reloads = Counter("hnlm_reloads", "New bundles.", ["name", "outcome"], registry=self.registry)
+        self.reloads = Counter(
+            "hnlm_reloads", "Attempts to replace a bundle.", ["name", "outcome"], registry=self.registry
+        )
         self.refused = Counter(
-            "hnlm_refused", "Requests turned away when too many are at work.", registry=self.registry
+            "hnlm_refused", "Requests refused because too many were being processed.", registry=self.registry
         )
         self.overlap = Histogram(
-            "hnlm_shadow_overlap", "Share of the items that a shadow would have shown too.", ["name"],
+            "hnlm_shadow_overlap", "Share of the recommended items that a shadow recommends too.", ["name"],
             buckets=_SHARES, registry=self.registry,
         )  # fmt: skip
 
-    def request(self, route: str, status: int, seconds: float) -> None:
-        """A request has been answered."""
+    def count_request(self, route: str, status: int, seconds: float) -> None:
+        """Count an answered request and its time."""
         found = self._known.get((route, status))
         if found is None:  # looking up labels takes longer than counting
             found = self.requests.labels(route, str(status)), self.latency.labels(route)
@@ -52,21 +54,21 @@ class Meters:
         found[0].inc()
         found[1].observe(seconds)
 
-    def answer(self, bundle: str, source: str) -> None:
-        """Somebody got a recommendation."""
+    def count_recommendation(self, bundle: str, source: str) -> None:
+        """Count a recommendation of a bundle, by what it is based on."""
         found = self._sources.get((bundle, source))
         if found is None:
             found = self._sources[bundle, source] = self.answers.labels(bundle, source)
         found.inc()
 
-    def serves(self, name: str, version: str) -> None:
-        """A bundle is served from now on, instead of the one of that name before."""
+    def set_version(self, name: str, version: str) -> None:
+        """Report a version of a bundle as the one that is served under its name."""
         for metric in self.bundles.collect():
             for sample in metric.samples:
                 if sample.labels["name"] == name:
                     self.bundles.remove(name, sample.labels["version"])
         self.bundles.labels(name, version).set(1)
 
-    def text(self) -> bytes:
-        """For a scraper."""
+    def exposition(self) -> bytes:
+        """All metrics in Prometheus' text format, of :data:`CONTENT_TYPE`."""
         return generate_latest(self.registry)

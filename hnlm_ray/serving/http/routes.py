@@ -1,4 +1,4 @@
-"""The routes of the HTTP interface: what each takes, asks the recommender for, and answers."""
+"""The routes of the HTTP interface: each checks a request, calls the recommender, and answers."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from hnlm_ray.serving.http.meters import CONTENT_TYPE, Meters
 from hnlm_ray.serving.http.refusals import RefusedError, parsed
 from hnlm_ray.serving.recommend.explanation import NothingUnseenError
 from hnlm_ray.serving.recommend.live import Live, Served, UnknownBundleError
-from hnlm_ray.serving.recommend.recommender import Ranking
-from hnlm_ray.serving.recommend.wishes import Wishes
+from hnlm_ray.serving.recommend.options import RankingOptions
+from hnlm_ray.serving.recommend.results import Ranking
 
 __all__ = ["Routes", "json_answer"]
 
@@ -34,7 +34,7 @@ _Result = TypeVar("_Result")
 
 _LONG_JOBS_AT_ONCE = 2
 _MOST_ITEMS = 200_000
-"""In the answer to one batch: 20 MB of JSON."""
+"""Bound on the items in the answer to one batch, about 20 MB of JSON."""
 
 
 Bundle = Annotated[str | None, Query(max_length=64, description="Name of a bundle; else the user's own.")]
@@ -43,7 +43,7 @@ Few = Annotated[int, Query(ge=1, le=100)]
 
 
 def json_answer(content: Any) -> Response:
-    """Encoded at once: what the recommender says needs no second check."""
+    """An answer as JSON, without a second check of its content."""
     return Response(to_json(content), media_type="application/json")
 
 
@@ -67,28 +67,28 @@ class Routes:
     async def recommend(self, request: Request, bundle: Bundle = None) -> Response:
         """Recommend items to a user."""
         body = await self._body(types.RecommendRequest, request)
-        served, wishes = self._served(bundle, body.user_id), body.wishes()
-        if wishes.diversity:
-            ranking = await self._long(lambda: served.recommender.rank([body.user_id], wishes)[0])
+        served, options = self._served(bundle, body.user_id), body.ranking_options()
+        if options.diversity:
+            ranking = await self._long(lambda: served.recommender.rank([body.user_id], options)[0])
         else:
-            ranking = await self._batcher.rank(served.recommender, body.user_id, wishes)
+            ranking = await self._batcher.rank(served.recommender, body.user_id, options)
         self._count(served, ranking)
-        self._ask_shadows(request, served, body.user_id, wishes, ranking)
+        self._ask_shadows(request, served, body.user_id, options, ranking)
         return json_answer(answers.recommend_answer(served, body.user_id, ranking))
 
     async def recommend_batch(self, request: Request, bundle: Bundle = None) -> Response:
-        """Recommend to many users at once, each by the bundle that is theirs."""
+        """Recommend to many users at once, each from their own bundle."""
         body = await self._body(types.BatchRequest, request)
-        wishes, users = body.wishes(), body.user_ids
-        if len(users) * wishes.k > _MOST_ITEMS:
-            raise RefusedError(422, f"Users times k is {len(users) * wishes.k}, expected at most {_MOST_ITEMS}.")
-        by_user = self._live.chosen_many(users) if bundle is None else [self._served(bundle, "")] * len(users)
+        options, users = body.ranking_options(), body.user_ids
+        if len(users) * options.k > _MOST_ITEMS:
+            raise RefusedError(422, f"Users times k is {len(users) * options.k}, expected at most {_MOST_ITEMS}.")
+        by_user = self._live.for_users(users) if bundle is None else [self._served(bundle, "")] * len(users)
 
         def answer() -> bytes:
             found: list[Any] = [None] * len(by_user)
             for served in {id(one): one for one in by_user}.values():
                 places = [place for place, one in enumerate(by_user) if one is served]
-                rankings = served.recommender.rank([users[place] for place in places], wishes)
+                rankings = served.recommender.rank([users[place] for place in places], options)
                 for place, ranking in zip(places, rankings, strict=True):
                     self._count(served, ranking)
                     found[place] = answers.recommend_answer(served, users[place], ranking)
@@ -97,44 +97,44 @@ class Routes:
         return Response(await self._long(answer), media_type="application/json")
 
     async def fold_in(self, request: Request, bundle: Bundle = None) -> Response:
-        """Recommend to somebody whom training has not seen, from what they met."""
+        """Recommend to a new user, from their history."""
         body = await self._body(types.FoldInRequest, request)
         served = self._served(bundle, "")
-        wishes = body.wishes()
-        if wishes.diversity:
-            ranking = await self._long(lambda: served.recommender.fold_in(body.item_ids, wishes))
+        options = body.ranking_options()
+        if options.diversity:
+            ranking = await self._long(lambda: served.recommender.fold_in(body.item_ids, options))
         else:
-            ranking = served.recommender.fold_in(body.item_ids, wishes)
+            ranking = served.recommender.fold_in(body.item_ids, options)
         self._count(served, ranking)
         return json_answer(answers.recommend_answer(served, None, ranking))
 
     async def profile(self, request: Request, bundle: Bundle = None) -> Response:
-        """Recommend to somebody of whom there is only a text."""
+        """Recommend to a new user, from a text about them."""
         body = await self._body(types.ProfileRequest, request)
         served = self._served(bundle, "")
         if not served.recommender.reads_text:
             raise RefusedError(409, f"The bundle {served.name!a} has no text encoder.")
-        ranking = await self._long(lambda: served.recommender.from_text(body.text, body.wishes()))
+        ranking = await self._long(lambda: served.recommender.from_text(body.text, body.ranking_options()))
         self._count(served, ranking)
         return json_answer(answers.recommend_answer(served, None, ranking))
 
     async def similar_items(self, request: Request, bundle: Bundle = None) -> Response:
-        """The items that are most like one."""
+        """The items that are most similar to one."""
         body = await self._body(types.SimilarRequest, request)
         served = self._served(bundle, "")
         if body.item_id not in served.recommender.catalogue:
             raise RefusedError(404, "The catalogue has no such item.")
-        ranking = await self._long(lambda: served.recommender.similar(body.item_id, body.wishes()))
+        ranking = await self._long(lambda: served.recommender.similar(body.item_id, body.ranking_options()))
         items = answers.ranked_items(served, ranking)
-        return json_answer(answers.signed(served, {"item_id": body.item_id, "items": items}))
+        return json_answer(answers.with_bundle(served, {"item_id": body.item_id, "items": items}))
 
     async def score(self, request: Request, bundle: Bundle = None) -> Response:
-        """How well given items suit a user."""
+        """The scores of given items for a user."""
         body = await self._body(types.ScoreRequest, request)
         served = self._known(self._served(bundle, body.user_id), body.user_id)
         scores = served.recommender.score(body.user_id, body.item_ids)
         items = [{"item_id": one.item_id, "score": one.score, "seen": one.seen} for one in scores]
-        return json_answer(answers.signed(served, {"user_id": body.user_id, "items": items}))
+        return json_answer(answers.with_bundle(served, {"user_id": body.user_id, "items": items}))
 
     async def explain(self, request: Request, bundle: Bundle = None) -> Response:
         """Why an item is recommended to a user, and what the language model wrote about them."""
@@ -154,10 +154,10 @@ class Routes:
         return json_answer(answers.user_answer(served, user_id))
 
     async def users(self, prefix: Words = "", limit: Few = 20, bundle: Bundle = None) -> Response:
-        """Users whose id begins with some letters."""
+        """Users whose id begins with a prefix."""
         served = self._served(bundle, "")
-        found = await self._long(lambda: served.recommender.find_users(prefix, limit))
-        return json_answer(answers.signed(served, {"users": found}))
+        found = await self._long(lambda: served.recommender.users.search(prefix, limit))
+        return json_answer(answers.with_bundle(served, {"users": found}))
 
     async def item(self, item_id: str, bundle: Bundle = None) -> Response:
         """What is known about an item."""
@@ -167,17 +167,17 @@ class Routes:
         return json_answer(answers.item_answer(served, item_id))
 
     async def items(self, query: Words = "", limit: Few = 20, bundle: Bundle = None) -> Response:
-        """Items whose title or id holds some words."""
+        """Items whose title or id contains some words."""
         served = self._served(bundle, "")
         found = await self._long(lambda: served.recommender.catalogue.search(query, limit))
-        return json_answer(answers.signed(served, {"items": answers.named_items(served, found)}))
+        return json_answer(answers.with_bundle(served, {"items": answers.named_items(served, found)}))
 
     async def categories(self, query: Words = "", limit: Few = 20, bundle: Bundle = None) -> Response:
-        """Categories whose name holds some words, for the filter of that name."""
+        """Categories whose name contains some words, for the filter of that name."""
         served = self._served(bundle, "")
         found = await self._long(lambda: served.recommender.catalogue.categories(query, limit))
         listed = [{"name": name, "items": items} for name, items in found]
-        return json_answer(answers.signed(served, {"categories": listed}))
+        return json_answer(answers.with_bundle(served, {"categories": listed}))
 
     async def bundles(self) -> Response:
         """The bundles that are being served."""
@@ -188,7 +188,7 @@ class Routes:
         return json_answer({"status": "ok"})
 
     async def ready(self) -> Response:
-        """Whether it should get requests: its bundles are loaded and have answered sampled ones."""
+        """Whether the process should get requests: its bundles are loaded and have passed trial requests."""
         return json_answer({"status": "ok"})
 
     async def version(self) -> Response:
@@ -196,14 +196,14 @@ class Routes:
         return json_answer({"version": __version__, "bundles": {one.name: one.version for one in self._live}})
 
     async def metrics(self) -> Response:
-        """For Prometheus."""
-        return Response(self._meters.text(), media_type=CONTENT_TYPE)
+        """The metrics of this process, for Prometheus."""
+        return Response(self._meters.exposition(), media_type=CONTENT_TYPE)
 
     async def _body(self, model: type[_Model], request: Request) -> _Model:
         try:
             body = parsed(model, await request.body())
         except ClientDisconnect as error:
-            raise RefusedError(400, "The body did not arrive as a whole.") from error
+            raise RefusedError(400, "The body is incomplete.") from error
         if isinstance(body, types.Filters) and body.k > self._options.max_k:
             if "k" in body.model_fields_set:
                 sentence = f"The field 'k' is refused: input should be less than or equal to {self._options.max_k}."
@@ -213,20 +213,20 @@ class Routes:
 
     def _served(self, bundle: str | None, user_id: str) -> Served:
         try:
-            return self._live.chosen(user_id) if bundle is None else self._live.named(bundle)
+            return self._live.for_user(user_id) if bundle is None else self._live.by_name(bundle)
         except UnknownBundleError as error:
             sentence = str(error.args[0])
             raise RefusedError(404, f"{sentence[0].upper()}{sentence[1:]}.") from error
 
     def _known(self, served: Served, user_id: str) -> Served:
-        if not served.recommender.knows(user_id):
+        if user_id not in served.recommender.users:
             raise RefusedError(404, "Nothing is known about this user.")
         return served
 
     async def _long(self, work: Callable[[], _Result]) -> _Result:
-        """In a thread, so that short requests go on; given up when it takes too long.
+        """Run work in a thread, so that short requests go on, and give it up after the time limit.
 
-        A thread cannot be stopped: until work that was given up has ended, it keeps its place among the few.
+        A thread cannot be stopped: work that was given up occupies one of the few threads until it ends.
         """
         try:
             async with asyncio.timeout(self._options.timeout_s):
@@ -235,24 +235,32 @@ class Routes:
             raise RefusedError(503, "The answer took too long, try again later.", {"retry-after": "1"}) from error
 
     def _count(self, served: Served, ranking: Ranking) -> None:
-        self._meters.answer(served.name, ranking.source)
+        self._meters.count_recommendation(served.name, ranking.source)
 
-    def _ask_shadows(self, request: Request, served: Served, user_id: str, wishes: Wishes, shown: Ranking) -> None:
-        """One comparison at a time: a shadow that cannot keep up skips requests, it never slows them down."""
+    def _ask_shadows(
+        self, request: Request, served: Served, user_id: str, options: RankingOptions, shown: Ranking
+    ) -> None:
+        """Start a comparison unless one is running: a shadow that cannot keep up skips requests and slows none down."""
         shadows = self._live.shadows(served.name)
         if shadows and not self._shadow_jobs:
             request_id = request.scope.get("hnlm_request_id", "")
-            job = asyncio.create_task(self._compare(request_id, served, shadows, user_id, wishes, shown))
+            job = asyncio.create_task(self._compare(request_id, served, shadows, user_id, options, shown))
             self._shadow_jobs.add(job)
             job.add_done_callback(self._shadow_jobs.discard)
 
     async def _compare(
-        self, request_id: str, served: Served, shadows: list[Served], user_id: str, wishes: Wishes, shown: Ranking
+        self,
+        request_id: str,
+        served: Served,
+        shadows: list[Served],
+        user_id: str,
+        options: RankingOptions,
+        shown: Ranking,
     ) -> None:
         ids = {served.recommender.catalogue.ids[item] for item in shown.items.tolist()}
         for shadow in shadows:
             try:
-                ranking = (await asyncio.to_thread(shadow.recommender.rank, [user_id], wishes))[0]
+                ranking = (await asyncio.to_thread(shadow.recommender.rank, [user_id], options))[0]
             except Exception:
                 _log.exception("the shadow %s failed", shadow.name)
                 continue

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-from hnlm_ray.serving.recommend.wishes import Wishes
+from hnlm_ray.serving.recommend.options import RankingOptions
 
 __all__ = [
     "BatchAnswer",
@@ -78,11 +78,11 @@ class Filters(_Wire):
     popularity_penalty: float = Field(default=0.0, ge=0.0, le=100.0)
     """Standard deviations of score that an item loses per standard deviation of log popularity."""
 
-    def wishes(self) -> Wishes:
+    def ranking_options(self) -> RankingOptions:
         """As the recommender takes them."""
         if self.model_fields_set <= _PLAIN_FIELDS:
-            return _plain_wishes(self.k)
-        return Wishes(
+            return _plain_options(self.k)
+        return RankingOptions(
             k=self.k,
             exclude_seen=getattr(self, "exclude_seen", True),
             include_items=None if self.include_items is None else tuple(self.include_items),
@@ -99,8 +99,8 @@ _PLAIN_FIELDS = {"k", "user_id", "user_ids", "item_id", "item_ids", "text"}
 
 
 @functools.cache
-def _plain_wishes(k: int) -> Wishes:
-    return Wishes(k=k)
+def _plain_options(k: int) -> RankingOptions:
+    return RankingOptions(k=k)
 
 
 class _Personal(Filters):
@@ -116,7 +116,7 @@ class RecommendRequest(_Personal):
 
 
 class BatchRequest(_Personal):
-    """Many users, the same wishes for all."""
+    """Many users, the same options for all."""
 
     user_ids: list[Id] = Field(min_length=1, max_length=MOST_USERS)
 
@@ -181,7 +181,7 @@ class RecommendAnswer(_Answer):
     user_id: str | None
     """None where the request named nobody."""
     items: list[ServedItem]
-    """Best first; fewer than ``k`` where the wishes or what the user has met leave no more."""
+    """Best first; fewer than ``k`` where the options or what the user has met leave no more."""
     source: Literal["personal", "folded_in", "profile", "popular"]
     """``personal``: by the trained vector; ``folded_in``: by a history; ``profile``: by a text; ``popular``: nothing is
     known about this user."""

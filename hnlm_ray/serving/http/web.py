@@ -54,7 +54,7 @@ def web_app(
 
     options, meters = options or ServiceOptions(), meters or Meters()
     for served in live:
-        meters.serves(served.name, served.version)
+        meters.set_version(served.name, served.version)
     live.on_reload = _reload_counter(meters)
     routes = Routes(live, options, meters)
     guarded: ASGI = Guard(
@@ -166,6 +166,6 @@ def _reload_counter(meters: Meters) -> Callable[[str, str, bool], None]:
     def count(name: str, version: str, is_loaded: bool) -> None:
         meters.reloads.labels(name, "loaded" if is_loaded else "refused").inc()
         if is_loaded:
-            meters.serves(name, version)
+            meters.set_version(name, version)
 
     return count

@@ -1,4 +1,4 @@
-"""The items of a bundle: names, categories, availability, and which of them a wish allows."""
+"""The items of a bundle: ids, titles, categories, availability, and which of them a request allows."""
 
 from __future__ import annotations
 
@@ -9,29 +9,37 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from hnlm_ray.serving.recommend.wishes import Wishes
+from hnlm_ray.serving.recommend.options import RankingOptions
 
 __all__ = ["Catalogue"]
 
 _FILTERS_KEPT, _FILTER_BYTES = 256, 64 << 20
-"""Combinations of categories whose masks are kept, (I,) float32 each: at most so many, and at most so many bytes."""
+"""Bounds on the cached masks, (I,) float32 for each combination of categories: their number and their bytes."""
 
 
 class Catalogue:
-    """Items by number and by id; safe to use from several threads."""
+    """Items by number and by id; safe to use from several threads.
+
+    Attributes:
+        ids: by number.
+        titles: by number.
+        popularity: (I,) int64, interactions of each item.
+        available_bits: (I / 8 rounded up,) uint8, a bit per item, the lowest of each byte first, 1 where the item is
+            available; None where all are.
+    """
 
     def __init__(self, items: pa.Table, popularity: npt.NDArray[np.int64]) -> None:
-        """Take over the items of a bundle.
+        """Index the items.
 
         Args:
-            items: a table of :data:`hnlm_ray.tables.ITEMS`, sorted by item.
+            items: I rows of :data:`hnlm_ray.tables.ITEMS`, sorted by item.
             popularity: (I,) int64.
         """
         self.ids: list[str] = _strings(items["item_id"])
         self.titles: list[str] = _strings(items["title"])
         self.popularity = popularity
         self._table = items
-        self._numbers = _numbered(self.ids)
+        self._number_of = _numbered(self.ids)
         self._categories = _members(items["categories"])
         self._set_unavailable(np.empty(0, dtype=np.int64))
 
@@ -39,44 +47,43 @@ class Catalogue:
         return len(self.ids)
 
     def __contains__(self, item_id: str) -> bool:
-        return item_id in self._numbers
+        return item_id in self._number_of
 
     def __getitem__(self, item_id: str) -> int:
-        """The number of an item; KeyError for one that is not there."""
-        return self._numbers[item_id]
+        """The number of an item; KeyError for one that the catalogue lacks."""
+        return self._number_of[item_id]
 
-    def known(self, item_ids: Iterable[str]) -> npt.NDArray[np.int64]:
-        """Numbers of those ids that are there, in their order."""
-        numbers = self._numbers
+    def numbers(self, item_ids: Iterable[str]) -> npt.NDArray[np.int64]:
+        """(n,) int64: the numbers of those ids that the catalogue has, in their order."""
+        numbers = self._number_of
         return np.array([numbers[item_id] for item_id in item_ids if item_id in numbers], dtype=np.int64)
 
     def row(self, item: int) -> dict[str, object]:
-        """The row of the table."""
+        """The item's row of :data:`hnlm_ray.tables.ITEMS`."""
         row: dict[str, object] = self._table.slice(item, 1).to_pylist()[0]
         return row
 
     @functools.cached_property
     def unpopularity(self) -> npt.NDArray[np.float32]:
-        """(I,) float32: minus the log of the popularity, in standard deviations from its mean."""
+        """(I,) float32: minus the log of one plus the popularity, standardised."""
         logs = np.log1p(self.popularity.astype(np.float64))
         standard: npt.NDArray[np.float32] = ((logs.mean() - logs) / max(float(logs.std()), 1e-12)).astype(np.float32)
         return standard
 
     def set_unavailable(self, item_ids: Iterable[str]) -> int:
-        """Say what cannot be had from now on, everything else can; returns how many of the ids the catalogue has."""
-        unavailable = np.unique(self.known(item_ids))
+        """Replace the set of unavailable items; returns how many of the ids the catalogue has."""
+        unavailable = np.unique(self.numbers(item_ids))
         self._set_unavailable(unavailable)
         return len(unavailable)
 
     def _set_unavailable(self, unavailable: npt.NDArray[np.int64]) -> None:
         self._unavailable = unavailable
         self.available_bits = self._bits_without(unavailable)
-        # A new cache instead of an emptied one: a mask that another thread is just making goes into the old one.
+        # A new cache instead of an emptied one: another thread may be about to store an old mask.
         kept = max(1, min(_FILTERS_KEPT, _FILTER_BYTES // (4 * max(1, len(self)))))
         self._filter = functools.lru_cache(kept)(functools.partial(_mask, len(self), self._categories, unavailable))
 
     def _bits_without(self, unavailable: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8] | None:
-        """A bit per item, the lowest of each byte first, 1 for those that can be had; None where all can."""
         if not len(unavailable):
             return None
         available = np.ones(len(self), dtype=np.bool_)
@@ -84,37 +91,37 @@ class Catalogue:
         return np.packbits(available, bitorder="little")
 
     def is_available(self, item: int) -> bool:
-        """Whether the item can be had."""
+        """Whether an item is available, by its number."""
         unavailable = self._unavailable
         place = int(np.searchsorted(unavailable, item))
         return not (place < len(unavailable) and unavailable[place] == item)
 
-    def forbids(self, wishes: Wishes) -> npt.NDArray[np.float32] | None:
+    def score_mask(self, options: RankingOptions) -> npt.NDArray[np.float32] | None:
         """(I,) float32 to add to scores: 0 where an item is allowed, -inf where not; None where all are allowed.
 
-        What a user has met is not part of it.
+        The history of a user is not part of it.
         """
-        mask = self._filter(wishes.categories, wishes.available_only)
-        if wishes.include_items is None and not wishes.exclude_items:
+        mask = self._filter(options.categories, options.available_only)
+        if options.include_items is None and not options.exclude_items:
             return mask
-        if wishes.include_items is None:
+        if options.include_items is None:
             own = np.zeros(len(self), np.float32) if mask is None else mask.copy()
         else:
             own = np.full(len(self), -np.inf, np.float32)
-            included = self.known(wishes.include_items)
+            included = self.numbers(options.include_items)
             own[included] = 0.0 if mask is None else mask[included]
-        own[self.known(wishes.exclude_items)] = -np.inf
+        own[self.numbers(options.exclude_items)] = -np.inf
         return own
 
     def categories(self, words: str, limit: int) -> list[tuple[str, int]]:
-        """Categories whose name holds the words, whatever their case, and their numbers of items; the largest first."""
+        """Categories whose name contains the words, ignoring case, with their number of items; the largest first."""
         wanted = words.casefold()
         found = [(name, len(own)) for name, own in self._categories.items() if wanted in name.casefold()]
         found.sort(key=lambda one: (-one[1], one[0]))
         return found[:limit]
 
     def search(self, words: str, limit: int) -> list[int]:
-        """Items whose title or id holds the words, whatever their case; the most popular first."""
+        """Numbers of the items whose title or id contains the words, ignoring case; the most popular first."""
         wanted = words.casefold()
         found = [item for item, text in enumerate(self._searchable) if wanted in text]
         found.sort(key=lambda item: -int(self.popularity[item]))
@@ -140,13 +147,13 @@ def _mask(
 
 
 def _strings(column: pa.ChunkedArray) -> list[str]:
-    """As ``to_pylist``, which takes ten times as long."""
+    """The same as ``to_pylist``, ten times as fast."""
     strings: list[str] = column.to_numpy(zero_copy_only=False).tolist()
     return strings
 
 
 def _numbered(names: Sequence[str]) -> dict[str, int]:
-    """Number of each name. Grows in steps: one call for a million names would hold up every other thread."""
+    """The number of each name. Built in steps: one call for a million names would block every other thread."""
     numbers: dict[str, int] = {}
     for start in range(0, len(names), 10_000):
         numbers.update(zip(names[start : start + 10_000], range(start, len(names)), strict=False))
@@ -154,7 +161,7 @@ def _numbered(names: Sequence[str]) -> dict[str, int]:
 
 
 def _members(categories: pa.ChunkedArray) -> dict[str, npt.NDArray[np.int64]]:
-    """Items of each category, ascending; an item that names one twice is in it once."""
+    """Items of each category, ascending and distinct."""
     lists = categories.combine_chunks()
     owners = np.asarray(lists.value_parent_indices())
     encoded = lists.flatten().dictionary_encode()

@@ -1,4 +1,4 @@
-"""Choosing items that differ from each other: maximal marginal relevance (Carbonell & Goldstein, SIGIR 1998)."""
+"""Reranking for diversity by maximal marginal relevance (Carbonell & Goldstein, SIGIR 1998)."""
 
 from __future__ import annotations
 
@@ -13,20 +13,23 @@ _POOL_FACTOR, _SMALLEST_POOL = 5, 100
 
 
 def pool_size(k: int) -> int:
-    """From how many of the best items ``k`` are chosen."""
+    """Number of the best items from which ``k`` are chosen."""
     return max(_POOL_FACTOR * k, _SMALLEST_POOL)
 
 
 def diversify(
     scores: npt.NDArray[np.float32], vectors: npt.NDArray[np.float32], k: int, weight: float
 ) -> npt.NDArray[np.int64]:
-    """Places of the ``k`` items to show, in the order of choice.
+    """Positions of the ``k`` items to show, (at most k,) int64, in the order in which they are chosen.
+
+    Each step takes the item with the largest ``(1 - weight) * relevance - weight * similarity``: the relevance is its
+    score, scaled linearly to [0, 1]; the similarity is the largest cosine with an item chosen before, scaled to [0, 1].
 
     Args:
         scores: (n,) float32, descending.
-        vectors: (n, d) float32; items are similar by the cosine of theirs, brought from [-1, 1] to [0, 1].
-        k: how many; at most n are chosen.
-        weight: of the similarity, 0 to 1; that of the score, brought to [0, 1], is the rest.
+        vectors: (n, d) float32 of the items.
+        k: at most n are chosen.
+        weight: 0 to 1.
     """
     units = unit_rows(vectors)
     spread = float(scores[0] - scores[-1]) if len(scores) else 0.0

@@ -1,4 +1,4 @@
-"""Where a recommendation comes from: the history, what the language model wrote, and where its negative ranks."""
+"""Explanations of recommendations: the nearest items of the history, and what the language model wrote."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from hnlm_ray.serving.bundle.bundle import Bundle
-from hnlm_ray.serving.recommend.pages import Pages
+from hnlm_ray.serving.recommend.parquet_lookup import ParquetLookup
 from hnlm_ray.serving.recommend.recommender import Recommender
 
-__all__ = ["Explained", "Explainer", "NegativeStory", "NothingUnseenError"]
+__all__ = ["Explainer", "Explanation", "NothingUnseenError", "WrittenNegative"]
 
 _NEAREST, _MOST_NEGATIVES = 5, 20
 
@@ -20,15 +20,15 @@ class NothingUnseenError(LookupError):
 
 
 @dataclass(frozen=True, slots=True)
-class NegativeStory:
+class WrittenNegative:
     """A hard negative that the language model wrote for a user.
 
     Attributes:
-        beside: number of the item that it was written beside.
-        answer: its name, as written.
-        reasoning: why, as written.
-        item: number of the item that it was matched to, None for none.
-        rank: where that item stands among all that the user has not met, from 1; None where they have met it.
+        beside: number of the positive item that it was written for.
+        answer: its title, as the model wrote it.
+        reasoning: the model's reason.
+        item: number of the item that it was matched to; None for none.
+        rank: rank of that item among all that the user has not seen, from 1; None where they have seen it.
     """
 
     beside: int
@@ -39,55 +39,55 @@ class NegativeStory:
 
 
 @dataclass(frozen=True, slots=True)
-class Explained:
-    """Why an item comes.
+class Explanation:
+    """The reasons for recommending an item to a user.
 
     Attributes:
         item: number of the item.
-        score: of the user for it.
-        rank: from 1, among all that the user has not met; None where they have met it.
-        because: numbers of the nearest items of the history, and their cosines, the nearest first.
-        negatives: those that the model wrote for the user.
+        score: inner product of the two vectors.
+        rank: rank among all items that the user has not seen, from 1; None where they have seen it.
+        because: numbers and cosines of the nearest items of the history, the nearest first.
+        negatives: the hard negatives that the language model wrote for the user.
     """
 
     item: int
     score: float
     rank: int | None
     because: list[tuple[int, float]]
-    negatives: list[NegativeStory]
+    negatives: list[WrittenNegative]
 
 
 class Explainer:
-    """Reads the texts of a bundle as they are asked for; safe to use from several threads."""
+    """Explains recommendations of a bundle; safe to use from several threads."""
 
     def __init__(self, recommender: Recommender) -> None:
         bundle = recommender.bundle
         self._recommender = recommender
         self._users, self._items = bundle.contents.user_vectors, bundle.contents.item_vectors
-        self._user_profiles = _pages(bundle, "user_profiles", "user")
-        self._item_profiles = _pages(bundle, "item_profiles", "item")
-        self._negatives = _pages(bundle, "negatives", "user")
+        self._user_profiles = _lookup(bundle, "user_profiles", "user")
+        self._item_profiles = _lookup(bundle, "item_profiles", "item")
+        self._negatives = _lookup(bundle, "negatives", "user")
 
     def user_profile(self, row: int) -> str:
-        """As the language model wrote it; empty where it wrote none."""
+        """The profile that the language model wrote of a user, by number; empty where it wrote none."""
         return _summary(self._user_profiles, row)
 
     def item_profile(self, item: int) -> str:
-        """As the language model wrote it; empty where it wrote none."""
+        """The profile that the language model wrote of an item, by number; empty where it wrote none."""
         return _summary(self._item_profiles, item)
 
-    def explain(self, user_id: str, item_id: str | None = None) -> Explained:
+    def explain(self, user_id: str, item_id: str | None = None) -> Explanation:
         """Explain one recommendation.
 
         Args:
-            user_id: a user with a trained vector.
-            item_id: by default the best item that the user has not met.
+            user_id: a user with a history.
+            item_id: by default the best item that the user has not seen.
 
         Raises:
-            KeyError: nothing is known about the user, or the catalogue lacks the item.
+            KeyError: the user is unknown, or the catalogue lacks the item.
             NothingUnseenError: no item is named, and the user has seen every one.
         """
-        row, history = self._recommender.row_of(user_id), self._recommender.history(user_id)
+        row, history = self._recommender.users[user_id], self._recommender.history(user_id)
         scores = self._items @ self._users[row]
         unseen = np.ones(len(scores), dtype=np.bool_)
         unseen[history] = False
@@ -107,13 +107,13 @@ class Explainer:
 
         written = [] if self._negatives is None else self._negatives.rows(row)[:_MOST_NEGATIVES]
         stories = [
-            NegativeStory(
+            WrittenNegative(
                 one["item"], one["answer"], one["reasoning"], one["negative"],
                 None if one["negative"] is None else rank(one["negative"]),
             )
             for one in written
         ]  # fmt: skip
-        return Explained(item, float(scores[item]), rank(item), self._nearest(item, history.tolist()), stories)
+        return Explanation(item, float(scores[item]), rank(item), self._nearest(item, history.tolist()), stories)
 
     def _nearest(self, item: int, history: list[int]) -> list[tuple[int, float]]:
         others = [other for other in history if other != item]
@@ -124,11 +124,11 @@ class Explainer:
         return [(others[place], float(cosines[place])) for place in order.tolist()]
 
 
-def _pages(bundle: Bundle, name: str, key: str) -> Pages | None:
-    path = bundle.texts(name)
-    return None if path is None else Pages(path, key)
+def _lookup(bundle: Bundle, name: str, key: str) -> ParquetLookup | None:
+    path = bundle.text_table(name)
+    return None if path is None else ParquetLookup(path, key)
 
 
-def _summary(pages: Pages | None, key: int) -> str:
-    rows = [] if pages is None else pages.rows(key)
+def _summary(profiles: ParquetLookup | None, key: int) -> str:
+    rows = [] if profiles is None else profiles.rows(key)
     return str(rows[0]["summary"]) if rows else ""

@@ -1,8 +1,8 @@
 """An approximate index over item vectors, for catalogues where scoring every item takes too long.
 
-Exact scoring reads every vector once per user: at 64 dimensions about 12 ms for a million items on one core. From there
-on an inverted file of faiss (Douze et al., 2024) looks only into the cells nearest to the user; what it finds is scored
-exactly, so that only an item can be missing, never a score be wrong.
+Exact scoring reads every vector once per user: at 64 dimensions about 12 ms for a million items on one core. For larger
+catalogues an inverted file of faiss (Douze et al., 2024) searches only the cells nearest to the user. The candidates
+are scored exactly, so an item may be missed, but no score is wrong.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from hnlm_ray.errors import ResourceError
 __all__ = ["Index", "build_index"]
 
 _PROBED = 0.06
-"""Share of the cells that are searched; recall figures in docs/results.md."""
+"""Share of the cells that are searched; docs/results.md has the recall."""
 
 _TRAIN_PER_CELL, _LEAST_PER_CELL = 64, 39
-"""Items that place the centre of a cell: about so many, and not fewer."""
+"""Items per cell in the clustering: about the first number, and never fewer than the second."""
 
 
 @dataclass(frozen=True)
 class Index:
-    """Candidates for a user.
+    """Finds candidates for users.
 
     Attributes:
         faiss_index: an inverted file over all items, by inner product.
-        n_items: how many it holds.
+        n_items: number of items in it.
     """
 
     faiss_index: Any
@@ -38,18 +38,18 @@ class Index:
 
     @property
     def reach(self) -> int:
-        """About how many items one search looks at; who needs more of them is better off without an index."""
+        """About the number of items that one search reads; a request for more is better served without the index."""
         return int(_PROBED * self.n_items)
 
     def candidates(
         self, vectors: npt.NDArray[np.float32], width: int, allowed: npt.NDArray[np.uint8] | None = None
     ) -> npt.NDArray[np.int64]:
-        """About the ``width`` best items of each user, (B, width), the best first, -1 where there are fewer.
+        """Roughly the ``width`` best items of each user, (B, width) int64, best first, -1 where there are fewer.
 
         Args:
-            vectors: (B, d) of the users.
+            vectors: (B, d) float32, of the users.
             width: at least 1.
-            allowed: (at least I / 8,) a bit per item, the lowest of each byte first, 1 for those that may come; None
+            allowed: (at least I / 8,) a bit per item, the lowest of each byte first, 1 for those that are allowed; None
                 for all.
         """
         import faiss
@@ -64,7 +64,7 @@ class Index:
 
 
 def build_index(item_vectors: npt.NDArray[np.float32]) -> Index:
-    """Index all items; at most 4 root-of-I cells, of which six in a hundred are searched.
+    """Index all items in at most 4 sqrt(I) cells, of which a share of :data:`_PROBED` is searched.
 
     Args:
         item_vectors: (I, d) float32.
@@ -79,7 +79,7 @@ def build_index(item_vectors: npt.NDArray[np.float32]) -> Index:
     n_items, dim = item_vectors.shape
     cells = max(1, min(int(4 * np.sqrt(n_items)), n_items // _LEAST_PER_CELL))
     index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, cells, faiss.METRIC_INNER_PRODUCT)
-    index.cp.min_points_per_centroid = 1  # else a catalogue of a few items is warned about
+    index.cp.min_points_per_centroid = 1  # avoids a warning for small catalogues
     step = max(1, n_items // (cells * _TRAIN_PER_CELL))
     index.train(np.ascontiguousarray(item_vectors[::step]))
     index.add(np.ascontiguousarray(item_vectors))

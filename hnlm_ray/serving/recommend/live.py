@@ -1,8 +1,8 @@
-"""The bundles that a service answers from, by name; each is replaced as a whole when a newer one is there.
+"""The bundles that a service serves, by name; each is replaced as a whole when its shelf points to another version.
 
-A watcher thread looks at the shelves. The next bundle is loaded beside the old one, its checksums and a few queries are
-tried, and then one reference is swapped: a request takes its recommender once and keeps it, so no answer mixes two
-versions and none waits. What cannot be loaded is said once and the old bundle goes on.
+A watcher thread checks the shelves. The next bundle is loaded beside the old one, its checksums are verified and a few
+requests are tried on it; then one reference is swapped. A request gets its recommender once and keeps it, so no answer
+mixes two versions and none has to wait. A bundle that cannot be loaded is logged once, and the old one stays.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from hnlm_ray.run.places import shown
 from hnlm_ray.serving.bundle.shelf import Shelf
 from hnlm_ray.serving.recommend.explanation import Explainer
 from hnlm_ray.serving.recommend.index import build_index
+from hnlm_ray.serving.recommend.options import RankingOptions
 from hnlm_ray.serving.recommend.recommender import Recommender
-from hnlm_ray.serving.recommend.wishes import Wishes
 
 __all__ = ["Live", "Served", "UnknownBundleError"]
 
@@ -31,7 +31,7 @@ _log = logging.getLogger("hnlm_ray.serving")
 _CANARIES = 32
 _CANARY_K = 20
 _LONGEST_WAIT = 64
-"""Looks until something is tried again that was refused."""
+"""Most checks of the shelves between two attempts to load something that failed."""
 
 
 class UnknownBundleError(LookupError):
@@ -40,12 +40,12 @@ class UnknownBundleError(LookupError):
 
 @dataclass(frozen=True)
 class Served:
-    """One loaded bundle. What a request takes and keeps.
+    """One version of a bundle that is being served; a request gets it once and keeps it.
 
     Attributes:
-        name: of its source.
-        recommender: answers.
-        explainer: tells why.
+        name: the name under which the bundle is served.
+        recommender: recommends from it.
+        explainer: explains its recommendations.
     """
 
     name: str
@@ -54,14 +54,14 @@ class Served:
 
     @property
     def version(self) -> str:
-        """Of the bundle."""
+        """The version of the bundle: twelve hex digits."""
         return self.recommender.info.version
 
 
-class _Refused:
-    """What could not be taken up. Each reason is said once, and each thing is tried again after 2, 4, 8... looks.
+class _Failures:
+    """Things that could not be loaded: each reason is logged once, and each is tried again after 2, 4, 8... checks.
 
-    Again, because a store may only have been out of reach, or the bundle may have been repaired.
+    They are tried again because a store may have been unreachable for a while, or a bundle repaired.
     """
 
     def __init__(self) -> None:
@@ -69,13 +69,13 @@ class _Refused:
         self._waits: dict[str, tuple[int, int]] = {}
 
     def must_wait(self, what: str) -> bool:
-        """Asked once at every look."""
+        """Whether it is too early to try again; called once per check."""
         wait, left = self._waits.get(what, (1, 1))
         self._waits[what] = (wait, left - 1)
         return left > 1
 
     def add(self, what: str, reason: str) -> bool:
-        """Whether the reason is new."""
+        """Record a failure, and return whether its reason is new."""
         wait = min(2 * self._waits.get(what, (1, 0))[0], _LONGEST_WAIT)
         self._waits[what] = (wait, wait)
         is_new = self._reasons.get(what) != reason
@@ -94,11 +94,11 @@ class _Slot:
     served: Served
     shelf: Shelf | None
     availability: object = None
-    """Mark of the file that was read last."""
+    """Mark of the table of availability that was read last."""
     unavailable: list[str] = field(default_factory=list)
-    """What it says."""
-    refused_bundles: _Refused = field(default_factory=_Refused)
-    refused_availability: _Refused = field(default_factory=_Refused)
+    """Ids of the items that it marks as unavailable."""
+    failed_bundles: _Failures = field(default_factory=_Failures)
+    failed_availability: _Failures = field(default_factory=_Failures)
 
 
 class Live:
@@ -109,11 +109,11 @@ class Live:
 
         Args:
             sources: by name; the first is the main one.
-            index_from: catalogues of at least so many items get an approximate index; None for never.
+            index_from: number of items from which on a catalogue gets an approximate index; None for never.
 
         Raises:
-            BundleError: one of them is missing or damaged, or fails a query.
-            ConfigError: all of them are shadows.
+            BundleError: a bundle is missing or damaged, or fails a trial request.
+            ConfigError: all bundles are shadows.
             ResourceError: the library of the index is not installed.
         """
         if all(source.shadow for source in sources.values()):
@@ -124,7 +124,7 @@ class Live:
         self._stop = threading.Event()
         self._watcher: threading.Thread | None = None
         self.on_reload: Callable[[str, str, bool], None] = lambda name, version, is_loaded: None
-        """Called with name, version and whether it is now served."""
+        """Called with the name, the version, and whether it was loaded, after each attempt to replace a bundle."""
 
     @classmethod
     def of(cls, paths: Mapping[str, str]) -> Live:
@@ -142,8 +142,8 @@ class Live:
         """The part of the users whom the bundle answers where a request names no bundle, 0 to 1."""
         return self._split.share(name)
 
-    def named(self, name: str) -> Served:
-        """A bundle by its name.
+    def by_name(self, name: str) -> Served:
+        """The bundle of a name.
 
         Raises:
             UnknownBundleError: there is none.
@@ -153,34 +153,34 @@ class Live:
             raise UnknownBundleError(f"there is no bundle of that name, there are {', '.join(self._slots)}")
         return slot.served
 
-    def chosen(self, user_id: str) -> Served:
-        """The bundle of a user: always the same as long as the shares are."""
+    def for_user(self, user_id: str) -> Served:
+        """The bundle that answers a user: always the same one while the shares stay the same."""
         return self._slots[self._split.of(user_id)].served
 
-    def chosen_many(self, user_ids: Sequence[str]) -> list[Served]:
-        """:meth:`chosen` for many users at one moment: nobody gets another version of a bundle than the others."""
+    def for_users(self, user_ids: Sequence[str]) -> list[Served]:
+        """:meth:`for_user` for many users, all of whom get the same version of a bundle."""
         served = {one.name: one for one in self}
         return [served[self._split.of(user_id)] for user_id in user_ids]
 
     def shadows(self, name: str) -> list[Served]:
-        """The bundles that answer beside the named one."""
+        """The shadows that are compared with a bundle."""
         return [slot.served for other, slot in self._slots.items() if slot.source.shadow and other != name]
 
     def refresh(self) -> None:
-        """Load what the shelves point to now, and what can be had now."""
+        """Load the bundles that the shelves point to now, and the availability of their items."""
         for name, slot in self._slots.items():
             if slot.shelf is not None:
                 self._refresh_availability(name, slot, slot.shelf)
                 self._refresh_bundle(name, slot, slot.shelf)
 
     def watch(self, every_s: float) -> None:
-        """Refresh from now on, in a thread."""
+        """Refresh every ``every_s`` seconds from now on, in a thread."""
         self._stop.clear()
         self._watcher = threading.Thread(target=self._watch, args=(every_s,), name="bundle-watcher", daemon=True)
         self._watcher.start()
 
     def stop(self) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         self._stop.set()
         if self._watcher is not None:
             self._watcher.join(timeout=10.0)
@@ -194,7 +194,7 @@ class Live:
 
     def _open(self, name: str, source: BundleSource) -> _Slot:
         shelf = Shelf(source.path)
-        if not shelf.is_there:
+        if not shelf.has_pointer:
             return _Slot(source, self._load(name, source.path, ()), None)
         mark, gone = shelf.unavailable()
         served = self._load(name, shelf.path_of(shelf.current()), gone)
@@ -210,7 +210,7 @@ class Live:
             return Served(name, recommender, Explainer(recommender))
         except HnlmError:
             raise
-        except Exception as error:  # whatever nonsense a bundle holds, it must not stop the watching
+        except Exception as error:  # nothing that a bundle contains may end the watching
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             raise BundleError(f"bundle {shown(path)} cannot be used ({reason})", "build the bundle again") from error
 
@@ -219,18 +219,18 @@ class Live:
         try:
             version = shelf.current()
             if version == slot.served.version:
-                slot.refused_bundles.clear()
+                slot.failed_bundles.clear()
                 return
-            if slot.refused_bundles.must_wait(version):
+            if slot.failed_bundles.must_wait(version):
                 return
             served = self._load(name, shelf.path_of(version), slot.unavailable)
             if served.version != version:
                 raise BundleError(f"{shown(shelf.path_of(version))} holds the bundle {served.version}", "copy it again")
         except HnlmError as error:
-            self._refuse(name, slot, slot.refused_bundles, version, error)
+            self._report(name, slot, slot.failed_bundles, version, error)
             return
         slot.served = served
-        slot.refused_bundles.clear()
+        slot.failed_bundles.clear()
         _log.info("bundle %s is now %s", name, version)
         self.on_reload(name, version, True)
 
@@ -239,28 +239,28 @@ class Live:
         try:
             mark = shelf.availability_mark()
             what = f"availability {mark}"
-            if mark == slot.availability or slot.refused_availability.must_wait(what):
+            if mark == slot.availability or slot.failed_availability.must_wait(what):
                 return
             mark, gone = shelf.unavailable()
         except HnlmError as error:
-            self._refuse(name, slot, slot.refused_availability, what, error)
+            self._report(name, slot, slot.failed_availability, what, error)
             return
         count = slot.served.recommender.catalogue.set_unavailable(gone)
         slot.availability, slot.unavailable = mark, gone
-        slot.refused_availability.clear()
+        slot.failed_availability.clear()
         _log.info("bundle %s: %d items are not available", name, count)
 
-    def _refuse(self, name: str, slot: _Slot, refused: _Refused, what: str, error: Exception) -> None:
-        if refused.add(what, str(error)):
+    def _report(self, name: str, slot: _Slot, failures: _Failures, what: str, error: Exception) -> None:
+        if failures.add(what, str(error)):
             _log.error("bundle %s stays at %s: %s", name, slot.served.version, error)
             self.on_reload(name, what, False)
 
 
 class _Split:
-    """Users to names by shares, by a hash of the id that is the same in every process."""
+    """Assigns users to names in proportion to shares, by a hash of the id that is the same in every process."""
 
     def __init__(self, shares: Mapping[str, float]) -> None:
-        # Those with a share only: no rounding at a bound may hit another. Where nobody has one, the first answers all.
+        # Names without a share are dropped, so that rounding cannot choose one. Without any share the first gets all.
         with_share = {name: share for name, share in shares.items() if share} or dict.fromkeys([*shares][:1], 1.0)
         total = sum(with_share.values())
         self._shares = {name: share / total for name, share in with_share.items()}
@@ -279,25 +279,25 @@ class _Split:
 
 
 def _try(recommender: Recommender) -> None:
-    """Ask for a few users, one by one and together, as the first requests will: the answers must make sense.
+    """Try requests for a few users, one by one and together.
 
     Raises:
-        BundleError: one does not.
+        BundleError: an answer does not make sense.
     """
-    users = recommender.user_ids()
+    users = recommender.users.ids
     sample = [users[place] for place in np.linspace(0, len(users) - 1, min(_CANARIES, len(users))).astype(int)]
-    wishes = Wishes(k=_CANARY_K)
-    together = recommender.rank([*sample, ""], wishes)
+    options = RankingOptions(k=_CANARY_K)
+    together = recommender.rank([*sample, ""], options)
     for user_id, ranking in zip(sample, together, strict=False):
-        alone = recommender.rank([user_id], wishes)[0]
+        alone = recommender.rank([user_id], options)[0]
         is_sound = np.isfinite(alone.scores).all() and (np.diff(alone.scores) <= 0).all()
         if not is_sound or len(alone.items) != len(ranking.items):
-            raise BundleError(f"bundle {recommender.info.version} gives no sound answer", "build the bundle again")
+            raise BundleError(f"bundle {recommender.info.version} gives an unsound answer", "build the bundle again")
         if np.isin(alone.items, recommender.history(user_id)).any():
             raise BundleError(f"bundle {recommender.info.version} recommends what was seen", "build the bundle again")
     if sample:
         history = recommender.history(sample[0])[:_CANARY_K]
-        recommender.fold_in([recommender.catalogue.ids[item] for item in history.tolist()], wishes)
-    recommender.similar(recommender.catalogue.ids[0], wishes)
+        recommender.fold_in([recommender.catalogue.ids[item] for item in history.tolist()], options)
+    recommender.similar(recommender.catalogue.ids[0], options)
     if recommender.reads_text:
-        recommender.from_text("warm-up", wishes)
+        recommender.from_text("warm-up", options)

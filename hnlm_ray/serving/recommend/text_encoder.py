@@ -1,4 +1,4 @@
-"""The bundle's text encoder in this process: a text becomes a vector in the space of the items' text vectors."""
+"""The text encoder of a bundle: it turns a text into a vector in the space of the items' text vectors."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _MOST_TOKENS = 256
 
 
 class TextEncoder:
-    """A Hugging Face model, pooled as its folder says, or by the mean of its tokens; loaded at the first text.
+    """A Hugging Face model, loaded at the first text and pooled as its folder says, by default by the mean.
 
-    The vectors equal those of the stage ``vectors``, which runs the same folder in vLLM.
+    The vectors equal those of the stage ``vectors``, which runs the same model in vLLM.
     """
 
     def __init__(self, folder: str) -> None:
         self._folder = Path(folder)
 
     def encode(self, text: str) -> npt.NDArray[np.float32]:
-        """(t,) float32, of unit length; zeros for a text without a token.
+        """The vector of a text, (t,) float32 of unit length; zeros for a text without tokens.
 
         Raises:
             BundleError: the model cannot be loaded.
@@ -63,7 +63,7 @@ class TextEncoder:
 
 
 def _pooling(folder: Path) -> str:
-    """``mean``, ``cls`` or ``last``, from a sentence-transformers folder; ``mean`` where it does not say."""
+    """``mean``, ``cls`` or ``last``, as a sentence-transformers folder says; ``mean`` by default."""
     path = folder / "1_Pooling" / "config.json"
     if not path.is_file():
         return "mean"

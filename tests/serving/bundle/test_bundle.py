@@ -19,9 +19,11 @@ from safetensors.numpy import save_file
 
 from hnlm_ray.errors import BundleError, DataError
 from hnlm_ray.serving.bundle import bundle as bundle_module
-from hnlm_ray.serving.bundle.bundle import FILES, INFO, BundleInfo, Extras, load_bundle, read_info, write_bundle
+from hnlm_ray.serving.bundle.bundle import load_bundle
 from hnlm_ray.serving.bundle.cold_start import fit_profile_map, fit_text_map
 from hnlm_ray.serving.bundle.contents import Contents
+from hnlm_ray.serving.bundle.info import FILES, INFO, BundleInfo, read_info
+from hnlm_ray.serving.bundle.writing import Extras, write_bundle
 from tests.serving.bundle.test_tensors import owner
 from tests.serving.conftest import ABOUT, ENCODER
 from tests.serving.services import break_off_copies
@@ -62,7 +64,7 @@ def test_what_is_written_is_read(bundle_path: Path, contents: Contents) -> None:
     assert (bundle.info.users, bundle.info.items, bundle.info.dim) == (40, 60, 4)
     assert bundle.info.about == ABOUT
     assert sorted(os.listdir(bundle_path)) == sorted([*FILES, INFO])
-    assert (bundle.encoder, bundle.projection, bundle.texts("negatives")) == (None, None, None)
+    assert (bundle.encoder, bundle.projection, bundle.text_table("negatives")) == (None, None, None)
 
 
 def test_what_is_written_is_read_with_all_extras(
@@ -74,7 +76,7 @@ def test_what_is_written_is_read_with_all_extras(
         np.testing.assert_array_equal(getattr(bundle.contents, field), getattr(rich_contents, field))
     assert bundle.contents.items.equals(rich_contents.items)
     for name in ("user_profiles", "item_profiles", "negatives"):
-        path = bundle.texts(name)
+        path = bundle.text_table(name)
         assert path is not None
         assert pq.read_table(path).equals(getattr(rich_extras, name))
     assert rich_extras.text_vectors is not None
@@ -110,7 +112,7 @@ def test_texts_are_sorted_by_their_key_and_otherwise_in_their_order(
     assert rich_extras.negatives is not None
     turned = rich_extras.negatives.take(np.arange(len(rich_extras.negatives))[::-1])
     write_bundle(str(tmp_path), rich_contents, ABOUT, extras=Extras(negatives=turned))
-    found = pq.read_table(str(load_bundle(str(tmp_path)).texts("negatives"))).to_pylist()
+    found = pq.read_table(str(load_bundle(str(tmp_path)).text_table("negatives"))).to_pylist()
     assert found == sorted(turned.to_pylist(), key=lambda row: row["user"])
 
 
@@ -135,7 +137,7 @@ def test_text_vectors_and_their_encoder_go_together(
     write_bundle(str(tmp_path), rich_contents, ABOUT, extras=dataclasses.replace(rich_extras, **{half: None}))
     bundle = load_bundle(str(tmp_path))
     assert (bundle.encoder, bundle.projection) == (None, None)
-    assert bundle.texts("negatives") is not None
+    assert bundle.text_table("negatives") is not None
 
 
 def test_profiles_of_users_decide_where_a_text_leads(
@@ -312,7 +314,7 @@ def test_tensors_that_are_not_a_bundles_are_refused_though_checksums_match(
 def test_a_file_of_another_kind_is_refused_though_checksums_match(copy: Path, name: str) -> None:
     (copy / name).write_bytes(b"neither one nor the other")
     sign_again(copy)
-    with pytest.raises(BundleError):
+    with pytest.raises(BundleError, match=r"a file of .* cannot be read"):
         load_bundle(str(copy))
 
 
@@ -340,8 +342,8 @@ def test_a_remote_bundle_is_fetched_and_checked(
     contents: Contents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remote = pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem())
-    monkeypatch.setattr(bundle_module, "_resolve", lambda path: (remote, path.removeprefix("s3://")))
-    written = write_bundle("s3://far/bundle", contents, ABOUT)
+    monkeypatch.setattr(bundle_module, "resolve", lambda path, _: (remote, path.removeprefix("s3://")))
+    written = write_bundle("far/bundle", contents, ABOUT, remote)
     loaded = load_bundle("s3://far/bundle")
     assert loaded.info == written
     np.testing.assert_array_equal(loaded.contents.item_vectors, contents.item_vectors)
@@ -354,12 +356,12 @@ def test_a_fetched_bundle_has_its_encoder_and_goes_with_its_last_user(
     rich_bundle: Path, rich_extras: Extras, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remote = pafs.SubTreeFileSystem(str(rich_bundle.parent), pafs.LocalFileSystem())
-    monkeypatch.setattr(bundle_module, "_resolve", lambda path: (remote, path.removeprefix("s3://")))
+    monkeypatch.setattr(bundle_module, "resolve", lambda path, _: (remote, path.removeprefix("s3://")))
     bundle = load_bundle(f"s3://{rich_bundle.name}")
     folder = Path(bundle.folder)
     assert folder != rich_bundle
     assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()) == sorted(RICH_FILES)
-    assert pq.read_table(str(bundle.texts("negatives"))).equals(rich_extras.negatives)
+    assert pq.read_table(str(bundle.text_table("negatives"))).equals(rich_extras.negatives)
     vectors = bundle.contents.item_vectors
     expected = vectors.copy()
     del bundle

@@ -14,9 +14,10 @@ from hnlm_ray.config.data import DemoWorldConfig
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.demo.world import generate
-from hnlm_ray.serving.bundle.bundle import load_bundle, write_bundle
+from hnlm_ray.serving.bundle.bundle import load_bundle
 from hnlm_ray.serving.bundle.cold_start import fit_fold_in, fit_profile_map, fit_text_map, history_features
 from hnlm_ray.serving.bundle.contents import Contents
+from hnlm_ray.serving.bundle.writing import write_bundle
 from hnlm_ray.serving.recommend.recommender import Recommender
 from hnlm_ray.training.fit import fit
 from tests.serving.conftest import ABOUT, bundle_of, make_contents
@@ -81,15 +82,15 @@ def overlaps(recommender: Recommender, users: list[str]) -> tuple[float, float]:
 
 
 def test_a_users_own_history_gives_most_of_their_trained_answer(shop: Recommender) -> None:
-    by_history, by_popularity = overlaps(shop, list(shop.user_ids()))
+    by_history, by_popularity = overlaps(shop, list(shop.users.ids))
     assert by_history >= 0.6
     assert by_history > by_popularity + 0.2
 
 
 def test_answering_from_a_history_changes_nothing(shop: Recommender) -> None:
-    before = shop.recommend_many(shop.user_ids()[:20], k=20)
+    before = shop.recommend_many(shop.users.ids[:20], k=20)
     shop.recommend_from_history(shop.catalogue.ids[:30], k=20)
-    assert shop.recommend_many(shop.user_ids()[:20], k=20) == before
+    assert shop.recommend_many(shop.users.ids[:20], k=20) == before
     for array in (shop.bundle.fold_in, shop.bundle.contents.user_vectors, shop.bundle.contents.item_vectors):
         assert not array.flags.writeable
 
@@ -107,7 +108,7 @@ def test_on_movielens_too(real_data: Path, backbone: str) -> None:
     seen = contents.seen_offsets, contents.seen_items
     weights = fit_fold_in(contents.user_vectors, contents.item_vectors, contents.popularity, *seen)
     recommender = Recommender(bundle_of(contents, weights))
-    by_history, by_popularity = overlaps(recommender, list(recommender.user_ids()))
+    by_history, by_popularity = overlaps(recommender, list(recommender.users.ids))
     assert by_history >= 0.6
     assert by_history > by_popularity + 0.2
 

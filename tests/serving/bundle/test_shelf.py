@@ -15,8 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from hnlm_ray.errors import BundleError, DataError
-from hnlm_ray.serving.bundle.bundle import INFO, load_bundle, read_info, write_bundle
-from hnlm_ray.serving.bundle.shelf import AVAILABILITY_FILE, Shelf, bundle_at
+from hnlm_ray.serving.bundle.bundle import load_bundle
+from hnlm_ray.serving.bundle.info import INFO, read_info
+from hnlm_ray.serving.bundle.shelf import AVAILABILITY_FILE, Shelf, current_bundle
+from hnlm_ray.serving.bundle.writing import write_bundle
 from tests.serving.conftest import ABOUT
 from tests.serving.services import break_off_copies, some_contents, stocked_shelf, write_rich_bundle
 
@@ -62,7 +64,7 @@ def test_a_bundle_is_copied_as_a_whole_and_is_not_served_yet(sources: list[str],
     info = shelf.add(sources[0])
     assert load_bundle(shelf.path_of(info.version)).info == info == read_info(sources[0])
     assert [(one.version, one.info, one.is_current) for one in shelf.bundles()] == [(info.version, info, False)]
-    assert not shelf.is_there
+    assert not shelf.has_pointer
     with pytest.raises(BundleError, match="current"):
         shelf.current()
 
@@ -108,7 +110,7 @@ def test_a_copy_that_breaks_off_is_no_bundle_and_can_be_made_again(
         shelf.use(version)
     assert shelf.add(sources[0]).version == version
     shelf.use(version)
-    assert load_bundle(bundle_at(shelf.path)).info.version == version
+    assert load_bundle(current_bundle(shelf.path)).info.version == version
 
 
 def test_what_is_no_bundle_is_not_listed(stocked: tuple[Shelf, list[str]]) -> None:
@@ -214,7 +216,7 @@ def test_a_damaged_pointer_is_one_sentence_and_can_be_replaced(
 ) -> None:
     shelf, versions = stocked
     Path(shelf.path, "current").write_bytes(content)
-    for act in (shelf.current, shelf.back, lambda: bundle_at(shelf.path), lambda: shelf.drop(versions[1])):
+    for act in (shelf.current, shelf.back, lambda: current_bundle(shelf.path), lambda: shelf.drop(versions[1])):
         with pytest.raises(BundleError, match=r"current cannot be understood; choose a version") as caught:
             act()
         assert "\n" not in str(caught.value)
@@ -278,8 +280,8 @@ def test_what_was_before_is_not_remembered_for_ever(stocked: tuple[Shelf, list[s
 
 def test_a_path_is_a_bundle_or_what_its_shelf_points_to(stocked: tuple[Shelf, list[str]], sources: list[str]) -> None:
     shelf, versions = stocked
-    assert bundle_at(sources[0]) == sources[0]
-    assert bundle_at(f"{shelf.path}/") == f"{shelf.path}/{versions[0]}"
+    assert current_bundle(sources[0]) == sources[0]
+    assert current_bundle(f"{shelf.path}/") == f"{shelf.path}/{versions[0]}"
 
 
 def test_messages_name_a_shelf_in_an_object_store_without_its_keys(object_store: str) -> None:
@@ -361,14 +363,14 @@ def test_a_shelf_in_an_object_store_does_the_same(object_store: str, sources: li
     filesystem, _ = pafs.FileSystem.from_uri(f"s3://hnlm/{name}{object_store}")
     filesystem.create_dir("hnlm")
     shelf = Shelf(f"s3://hnlm/{name}{end}{object_store}")
-    assert not shelf.is_there
+    assert not shelf.has_pointer
     assert shelf.bundles() == []
     one, two = (shelf.add(source).version for source in sources[:2])
     assert shelf.add(sources[0]).version == one
     shelf.use(one)
     shelf.use(two)
     assert [(each.version, each.is_current) for each in shelf.bundles()] == sorted([(one, False), (two, True)])
-    loaded = load_bundle(bundle_at(shelf.path))
+    loaded = load_bundle(current_bundle(shelf.path))
     assert loaded.info.version == two
     np.testing.assert_array_equal(loaded.contents.item_vectors, load_bundle(sources[1]).contents.item_vectors)
     assert shelf.back() == one

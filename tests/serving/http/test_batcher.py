@@ -13,24 +13,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hnlm_ray.serving.http.batcher import Batcher
-from hnlm_ray.serving.recommend.recommender import Ranking, Recommender
-from hnlm_ray.serving.recommend.wishes import Wishes
+from hnlm_ray.serving.recommend.options import RankingOptions
+from hnlm_ray.serving.recommend.recommender import Recommender
+from hnlm_ray.serving.recommend.results import Ranking
 
-FIVE, SEVEN = Wishes(k=5), Wishes(k=7)
+FIVE, SEVEN = RankingOptions(k=5), RankingOptions(k=7)
 
 
 class Spy(Recommender):
     """Notes what it is asked, and answers with the number in the user's id."""
 
     def __init__(self, error: Exception | None = None) -> None:
-        self.calls: list[tuple[list[str], Wishes]] = []
+        self.calls: list[tuple[list[str], RankingOptions]] = []
         self.error = error
 
-    def rank(self, user_ids: Sequence[str], wishes: Wishes) -> list[Ranking]:
-        self.calls.append((list(user_ids), wishes))
+    def rank(self, user_ids: Sequence[str], options: RankingOptions) -> list[Ranking]:
+        self.calls.append((list(user_ids), options))
         if self.error is not None:
             raise self.error
-        scores = [np.array([float(user_id[1:]), wishes.k], np.float32) for user_id in user_ids]
+        scores = [np.array([float(user_id[1:]), options.k], np.float32) for user_id in user_ids]
         return [Ranking(np.array([0, 1]), one, "personal") for one in scores]
 
 
@@ -50,7 +51,7 @@ def numbers(rankings: list[Any]) -> list[list[float]]:
 def test_requests_of_one_turn_are_scored_in_one_call_and_each_gets_its_own() -> None:
     spy, sizes = Spy(), list[int]()
     batcher = Batcher(sizes.append)
-    answers = together(*(batcher.rank(spy, f"u{number}", Wishes(k=5)) for number in range(50)))
+    answers = together(*(batcher.rank(spy, f"u{number}", RankingOptions(k=5)) for number in range(50)))
     assert spy.calls == [([f"u{number}" for number in range(50)], FIVE)]
     assert numbers(answers) == [[number, 5] for number in range(50)]
     assert sizes == [50]
@@ -64,13 +65,13 @@ def test_other_wishes_and_other_recommenders_are_other_calls() -> None:
         batcher.rank(two, "u2", FIVE),
         batcher.rank(one, "u3", SEVEN),
         batcher.rank(one, "u4", FIVE),
-        batcher.rank(one, "u5", Wishes(k=5, exclude_items=("i1",))),
+        batcher.rank(one, "u5", RankingOptions(k=5, exclude_items=("i1",))),
         batcher.rank(one, "u6", SEVEN),
     )
     assert one.calls == [
         (["u1", "u4"], FIVE),
         (["u3", "u6"], SEVEN),
-        (["u5"], Wishes(k=5, exclude_items=("i1",))),
+        (["u5"], RankingOptions(k=5, exclude_items=("i1",))),
     ]
     assert two.calls == [(["u2"], FIVE)]
     assert numbers(answers) == [[1, 5], [2, 5], [3, 7], [4, 5], [5, 5], [6, 7]]
@@ -149,15 +150,20 @@ def recommender(bundle_path: Path) -> Recommender:
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.lists(st.tuples(st.integers(0, 45), st.sampled_from([Wishes(k=3), Wishes(k=60), Wishes(exclude_seen=False)])))
+    st.lists(
+        st.tuples(
+            st.integers(0, 45),
+            st.sampled_from([RankingOptions(k=3), RankingOptions(k=60), RankingOptions(exclude_seen=False)]),
+        )
+    )
 )
 def test_whatever_comes_together_is_answered_as_if_it_came_alone(
-    recommender: Recommender, asked: list[tuple[int, Wishes]]
+    recommender: Recommender, asked: list[tuple[int, RankingOptions]]
 ) -> None:
     batcher = Batcher()
-    answers = together(*(batcher.rank(recommender, f"u{number}", wishes) for number, wishes in asked))
-    for (number, wishes), answer in zip(asked, answers, strict=True):
-        alone = recommender.rank([f"u{number}"], wishes)[0]
+    answers = together(*(batcher.rank(recommender, f"u{number}", options) for number, options in asked))
+    for (number, options), answer in zip(asked, answers, strict=True):
+        alone = recommender.rank([f"u{number}"], options)[0]
         assert answer.items.tolist() == alone.items.tolist()
         assert answer.source == alone.source
         np.testing.assert_allclose(answer.scores, alone.scores, rtol=1e-5, atol=1e-6)

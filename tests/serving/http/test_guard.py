@@ -295,7 +295,7 @@ def test_a_refusal_waits_and_takes_no_place_meanwhile(monkeypatch: pytest.Monkey
         await asyncio.sleep(0)
         with monkeypatch.context() as patched:
             patched.setattr(guard_module, "asyncio", SimpleNamespace(sleep=wait))
-            patched.setattr(guard_module, "MOST_HELD", 3)
+            patched.setattr(guard_module, "MAX_DELAYED_REFUSALS", 3)
             refused = [asyncio.create_task(send_to(guard)) for _ in range(5)]
             for _ in range(3):
                 await asyncio.sleep(0)
@@ -577,7 +577,7 @@ def test_no_line_and_no_metric_holds_what_was_asked(
         client.post(f"/v1/{path}", json=body, headers=headers)
     client.post("/v1/recommend", content="canary", headers=headers)
     client.post("/v1/recommend", json={"user_id": "canary"}, headers={"authorization": "Bearer canary"})
-    monkeypatch.setattr(live.named("a").recommender, "score", break_down)
+    monkeypatch.setattr(live.by_name("a").recommender, "score", break_down)
     client.post("/v1/score", json={"user_id": "u3", "item_ids": ["canary"]}, headers=headers)
     metrics = client.get("/metrics", headers=headers)
     statuses = [line["status"] for line in requests_in(log)]

@@ -107,7 +107,7 @@ def test_only_the_version_that_is_served_is_told(tmp_path: Path) -> None:
 def test_a_bundle_of_another_name_keeps_its_version() -> None:
     meters = Meters()
     for name, version in (("a", "1"), ("b", "1"), ("a", "2"), ("a", "2")):
-        meters.serves(name, version)
+        meters.set_version(name, version)
     found = {
         tuple(sample.labels.values()): sample.value for metric in meters.bundles.collect() for sample in metric.samples
     }

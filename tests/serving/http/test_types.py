@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from hnlm_ray.serving.http import types
-from hnlm_ray.serving.recommend.wishes import Wishes
+from hnlm_ray.serving.recommend.options import RankingOptions
 
 
 def test_every_wish_reaches_the_recommender() -> None:
@@ -16,9 +16,9 @@ def test_every_wish_reaches_the_recommender() -> None:
         "k": 3, "exclude_seen": False, "include_items": ["a", "b"], "exclude_items": ["c"], "categories": ["d"],
         "available_only": False, "diversity": 0.5, "popularity_penalty": 2.0,
     }  # fmt: skip
-    expected = Wishes(3, False, ("a", "b"), ("c",), ("d",), False, 0.5, 2.0)
-    assert types.RecommendRequest(user_id="u", **asked).wishes() == expected
-    assert set(asked) == set(Wishes.__dataclass_fields__)
+    expected = RankingOptions(3, False, ("a", "b"), ("c",), ("d",), False, 0.5, 2.0)
+    assert types.RecommendRequest(user_id="u", **asked).ranking_options() == expected
+    assert set(asked) == set(RankingOptions.__dataclass_fields__)
 
 
 def test_without_a_wish_the_recommender_does_as_it_does_by_default() -> None:
@@ -29,12 +29,12 @@ def test_without_a_wish_the_recommender_does_as_it_does_by_default() -> None:
         types.ProfileRequest(text="t"),
         types.SimilarRequest(item_id="i"),
     ):
-        assert request.wishes() == Wishes()
+        assert request.ranking_options() == RankingOptions()
 
 
 def test_no_item_to_choose_from_is_not_the_same_as_all_items() -> None:
-    assert types.RecommendRequest(user_id="u", include_items=[]).wishes().include_items == ()
-    assert types.RecommendRequest(user_id="u", include_items=None).wishes().include_items is None
+    assert types.RecommendRequest(user_id="u", include_items=[]).ranking_options().include_items == ()
+    assert types.RecommendRequest(user_id="u", include_items=None).ranking_options().include_items is None
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from hnlm_ray.serving.http import types
 from hnlm_ray.serving.http.web import web_app
 from hnlm_ray.serving.recommend import recommender as recommender_module
 from hnlm_ray.serving.recommend.live import Live, Served
-from hnlm_ray.serving.recommend.recommender import Recommendation
+from hnlm_ray.serving.recommend.results import Recommendation
 from tests.serving.services import ODD_IDS, StubEncoder, running, until, write_rich_bundle
 
 MAX_K = 50
@@ -71,7 +71,7 @@ def client(live: Live) -> Iterator[TestClient]:
 
 @pytest.fixture
 def rich(live: Live) -> Served:
-    return live.named("rich")
+    return live.by_name("rich")
 
 
 def ask(client: TestClient, path: str, body: Any = None, **more: Any) -> Any:
@@ -126,7 +126,7 @@ def test_the_published_schema_of_an_answer_names_the_type_that_it_is_checked_wit
 
 
 @pytest.mark.parametrize(
-    "wishes",
+    "options",
     [
         {},
         {"exclude_seen": False},
@@ -137,28 +137,28 @@ def test_the_published_schema_of_an_answer_names_the_type_that_it_is_checked_wit
         {"popularity_penalty": 1.5},
         {"diversity": 0.2, "categories": ["Kind 2"], "exclude_items": ["i2"], "popularity_penalty": 0.1},
     ],
-    ids=lambda wishes: ",".join(wishes) or "none",
+    ids=lambda options: ",".join(options) or "none",
 )
-def test_a_recommendation_is_that_of_the_recommender(client: TestClient, rich: Served, wishes: dict[str, Any]) -> None:
-    expected = rich.recommender.recommend("u3", 7, **wishes)
-    answer = client.post("/v1/recommend", json={"user_id": "u3", "k": 7, **wishes})
+def test_a_recommendation_is_that_of_the_recommender(client: TestClient, rich: Served, options: dict[str, Any]) -> None:
+    expected = rich.recommender.recommend("u3", 7, **options)
+    answer = client.post("/v1/recommend", json={"user_id": "u3", "k": 7, **options})
     assert shown(answer) == lines(expected)
     assert shown(answer)
     assert answer.json()["source"] == "personal"
 
 
 def test_the_other_recommendations_are_those_of_the_recommender(client: TestClient, rich: Served) -> None:
-    one, wishes = rich.recommender, {"categories": ["Kind 1"], "diversity": 0.3}
+    one, options = rich.recommender, {"categories": ["Kind 1"], "diversity": 0.3}
     asked: dict[str, tuple[dict[str, Any], Recommendation]] = {
-        "fold-in": ({"item_ids": ["i3", "a/b"]}, one.recommend_from_history(["i3", "a/b"], 5, **wishes)),  # type: ignore[arg-type]
-        "profile": ({"text": "boats"}, one.recommend_from_text("boats", 5, **wishes)),  # type: ignore[arg-type]
+        "fold-in": ({"item_ids": ["i3", "a/b"]}, one.recommend_from_history(["i3", "a/b"], 5, **options)),  # type: ignore[arg-type]
+        "profile": ({"text": "boats"}, one.recommend_from_text("boats", 5, **options)),  # type: ignore[arg-type]
     }
     for path, (body, expected) in asked.items():
-        answer = client.post(f"/v1/{path}", json={**body, **wishes, "k": 5})
+        answer = client.post(f"/v1/{path}", json={**body, **options, "k": 5})
         assert shown(answer) == lines(expected)
         assert (answer.json()["user_id"], answer.json()["source"]) == (None, expected.source)
-    similar = client.post("/v1/similar-items", json={"item_id": "日本", "k": 5, **wishes})
-    expected_items = one.similar_items("日本", 5, **wishes)  # type: ignore[arg-type]
+    similar = client.post("/v1/similar-items", json={"item_id": "日本", "k": 5, **options})
+    expected_items = one.similar_items("日本", 5, **options)  # type: ignore[arg-type]
     assert shown(similar, types.SimilarAnswer) == [(item.item_id, item.title, item.score) for item in expected_items]
     assert similar.json()["item_id"] == "日本"
 
@@ -194,7 +194,7 @@ def test_a_batch_answers_in_the_order_of_the_request(client: TestClient, rich: S
 
 
 def test_a_batch_asks_the_bundle_of_each_user(bundle_path: Path, live: Live) -> None:
-    rich = live.named("rich").recommender.bundle.folder
+    rich = live.by_name("rich").recommender.bundle.folder
     halves = Live({"one": BundleSource(path=rich, share=1.0), "two": BundleSource(path=str(bundle_path), share=1.0)})
     users = [f"u{number}" for number in range(20)]
     with TestClient(web_app(halves)) as client:
@@ -225,7 +225,7 @@ def test_the_best_item_is_explained_by_default(client: TestClient, rich: Served)
     assert (answer.item.item_id, answer.rank) == (best.item_id, 1)
     assert answer.score == pytest.approx(best.score, rel=1e-5)
     assert (answer.user_profile, answer.item_profile) == (
-        f"User {rich.recommender.row_of('u3')}",
+        f"User {rich.recommender.users['u3']}",
         f"Thing {rich.recommender.catalogue[best.item_id]}",
     )
     history = {rich.recommender.catalogue.ids[item] for item in rich.recommender.history("u3").tolist()}
@@ -294,7 +294,7 @@ def test_a_bundle_answers_by_its_name(client: TestClient, live: Live) -> None:
             continue
         answer = ask(client, where or path, body, params={"bundle": "plain"})
         assert answer.status_code == 200, (path, answer.text)
-        assert (answer.json()["bundle"], answer.json()["bundle_version"]) == ("plain", live.named("plain").version)
+        assert (answer.json()["bundle"], answer.json()["bundle_version"]) == ("plain", live.by_name("plain").version)
     batch = client.post("/v1/recommend:batch?bundle=plain", json={"user_ids": ["u3"]}).json()["answers"]
     assert [one["bundle"] for one in batch] == ["plain"]
 
@@ -550,7 +550,7 @@ def test_a_bug_is_one_sentence_and_reaches_the_server(
     def break_down(*_: object) -> None:
         raise ZeroDivisionError(CANARY)
 
-    monkeypatch.setattr(live.named("rich").recommender, "score", break_down)
+    monkeypatch.setattr(live.by_name("rich").recommender, "score", break_down)
     body = {"user_id": "u3", "item_ids": ["i1"]}
     answer = client.post("/v1/score", json=body)
     assert CANARY not in refused(answer, 500)
@@ -566,7 +566,7 @@ def test_a_bug_in_an_explanation_is_not_taken_for_a_user_who_has_seen_everything
     def break_down(*_: object) -> None:
         raise kind(CANARY)
 
-    monkeypatch.setattr(live.named("rich").explainer, "explain", break_down)
+    monkeypatch.setattr(live.by_name("rich").explainer, "explain", break_down)
     monkeypatch.setattr(logging.getLogger("hnlm_ray.serving"), "propagate", True)
     with caplog.at_level(logging.INFO, logger="hnlm_ray.serving"):
         answer = client.post("/v1/explain", json={"user_id": "u3"})
@@ -617,7 +617,7 @@ class Gate:
 
 
 def test_what_takes_too_long_is_given_up_and_still_counts_as_work(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
-    catalogue = live.named("rich").recommender.catalogue
+    catalogue = live.by_name("rich").recommender.catalogue
     gate = Gate(catalogue.search)
     monkeypatch.setattr(catalogue, "search", gate)
     with TestClient(web_app(live, ServiceOptions(timeout_s=0.05))) as client:
@@ -637,7 +637,7 @@ def test_what_fails_after_it_was_given_up_is_no_news(live: Live, monkeypatch: py
     def break_down(*_: object) -> None:
         raise ZeroDivisionError
 
-    catalogue, complaints = live.named("rich").recommender.catalogue, []
+    catalogue, complaints = live.by_name("rich").recommender.catalogue, []
     gate = Gate(break_down)
     monkeypatch.setattr(catalogue, "search", gate)
     with TestClient(web_app(live, ServiceOptions(timeout_s=0.05))) as client:

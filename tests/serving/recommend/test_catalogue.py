@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hnlm_ray.serving.recommend import catalogue as catalogue_module
 from hnlm_ray.serving.recommend.catalogue import Catalogue
-from hnlm_ray.serving.recommend.wishes import Wishes
+from hnlm_ray.serving.recommend.options import RankingOptions
 from hnlm_ray.tables import ITEMS
 
 CATEGORIES = [["food", "bread"], ["food", "cake"], [], ["tools"], ["food", "bread"], ["tools", "tools"]]
@@ -30,8 +30,8 @@ def catalogue_of(
     return Catalogue(pa.Table.from_pylist(rows, schema=ITEMS), popularity)
 
 
-def allowed(catalogue: Catalogue, **wishes: Any) -> list[int]:
-    mask = catalogue.forbids(Wishes(**wishes))
+def allowed(catalogue: Catalogue, **options: Any) -> list[int]:
+    mask = catalogue.score_mask(RankingOptions(**options))
     if mask is None:
         return list(range(len(catalogue)))
     assert mask.dtype == np.float32
@@ -44,8 +44,8 @@ def test_names_and_numbers_belong_together() -> None:
     assert (len(catalogue), catalogue.ids[3], catalogue.titles[3], catalogue["i3"]) == (6, "i3", "HAMMER", 3)
     assert "i3" in catalogue
     assert "i6" not in catalogue
-    assert catalogue.known(["i4", "nothing", "i0", "i4"]).tolist() == [4, 0, 4]
-    assert catalogue.known([]).tolist() == []
+    assert catalogue.numbers(["i4", "nothing", "i0", "i4"]).tolist() == [4, 0, 4]
+    assert catalogue.numbers([]).tolist() == []
     with pytest.raises(KeyError):
         catalogue["nothing"]
     assert catalogue.row(4) == {
@@ -62,7 +62,7 @@ def test_more_names_than_are_numbered_in_one_step() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wishes", "expected"),
+    ("options", "expected"),
     [
         ({}, [0, 1, 2, 3, 4, 5]),
         ({"categories": ("food",)}, [0, 1, 4]),
@@ -78,15 +78,15 @@ def test_more_names_than_are_numbered_in_one_step() -> None:
     ],
 )
 def test_what_wishes_allow_with_everything_at_hand_and_without_i1_and_i4(
-    wishes: dict[str, Any], expected: list[int]
+    options: dict[str, Any], expected: list[int]
 ) -> None:
     catalogue = catalogue_of()
     for _ in range(2):  # from the second time on out of the cache
-        assert allowed(catalogue, **wishes) == expected
+        assert allowed(catalogue, **options) == expected
     assert catalogue.set_unavailable(["i4", "nothing", "i1", "i4"]) == 2
     for _ in range(2):
-        assert allowed(catalogue, **wishes) == [item for item in expected if item not in (1, 4)]
-        assert allowed(catalogue, available_only=False, **wishes) == expected
+        assert allowed(catalogue, **options) == [item for item in expected if item not in (1, 4)]
+        assert allowed(catalogue, available_only=False, **options) == expected
     assert [catalogue.is_available(item) for item in range(6)] == [True, False, True, True, False, True]
 
 
@@ -98,7 +98,7 @@ def test_a_new_set_of_unavailable_items_replaces_the_old_one_and_its_masks() -> 
     assert allowed(catalogue, categories=("food",)) == [0, 4]
     assert catalogue.set_unavailable([]) == 0
     assert allowed(catalogue, categories=("food",)) == [0, 1, 4]
-    assert catalogue.forbids(Wishes()) is None
+    assert catalogue.score_mask(RankingOptions()) is None
 
 
 def test_a_mask_that_is_being_made_when_availability_changes_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,20 +131,20 @@ def test_own_masks_leave_the_kept_one_as_it_is() -> None:
 def test_masks_of_a_large_catalogue_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalogue_module, "_FILTER_BYTES", 4 * 6 * 3)
     catalogue = catalogue_of()
-    masks = [catalogue.forbids(Wishes(categories=(f"c{number}",))) for number in range(9)]
-    again = [catalogue.forbids(Wishes(categories=(f"c{number}",))) for number in (8, 7, 6, 0)]
+    masks = [catalogue.score_mask(RankingOptions(categories=(f"c{number}",))) for number in range(9)]
+    again = [catalogue.score_mask(RankingOptions(categories=(f"c{number}",))) for number in (8, 7, 6, 0)]
     assert [mask is before for mask, before in zip(again, [masks[n] for n in (8, 7, 6, 0)], strict=True)] == [
         True, True, True, False
     ]  # fmt: skip
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> tuple[list[list[str]], list[bool], Wishes]:
+def worlds(draw: st.DrawFn) -> tuple[list[list[str]], list[bool], RankingOptions]:
     n_items = draw(st.integers(1, 12))
     name = st.sampled_from(["a", "b", "c"])
     ids = st.lists(st.integers(0, 14).map("i{}".format), max_size=8).map(tuple)
-    wishes = st.builds(
-        Wishes,
+    options = st.builds(
+        RankingOptions,
         include_items=st.none() | ids,
         exclude_items=ids,
         categories=st.lists(name | st.just("d"), max_size=3).map(tuple),
@@ -154,26 +154,26 @@ def worlds(draw: st.DrawFn) -> tuple[list[list[str]], list[bool], Wishes]:
     return (
         draw(st.lists(st.lists(name, max_size=3), **sizes)),
         draw(st.lists(st.booleans(), **sizes)),
-        draw(wishes),
+        draw(options),
     )
 
 
 @settings(max_examples=300, deadline=None)
 @given(world=worlds())
-def test_masks_equal_the_wishes_read_item_by_item(world: tuple[list[list[str]], list[bool], Wishes]) -> None:
-    categories, is_there, wishes = world
+def test_masks_equal_the_wishes_read_item_by_item(world: tuple[list[list[str]], list[bool], RankingOptions]) -> None:
+    categories, is_there, options = world
     catalogue = catalogue_of(categories, [""] * len(categories), np.zeros(len(categories), np.int64))
     catalogue.set_unavailable([f"i{row}" for row, there in enumerate(is_there) if not there])
 
     def may_come(row: int) -> bool:
         return (
-            (wishes.include_items is None or f"i{row}" in wishes.include_items)
-            and f"i{row}" not in wishes.exclude_items
-            and (not wishes.categories or bool({*wishes.categories} & {*categories[row]}))
-            and (not wishes.available_only or is_there[row])
+            (options.include_items is None or f"i{row}" in options.include_items)
+            and f"i{row}" not in options.exclude_items
+            and (not options.categories or bool({*options.categories} & {*categories[row]}))
+            and (not options.available_only or is_there[row])
         )
 
-    mask = catalogue.forbids(wishes)
+    mask = catalogue.score_mask(options)
     found = np.zeros(len(categories)) if mask is None else mask
     np.testing.assert_array_equal(found == 0.0, [may_come(row) for row in range(len(categories))])
 

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hnlm_ray.serving.bundle.bundle import Extras, write_bundle
 from hnlm_ray.serving.bundle.contents import Contents
+from hnlm_ray.serving.bundle.writing import Extras, write_bundle
 from hnlm_ray.serving.recommend.explanation import Explainer, NothingUnseenError
 from hnlm_ray.serving.recommend.recommender import Recommender
 from hnlm_ray.tables import WRITTEN_NEGATIVES

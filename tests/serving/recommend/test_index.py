@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from hnlm_ray.errors import ResourceError
-from hnlm_ray.serving.bundle.bundle import load_bundle, write_bundle
+from hnlm_ray.serving.bundle.bundle import load_bundle
 from hnlm_ray.serving.bundle.contents import Contents
+from hnlm_ray.serving.bundle.writing import write_bundle
 from hnlm_ray.serving.recommend.index import Index, build_index
 from hnlm_ray.serving.recommend.recommender import Recommender
 from tests.serving.conftest import ABOUT, bundle_of, make_contents
@@ -82,7 +83,7 @@ def test_the_index_is_used_where_nothing_narrows_the_answer(
 
 
 @pytest.mark.parametrize(
-    "wishes",
+    "options",
     [
         {"categories": ["even"]},
         {"include_items": [f"i{row}" for row in range(100)]},
@@ -91,10 +92,10 @@ def test_the_index_is_used_where_nothing_narrows_the_answer(
     ids=str,
 )
 def test_wishes_that_narrow_are_answered_exactly(
-    exact: Recommender, indexed: Recommender, wishes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    exact: Recommender, indexed: Recommender, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Index, "candidates", lambda *args: pytest.fail("the index was asked"))
-    assert indexed.recommend_many(USERS, 20, **wishes) == exact.recommend_many(USERS, 20, **wishes)
+    assert indexed.recommend_many(USERS, 20, **options) == exact.recommend_many(USERS, 20, **options)
 
 
 @pytest.mark.parametrize("way", ["unavailable", "excluded"])
@@ -103,13 +104,13 @@ def test_items_that_must_not_come_do_not_and_the_index_is_used_all_the_same(
 ) -> None:
     gone = [one.item_id for one in exact.recommend("u9", 10).items]
     gone += [f"i{row}" for row in range(0, N_ITEMS, 3)] if way == "unavailable" else ["none", gone[0]]
-    wishes: dict[str, Any] = {"exclude_items": gone} if way == "excluded" else {}
+    options: dict[str, Any] = {"exclude_items": gone} if way == "excluded" else {}
     for recommender in (exact, indexed):
         recommender.catalogue.set_unavailable(gone if way == "unavailable" else [])
-    expected = exact.recommend_many(USERS, 20, **wishes)
+    expected = exact.recommend_many(USERS, 20, **options)
     with monkeypatch.context() as patch:
         patch.setattr(Recommender, "_rank_exactly", lambda *args: [] if not len(args[1]) else pytest.fail("exact"))
-        found = indexed.recommend_many(USERS, 20, **wishes)
+        found = indexed.recommend_many(USERS, 20, **options)
     shares = []
     for ours, theirs in zip(found, expected, strict=True):
         items = {one.item_id for one in ours.items}
@@ -118,7 +119,7 @@ def test_items_that_must_not_come_do_not_and_the_index_is_used_all_the_same(
         shares.append(len(items & {one.item_id for one in theirs.items}) / 20)
     assert np.mean(shares) >= 0.9
     # Who is ranked in full is held to the same.
-    full = [one.recommend("u2", 20, **wishes).items for one in (exact, indexed)]
+    full = [one.recommend("u2", 20, **options).items for one in (exact, indexed)]
     assert [one.item_id for one in full[0]] == [one.item_id for one in full[1]]
     if way == "unavailable":
         shown = {one.item_id for one in indexed.recommend("u9", 20, available_only=False).items}

@@ -26,14 +26,15 @@ from fastapi.testclient import TestClient
 
 from hnlm_ray.config.serving import BundleSource, ServiceOptions
 from hnlm_ray.errors import BundleError, ConfigError
-from hnlm_ray.serving.bundle.bundle import INFO, write_bundle
+from hnlm_ray.serving.bundle.info import INFO
 from hnlm_ray.serving.bundle.shelf import AVAILABILITY_FILE, Shelf
+from hnlm_ray.serving.bundle.writing import write_bundle
 from hnlm_ray.serving.http.guard import JsonLines
 from hnlm_ray.serving.http.meters import Meters
 from hnlm_ray.serving.http.web import web_app
 from hnlm_ray.serving.recommend.live import Live, UnknownBundleError
+from hnlm_ray.serving.recommend.options import RankingOptions
 from hnlm_ray.serving.recommend.recommender import Recommender
-from hnlm_ray.serving.recommend.wishes import Wishes
 from tests.serving.conftest import ABOUT, make_contents
 from tests.serving.services import running, some_contents, stocked_shelf, until
 
@@ -95,7 +96,7 @@ def damage(shelf: Shelf, version: str) -> None:
 
 
 def best(live: Live, user_id: str = "u3", k: int = 5) -> list[str]:
-    return [item.item_id for item in live.named("shop").recommender.recommend(user_id, k).items]
+    return [item.item_id for item in live.by_name("shop").recommender.recommend(user_id, k).items]
 
 
 def best_of(path: str, user_id: str = "u3", k: int = 5) -> list[str]:
@@ -107,15 +108,15 @@ def best_of(path: str, user_id: str = "u3", k: int = 5) -> list[str]:
 
 def test_a_shelf_is_followed_when_it_is_looked_at(live: Live, stocked: tuple[Shelf, list[str]], reloads: Any) -> None:
     shelf, (one, two, _) = stocked
-    assert (live.named("shop").version, best(live)) == (one, best_of(shelf.path_of(one)))
+    assert (live.by_name("shop").version, best(live)) == (one, best_of(shelf.path_of(one)))
     shelf.use(two)
-    assert live.named("shop").version == one
+    assert live.by_name("shop").version == one
     live.refresh()
-    assert (live.named("shop").version, best(live)) == (two, best_of(shelf.path_of(two)))
+    assert (live.by_name("shop").version, best(live)) == (two, best_of(shelf.path_of(two)))
     assert best_of(shelf.path_of(one)) != best_of(shelf.path_of(two))
     shelf.back()
     live.refresh()
-    assert live.named("shop").version == one
+    assert live.by_name("shop").version == one
     assert reloads == [("shop", two, True), ("shop", one, True)]
 
 
@@ -130,13 +131,13 @@ def test_a_bundle_that_is_not_on_a_shelf_is_served_for_good(stocked: tuple[Shelf
     live = Live.of({"shop": shelf.path_of(one)})
     shelf.use(two)
     live.refresh()
-    assert live.named("shop").version == one
+    assert live.by_name("shop").version == one
     assert loads == [shelf.path_of(one)]
 
 
 def test_whoever_took_a_bundle_keeps_it(live: Live, stocked: tuple[Shelf, list[str]]) -> None:
     shelf, (one, two, _) = stocked
-    taken, expected = live.named("shop"), best(live)
+    taken, expected = live.by_name("shop"), best(live)
     shelf.use(two)
     live.refresh()
     shelf.drop(one)
@@ -149,7 +150,7 @@ def test_an_answer_that_is_held_up_while_the_bundle_changes_has_one_version(
     live: Live, stocked: tuple[Shelf, list[str]], monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     shelf, (one, two, _) = stocked
-    recommender, reached, go = live.named("shop").recommender, threading.Event(), threading.Event()
+    recommender, reached, go = live.by_name("shop").recommender, threading.Event(), threading.Event()
     rank, expected = recommender.rank, best(live)
 
     def held(*args: Any) -> Any:
@@ -187,8 +188,8 @@ def test_many_users_are_answered_by_one_version(
             return "shop"
 
     monkeypatch.setattr(live, "_split", Slow())
-    assert [served.version for served in live.chosen_many(["u1", "u2", "u3"])] == [one] * 3
-    assert live.named("shop").version == two
+    assert [served.version for served in live.for_users(["u1", "u2", "u3"])] == [one] * 3
+    assert live.by_name("shop").version == two
 
 
 def test_a_truncated_bundle_is_refused_and_said_once_and_a_good_one_is_taken(
@@ -201,14 +202,14 @@ def test_a_truncated_bundle_is_refused_and_said_once_and_a_good_one_is_taken(
     shelf.use(two)
     for _ in range(20):
         live.refresh()
-    assert (live.named("shop").version, best(live)) == (one, expected)
+    assert (live.by_name("shop").version, best(live)) == (one, expected)
     assert reloads == [("shop", two, False)]
     assert len(errors()) == 1
     assert f"bundle shop stays at {one}: " in errors()[0]
     assert "items.parquet is damaged" in errors()[0]
     shelf.use(three)
     live.refresh()
-    assert live.named("shop").version == three
+    assert live.by_name("shop").version == three
     assert reloads[1:] == [("shop", three, True)]
     assert len(errors()) == 1
 
@@ -218,7 +219,7 @@ def test_a_tampered_bundle_is_refused(live: Live, stocked: tuple[Shelf, list[str
     damage(shelf, two)
     shelf.use(two)
     live.refresh()
-    assert live.named("shop").version == one
+    assert live.by_name("shop").version == one
     assert "its checksum does not match" in errors()[0]
 
 
@@ -230,7 +231,7 @@ def test_a_bundle_that_was_repaired_is_taken_up_without_a_new_pointer(
     shelf.use(two)
     live.refresh()
     damage(shelf, two)  # the same bit again
-    looks = next(look for look in range(SOON) if live.refresh() is None and live.named("shop").version == two)
+    looks = next(look for look in range(SOON) if live.refresh() is None and live.by_name("shop").version == two)
     assert looks < 3
     assert reloads == [("shop", two, False), ("shop", two, True)]
 
@@ -268,16 +269,16 @@ def test_a_damaged_pointer_changes_nothing_and_each_damage_is_said_once(
         Path(shelf.path, "current").write_text("{")
         for _ in range(10):
             live.refresh()
-        assert live.named("shop").version == one
+        assert live.by_name("shop").version == one
         assert len(errors()) == damages
         shelf.use(one)
         live.refresh()
     shelf.use(two)
     live.refresh()
-    assert live.named("shop").version == two
+    assert live.by_name("shop").version == two
     Path(shelf.path, "current").unlink()
     live.refresh()
-    assert live.named("shop").version == two
+    assert live.by_name("shop").version == two
 
 
 def test_a_folder_that_holds_another_version_is_refused_and_not_loaded_at_every_look(
@@ -288,7 +289,7 @@ def test_a_folder_that_holds_another_version_is_refused_and_not_loaded_at_every_
     Path(shelf.path, "current").write_text(json.dumps({"version": "a" * 12, "before": []}))
     for _ in range(10):
         live.refresh()
-    assert live.named("shop").version == one
+    assert live.by_name("shop").version == one
     assert f"holds the bundle {two}" in errors()[0]
     assert len(loads) == 3
 
@@ -314,7 +315,7 @@ def test_trouble_with_one_shelf_does_not_keep_another_from_being_followed(
     second.use(two)
     live.refresh()
     live.refresh()
-    assert (live.named("shop").version, live.named("second").version) == (one, two)
+    assert (live.by_name("shop").version, live.by_name("second").version) == (one, two)
     assert len(errors()) == 1
     assert "IndexError: something that nobody thought of" in errors()[0]
 
@@ -332,9 +333,9 @@ def test_whole_files_with_nonsense_in_them_are_refused(
         )
         shelf.use(shelf.add(str(tmp_path / "nonsense")).version)
         live.refresh()
-        with pytest.raises(BundleError, match="gives no sound answer; build the bundle again"):
+        with pytest.raises(BundleError, match="gives an unsound answer; build the bundle again"):
             Live.of({"shop": shelf.path})
-    assert live.named("shop").version == one
+    assert live.by_name("shop").version == one
     assert len(errors()) == 1
 
 
@@ -343,7 +344,9 @@ def test_a_bundle_that_recommends_what_was_seen_is_refused(
 ) -> None:
     shelf, (one, *_) = stocked
     rank = Recommender.rank
-    monkeypatch.setattr(Recommender, "rank", lambda self, users, _: rank(self, users, Wishes(60, exclude_seen=False)))
+    monkeypatch.setattr(
+        Recommender, "rank", lambda self, users, _: rank(self, users, RankingOptions(60, exclude_seen=False))
+    )
     with pytest.raises(BundleError, match=f"{one} recommends what was seen"):
         Live.of({"shop": shelf.path})
 
@@ -356,7 +359,7 @@ def test_a_missing_bundle_stops_the_start(tmp_path: Path) -> None:
 def test_a_bundle_without_any_known_user_is_served(tmp_path: Path) -> None:
     write_bundle(str(tmp_path / "b"), make_contents(np.zeros((2, 4)), np.ones((3, 4)), [[], []]), ABOUT)
     live = Live.of({"shop": str(tmp_path / "b")})
-    assert live.named("shop").recommender.recommend("u0", 3).source == "popular"
+    assert live.by_name("shop").recommender.recommend("u0", 3).source == "popular"
 
 
 # The watcher
@@ -369,17 +372,17 @@ def test_the_watcher_follows_the_shelf_and_survives_a_bug(
     live.watch(0.01)
     try:
         shelf.use(two)
-        until(lambda: live.named("shop").version == two)
+        until(lambda: live.by_name("shop").version == two)
         with monkeypatch.context() as patch:
             patch.setattr(Shelf, "current", lambda _: 1 / 0)
             until(lambda: bool(errors()))
         shelf.use(three)
-        until(lambda: live.named("shop").version == three)
+        until(lambda: live.by_name("shop").version == three)
     finally:
         live.stop()
     shelf.back()
     time.sleep(0.1)
-    assert live.named("shop").version == three
+    assert live.by_name("shop").version == three
 
 
 def test_an_application_that_starts_again_watches_again(live: Live, stocked: tuple[Shelf, list[str]]) -> None:
@@ -388,7 +391,7 @@ def test_an_application_that_starts_again_watches_again(live: Live, stocked: tup
     for version in versions[1:]:
         with TestClient(app):
             shelf.use(version)
-            until(lambda version=version: live.named("shop").version == version)  # type: ignore[misc]
+            until(lambda version=version: live.by_name("shop").version == version)  # type: ignore[misc]
 
 
 # What can be had
@@ -410,7 +413,7 @@ def test_availability_changes_without_a_new_bundle(
     Path(shelf.path, AVAILABILITY_FILE).unlink()
     live.refresh()
     assert best(live)[:2] == [first, second]
-    assert live.named("shop").version == one
+    assert live.by_name("shop").version == one
     assert loads == []
 
 
@@ -419,11 +422,11 @@ def test_availability_holds_from_the_start_and_for_the_next_bundle(stocked: tupl
     say_what_can_be_had(shelf, i1=False)
     live = Live.of({"shop": shelf.path})
     assert "i1" not in best(live, "nobody", 60)
-    anyway = live.named("shop").recommender.recommend("nobody", 60, available_only=False)
+    anyway = live.by_name("shop").recommender.recommend("nobody", 60, available_only=False)
     assert "i1" in [item.item_id for item in anyway.items]
     shelf.use(two)
     live.refresh()
-    assert live.named("shop").version == two
+    assert live.by_name("shop").version == two
     assert "i1" not in best(live, "nobody", 60)
 
 
@@ -439,7 +442,7 @@ def test_unreadable_availability_is_said_once_and_keeps_no_bundle_out(
         live.refresh()
     assert len(errors()) == 1
     assert AVAILABILITY_FILE in errors()[0]
-    assert live.named("shop").version == two
+    assert live.by_name("shop").version == two
     assert "i1" not in best(live, "nobody", 60)  # as it was last known
     say_what_can_be_had(shelf, i2=False)
     live.refresh()
@@ -454,7 +457,7 @@ def test_a_missing_column_of_availability_is_a_sentence(
     pq.write_table(pa.table({"item_id": ["i1"]}), f"{shelf.path}/{AVAILABILITY_FILE}")
     live.refresh()
     assert "lacks the column 'available'" in errors()[0]
-    assert live.named("shop").recommender.catalogue.is_available(1)
+    assert live.by_name("shop").recommender.catalogue.is_available(1)
 
 
 # Who is answered by which
@@ -481,7 +484,7 @@ def split(paths: list[str], *shares: float) -> Live:
 @pytest.mark.parametrize("shares", [(0.5, 0.3, 0.2), (90, 9, 1), (1, 0, 1), (1.0, 1.0), (1e-9, 1)])
 def test_users_are_divided_by_the_shares(paths: list[str], shares: tuple[float, ...]) -> None:
     live, total = split(paths, *shares), sum(shares)
-    found = Counter(live.chosen(user_id).name for user_id in USERS)
+    found = Counter(live.for_user(user_id).name for user_id in USERS)
     for name, share in zip("abc", shares, strict=False):
         assert found[name] / len(USERS) == pytest.approx(share / total, abs=0.03)
         assert live.share_of_users(name) == pytest.approx(share / total)
@@ -494,12 +497,12 @@ CHOSEN = "bccaababcbbbababbbcabbab"
 
 def test_a_user_has_the_same_bundle_in_every_process(paths: list[str]) -> None:
     live = split(paths, 1, 1, 1)
-    assert "".join(live.chosen(user_id).name for user_id in USERS[:24]) == CHOSEN
+    assert "".join(live.for_user(user_id).name for user_id in USERS[:24]) == CHOSEN
     script = (
         "import sys; from hnlm_ray.serving.recommend.live import Live; paths = sys.argv[1:]\n"
         "from hnlm_ray.config.serving import BundleSource\n"
         "live = Live({n: BundleSource(path=p, share=s) for n, p, s in zip('abc', paths, (1, 1, 1))})\n"
-        "print(''.join(live.chosen(f'user-{i}').name for i in range(24)))"
+        "print(''.join(live.for_user(f'user-{i}').name for i in range(24)))"
     )
     done = subprocess.run([sys.executable, "-c", script, *paths], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == CHOSEN
@@ -507,27 +510,27 @@ def test_a_user_has_the_same_bundle_in_every_process(paths: list[str]) -> None:
 
 def test_users_stay_where_they_are_when_a_small_share_is_split_off_the_end(paths: list[str]) -> None:
     before, after = split(paths, 0.5, 0.5), split(paths, 0.5, 0.45, 0.05)
-    moved = [user_id for user_id in USERS if before.chosen(user_id).name != after.chosen(user_id).name]
+    moved = [user_id for user_id in USERS if before.for_user(user_id).name != after.for_user(user_id).name]
     assert 300 < len(moved) < 700
-    assert {after.chosen(user_id).name for user_id in moved} == {"c"}
+    assert {after.for_user(user_id).name for user_id in moved} == {"c"}
 
 
 @pytest.mark.parametrize("user_id", ["", "日本", "\ud800", "x" * 100_000, "\x00"], ids=lambda value: ascii(value)[:20])
 def test_any_id_has_a_bundle(paths: list[str], user_id: str) -> None:
     live = split(paths, 1, 1, 1)
-    assert live.chosen(user_id).name == live.chosen(user_id).name
+    assert live.for_user(user_id).name == live.for_user(user_id).name
 
 
 def test_the_first_bundle_answers_unless_told_otherwise(paths: list[str]) -> None:
     live = Live.of(dict(zip("abc", paths, strict=True)))
-    assert {live.chosen(user_id).name for user_id in USERS[:200]} == {"a"}
+    assert {live.for_user(user_id).name for user_id in USERS[:200]} == {"a"}
     assert [live.share_of_users(name) for name in "abc"] == [1.0, 0.0, 0.0]
     assert [served.name for served in live] == ["a", "b", "c"]
 
 
 def test_a_name_that_is_not_served_is_refused(paths: list[str]) -> None:
     with pytest.raises(UnknownBundleError, match="there are a, b"):
-        split(paths, 1, 1).named("c")
+        split(paths, 1, 1).by_name("c")
 
 
 # Shadows
@@ -537,7 +540,7 @@ def test_a_shadow_answers_nobody_whatever_its_place(paths: list[str]) -> None:
     for share in (1.0, 0.0):
         shop = BundleSource(path=paths[1], share=share)
         live = Live({"dark": BundleSource(path=paths[0], shadow=True), "shop": shop})
-        assert {live.chosen(user_id).name for user_id in USERS[:500]} == {"shop"}
+        assert {live.for_user(user_id).name for user_id in USERS[:500]} == {"shop"}
         assert [live.share_of_users(name) for name in ("dark", "shop")] == [0.0, 1.0]
         assert [one.name for one in live.shadows("shop")] == ["dark"]
         assert live.shadows("dark") == []
@@ -581,7 +584,7 @@ def test_how_a_shadow_differs_is_observed_and_logged_but_never_shown(paths: list
         assert client.post("/v1/recommend?bundle=dark", json={"user_id": "u3", "k": 20}).json()["bundle"] == "dark"
         until(lambda: len(shadow_lines(log)) == 3)
     assert (answer["bundle"], {item["item_id"] for item in answer["items"]}) == ("shop", mine)
-    dark, twin = (live.named(name).version for name in ("dark", "twin"))
+    dark, twin = (live.by_name(name).version for name in ("dark", "twin"))
     assert [
         (line["request"], line["bundle"], line["shadow"], line["overlap"], line["source"])
         for line in shadow_lines(log)[:2]
@@ -607,7 +610,7 @@ def test_a_shadow_that_fails_or_dawdles_harms_nobody(
         assert go.wait(60)
         raise ZeroDivisionError
 
-    monkeypatch.setattr(live.named("dark").recommender, "rank", dawdle)
+    monkeypatch.setattr(live.by_name("dark").recommender, "rank", dawdle)
     with TestClient(web_app(live)) as client:
         for _ in range(20):
             answer = client.post("/v1/recommend", json={"user_id": "u3", "k": 5}).json()

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from hnlm_ray.serving.bundle.bundle import Bundle, load_bundle
 from hnlm_ray.serving.bundle.contents import Contents
-from hnlm_ray.serving.recommend.recommender import Recommendation, Recommender
-from hnlm_ray.serving.recommend.wishes import WishArgs, Wishes
+from hnlm_ray.serving.recommend.options import RankingArgs, RankingOptions
+from hnlm_ray.serving.recommend.recommender import Recommender
+from hnlm_ray.serving.recommend.results import Recommendation
 from tests.serving.conftest import bundle_of, make_contents
 
 
@@ -81,7 +82,7 @@ def test_a_user_without_a_trained_vector_gets_popular_items(bundle: Bundle, cont
     recommender = Recommender(bundle)
     answer = recommender.recommend(user_id, k=60)
     order = sorted(range(60), key=lambda item: (-contents.popularity[item], item))
-    assert not recommender.knows(user_id)
+    assert user_id not in recommender.users
     assert answer.source == "popular"
     assert [item.item_id for item in answer.items] == [f"i{item}" for item in order]
     assert [item.score for item in answer.items] == [float(contents.popularity[item]) for item in order]
@@ -112,7 +113,7 @@ def test_k_below_one_is_refused(bundle: Bundle, k: int) -> None:
         Recommender(bundle).recommend("u9", k)
 
 
-# Random users with random wishes against double precision.
+# Random users with random options against double precision.
 
 N_WISHED_USERS, N_WISHED_ITEMS, WISHED_CATEGORIES = 1000, 300, ("a", "b", "c", "d")
 
@@ -126,7 +127,7 @@ class Shop:
     categories: list[list[str]]
     unavailable: list[int]
 
-    def reference(self, user_id: str, k: int, wishes: WishArgs) -> tuple[np.ndarray, list[int]]:
+    def reference(self, user_id: str, k: int, options: RankingArgs) -> tuple[np.ndarray, list[int]]:
         """Scores of all items in double precision, and those that may come, best first, ties by number."""
         contents, row = self.contents, int(user_id[1:]) if user_id[1:].isdigit() else -1
         seen: set[int] = set()
@@ -135,19 +136,19 @@ class Shop:
         if seen:
             scores = contents.item_vectors.astype(np.float64) @ contents.user_vectors[row].astype(np.float64)
             logs = np.log1p(contents.popularity)
-            penalty = wishes.get("popularity_penalty", 0.0)
+            penalty = options.get("popularity_penalty", 0.0)
             scores = scores - penalty * scores.std() * (logs - logs.mean()) / logs.std()
         else:
             scores = contents.popularity.astype(np.float64)
-        included, excluded = wishes.get("include_items"), {*wishes.get("exclude_items", ())}
-        categories = {*wishes.get("categories", ())}
+        included, excluded = options.get("include_items"), {*options.get("exclude_items", ())}
+        categories = {*options.get("categories", ())}
         left = [
             item for item in range(contents.n_items)
-            if not (wishes.get("exclude_seen", True) and item in seen)
+            if not (options.get("exclude_seen", True) and item in seen)
             and (included is None or f"i{item}" in included)
             and f"i{item}" not in excluded
             and (not categories or categories & {*self.categories[item]})
-            and not (wishes.get("available_only", True) and item in self.unavailable)
+            and not (options.get("available_only", True) and item in self.unavailable)
         ]  # fmt: skip
         return scores, sorted(left, key=lambda item: (-scores[item], item))[:k]
 
@@ -176,38 +177,38 @@ def shop_of_ties() -> Shop:
     return _shop(rng.integers(-1, 2, size=(N_WISHED_USERS + N_WISHED_ITEMS, 4)), rng)
 
 
-def _random_wishes(rng: np.random.Generator) -> tuple[int, WishArgs]:
-    wishes = WishArgs()
+def _random_wishes(rng: np.random.Generator) -> tuple[int, RankingArgs]:
+    options = RankingArgs()
     ids = [f"i{item}" for item in rng.permutation(N_WISHED_ITEMS + 20)]  # the last twenty are not there
     if rng.random() < 0.5:
-        wishes["exclude_seen"] = bool(rng.random() < 0.5)
+        options["exclude_seen"] = bool(rng.random() < 0.5)
     if rng.random() < 0.3:
-        wishes["include_items"] = ids[: rng.integers(0, 200)]
+        options["include_items"] = ids[: rng.integers(0, 200)]
     if rng.random() < 0.3:
-        wishes["exclude_items"] = ids[-int(rng.integers(1, 200)) :]
+        options["exclude_items"] = ids[-int(rng.integers(1, 200)) :]
     if rng.random() < 0.4:
-        wishes["categories"] = rng.choice([*WISHED_CATEGORIES, "none"], size=rng.integers(0, 4)).tolist()
+        options["categories"] = rng.choice([*WISHED_CATEGORIES, "none"], size=rng.integers(0, 4)).tolist()
     if rng.random() < 0.3:
-        wishes["available_only"] = bool(rng.random() < 0.5)
+        options["available_only"] = bool(rng.random() < 0.5)
     if rng.random() < 0.4:
-        wishes["popularity_penalty"] = float(rng.choice([0.1, 1.0, 5.0]))
-    return int(rng.choice([1, 2, 20, 100, N_WISHED_ITEMS, N_WISHED_ITEMS + 50, rng.integers(1, 400)])), wishes
+        options["popularity_penalty"] = float(rng.choice([0.1, 1.0, 5.0]))
+    return int(rng.choice([1, 2, 20, 100, N_WISHED_ITEMS, N_WISHED_ITEMS + 50, rng.integers(1, 400)])), options
 
 
 def _user_id(rng: np.random.Generator) -> str:
     return f"u{rng.integers(N_WISHED_USERS + 30)}"  # the last thirty are not there
 
 
-def _assert_answers(shop: Shop, user_id: str, k: int, wishes: WishArgs, answer: Recommendation) -> None:
+def _assert_answers(shop: Shop, user_id: str, k: int, options: RankingArgs, answer: Recommendation) -> None:
     """The score at each rank is the reference's, every item has its own, and none that may not come does."""
-    scores, best = shop.reference(user_id, k, wishes)
+    scores, best = shop.reference(user_id, k, options)
     items = [int(one.item_id[1:]) for one in answer.items]
     found = np.array([one.score for one in answer.items])
     assert len(items) == len(set(items)) == len(best)
     scale = 1e-5 * max(float(np.abs(scores).max()), 1e-12)
     np.testing.assert_allclose(found, scores[best], rtol=1e-5, atol=scale)
     np.testing.assert_allclose(found, scores[items], rtol=1e-5, atol=scale)
-    whole = set(shop.reference(user_id, N_WISHED_ITEMS, wishes)[1])
+    whole = set(shop.reference(user_id, N_WISHED_ITEMS, options)[1])
     assert set(items) <= whole
     # Whoever is clearly better than the last one that came has come.
     if len(items) < len(whole):
@@ -218,9 +219,9 @@ def test_a_thousand_users_with_random_wishes_get_the_ranking_of_double_precision
     rng = np.random.default_rng(13)
     sources = set()
     for _ in range(1000):
-        user_id, (k, wishes) = _user_id(rng), _random_wishes(rng)
-        answer = shop.recommender.recommend(user_id, k, **wishes)
-        _assert_answers(shop, user_id, k, wishes, answer)
+        user_id, (k, options) = _user_id(rng), _random_wishes(rng)
+        answer = shop.recommender.recommend(user_id, k, **options)
+        _assert_answers(shop, user_id, k, options, answer)
         sources.add(answer.source)
     assert sources == {"personal", "popular"}
 
@@ -228,20 +229,20 @@ def test_a_thousand_users_with_random_wishes_get_the_ranking_of_double_precision
 def test_many_users_with_the_same_random_wishes_get_it_too(shop: Shop) -> None:
     rng = np.random.default_rng(14)
     for _ in range(25):
-        users, (k, wishes) = [_user_id(rng) for _ in range(40)], _random_wishes(rng)
-        for user_id, answer in zip(users, shop.recommender.recommend_many(users, k, **wishes), strict=True):
-            _assert_answers(shop, user_id, k, wishes, answer)
+        users, (k, options) = [_user_id(rng) for _ in range(40)], _random_wishes(rng)
+        for user_id, answer in zip(users, shop.recommender.recommend_many(users, k, **options), strict=True):
+            _assert_answers(shop, user_id, k, options, answer)
 
 
 def test_whatever_is_wished_ties_come_in_catalogue_order(shop_of_ties: Shop) -> None:
     rng = np.random.default_rng(15)
     for _ in range(300):
-        user_id, (k, wishes) = _user_id(rng), _random_wishes(rng)
-        wishes["popularity_penalty"] = 0.0
-        expected = [f"i{item}" for item in shop_of_ties.reference(user_id, k, wishes)[1]]
-        alone = shop_of_ties.recommender.recommend(user_id, k, **wishes)
+        user_id, (k, options) = _user_id(rng), _random_wishes(rng)
+        options["popularity_penalty"] = 0.0
+        expected = [f"i{item}" for item in shop_of_ties.reference(user_id, k, options)[1]]
+        alone = shop_of_ties.recommender.recommend(user_id, k, **options)
         assert [one.item_id for one in alone.items] == expected
-        assert shop_of_ties.recommender.recommend_many([user_id, "u7", user_id], k, **wishes)[::2] == [alone, alone]
+        assert shop_of_ties.recommender.recommend_many([user_id, "u7", user_id], k, **options)[::2] == [alone, alone]
 
 
 def test_a_penalty_on_popularity_brings_less_popular_items(shop: Shop) -> None:
@@ -314,11 +315,11 @@ def test_scores_of_given_items_are_in_their_order_and_say_what_was_met(shop: Sho
 
 def test_users_are_found_by_how_their_ids_begin(shop: Shop) -> None:
     known = sorted(f"u{row}" for row in range(1, N_WISHED_USERS))  # u0 has met nothing
-    assert shop.recommender.find_users("u", 7) == known[:7]
-    assert shop.recommender.find_users("u99", 50) == ["u99", *(f"u{row}" for row in range(990, 1000))]
-    assert shop.recommender.find_users("", 3) == known[:3]
-    assert shop.recommender.find_users("x", 3) == shop.recommender.find_users("u99", 0) == []
-    assert list(shop.recommender.user_ids()) == [f"u{row}" for row in range(1, N_WISHED_USERS)]
+    assert shop.recommender.users.search("u", 7) == known[:7]
+    assert shop.recommender.users.search("u99", 50) == ["u99", *(f"u{row}" for row in range(990, 1000))]
+    assert shop.recommender.users.search("", 3) == known[:3]
+    assert shop.recommender.users.search("x", 3) == shop.recommender.users.search("u99", 0) == []
+    assert list(shop.recommender.users.ids) == [f"u{row}" for row in range(1, N_WISHED_USERS)]
 
 
 def test_ids_beyond_ascii_are_found_in_the_order_of_their_characters() -> None:
@@ -326,47 +327,47 @@ def test_ids_beyond_ascii_are_found_in_the_order_of_their_characters() -> None:
     contents = make_contents(np.eye(7, 3), np.eye(3), [[0]] * 7)
     users = contents.users.set_column(1, "user_id", pa.array(ids))
     recommender = Recommender(bundle_of(dataclasses.replace(contents, users=users)))
-    assert recommender.find_users("", 9) == sorted(ids)
-    assert recommender.find_users("a", 9) == ["a", "ab"]
-    assert recommender.row_of("😀") == 3
+    assert recommender.users.search("", 9) == sorted(ids)
+    assert recommender.users.search("a", 9) == ["a", "ab"]
+    assert recommender.users["😀"] == 3
 
 
 def test_more_users_than_are_named_in_one_step() -> None:
     count = 25_000
     contents = make_contents(np.ones((count, 1)), np.ones((2, 1)), [[row % 2] for row in range(count)])
     recommender = Recommender(bundle_of(contents))
-    assert [recommender.row_of(f"u{row}") for row in range(0, count, 333)] == list(range(0, count, 333))
-    assert len(recommender.user_ids()) == count
-    assert recommender.find_users("u2499", 20) == ["u2499", *(f"u{row}" for row in range(24990, 25000))]
+    assert [recommender.users[f"u{row}"] for row in range(0, count, 333)] == list(range(0, count, 333))
+    assert len(recommender.users.ids) == count
+    assert recommender.users.search("u2499", 20) == ["u2499", *(f"u{row}" for row in range(24990, 25000))]
 
 
 def test_threads_get_the_answers_that_one_gets(shop: Shop) -> None:
     rng = np.random.default_rng(16)
     asked = [(_user_id(rng), *_random_wishes(rng)) for _ in range(200)]
 
-    def answer(one: tuple[str, int, WishArgs]) -> Recommendation:
-        user_id, k, wishes = one
-        return shop.recommender.recommend(user_id, k, **wishes)
+    def answer(one: tuple[str, int, RankingArgs]) -> Recommendation:
+        user_id, k, options = one
+        return shop.recommender.recommend(user_id, k, **options)
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(answer, asked)) == [answer(one) for one in asked]
 
 
 @pytest.mark.parametrize(
-    ("wishes", "words"),
+    ("options", "words"),
     [
         ({"diversity": 1.1}, "diversity is 1.1, expected 0 to 1"),
         ({"diversity": float("nan")}, "diversity is nan"),
         ({"popularity_penalty": -0.1}, "popularity_penalty is -0.1, expected at least 0"),
         ({"popularity_penalty": float("inf")}, "popularity_penalty is inf"),
         ({"popularity_penalty": float("nan")}, "popularity_penalty is nan"),
-        ({"categories": "tools"}, "categories is the text 'tools', expected a list"),
-        ({"include_items": "i1"}, "include_items is the text 'i1'"),
+        ({"categories": "tools"}, "categories is the string 'tools', expected a list"),
+        ({"include_items": "i1"}, "include_items is the string 'i1'"),
     ],
 )
-def test_a_wish_out_of_range_is_refused(bundle: Bundle, wishes: Any, words: str) -> None:
+def test_a_wish_out_of_range_is_refused(bundle: Bundle, options: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        Recommender(bundle).recommend("u9", 5, **wishes)
+        Recommender(bundle).recommend("u9", 5, **options)
 
 
 def test_ids_may_come_in_any_container(shop: Shop) -> None:
@@ -375,4 +376,4 @@ def test_ids_may_come_in_any_container(shop: Shop) -> None:
     for container in (tuple, set, dict.fromkeys, np.array, iter):
         found = shop.recommender.recommend("u9", 20, include_items=container(items), categories=container(["a", "b"]))
         assert found == expected
-    assert hash(Wishes.of(5, {"exclude_items": {"i1"}, "categories": np.array(["a"])}))  # type: ignore[typeddict-item]
+    assert hash(RankingOptions.of(5, {"exclude_items": {"i1"}, "categories": np.array(["a"])}))  # type: ignore[typeddict-item]

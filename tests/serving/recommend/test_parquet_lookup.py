@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from hnlm_ray.serving.recommend import pages
-from hnlm_ray.serving.recommend.pages import Pages
+from hnlm_ray.serving.recommend import parquet_lookup
+from hnlm_ray.serving.recommend.parquet_lookup import ParquetLookup
 from hnlm_ray.tables import WRITTEN_NEGATIVES
 
 
@@ -27,7 +27,7 @@ def table_of(keys: list[int]) -> pa.Table:
 def test_all_rows_of_a_key_come_in_the_order_of_the_file(tmp_path: Path, keys: list[int], rows_per_group: int) -> None:
     path = str(tmp_path / "x.parquet")
     pq.write_table(table_of(keys), path, row_group_size=rows_per_group)
-    file = Pages(path, "key")
+    file = ParquetLookup(path, "key")
     for key in range(-1, 14):
         expected = [{"key": key, "text": f"row {row}"} for row, other in enumerate(keys) if other == key]
         assert file.rows(key) == expected
@@ -43,8 +43,8 @@ def test_only_the_groups_of_the_key_are_read(tmp_path: Path, monkeypatch: pytest
         read.append(groups)
         return whole(file, groups)
 
-    monkeypatch.setattr(pages.pq.ParquetFile, "read_row_groups", watched)
-    file = Pages(path, "key")
+    monkeypatch.setattr(parquet_lookup.pq.ParquetFile, "read_row_groups", watched)
+    file = ParquetLookup(path, "key")
     assert len(file.rows(50)) == len(file.rows(52)) == 10
     assert file.rows(500) == []
     assert read == [[20], [20, 21]]
@@ -53,13 +53,13 @@ def test_only_the_groups_of_the_key_are_read(tmp_path: Path, monkeypatch: pytest
 def test_a_table_without_a_row_has_no_row_of_any_key(tmp_path: Path) -> None:
     path = str(tmp_path / "x.parquet")
     pq.write_table(WRITTEN_NEGATIVES.empty_table(), path, row_group_size=2048)
-    assert Pages(path, "user").rows(0) == []
+    assert ParquetLookup(path, "user").rows(0) == []
 
 
 def test_threads_get_their_own_rows(tmp_path: Path) -> None:
     path = str(tmp_path / "x.parquet")
     pq.write_table(table_of(list(range(2000))), path, row_group_size=50)
-    file = Pages(path, "key")
+    file = ParquetLookup(path, "key")
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(file.rows, range(2000)))
     assert [row["text"] for (row,) in found] == [f"row {key}" for key in range(2000)]

@@ -1,4 +1,4 @@
-"""Rows of a Parquet file by a key that it is sorted by, without reading the rest."""
+"""Rows of a sorted Parquet file by their key, without reading the rest of the file."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-__all__ = ["Pages"]
+__all__ = ["ParquetLookup"]
 
 
-class Pages:
-    """One file; safe to use from several threads."""
+class ParquetLookup:
+    """Looks up rows of one file; safe to use from several threads."""
 
     def __init__(self, path: str, key: str) -> None:
         """Open a file.
 
         Args:
-            path: of the file.
-            key: its integer column of that name is ascending.
+            path: path of the file.
+            key: name of the integer column that the file is sorted by, ascending.
         """
         self._file = pq.ParquetFile(path, memory_map=True)
         self._key, self._lock = key, threading.Lock()
         column = self._file.schema_arrow.get_field_index(key)
-        # A table without a row has one group all the same, and nothing is known about it.
+        # A table without rows has one row group all the same, without statistics.
         groups = range(self._file.num_row_groups if self._file.metadata.num_rows else 0)
         statistics = [self._file.metadata.row_group(group).column(column).statistics for group in groups]
         self._first = np.array([one.min for one in statistics], dtype=np.int64)
