@@ -20,7 +20,7 @@ from hnlm_ray.cli.validation import nearest_folder
 from hnlm_ray.config.load import load_config
 from hnlm_ray.config.tree import Config
 from hnlm_ray.demo import assets
-from hnlm_ray.errors import ResourceError
+from hnlm_ray.errors import HnlmError, ResourceError
 
 __all__ = ["Finding", "doctor", "examine"]
 
@@ -63,6 +63,8 @@ def examine(config: Config) -> list[Finding]:
     for check in (_machine, _packages, _engines, _security):
         try:
             findings += check(config)
+        except HnlmError as error:
+            findings.append(Finding("configuration", "fail", str(error)))
         except ImportError as error:
             findings.append(
                 Finding(error.name or "packages", "fail", f"cannot be imported ({error}); run `make setup`.")
@@ -166,7 +168,7 @@ def _ray_token(config: Config) -> Finding:
             )
             return Finding("ray token", "warn", sentence)
     if file.is_file() and file.stat().st_mode & 0o077:
-        return Finding("ray token", "warn", f"other users of this machine can read {file}; `chmod 600` it.")
+        return Finding("ray token", "warn", f"the permissions of {file} let other users read it; `chmod 600` it.")
     return Finding("ray token", "ok", f"RAY_AUTH_MODE is {mode or 'not set, so Ray decides'}.")
 
 

@@ -70,29 +70,23 @@ def recommend(
     Example: [cyan]hnlm recommend --all-users --k 100 --to recommendations -c configs/demo.yaml[/]
     """
     from hnlm_ray.cli import console
+    from hnlm_ray.cluster.connect import connected
+    from hnlm_ray.serving.offline import recommend_all
     from hnlm_ray.serving.recommend.recommender import Recommender
 
-    # With --all-users the first word after it is an option of the configuration.
-    words = [*([user] if all_users and user else []), *overrides]
-    options = load_config(config, words)
-    source = bundle if bundle else bundles_of(options)[options.serve.variant]
     if not all_users:
         if user is None:
             raise ConfigError("no user is named", "give a user's id, or --all-users with --to FOLDER")
-        console.print_recommendation(Recommender.load(source).recommend(user, k=k))
+        options = load_config(config, overrides)
+        console.print_recommendation(Recommender.load(_bundle_of(options, bundle)).recommend(user, k=k))
         return
     if to is None:
         raise ConfigError("--all-users needs a place to write to", "give --to FOLDER")
-    _recommend_all(options, source, to, k)
-
-
-def _recommend_all(options: Config, bundle: str, to: str, k: int) -> None:
-    from hnlm_ray.cli import console
-    from hnlm_ray.cluster.connect import connected
-    from hnlm_ray.serving.offline import recommend_all
-
+    # With --all-users the first word after it is an option of the configuration.
+    options = load_config(config, [*([user] if user else []), *overrides])
+    source = _bundle_of(options, bundle)
     with connected(options.cluster):
-        summary = recommend_all(bundle, to, k, say=console.output.print)
+        summary = recommend_all(source, to, k, say=console.output.print)
     console.output.print(str(summary))
 
 
@@ -119,7 +113,7 @@ def export(
     from hnlm_ray.serving.bundle.shelf import Shelf
 
     place = Shelf(shelf)
-    info = place.add(bundle or _chosen_bundle(load_config(config, overrides), variant))
+    info = place.add(_bundle_of(load_config(config, overrides), bundle, variant))
     if use:
         place.use(info.version)
     console.print_bundles(place)
@@ -168,7 +162,10 @@ def bundles_of(options: Config) -> dict[str, str]:
     return found
 
 
-def _chosen_bundle(options: Config, variant: str | None) -> str:
+def _bundle_of(options: Config, bundle: str | None, variant: str | None = None) -> str:
+    """The bundle that a command names, or that of a variant of the run, by default the main one."""
+    if bundle is not None:
+        return bundle
     found = bundles_of(options)
     if variant is not None and variant not in found:
         raise ConfigError(f"--variant is {variant!r}, the run has bundles of {', '.join(found)}", "set serve.also")

@@ -40,11 +40,19 @@ def problems(config: Config) -> list[str]:
 
 
 def nearest_folder(run: str) -> Path | None:
-    """The run folder or, before it exists, the nearest place above it that does; None for a remote one."""
-    if "://" in run:
+    """The run folder or, before it exists, the nearest place above it that does; None for a remote one.
+
+    Raises:
+        StoreError: there is no such place.
+    """
+    from pyarrow.fs import LocalFileSystem
+
+    from hnlm_ray.run.places import resolve
+
+    filesystem, path = resolve(run)
+    if not isinstance(filesystem, LocalFileSystem):
         return None
-    place = Path(run).absolute()
-    return next(folder for folder in (place, *place.parents) if folder.exists())
+    return next(folder for folder in (Path(path), *Path(path).parents) if folder.exists())
 
 
 def _data(config: Config) -> list[str]:

@@ -137,6 +137,13 @@ def test_a_full_disk_is_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert str(tmp_path) in finding.sentence
 
 
+def test_a_run_folder_that_cannot_be_is_a_failure() -> None:
+    findings = found("run=foo://bucket")
+    assert findings["configuration"].verdict == "fail"
+    assert "foo://bucket" in findings["configuration"].sentence
+    assert "python" in findings  # the other checks go on
+
+
 def test_a_cluster_without_a_token_is_open_to_anyone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert found()["ray token"].verdict == "ok"  # a Ray of its own makes a token
     assert found("cluster.address=ray-head:6379")["ray token"].verdict == "warn"

@@ -106,6 +106,10 @@ CASES: dict[str, tuple[Case, str]] = {
     "stage before its input": (lambda p: ["run", "--stage", "evaluate"], "run that stage first"),
     "no bundle to serve": (damaged_manifest, "has no bundle"),
     "too few processors": (lambda p: ["validate", "train.workers=64"], "train.workers needs 65 logical CPUs"),
+    "no such file system": (lambda p: ["validate", "run=foo://bucket"], "s3:// or gs://"),
+    "nobody to recommend to": (lambda p: ["recommend"], "no user is named"),
+    "nowhere to write to": (lambda p: ["recommend", "--all-users"], "give --to FOLDER"),
+    "options that exclude each other": (lambda p: ["bundles", str(p), "--back", "--use", "1"], "give one of them"),
     "remote code": (lambda p: ["run", "llm.engine_kwargs={trust_remote_code: true}"], "refused"),
 }  # fmt: skip
 
@@ -116,7 +120,7 @@ def test_broken_input_is_one_sentence(
 ) -> None:
     make, expected = CASES[name]
     arguments = make(tmp_path)
-    if not any(argument.startswith("run=") for argument in arguments):
+    if arguments[0] != "bundles" and not any(argument.startswith("run=") for argument in arguments):
         arguments.append(f"run={tmp_path / 'run'}")
     monkeypatch.setattr("sys.argv", ["hnlm", *arguments])
     monkeypatch.setattr("rich.console.Console.width", 2000, raising=False)
