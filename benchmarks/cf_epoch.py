@@ -28,7 +28,7 @@ from shared_data import load_splits
 
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
-from hnlm_ray.samplers.candidates import UnmetItems
+from hnlm_ray.samplers.candidates import UnseenItems
 from hnlm_ray.training.batches import Batch
 from hnlm_ray.training.loop import TrainingLoop
 from hnlm_ray.training.shard import Shard
@@ -79,7 +79,7 @@ def textbook_of(train: Interactions, loop: TrainingLoop) -> Callable[[Batch], fl
     adjacency = torch.sparse_coo_tensor(indices, values, (size, size)).coalesce()
     table = torch.nn.Parameter(torch.cat([loop.model.users, loop.model.items]).detach().clone())
     optimizer = torch.optim.Adam([table], lr=1e-3)
-    sampler = UnmetItems(train, 0, torch.device("cpu"))
+    sampler = UnseenItems(train, 0, torch.device("cpu"))
 
     def step(batch: Batch) -> float:
         layers = [table]

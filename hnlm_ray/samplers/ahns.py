@@ -1,8 +1,9 @@
-"""AHNS (Lai et al., AAAI 2024, "Adaptive Hardness Negative Sampling for Collaborative Filtering", arXiv 2401.05191).
+"""AHNS (Lai et al., "Adaptive Hardness Negative Sampling for Collaborative Filtering", AAAI 2024, arXiv 2401.05191).
 
-The candidate whose score is nearest to ``beta * (s_ui + alpha) ** (p + 1)``: for ``p < -1`` the target falls as the
-positive's score rises, so a positive that is already well ranked gets an easier negative. The authors' code has no
-guard against ``s_ui + alpha`` near or below 0; here a negative ``s_ui`` counts as 0, so the base is at least ``alpha``.
+The negative is the candidate whose score is nearest to ``beta * (s_ui + alpha) ** (p + 1)``. For ``p < -1`` this target
+falls as the positive's score rises, so that a positive that is already ranked high gets an easier negative. The
+authors' code does not guard against ``s_ui + alpha`` near or below 0; here a negative ``s_ui`` is taken as 0, so that
+the base is at least ``alpha``.
 """
 
 from __future__ import annotations
@@ -10,27 +11,19 @@ from __future__ import annotations
 import torch
 
 from hnlm_ray.config.samplers import AHNSOptions
-from hnlm_ray.samplers.candidates import UnmetItems
-from hnlm_ray.samplers.protocol import Negatives, Scene, Setting, candidate_scores, chosen_items
+from hnlm_ray.samplers.candidates import CandidateSampler
+from hnlm_ray.samplers.protocol import Negatives, Scene, candidate_scores, chosen_items
 
 __all__ = ["AHNSSampler"]
 
 
-class AHNSSampler:
-    """One of N uniform unmet candidates per pair."""
-
-    needs_layers = False
-    needs_batch = False
-
-    def __init__(self, options: AHNSOptions, setting: Setting) -> None:
-        """Prepare to draw for the users of a block."""
-        self._options = options
-        self._items = UnmetItems(setting.train, setting.seed, setting.device)
+class AHNSSampler(CandidateSampler[AHNSOptions]):
+    """Chooses one of N unseen candidates per pair."""
 
     def __call__(self, scene: Scene) -> Negatives:
         """See :class:`hnlm_ray.samplers.protocol.NegativeSampler`."""
         options = self._options
-        drawn = self._items.draw(scene.users, scene.places, scene.epoch, options.candidates)
+        drawn = self._draw(scene)
         with torch.no_grad():
             positive = (scene.user * scene.positive).sum(dim=1, keepdim=True).clamp_(min=0.0)
             target = options.beta * (positive + options.alpha) ** (options.p + 1.0)

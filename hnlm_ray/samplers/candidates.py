@@ -1,16 +1,18 @@
-"""Exact draws from the items that a user has not met, in proportion to weights, without rejection.
+"""Exact draws from the items that a user has not seen, in proportion to weights, without rejection.
 
-Let ``C(j)`` be the sum of the weights of the items before ``j``, and let a user have met the items ``m_0 < m_1 < ...``
-with ``M_k`` the sum of the weights of the first ``k`` of them. The unmet weight before ``m_k`` is ``C(m_k) - M_k``. For
-a number ``r`` below the user's unmet weight, let ``k`` be the number of met items with ``C(m_k) - M_k <= r``: the item
-drawn is the one whose weight covers ``r + M_k``. With whole-number weights all of this is exact, so a met item is never
-drawn and every unmet one has its share. ``k`` takes a binary search of ``log2(most met items)`` steps for the whole
-batch at once; unlike drawing again after a collision, the time does not depend on how much a user has met.
+Let ``C(j)`` be the sum of the weights of the items before ``j``, and let the history of a user be the items
+``m_0 < m_1 < ...``, with ``M_k`` the sum of the weights of the first ``k`` of them. The weight of the unseen items
+before ``m_k`` is ``C(m_k) - M_k``. For a number ``r`` below the weight of all unseen items, let ``k`` be the number of
+items in the history with ``C(m_k) - M_k <= r``: the item drawn is the one whose weight covers ``r + M_k``.
+
+With integer weights all of this is exact, so that an item of the history is never drawn and each of the others has its
+share. ``k`` takes a binary search of ``log2(longest history)`` steps for the whole batch at once. Unlike drawing again
+after a collision, the time does not depend on the length of a history.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,18 +20,19 @@ import torch
 
 from hnlm_ray import seeds
 from hnlm_ray.kernels.hashing import random_below
+from hnlm_ray.samplers.protocol import Scene, Setting
 
 if TYPE_CHECKING:
     from hnlm_ray.data.interactions import Interactions
 
-__all__ = ["UnmetItems", "whole_weights"]
+__all__ = ["CandidateSampler", "UnseenItems", "integer_weights"]
 
 _MOST_WEIGHT = 2**31 - 1
 """Largest sum of weights: its product with a 32-bit random number must fit an int64."""
 
 
-class UnmetItems:
-    """Draws for the users of one block; draws depend on the seed, the epoch and the place, never on the block."""
+class UnseenItems:
+    """Draws unseen items for the users of a block; a draw depends on seed, epoch and place, not on the block."""
 
     def __init__(
         self,
@@ -40,14 +43,14 @@ class UnmetItems:
         weights: npt.NDArray[np.int64] | None = None,
         reject: bool = True,
     ) -> None:
-        """Prepare.
+        """Lay out the histories of a block of users.
 
         Args:
             train: the block's train interactions.
             seed: of the fit.
-            device: where draws are made.
-            weights: (n_items,) whole numbers of at least 1 whose sum is below 2**31; None weighs all alike.
-            reject: whether met items are kept out; if not, every item can be drawn.
+            device: where items are drawn.
+            weights: (n_items,) integers of at least 1 whose sum is below 2**31; None for equal weights.
+            reject: whether seen items are excluded; if not, every item can be drawn.
         """
         self._seed = seed
         self._reject = reject
@@ -57,28 +60,28 @@ class UnmetItems:
         self._items = torch.from_numpy(train.items).to(device)
         self._before: torch.Tensor | None = None
         if weights is None:
-            self._total, self._met = train.n_items, self._stop - self._start
+            self._total, self._seen = train.n_items, self._stop - self._start
         else:
             self._total = int(weights.sum())
             self._weigh(train, weights, device)
 
     def _weigh(self, train: Interactions, weights: npt.NDArray[np.int64], device: torch.device) -> None:
-        """Of each met item, the weight of the unmet ones and of the user's met ones before it; int32 holds both."""
+        """For each item of a history, the weight of the unseen and of the seen items before it; int32 holds both."""
         before = np.concatenate([[0], np.cumsum(weights)])
         running = np.concatenate([[0], np.cumsum(weights[train.items])])
-        met_before = running[:-1] - np.repeat(running[train.offsets[:-1]], train.degree)
-        unmet_before = before[train.items] - met_before
+        seen_before = running[:-1] - np.repeat(running[train.offsets[:-1]], train.degree)
+        unseen_before = before[train.items] - seen_before
         self._before = torch.from_numpy(before[1:]).to(device)
-        self._met = torch.from_numpy(running[train.offsets[1:]] - running[train.offsets[:-1]]).to(device)
-        self._met_before = torch.from_numpy(met_before.astype(np.int32)).to(device)
-        self._unmet_before = torch.from_numpy(unmet_before.astype(np.int32)).to(device)
+        self._seen = torch.from_numpy(running[train.offsets[1:]] - running[train.offsets[:-1]]).to(device)
+        self._seen_before = torch.from_numpy(seen_before.astype(np.int32)).to(device)
+        self._unseen_before = torch.from_numpy(unseen_before.astype(np.int32)).to(device)
 
     def draw(self, users: torch.Tensor, places: torch.Tensor, epoch: int, n: int) -> torch.Tensor:
         """``n`` items for each place of the epoch, with replacement.
 
         Args:
-            users: (B,) int64, rows of the block; none may have met every item.
-            places: (B,) int64, the place of each pair in the epoch, over all workers.
+            users: (B,) int64, rows of the block, none of whom has seen every item.
+            places: (B,) int64, position of each pair in the epoch, over all workers.
             epoch: from 1.
             n: draws per place.
 
@@ -89,16 +92,16 @@ class UnmetItems:
         key = seeds.derive(self._seed, "uniform", epoch)
         if not self._reject:
             return self._covering(random_below(key, counters, self._total))
-        target = random_below(key, counters, (self._total - self._met[users])[:, None])
-        return self._covering(target + self._met_weight_before(users, target))
+        target = random_below(key, counters, (self._total - self._seen[users])[:, None])
+        return self._covering(target + self._seen_weight_before(users, target))
 
     def shared(self, epoch: int, step: int, n: int) -> torch.Tensor:
-        """(n,) int64 draws for a whole batch, whoever is in it; met items are for the caller to mask."""
-        counters = torch.arange(n, device=self._met.device)
+        """(n,) int64 draws for a whole batch, from all items; the caller masks those that a user has seen."""
+        counters = torch.arange(n, device=self._seen.device)
         return self._covering(random_below(seeds.derive(self._seed, "shared", epoch, step), counters, self._total))
 
-    def _met_weight_before(self, users: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """The weight of the met items that stand before the drawn unmet one."""
+    def _seen_weight_before(self, users: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """The weight of the seen items before the unseen one that is drawn."""
         if not self._steps:
             return torch.zeros_like(target)
         start, stop = self._start[users][:, None], self._stop[users][:, None]
@@ -106,23 +109,58 @@ class UnmetItems:
         last = len(self._items) - 1
         for _ in range(self._steps):
             middle = (low + high) >> 1
-            # The index is clamped only where the search is over and the value is not used.
+            # The index is clamped only where the search has ended and the value is not used.
             place = middle.clamp(max=last)
-            unmet = self._items[place] - (place - start) if self._before is None else self._unmet_before[place]
-            below = (unmet <= target) & (low < high)
+            unseen = self._items[place] - (place - start) if self._before is None else self._unseen_before[place]
+            below = (unseen <= target) & (low < high)
             low = torch.where(below, middle + 1, low)
             high = torch.where(below, high, middle)
         if self._before is None:
             return low - start
-        return torch.where(low == stop, self._met[users][:, None], self._met_before[low.clamp(max=last)])
+        return torch.where(low == stop, self._seen[users][:, None], self._seen_before[low.clamp(max=last)])
 
     def _covering(self, weight: torch.Tensor) -> torch.Tensor:
         """The item whose weight covers a number below the total."""
         return weight if self._before is None else torch.searchsorted(self._before, weight, right=True)
 
 
-def whole_weights(weights: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
-    """Weights as whole numbers of at least 1 that sum to just below 2**31, in nearly the same proportions."""
+class CandidateOptions(Protocol):
+    """Options of a sampler that draws candidates."""
+
+    @property
+    def candidates(self) -> int:
+        """How many are drawn for each pair."""
+
+
+Options = TypeVar("Options", bound=CandidateOptions)
+
+
+class CandidateSampler(Generic[Options]):
+    """What the samplers have in common that choose among unseen items, drawn uniformly for each pair."""
+
+    needs_layers = False
+    needs_batch = False
+
+    def __init__(self, options: Options, setting: Setting) -> None:
+        """Prepare to draw for the users of a block."""
+        self._options = options
+        self._seed = setting.seed
+        self._items = UnseenItems(setting.train, setting.seed, setting.device)
+
+    def _draw(self, scene: Scene) -> torch.Tensor:
+        """(B, N) int64 candidates."""
+        return self._items.draw(scene.users, scene.places, scene.epoch, self._options.candidates)
+
+
+def integer_weights(weights: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
+    """Weights as integers that :class:`UnseenItems` takes, in nearly the same proportions.
+
+    Args:
+        weights: (n_items,) at least 0, not all 0.
+
+    Returns:
+        (n_items,) int64 of at least 1, which sum to just below 2**31.
+    """
     room = _MOST_WEIGHT - len(weights)
-    whole: npt.NDArray[np.int64] = 1 + np.floor(weights / weights.sum() * room).astype(np.int64)
-    return whole
+    scaled: npt.NDArray[np.int64] = 1 + np.floor(weights / weights.sum() * room).astype(np.int64)
+    return scaled

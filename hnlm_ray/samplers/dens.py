@@ -1,11 +1,12 @@
-"""DENS (Lai et al., WSDM 2023, "Disentangled Negative Sampling for Collaborative Filtering").
+"""DENS (Lai et al., "Disentangled Negative Sampling for Collaborative Filtering", WSDM 2023).
 
-Gates split the positive ``p`` into factors that matter to the user, ``p_r = p * sigmoid(W1 p + W2 u)``, and the rest
-``p_i = p - p_r``; those of a candidate ``n`` follow from ``p_r``: ``n_r = n * sigmoid(W3 n + W4 p_r)``. On each layer
-the candidate with the largest ``<u, (1 - w) n - n_r>`` is chosen, where ``w = min(1, t / warmup)``, ``t`` the epochs
-before this one, moves the choice from hard ones to those that are alike in irrelevant factors. A contrast, the mean of
-four BPR terms over the means of the layers, trains the gates: ``p_r > p_i``, ``n_i > n_r``, ``p_r > n_r``,
-``n_i > p_i``. Follows the authors' code (Riwei-HEU/DENS).
+Gates split the positive ``p`` into factors that are relevant to the user, ``p_r = p * sigmoid(W1 p + W2 u)``, and the
+rest ``p_i = p - p_r``; those of a candidate ``n`` depend on ``p_r``: ``n_r = n * sigmoid(W3 n + W4 p_r)``. On each
+layer the candidate with the largest ``<u, (1 - w) n - n_r>`` is chosen. The weight ``w = min(1, t / warmup)``, with
+``t`` the number of epochs before this one, moves the choice from hard candidates to those that are similar in
+irrelevant factors.
+A contrastive term, the mean of four BPR terms over the means of the layers, trains the gates: ``p_r > p_i``,
+``n_i > n_r``, ``p_r > n_r``, ``n_i > p_i``. Follows the authors' code (Riwei-HEU/DENS).
 """
 
 from __future__ import annotations
@@ -17,23 +18,23 @@ from torch.nn import functional
 from hnlm_ray import seeds
 from hnlm_ray.config.samplers import DENSOptions
 from hnlm_ray.kernels.rows import inner_products, rows_of
-from hnlm_ray.samplers.candidates import UnmetItems
+from hnlm_ray.samplers.candidates import UnseenItems
 from hnlm_ray.samplers.protocol import Negatives, Scene, Setting
 
 __all__ = ["DENSSampler"]
 
 
 class DENSSampler(nn.Module):
-    """One negative per pair: the mean over layers of the chosen candidates."""
+    """Gives one negative per pair: the mean over layers of the chosen candidates."""
 
     needs_layers = DENSOptions.needs_layers
     needs_batch = False
 
     def __init__(self, options: DENSOptions, setting: Setting) -> None:
-        """Prepare; the gates start from values derived from ``seed``, alike on every worker."""
+        """Prepare; the gates start from values derived from the seed, the same on every worker."""
         super().__init__()
         self._options = options
-        self._items = UnmetItems(setting.train, setting.seed, setting.device)
+        self._items = UnseenItems(setting.train, setting.seed, setting.device)
         self.positive_gate = nn.Linear(setting.dim, setting.dim)
         self.user_gate = nn.Linear(setting.dim, setting.dim)
         self.negative_gate = nn.Linear(setting.dim, setting.dim)

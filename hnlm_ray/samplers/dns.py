@@ -1,32 +1,26 @@
-"""Dynamic negative sampling (Zhang et al., SIGIR 2013), and DNS(M, N) (Shi et al., WWW 2023)."""
+"""Dynamic negative sampling and its generalisation DNS(M, N).
+
+Zhang et al., "Optimizing Top-N Collaborative Filtering via Dynamic Negative Item Sampling", SIGIR 2013; Shi et al., "On
+the Theories Behind Hard Negative Sampling for Recommendation", WWW 2023.
+"""
 
 from __future__ import annotations
 
 from hnlm_ray import seeds
 from hnlm_ray.config.samplers import DNSOptions
 from hnlm_ray.kernels.hashing import random_below
-from hnlm_ray.samplers.candidates import UnmetItems
-from hnlm_ray.samplers.protocol import Negatives, Scene, Setting, candidate_scores, chosen_items, with_extra
+from hnlm_ray.samplers.candidates import CandidateSampler
+from hnlm_ray.samplers.protocol import Negatives, Scene, candidate_scores, chosen_items, with_extra
 
 __all__ = ["DNSSampler"]
 
 
-class DNSSampler:
-    """One of the M best-scored of N uniform unmet candidates, each of the M alike; M = 1 takes the best."""
-
-    needs_layers = False
-    needs_batch = False
-
-    def __init__(self, options: DNSOptions, setting: Setting) -> None:
-        """Prepare to draw for the users of a block."""
-        self._options = options
-        self._seed = setting.seed
-        self._items = UnmetItems(setting.train, setting.seed, setting.device)
+class DNSSampler(CandidateSampler[DNSOptions]):
+    """Chooses uniformly among the M best-scored of N unseen candidates; M = 1 is the best."""
 
     def __call__(self, scene: Scene) -> Negatives:
         """See :class:`hnlm_ray.samplers.protocol.NegativeSampler`."""
-        drawn = self._items.draw(scene.users, scene.places, scene.epoch, self._options.candidates)
-        drawn = with_extra(scene, drawn)
+        drawn = with_extra(scene, self._draw(scene))
         scores = candidate_scores(scene, drawn)
         if self._options.top == 1:
             best = scores.argmax(dim=1, keepdim=True)

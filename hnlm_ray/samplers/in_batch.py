@@ -1,8 +1,8 @@
-"""The positives of the whole batch as everyone's negatives, corrected for how often each comes into a batch.
+"""The positives of the whole batch as negatives of every pair, corrected for how often an item is in a batch.
 
-An item comes into a batch in proportion to its popularity. Subtracting the log of that share from its logit makes the
-softmax over the batch an estimate of the one over the catalogue (Yi et al., RecSys 2019, "Sampling-Bias-Corrected
-Neural Modeling"). An item of the batch that the user has met is no negative and is masked.
+An item is in a batch in proportion to its popularity. Subtracting the log of that share from its logit makes the
+softmax over the batch an estimate of the one over the catalogue (Yi et al., "Sampling-Bias-Corrected Neural Modeling
+for Large Corpus Item Recommendations", RecSys 2019). Items of the batch that the user has seen are masked.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import numpy as np
 import torch
 
 from hnlm_ray.config.samplers import InBatchOptions
-from hnlm_ray.samplers.membership import Met
 from hnlm_ray.samplers.protocol import Negatives, Scene, Setting
+from hnlm_ray.samplers.seen import SeenItems
 
 __all__ = ["InBatchSampler"]
 
 
 class InBatchSampler:
-    """Shares the positives of the batch, over all workers."""
+    """Gives every pair the positives of the batch, over all workers."""
 
     needs_layers = False
     needs_batch = InBatchOptions.needs_batch
@@ -26,14 +26,14 @@ class InBatchSampler:
     def __init__(self, options: InBatchOptions, setting: Setting) -> None:
         """Prepare for the users of a block."""
         degrees = np.maximum(setting.item_degrees, 1)
-        self._met = Met(setting.train, setting.device)
+        self._seen = SeenItems(setting.train, setting.device)
         log_share = torch.from_numpy(np.log(degrees / degrees.sum())).float().to(setting.device)
         self._log_share = log_share if options.correct else torch.zeros_like(log_share)
 
     def __call__(self, scene: Scene) -> Negatives:
         """See :class:`hnlm_ray.samplers.protocol.NegativeSampler`."""
         assert scene.batch_items is not None
-        met = self._met.contains(scene.users[:, None], scene.batch_items[None, :])
-        weights = -self._log_share[scene.batch_items].expand(met.shape)
-        # Every item of the batch is somebody's positive and is regularised as such.
-        return Negatives(scene.table.index_select(0, scene.batch_items), weights.masked_fill(met, -torch.inf))
+        seen = self._seen.contains(scene.users[:, None], scene.batch_items[None, :])
+        weights = -self._log_share[scene.batch_items].expand(seen.shape)
+        # Every item of the batch is the positive of some pair and is regularised as such.
+        return Negatives(scene.table.index_select(0, scene.batch_items), weights.masked_fill(seen, -torch.inf))

@@ -1,6 +1,6 @@
-"""Items in proportion to a power of their train interactions, 0.75 by habit of word2vec (Mikolov et al., 2013).
+"""Items in proportion to a power of their train interactions, by default 0.75 as in word2vec (Mikolov et al., 2013).
 
-Popularity is counted on the train split alone; some libraries count the test split too, which leaks.
+Popularity is counted on the train split alone; some libraries also count the test split, which leaks it.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from hnlm_ray.config.samplers import PopularitySamplerOptions
-from hnlm_ray.samplers.candidates import UnmetItems, whole_weights
+from hnlm_ray.samplers.candidates import UnseenItems, integer_weights
 from hnlm_ray.samplers.protocol import Negatives, Scene, Setting, chosen_items
 
 __all__ = ["PopularitySampler", "popularity_weights"]
 
 
 class PopularitySampler:
-    """Draws from the unmet items; one that nobody has met counts as met once, so that every item can be drawn."""
+    """Draws unseen items; one without train interactions counts as having one, so that every item can be drawn."""
 
     needs_layers = False
     needs_batch = False
@@ -24,8 +24,8 @@ class PopularitySampler:
     def __init__(self, options: PopularitySamplerOptions, setting: Setting) -> None:
         """Prepare to draw for the users of a block."""
         self._n = options.negatives
-        weights = whole_weights(popularity_weights(setting.item_degrees, options.exponent))
-        self._items = UnmetItems(setting.train, setting.seed, setting.device, weights=weights)
+        weights = integer_weights(popularity_weights(setting.item_degrees, options.exponent))
+        self._items = UnseenItems(setting.train, setting.seed, setting.device, weights=weights)
 
     def __call__(self, scene: Scene) -> Negatives:
         """See :class:`hnlm_ray.samplers.protocol.NegativeSampler`."""
@@ -33,7 +33,15 @@ class PopularitySampler:
 
 
 def popularity_weights(item_degrees: npt.NDArray[np.int64], exponent: float) -> npt.NDArray[np.float64]:
-    """``max(1, train interactions) ** exponent`` over its largest value, which no exponent overflows: (n_items,)."""
+    """``max(1, train interactions) ** exponent``, divided by the largest so that no exponent overflows.
+
+    Args:
+        item_degrees: (n_items,) train interactions of each item.
+        exponent: at least 0.
+
+    Returns:
+        (n_items,) float64 in (0, 1].
+    """
     degrees = np.maximum(item_degrees, 1).astype(np.float64)
     weights: npt.NDArray[np.float64] = (degrees / degrees.max(initial=1.0)) ** exponent
     return weights

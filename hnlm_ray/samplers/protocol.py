@@ -1,4 +1,8 @@
-"""What a sampler sees of a batch, and what it gives to the loss."""
+"""The interface between a negative sampler and the training loop.
+
+Shapes: B pairs of a worker's part of a batch, G of the whole batch, I items (all of them), d the dimension of the final
+vectors, K negatives per pair.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +24,14 @@ __all__ = ["NegativeSampler", "Negatives", "Scene", "Setting", "candidate_scores
 
 @dataclass(frozen=True)
 class Setting:
-    """What every sampler is made with, beside its options.
+    """What every sampler is made with, apart from its options.
 
     Attributes:
         train: the train interactions of one block of users.
         item_degrees: (n_items,) train interactions of each item over all users.
         dim: of the final vectors.
         seed: of the fit.
-        device: where draws are made.
+        device: where negatives are drawn.
     """
 
     train: Interactions
@@ -39,23 +43,24 @@ class Setting:
 
 @dataclass(frozen=True)
 class Scene:
-    """One worker's part of a batch, with the vectors that the model gives it.
+    """A worker's part of a batch: its (user, positive) pairs and their vectors.
 
     Attributes:
-        users: (B,) int64, rows of the worker's block.
+        users: (B,) int64, rows of the worker's block of users.
         items: (B,) int64, the positives.
-        places: (B,) int64, the place of each pair in the epoch, over all workers.
+        places: (B,) int64, position of each pair in the epoch, over all workers.
         epoch: from 1.
         step: of the batch in the epoch, from 0.
         user: (B, d) final vectors of the users.
         positive: (B, d) final vectors of the positives.
         table: (I, d) final vectors of all items.
-        user_layers: (B, d) per layer; only for samplers that need layers.
-        positive_layers: (B, d) per layer, or none.
-        table_layers: (I, d) per layer, or none.
-        batch_items: (G,) int64, the positives of the whole batch over all workers; only for samplers that need them.
-        positions: (B,) int64, where the worker's pairs stand in ``batch_items``.
-        extra: (B, E) int64, more candidates for samplers that choose among some, -1 for none; never a met item.
+        user_layers: vectors (B, d) of the users on each layer; empty unless the sampler needs layers.
+        positive_layers: the same of the positives, (B, d).
+        table_layers: the same of all items, (I, d).
+        batch_items: (G,) int64, the positives of the whole batch over all workers; None unless the
+            sampler needs the batch.
+        positions: (B,) int64, the places of the worker's pairs in ``batch_items``.
+        extra: (B, E) int64, unseen items that join the candidates of samplers that choose among some, -1 for none.
     """
 
     users: torch.Tensor
@@ -80,10 +85,10 @@ class Negatives:
 
     Attributes:
         vectors: (B, K, d), or (M, d) when all pairs share them.
-        log_weights: (B, K) or (B, M), not differentiated: the log of what each negative counts; minus infinity where it
-            is none. None: all count alike.
-        items: int64 item numbers whose first-layer rows are regularised, (B, K) or (M,); None for none.
-        penalty: a scalar that the sampler adds to the sum of the losses of the batch, or None.
+        log_weights: (B, K) or (B, M), log of the weight of each negative, without a gradient; minus infinity where it
+            is not a negative of the pair. None for equal weights.
+        items: (B, K) or (M,) int64, items whose embeddings are regularised; None for none.
+        penalty: a scalar that is added to the sum of the losses of the batch, or None.
     """
 
     vectors: torch.Tensor
@@ -93,28 +98,31 @@ class Negatives:
 
 
 class NegativeSampler(Protocol):
-    """Gives negatives to the pairs of a batch; the same ones however users are divided over workers.
+    """Chooses the negatives of a batch, which do not depend on how users are divided over workers.
 
     Attributes:
-        needs_layers: whether it reads the layers of the scene.
-        needs_batch: whether it reads the items of the whole batch.
+        needs_layers: whether it reads the layers in a scene.
+        needs_batch: whether it reads the items of the whole batch in a scene.
     """
 
-    needs_layers: bool
-    needs_batch: bool
+    needs_layers: bool = False
+    needs_batch: bool = False
 
     def __call__(self, scene: Scene) -> Negatives:
-        """Draw or choose; ``vectors`` carry gradients, the choice does not."""
+        """The negatives of the pairs of a scene; their ``vectors`` have gradients, the choice among items has none."""
         ...
 
 
 def chosen_items(scene: Scene, chosen: torch.Tensor) -> Negatives:
-    """Negatives that are items as they are: (B, K) int64 numbers, all of the same weight."""
+    """Items (B, K) int64 as negatives of equal weight, with their own vectors."""
     return Negatives(vectors=rows_of(scene.table, chosen), items=chosen)
 
 
 def with_extra(scene: Scene, drawn: torch.Tensor) -> torch.Tensor:
-    """Candidates (B, N) and the extra ones of the scene; where there is none, the first candidate stands twice."""
+    """Candidates (B, N) joined by the extra ones of the scene: (B, N) or (B, N + E) int64.
+
+    Where a pair lacks an extra item, its first candidate is repeated.
+    """
     if scene.extra is None:
         return drawn
     return torch.cat([drawn, torch.where(scene.extra >= 0, scene.extra, drawn[:, :1])], dim=1)
@@ -122,5 +130,5 @@ def with_extra(scene: Scene, drawn: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def candidate_scores(scene: Scene, drawn: torch.Tensor) -> torch.Tensor:
-    """Scores (B, N) of candidates (B, N), not differentiated."""
+    """Scores (B, N) of the candidates (B, N) of each pair, without a gradient."""
     return inner_products(rows_of(scene.table, drawn), scene.user)

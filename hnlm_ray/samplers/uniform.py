@@ -1,4 +1,4 @@
-"""The plain sampler: the items that the user has not met in train, with equal probability."""
+"""Items that the user has not seen in train, with equal probability."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import torch
 
 from hnlm_ray.config.samplers import UniformOptions
 from hnlm_ray.kernels.rows import rows_of
-from hnlm_ray.samplers.candidates import UnmetItems
-from hnlm_ray.samplers.membership import Met
+from hnlm_ray.samplers.candidates import UnseenItems
 from hnlm_ray.samplers.protocol import Negatives, Scene, Setting
+from hnlm_ray.samplers.seen import SeenItems
 
 __all__ = ["UniformSampler"]
 
 
 class UniformSampler:
-    """Draws ``negatives`` items per pair, or once for the whole batch."""
+    """Draws ``negatives`` items for each pair, or once for the whole batch."""
 
     needs_layers = False
     needs_batch = False
@@ -23,8 +23,8 @@ class UniformSampler:
         """Prepare to draw for the users of a block."""
         self._options = options
         exact = options.rejection == "exact" and not options.shared
-        self._items = UnmetItems(setting.train, setting.seed, setting.device, reject=exact)
-        self._met = None if exact or options.rejection == "none" else Met(setting.train, setting.device)
+        self._items = UnseenItems(setting.train, setting.seed, setting.device, reject=exact)
+        self._seen = None if exact or options.rejection == "none" else SeenItems(setting.train, setting.device)
 
     def __call__(self, scene: Scene) -> Negatives:
         """See :class:`hnlm_ray.samplers.protocol.NegativeSampler`."""
@@ -36,8 +36,8 @@ class UniformSampler:
         return Negatives(rows_of(scene.table, drawn), self._log_weights(scene, drawn), drawn)
 
     def _log_weights(self, scene: Scene, drawn: torch.Tensor) -> torch.Tensor | None:
-        """Minus infinity for draws that the user has met, where they count for nothing."""
-        if self._met is None:
+        """Minus infinity for draws that the user has seen; None where there are none, or where they are used."""
+        if self._seen is None:
             return None
-        met = self._met.contains(scene.users[:, None], drawn)
-        return torch.zeros(met.shape, device=met.device).masked_fill_(met, -torch.inf)
+        seen = self._seen.contains(scene.users[:, None], drawn)
+        return torch.zeros(seen.shape, device=seen.device).masked_fill_(seen, -torch.inf)

@@ -34,7 +34,7 @@ __all__ = [
     "check_extremes",
     "check_gradients",
     "check_shapes",
-    "check_unmet",
+    "check_unseen",
     "scene_of",
     "setting_of",
 ]
@@ -148,7 +148,7 @@ def check_shapes(make: Make) -> None:
         assert found.penalty.isfinite()
 
 
-def check_unmet(make: Make, train: Interactions | None = None, seed: int = 0) -> None:
+def check_unseen(make: Make, train: Interactions | None = None, seed: int = 0) -> None:
     """No negative that counts holds anything the user has met, but for a share of the pair's own positive."""
     train = random_world(13, 9, 0.4, 1)[0] if train is None else train
     tables = Tables.marked(train)
@@ -225,7 +225,7 @@ def check_extremes(make: Make) -> None:
         (np.array([0, 0, 1]), np.array([0, 1, 1]), 2),
     ):
         train = Interactions.from_pairs(users, items, n_users=3, n_items=n_items)
-        check_unmet(make, train)
+        check_unseen(make, train)
         tables = Tables.random(train)
         nobody = make(setting_of(train, tables.dim, (2, 3)))(scene_of(train, tables, (2, 3)))
         assert nobody.vectors.dim() == 2 or len(nobody.vectors) == 0
@@ -234,7 +234,7 @@ def check_extremes(make: Make) -> None:
 
 SAMPLER_CHECKS: tuple[Callable[[Make], None], ...] = (
     check_shapes,
-    check_unmet,
+    check_unseen,
     check_draws,
     check_blocks,
     check_gradients,

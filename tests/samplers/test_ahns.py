@@ -7,7 +7,7 @@ import torch
 
 from hnlm_ray.config.samplers import AHNSOptions
 from hnlm_ray.samplers.ahns import AHNSSampler
-from hnlm_ray.samplers.candidates import UnmetItems
+from hnlm_ray.samplers.candidates import UnseenItems
 from hnlm_ray.testing.samplers import Tables, scene_of, setting_of
 from hnlm_ray.testing.worlds import random_world
 
@@ -19,7 +19,7 @@ SCORES = (SCENE.user @ SCENE.table.T).detach().double()
 @pytest.mark.parametrize("options", [AHNSOptions(), AHNSOptions(candidates=5, alpha=1.0, beta=0.1, p=-3.5)], ids=str)
 def test_the_candidate_nearest_to_the_target_is_chosen(options: AHNSOptions) -> None:
     items = AHNSSampler(options, setting_of(TRAIN, 5))(SCENE).items
-    drawn = UnmetItems(TRAIN, 0, torch.device("cpu")).draw(SCENE.users, SCENE.places, 2, options.candidates)
+    drawn = UnseenItems(TRAIN, 0, torch.device("cpu")).draw(SCENE.users, SCENE.places, 2, options.candidates)
     assert items is not None
     for pair, positive in enumerate(SCENE.items.tolist()):
         score = max(0.0, SCORES[pair, positive].item())

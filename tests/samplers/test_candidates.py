@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.samplers import candidates
-from hnlm_ray.samplers.candidates import UnmetItems, whole_weights
+from hnlm_ray.samplers.candidates import UnseenItems, integer_weights
 
 CPU = torch.device("cpu")
 
@@ -38,7 +38,7 @@ def test_every_unmet_item_covers_as_many_numbers_as_it_weighs(world: tuple[Inter
     train, weights = world
     for given_weights in (None, weights):
         each = np.ones(train.n_items, dtype=np.int64) if given_weights is None else weights
-        items = UnmetItems(train, 0, CPU, weights=given_weights)
+        items = UnseenItems(train, 0, CPU, weights=given_weights)
         for user in range(train.n_users):
             unmet = np.setdiff1d(np.arange(train.n_items), train.row(user))
             n = int(each[unmet].sum())
@@ -54,7 +54,7 @@ def test_without_rejection_and_for_a_whole_batch_every_item_covers_its_weight(
     world: tuple[Interactions, np.ndarray],
 ) -> None:
     train, weights = world
-    items = UnmetItems(train, 0, CPU, weights=weights, reject=False)
+    items = UnseenItems(train, 0, CPU, weights=weights, reject=False)
     n = int(weights.sum())
     with mock.patch.object(candidates, "random_below", in_turn):
         drawn = items.draw(torch.tensor([0]), torch.tensor([0]), 1, n).numpy().ravel()
@@ -65,12 +65,12 @@ def test_without_rejection_and_for_a_whole_batch_every_item_covers_its_weight(
 
 def test_a_draw_belongs_to_its_place_whatever_else_is_drawn() -> None:
     train = Interactions.from_pairs(np.array([0, 1, 1]), np.array([0, 3, 5]), 2, 50)
-    items = UnmetItems(train, 7, CPU)
+    items = UnseenItems(train, 7, CPU)
     users, places = torch.tensor([0, 1, 0, 1]), torch.tensor([9, 2, 5, 4])
     whole = items.draw(users, places, 3, 6)
     assert torch.equal(items.draw(users[2:], places[2:], 3, 6), whole[2:])
     assert not torch.equal(whole[0], whole[2])
-    for other in (items.draw(users, places, 4, 6), UnmetItems(train, 8, CPU).draw(users, places, 3, 6)):
+    for other in (items.draw(users, places, 4, 6), UnseenItems(train, 8, CPU).draw(users, places, 3, 6)):
         assert (whole != other).float().mean() > 0.7
     first, second = items.shared(3, 0, 40), items.shared(3, 1, 40)
     assert (first != second).float().mean() > 0.7
@@ -79,9 +79,9 @@ def test_a_draw_belongs_to_its_place_whatever_else_is_drawn() -> None:
 @given(
     weights=st.lists(st.floats(1e-300, 1e300), min_size=1, max_size=30),
 )
-def test_whole_weights_fit_and_keep_their_proportions(weights: list[float]) -> None:
+def test_integer_weights_fit_and_keep_their_proportions(weights: list[float]) -> None:
     given_weights = np.array(weights) / max(weights)
-    whole = whole_weights(given_weights)
+    whole = integer_weights(given_weights)
     assert whole.min() >= 1
     assert whole.sum() < 2**31
     np.testing.assert_allclose(whole / whole.sum(), given_weights / given_weights.sum(), atol=1e-7)
@@ -92,7 +92,7 @@ def test_one_item_that_outweighs_all_others_leaves_them_drawable(heavy: int) -> 
     weights = np.ones(1000)
     weights[heavy] = 1e12
     train = Interactions.from_pairs(np.array([0]), np.array([heavy]), 2, 1000)
-    items = UnmetItems(train, 0, CPU, weights=whole_weights(weights))
+    items = UnseenItems(train, 0, CPU, weights=integer_weights(weights))
     met, unmet = (items.draw(torch.tensor([user]), torch.tensor([0]), 1, 3000).unique() for user in (0, 1))
     assert heavy not in met
     assert len(met) > 900

@@ -33,7 +33,7 @@ from hnlm_ray.testing.samplers import (
     check_blocks,
     check_draws,
     check_gradients,
-    check_unmet,
+    check_unseen,
     scene_of,
     setting_of,
 )
@@ -96,7 +96,7 @@ worlds = st.builds(random_world, st.integers(1, 12), st.integers(2, 15), st.floa
 @given(world=worlds, seed=st.integers(0, 2**62))
 @settings(max_examples=12, deadline=None)
 def test_nobody_gets_what_they_have_met(options: Sampler, world: tuple[Interactions, Interactions], seed: int) -> None:
-    check_unmet(maker(options), world[0], seed)
+    check_unseen(maker(options), world[0], seed)
 
 
 class Careless:
@@ -130,7 +130,7 @@ class Sequential(Careless):
 
 @pytest.mark.parametrize(
     ("check", "sampler"),
-    [(check_unmet, Careless), (check_draws, Careless), (check_gradients, Undetached), (check_blocks, Sequential)],
+    [(check_unseen, Careless), (check_draws, Careless), (check_gradients, Undetached), (check_blocks, Sequential)],
 )
 def test_the_suite_finds_the_faults_it_is_for(check: Callable[[Make], None], sampler: type[Careless]) -> None:
     with pytest.raises(AssertionError):

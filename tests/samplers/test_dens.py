@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hnlm_ray.config.samplers import DENSOptions
-from hnlm_ray.samplers.candidates import UnmetItems
+from hnlm_ray.samplers.candidates import UnseenItems
 from hnlm_ray.samplers.dens import DENSSampler
 from hnlm_ray.testing.samplers import Tables, scene_of, setting_of
 from hnlm_ray.testing.worlds import random_world
@@ -39,7 +39,7 @@ def test_it_is_the_rule_of_the_paper(epoch: int, weight: float) -> None:
     sampler = made(DENSOptions(candidates=7, gamma=0.3, warmup=10))
     scene = scene_of(TRAIN, TABLES, epoch=epoch)
     found = sampler(scene)
-    drawn = UnmetItems(TRAIN, 0, torch.device("cpu")).draw(scene.users, scene.places, epoch, 7).numpy()
+    drawn = UnseenItems(TRAIN, 0, torch.device("cpu")).draw(scene.users, scene.places, epoch, 7).numpy()
     layers = [
         (users.detach().double().numpy(), items.detach().double().numpy())
         for users, items in zip(TABLES.users, TABLES.items, strict=True)

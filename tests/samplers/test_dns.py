@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from hnlm_ray.config.samplers import DNSOptions
-from hnlm_ray.samplers.candidates import UnmetItems
+from hnlm_ray.samplers.candidates import UnseenItems
 from hnlm_ray.samplers.dns import DNSSampler
 from hnlm_ray.testing.samplers import Tables, scene_of, setting_of
 from hnlm_ray.testing.worlds import random_world
@@ -46,7 +46,7 @@ def test_an_item_is_chosen_as_often_as_its_rank_says(candidates: int, top: int) 
 
 def test_the_choice_is_among_the_best_of_the_candidates_drawn() -> None:
     scene = scene_of(TRAIN, TABLES, epoch=2)
-    drawn = UnmetItems(TRAIN, 0, torch.device("cpu")).draw(scene.users, scene.places, 2, 8).numpy()
+    drawn = UnseenItems(TRAIN, 0, torch.device("cpu")).draw(scene.users, scene.places, 2, 8).numpy()
     scores = (scene.user @ scene.table.T).detach().numpy()
     for top in (1, 3):
         items = DNSSampler(DNSOptions(candidates=8, top=top), setting_of(TRAIN, 5))(scene).items

@@ -9,7 +9,7 @@ from scipy import stats
 
 from hnlm_ray import seeds
 from hnlm_ray.config.samplers import MixGCFOptions
-from hnlm_ray.samplers.candidates import UnmetItems
+from hnlm_ray.samplers.candidates import UnseenItems
 from hnlm_ray.samplers.mixgcf import MixGCFSampler
 from hnlm_ray.testing.samplers import Tables, scene_of, setting_of
 from hnlm_ray.testing.worlds import random_world
@@ -28,7 +28,7 @@ def test_the_negative_is_the_mean_of_the_hardest_mixture_of_each_layer(layers: i
     tables = Tables.random(TRAIN, layers=layers)
     scene = scene_of(TRAIN, tables, epoch=3)
     found = MixGCFSampler(MixGCFOptions(candidates=7), setting_of(TRAIN, 5))(scene)
-    drawn = UnmetItems(TRAIN, 0, torch.device("cpu")).draw(scene.users, scene.places, 3, 7).numpy()
+    drawn = UnseenItems(TRAIN, 0, torch.device("cpu")).draw(scene.users, scene.places, 3, 7).numpy()
     items = [layer.detach().double().numpy() for layer in tables.items]
     user = scene.user.detach().double().numpy()
     assert found.items is not None

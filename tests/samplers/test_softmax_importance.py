@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hnlm_ray.config.samplers import SoftmaxImportanceOptions
-from hnlm_ray.samplers.candidates import UnmetItems
+from hnlm_ray.samplers.candidates import UnseenItems
 from hnlm_ray.samplers.softmax_importance import SoftmaxImportanceSampler, importance_log_weights
 from hnlm_ray.testing.samplers import Tables, scene_of, setting_of
 from hnlm_ray.testing.worlds import random_world
@@ -19,7 +19,7 @@ SCENE = scene_of(TRAIN, Tables.random(TRAIN))
 @pytest.mark.parametrize("rho", [0.1, 1.0, 10.0])
 def test_weights_are_a_softmax_of_losses_over_a_temperature_of_their_own(rho: float) -> None:
     found = SoftmaxImportanceSampler(SoftmaxImportanceOptions(candidates=6, rho=rho), setting_of(TRAIN, 5))(SCENE)
-    drawn = UnmetItems(TRAIN, 0, torch.device("cpu")).draw(SCENE.users, SCENE.places, 1, 6)
+    drawn = UnseenItems(TRAIN, 0, torch.device("cpu")).draw(SCENE.users, SCENE.places, 1, 6)
     assert torch.equal(found.vectors, SCENE.table[drawn])
     user, positive, table = (part.detach().double().numpy() for part in (SCENE.user, SCENE.positive, SCENE.table))
     assert found.log_weights is not None
