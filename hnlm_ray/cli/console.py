@@ -11,12 +11,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hnlm_ray.run.execute import Progress
-from hnlm_ray.run.plan import PlannedStage, Run
-
 if TYPE_CHECKING:
     from hnlm_ray.language.estimate import Estimate
     from hnlm_ray.report.run_comparison import RunComparison
+    from hnlm_ray.run.execute import Progress
+    from hnlm_ray.run.plan import PlannedStage, Run
     from hnlm_ray.run.store import Artifact
     from hnlm_ray.serving.bundle.shelf import Shelf
     from hnlm_ray.serving.recommend.results import Recommendation
@@ -63,6 +62,8 @@ _MARKS: dict[Mark, tuple[str, str]] = {"ok": ("✓", "green"), "warn": ("!", "ye
 
 def listener() -> Progress:
     """Print progress as lines of text, the same on a terminal and in a job's log."""
+    from hnlm_ray.run.execute import Progress
+
     return Progress(
         started=lambda stage: errors.print(f"▸ {stage.name}", style="bold"),
         skipped=lambda stage: errors.print(

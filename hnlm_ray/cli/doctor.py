@@ -15,6 +15,7 @@ from typing import Literal
 
 import typer
 
+from hnlm_ray.cli import console
 from hnlm_ray.cli.options import ConfigFiles, Overrides
 from hnlm_ray.cli.validation import nearest_folder
 from hnlm_ray.config.load import load_config
@@ -48,8 +49,6 @@ class Finding:
 
 def doctor(overrides: Overrides, config: ConfigFiles) -> None:
     """Check the machine, the packages, the engines and the security settings."""
-    from hnlm_ray.cli import console
-
     findings = examine(load_config(config, overrides))
     for finding in findings:
         console.print_marked(finding.verdict, finding.sentence, subject=finding.subject)

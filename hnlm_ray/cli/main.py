@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from hnlm_ray import __version__
+from hnlm_ray.cli import console
 from hnlm_ray.cli.doctor import doctor
 from hnlm_ray.cli.options import refuse_dotted_options
 from hnlm_ray.cli.reports import compare, report
@@ -61,8 +62,6 @@ def errors_as_sentences() -> Iterator[None]:
     try:
         yield
     except HnlmError as error:
-        from hnlm_ray.cli import console
-
         console.errors.print(f"hnlm: {error}", style="red")
         sys.exit(USER_ERROR)
     except (KeyboardInterrupt, SystemExit) as end:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from hnlm_ray.cli import console
 from hnlm_ray.cli.options import ConfigFiles, Overrides
 from hnlm_ray.config.load import load_config
 from hnlm_ray.config.tree import Config
@@ -22,8 +23,6 @@ def report(
     to: Annotated[Path, typer.Option(help="Where to write the page.")] = Path("report.html"),
 ) -> None:
     """Write the report of a finished run as one self-contained HTML file."""
-    from hnlm_ray.cli import console
-
     write_report(load_config(config, overrides), to)
     console.output.print(f"wrote {to}")
 
@@ -51,7 +50,6 @@ def compare(
 
     Example: [cyan]hnlm compare runs/mine runs/tuned --baseline runs/mine:uniform --out compare.html[/]
     """
-    from hnlm_ray.cli import console
     from hnlm_ray.report.run_comparison import compare_runs, render_comparison
     from hnlm_ray.run.finished import open_runs
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hnlm_ray.cli import console
 from hnlm_ray.cli.options import ConfigFiles, Overrides
 from hnlm_ray.cli.reports import write_file, write_report
 from hnlm_ray.cli.serving import bundles_of
@@ -31,7 +32,6 @@ def run(
 
     Example: [cyan]hnlm run -c configs/table.yaml data.path=my/folder run=runs/mine train.workers=2[/]
     """
-    from hnlm_ray.cli import console
     from hnlm_ray.run.plan import plan
 
     options = load_config(config, overrides)
@@ -62,8 +62,6 @@ def search(
     Example: [cyan]hnlm search -c configs/movielens.yaml data.path=ml-1m --trials 20 --to tuned.yaml
     'search.space={"train.variants.*.learning_rate": {log_uniform: [1e-4, 1e-1]}}'[/]
     """
-    from hnlm_ray.cli import console
-
     extra = [] if trials is None else [f"search.trials={trials}"]
     options = load_config(config, [*overrides, *extra])
     found = run_stages(options, search=True)["search"].artifact
@@ -84,7 +82,6 @@ def estimate(
 
     Runs the stage [bold]prepare[/] if it is not complete, and nothing else.
     """
-    from hnlm_ray.cli import console
     from hnlm_ray.language.estimate import estimate as estimated
     from hnlm_ray.run.plan import plan
 
@@ -100,7 +97,6 @@ def estimate(
 
 def status(overrides: Overrides, config: ConfigFiles) -> None:
     """Show the stages of a run: state, rows, rejected rows, tokens, seconds."""
-    from hnlm_ray.cli import console
     from hnlm_ray.run.plan import plan
 
     options = load_config(config, overrides)
@@ -111,7 +107,6 @@ def demo(overrides: Overrides, config: ConfigFiles) -> None:
     """Run the pipeline on generated data, serve it, ask it for recommendations, write report.html, stop."""
     import httpx
 
-    from hnlm_ray.cli import console
     from hnlm_ray.cluster.connect import connected
     from hnlm_ray.demo import showcase
     from hnlm_ray.serving import control
@@ -141,7 +136,6 @@ def run_stages(options: Config, stages: tuple[str, ...] = (), *, search: bool = 
         search: run the hyper-parameter search and what it reads, instead of ``stages``.
         record: note in ``run.json`` what the run consists of; a command that only reads a run leaves that alone.
     """
-    from hnlm_ray.cli import console
     from hnlm_ray.cluster.connect import connected
     from hnlm_ray.run.execute import execute
     from hnlm_ray.run.plan import plan

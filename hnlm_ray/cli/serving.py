@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from hnlm_ray.cli import console
 from hnlm_ray.cli.options import ConfigFiles, Overrides
 from hnlm_ray.config.load import load_config
 from hnlm_ray.config.tree import Config
@@ -29,7 +30,6 @@ def serve(
     Serves the bundles of the run ([bold]serve.variant[/] and [bold]serve.also[/]), or follows a shelf that
     [cyan]hnlm export[/] fills and takes up a new bundle there without a pause.
     """
-    from hnlm_ray.cli import console
     from hnlm_ray.cluster.connect import connected
     from hnlm_ray.serving import control
 
@@ -69,7 +69,6 @@ def recommend(
 
     Example: [cyan]hnlm recommend --all-users --k 100 --to recommendations -c configs/demo.yaml[/]
     """
-    from hnlm_ray.cli import console
     from hnlm_ray.cluster.connect import connected
     from hnlm_ray.serving.offline import recommend_all
     from hnlm_ray.serving.recommend.recommender import Recommender
@@ -109,7 +108,6 @@ def export(
 
     Example: [cyan]hnlm export bundles/shop -c configs/demo.yaml[/]
     """
-    from hnlm_ray.cli import console
     from hnlm_ray.serving.bundle.shelf import Shelf
 
     place = Shelf(shelf)
@@ -129,7 +127,6 @@ def bundles(
 
     Example: [cyan]hnlm bundles bundles/shop --back[/]
     """
-    from hnlm_ray.cli import console
     from hnlm_ray.serving.bundle.shelf import Shelf
 
     place = Shelf(shelf)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import typer
 
+from hnlm_ray.cli import console
 from hnlm_ray.cli.options import ConfigFiles, Overrides
 from hnlm_ray.config.load import load_config
 from hnlm_ray.config.tree import Config
@@ -18,8 +19,6 @@ __all__ = ["nearest_folder", "problems", "validate"]
 
 def validate(overrides: Overrides, config: ConfigFiles) -> None:
     """Check configuration, data and models, and print every problem at once."""
-    from hnlm_ray.cli import console
-
     found = problems(load_config(config, overrides))
     for sentence in found:
         console.print_marked("fail", sentence, to=console.errors)
