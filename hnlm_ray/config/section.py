@@ -1,4 +1,4 @@
-"""The base of every section of the configuration."""
+"""The base of every section of the configuration, and the kinds of numbers that several sections share."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ Positive = typing.Annotated[int, Field(ge=1)]
 
 
 class Section(BaseModel):
-    """Frozen; refuses unknown keys; a string under a field is its help."""
+    """A section that cannot be changed once it is read, and that refuses unknown keys.
+
+    The string under a field documents it; pydantic keeps it as the field's description.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
