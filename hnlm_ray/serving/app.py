@@ -25,20 +25,20 @@ _RETRY_AFTER_S = 1.0
 
 
 class RecommenderService:
-    """One replica: the bundles in memory behind the HTTP interface."""
+    """One replica: the HTTP interface over the bundles in memory."""
 
     def __init__(self, args: dict[str, Any]) -> None:
         self._options = ServiceOptions.model_validate(args)
         _log_as_json()
-        # A thread that loads a bundle hands the interpreter over ten times as often as usual, so that requests wait
-        # half a millisecond for it, not five, each time that they have waited for the network.
+        # The thread that loads a bundle releases the interpreter ten times as often as usual, so that a request waits
+        # half a millisecond for it instead of five, each time after it has waited for the network.
         sys.setswitchinterval(5e-4)
         self._live = Live(self._options.bundles, self._options.index_from)
         self._meters = Meters()
         Exporter(self._meters).start()
 
     def __serve_build_asgi_app__(self) -> ASGI:
-        """Called by Ray Serve once the replica is constructed, which is when its bundles have answered."""
+        """Called by Ray Serve after the constructor, which has loaded and tried the bundles."""
         return web_app(self._live, self._options, self._meters, sends_request_id=False)
 
     def check_health(self) -> None:
@@ -62,17 +62,17 @@ def build(args: dict[str, Any]) -> Application:
     scaling: dict[str, Any] = {"num_replicas": checked.replicas}
     if (checked.max_replicas or 0) > checked.replicas:
         limits = {"min_replicas": checked.replicas, "max_replicas": checked.max_replicas}
-        # Half of what a replica takes at once: the next one is there before the queue is.
+        # Half of the limit of a replica, so that the next replica is up before requests are refused.
         target = max(1, checked.max_ongoing_requests // 2)
         scaling = {"autoscaling_config": {**limits, "target_ongoing_requests": target}}
     deployment = serve.deployment(
         name="recommender",
         **scaling,
-        # The replica itself turns away what is too much, after a pause. These bounds are for what comes beyond that.
+        # The replica itself refuses excess requests, after a pause. These bounds are beyond that.
         max_ongoing_requests=checked.max_ongoing_requests + MAX_DELAYED_REFUSALS,
         max_queued_requests=checked.max_ongoing_requests,
         backpressure_config={"status_code": 503, "retry_after_s": _RETRY_AFTER_S},
-        # A damaged bundle does not heal by trying again.
+        # A damaged bundle stays damaged.
         max_constructor_retry_count=2,
         health_check_period_s=1.0,
         health_check_timeout_s=10.0,
@@ -95,7 +95,7 @@ def _checked(args: dict[str, Any]) -> ServiceOptions:
 
 
 def _log_as_json() -> None:
-    """To the replica's standard error, which Ray keeps in a file of its own."""
+    """Log to the standard error of the replica, for which Ray has a file."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
     logger = logging.getLogger("hnlm_ray.serving")

@@ -28,21 +28,21 @@ _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104
 def start(bundles: Mapping[str, str], config: ServeConfig) -> str:
     """Serve bundles and wait until they answer.
 
-    The HTTP proxy runs on the head node alone and listens on ``config.host``, which is this machine's own address by
-    default: whoever can reach it may ask it.
+    The HTTP proxy runs on the head node alone and listens on ``config.host``, by default 127.0.0.1. Without a token
+    whoever can reach this address can use the service.
 
     Args:
-        bundles: bundles or shelves by name, on a place that every replica's node can read; the first is the main one.
-            Those of ``config.bundles`` come after them.
-        config: where and how.
+        bundles: addresses of bundles or shelves by name, which every replica's node can read; the first is the main
+            one. Those of ``config.bundles`` come after them.
+        config: the section ``serve``.
 
     Returns:
-        The address, for example ``http://127.0.0.1:8000``.
+        The URL, for example ``http://127.0.0.1:8000``.
 
     Raises:
         BundleError: a bundle is missing or damaged.
-        ConfigError: the token's environment variable is not set.
-        ResourceError: the port is in use, Serve runs already on this cluster, or the service did not come up.
+        ConfigError: the environment variable of the token is not set.
+        ResourceError: the port is in use, Ray Serve already runs on this cluster, or the service did not start.
     """
     from ray import serve
 
@@ -52,7 +52,7 @@ def start(bundles: Mapping[str, str], config: ServeConfig) -> str:
     options = ServiceOptions.model_validate({**shared, "bundles": sources})
     token_of(options)
     for source in sources.values():
-        load_bundle(current_bundle(source.path))  # here, where the sentence reaches the user
+        load_bundle(current_bundle(source.path))  # here, where the error reaches the user
     if serve.status().proxies:
         raise ResourceError("Ray Serve runs already on this cluster", "stop it, or deploy with deploy/serve.yaml")
     require_free(config.host, config.port)
@@ -77,22 +77,22 @@ def start(bundles: Mapping[str, str], config: ServeConfig) -> str:
 
 
 def _absolute(path: str) -> str:
-    """A replica works in another folder."""
+    """The absolute path: a replica has another working directory."""
     return path if "://" in path else os.path.abspath(path)
 
 
 def stop() -> None:
-    """Stop the service and everything else that Ray Serve runs on this cluster; nothing happens where none runs."""
+    """Stop the service and everything else that Ray Serve runs on this cluster, if anything."""
     from ray import serve
 
     serve.shutdown()
 
 
 def wait(look_every_s: float = _LOOK_EVERY_S) -> None:
-    """Return only by an exception: an interrupt, or the end of the service.
+    """Block until an interrupt, or until the service ends.
 
     Raises:
-        ResourceError: somebody else stopped the service, or it failed for good.
+        ResourceError: the service was stopped from outside, or it failed for good.
     """
     from ray import serve
 
@@ -115,11 +115,11 @@ def require_free(host: str, port: int) -> None:
     """Check that this machine can listen on a port.
 
     Raises:
-        ResourceError: it is in use, or the host is not an address of this machine.
+        ResourceError: the port is in use, or the host is not an address of this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # Lets a port pass whose last connections are still closing, and refuses one that is listened on.
+        # Accepts a port whose last connections are still closing, but not one that is listened on.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))

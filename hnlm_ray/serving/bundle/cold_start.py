@@ -1,12 +1,12 @@
-"""Vectors for users whom training has not seen: from what they met, and from a text about them.
+"""Vectors for new users, whom training has not seen: from their history, or from a text about them.
 
-Both are linear maps that ridge regression fits once, in closed form, when a bundle is written; nothing is trained.
+Both are linear maps that ridge regression fits in closed form when a bundle is written; nothing is trained.
 
-- :func:`fit_fold_in`: from sums over the items of a history to the trained vector of the user who has it. The fit
-  learns what the backbone does to a history, whatever the backbone is.
-- :func:`fit_profile_map`: from the text vector of a user's profile to their trained vector;
-- :func:`fit_text_map`, where nobody has a profile: from the text vector of an item to its trained vector, so that a
-  text about a user lands where the items that it resembles are.
+- :func:`fit_fold_in`: from sums over the items of a history to the trained vector of its user. The fit learns what the
+  backbone does to a history, whichever backbone it is.
+- :func:`fit_profile_map`: from the text vector of a user's profile to their trained vector.
+- :func:`fit_text_map`, where no user has a profile: from the text vector of an item to its trained vector, so that a
+  text about a user is mapped to the neighbourhood of similar items.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ __all__ = ["fit_fold_in", "fit_profile_map", "fit_text_map", "history_features"]
 Floats = npt.NDArray[np.float32]
 
 _MOST_USERS = 50_000
-"""Enough to fit a few hundred coefficients per dimension; more would only take longer."""
+"""Most users of the fit: enough for a few hundred coefficients per dimension; more would only take longer."""
 
 _HISTORY_RIDGE, _PROFILE_RIDGE, _TEXT_RIDGE = 1e-3, 1e-2, 1e-1
-"""Relative to the mean of the diagonal. Histories are like those that are asked about; texts less so, and a weaker
-ridge would make too much of the difference (docs/results.md, Serving)."""
+"""Strengths relative to the mean of the diagonal. Histories in requests are like those of the fit, texts less so: there
+a weaker ridge would overfit (docs/results.md, Serving)."""
 
 
 def history_features(
     item_vectors: Floats, popularity: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64],
     items: npt.NDArray[np.integer],
 ) -> Floats:  # fmt: skip
-    """What a history says about its user: three weighted sums of item vectors.
+    """Features of histories: three weighted sums of item vectors.
 
-    Alike, as in a mean; by one over the root of popularity, as one smoothing over the graph weights them (He et al.,
-    SIGIR 2020); and the latter divided by the root of the length, its other half.
+    The mean; the mean with each item weighted by one over the root of its popularity; and that weighted sum divided by
+    the root of the length instead, which is one propagation step of LightGCN (He et al., SIGIR 2020).
 
     Args:
         item_vectors: (I, d) float32.
         popularity: (I,) int64.
-        offsets: (B + 1,) int64, where each history stands in ``items``.
-        items: (n,) integers.
+        offsets: (B + 1,) int64, where each history begins in ``items``.
+        items: (n,) integers, the items of the histories.
 
     Returns:
         (B, 3 d) float32; zeros for an empty history.
@@ -49,10 +49,10 @@ def history_features(
     lengths = np.maximum(np.diff(offsets), 1).astype(np.float32)
     weights = (1.0 / np.sqrt(np.maximum(popularity, 1)[items])).astype(np.float32)
     shape = (len(offsets) - 1, len(item_vectors))
-    alike = csr_array((np.ones(len(items), np.float32), items, offsets), shape=shape) @ item_vectors
+    sums = csr_array((np.ones(len(items), np.float32), items, offsets), shape=shape) @ item_vectors
     smooth = csr_array((weights, items, offsets), shape=shape) @ item_vectors
     by_root = smooth / np.sqrt(lengths)[:, None]
-    features: Floats = np.concatenate([alike / lengths[:, None], smooth / lengths[:, None], by_root], axis=1)
+    features: Floats = np.concatenate([sums / lengths[:, None], smooth / lengths[:, None], by_root], axis=1)
     return features.astype(np.float32)
 
 
@@ -60,14 +60,14 @@ def fit_fold_in(
     user_vectors: Floats, item_vectors: Floats, popularity: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64],
     items: npt.NDArray[np.int32],
 ) -> Floats:  # fmt: skip
-    """The map from :func:`history_features` to user vectors, (3 d, d) float32; zeros where no user has a history.
+    """The map from :func:`history_features` to user vectors, (3 d, d) float32; zeros if no user has a history.
 
     Args:
         user_vectors: (U, d) float32, trained.
         item_vectors: (I, d) float32, trained.
         popularity: (I,) int64.
         offsets: (U + 1,) int64.
-        items: (nnz,) int32: what each user met.
+        items: (nnz,) int32, the histories.
     """
     known = np.flatnonzero(np.diff(offsets))
     known = known[:: max(1, len(known) // _MOST_USERS)]
@@ -86,7 +86,7 @@ def fit_profile_map(profile_vectors: Floats, user_vectors: Floats) -> Floats:
 def fit_text_map(text_vectors: Floats, item_vectors: Floats, popularity: npt.NDArray[np.int64]) -> Floats:
     """The map from text vectors (I, t) to item vectors (I, d): (t, d) float32.
 
-    Items that nobody met have a vector that nothing trained; they are left out.
+    Items without interactions are left out, because nothing has trained their vectors.
     """
     known = np.flatnonzero(popularity)
     return _ridge(text_vectors[known], item_vectors[known], _TEXT_RIDGE)

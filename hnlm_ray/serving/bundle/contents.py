@@ -1,4 +1,4 @@
-"""What a recommender knows: vectors, names, what each user has met, and what is popular."""
+"""The contents of a bundle that every recommender needs: vectors, ids, histories, popularity."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _ACTION = "build the bundle from the outputs of one run"
 
 @dataclass(frozen=True)
 class Contents:
-    """The parts of a bundle, checked against each other when they are put together.
+    """The required parts of a bundle, checked against each other on construction.
 
     Attributes:
         user_vectors: (U, d) float32, finite.
         item_vectors: (I, d) float32, finite.
-        seen_offsets: (U + 1,) int64; the items of user ``u`` stand at ``seen_offsets[u]:seen_offsets[u + 1]``.
+        seen_offsets: (U + 1,) int64; the items of user ``u`` are at ``seen_offsets[u]:seen_offsets[u + 1]``.
         seen_items: (nnz,) int32: train and valid interactions, each user's ascending and distinct.
-        popularity: (I,) int64: interactions of each item; what an unknown user gets is ordered by it.
+        popularity: (I,) int64, interactions of each item; recommendations for unknown users are ordered by it.
         users: U rows of :data:`hnlm_ray.tables.USERS`, in the order of ``user``.
         items: I rows of :data:`hnlm_ray.tables.ITEMS`, in the order of ``item``.
 
     Raises:
-        BundleError: two parts do not belong together, or a value cannot be served.
+        BundleError: two parts do not fit each other, or a value cannot be served.
         DataError: a table lacks a column.
     """
 
@@ -51,12 +51,12 @@ class Contents:
 
     @property
     def n_users(self) -> int:
-        """Users that can be named in a request."""
+        """Number of users, U."""
         return int(self.users.num_rows)
 
     @property
     def n_items(self) -> int:
-        """Items that can be recommended."""
+        """Number of items, I."""
         return int(self.items.num_rows)
 
     def _check_dtypes(self) -> None:

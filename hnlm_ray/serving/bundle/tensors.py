@@ -1,6 +1,6 @@
-"""Tensors of a safetensors file as NumPy arrays over the mapped file: nothing is copied, replicas share the pages.
+"""Tensors of a safetensors file as NumPy arrays over the mapped file, so that nothing is copied and replicas share it.
 
-The library itself copies a file into NumPy arrays; mapping it needs torch, which a service does not load otherwise.
+The library itself copies a file into NumPy arrays, or maps it with torch, which a service does not load otherwise.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def mapped_tensors(path: str) -> dict[str, npt.NDArray[Any]]:
 
     Raises:
         ValueError: the file is not safetensors, or has a dtype that bundles do not use.
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     with open(path, "rb") as stream:
         head = stream.read(8)
@@ -47,5 +47,5 @@ def _tensor(content: npt.NDArray[np.uint8], entry: dict[str, Any]) -> npt.NDArra
     dtype, shape, (start, stop) = np.dtype(_DTYPES[entry["dtype"]]), tuple(entry["shape"]), entry["data_offsets"]
     if not 0 <= start <= stop <= len(content) or stop - start != math.prod(shape) * dtype.itemsize:
         raise ValueError("a tensor lies outside the file")
-    # Not a view of class memmap: its bookkeeping costs more than a small product.
+    # Not a memmap: its bookkeeping costs more than a small product.
     return np.frombuffer(content[start:stop], dtype=dtype).reshape(shape)

@@ -26,19 +26,19 @@ Answer = dict[str, Any]
 
 
 def with_bundle(served: Served, answer: Answer) -> Answer:
-    """With the bundle that it comes from."""
+    """The answer together with the name and version of its bundle."""
     return {**answer, "bundle": served.name, "bundle_version": served.version}
 
 
 def ranked_items(served: Served, ranking: Ranking) -> list[Answer]:
-    """Items with their scores."""
+    """The items of a ranking with ids, titles and scores."""
     ids, titles = served.recommender.catalogue.ids, served.recommender.catalogue.titles
     lines = zip(ranking.items.tolist(), ranking.scores.tolist(), strict=True)
     return [{"item_id": ids[item], "title": titles[item], "score": score} for item, score in lines]
 
 
 def named_items(served: Served, items: Iterable[int]) -> list[Answer]:
-    """Items by number."""
+    """Ids and titles of items, by number."""
     ids, titles = served.recommender.catalogue.ids, served.recommender.catalogue.titles
     return [{"item_id": ids[item], "title": titles[item]} for item in items]
 
@@ -84,7 +84,7 @@ def explain_answer(served: Served, user_id: str, found: Explanation) -> Answer:
 
 
 def user_answer(served: Served, user_id: str) -> Answer:
-    """:class:`hnlm_ray.serving.http.types.UserAnswer`; KeyError where nothing is known."""
+    """:class:`hnlm_ray.serving.http.types.UserAnswer`; KeyError for an unknown user."""
     history = served.recommender.history(user_id)
     answer = {
         "user_id": user_id,
@@ -96,7 +96,7 @@ def user_answer(served: Served, user_id: str) -> Answer:
 
 
 def item_answer(served: Served, item_id: str) -> Answer:
-    """:class:`hnlm_ray.serving.http.types.ItemAnswer`; KeyError where the catalogue lacks it."""
+    """:class:`hnlm_ray.serving.http.types.ItemAnswer`; KeyError for an item that the catalogue lacks."""
     catalogue = served.recommender.catalogue
     item = catalogue[item_id]
     row = catalogue.row(item)

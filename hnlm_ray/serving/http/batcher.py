@@ -1,9 +1,8 @@
-"""Requests that arrive together are scored together: one matrix product for all of them, instead of one each.
+"""Requests that arrive together are scored together, by one matrix product instead of one each.
 
-Nothing waits for others to come. The requests of one turn of the event loop are gathered, and the loop's next turn
-scores them, or a later one as long as each brings more: a lone request is not delayed, and the busier the loop, the
-larger the batches. Ray Serve's ``serve.batch``
-waits for a time instead, which adds that time to every answer.
+No request waits for others to arrive. Those of one turn of the event loop are collected and scored in its next turn, or
+in a later one as long as each turn brings more: a single request is not delayed, and batches grow with the load. Ray
+Serve's ``serve.batch`` waits for a fixed time instead, which it adds to every answer.
 """
 
 from __future__ import annotations
@@ -30,14 +29,14 @@ class _Waiting(NamedTuple):
 
 
 class Batcher:
-    """For the event loop of one process."""
+    """Collects the requests of one event loop."""
 
     def __init__(self, on_batch: Callable[[int], None] = lambda size: None) -> None:
         self._waiting: list[_Waiting] = []
         self._on_batch = on_batch
 
     async def rank(self, recommender: Recommender, user_id: str, options: RankingOptions) -> Ranking:
-        """:meth:`Recommender.rank` for one user, together with others who ask now and wish the same."""
+        """:meth:`Recommender.rank` for one user, together with concurrent requests that have the same options."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Ranking] = loop.create_future()
         self._waiting.append(_Waiting(recommender, options, user_id, answer))
@@ -46,7 +45,7 @@ class Batcher:
         return await answer
 
     def _look(self, loop: asyncio.AbstractEventLoop, before: int, turns: int) -> None:
-        """Score, unless more requests have come since the turn before."""
+        """Score, unless more requests have arrived since the last turn."""
         now = len(self._waiting)
         if now > before and turns and now < _LARGE_ENOUGH:
             loop.call_soon(self._look, loop, now, turns - 1)
@@ -62,11 +61,11 @@ class Batcher:
             self._on_batch(len(group))
             try:
                 rankings = group[0].recommender.rank([one.user_id for one in group], group[0].options)
-            except Exception as error:  # each request answers for itself
+            except Exception as error:  # each request gets it and answers for itself
                 for one in group:
                     if not one.answer.done():
                         one.answer.set_exception(error)
                 continue
             for one, ranking in zip(group, rankings, strict=True):
-                if not one.answer.done():  # the client may have gone
+                if not one.answer.done():  # its client may have disconnected
                     one.answer.set_result(ranking)

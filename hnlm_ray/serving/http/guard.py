@@ -1,4 +1,4 @@
-"""What stands before every route: identity, size, load, and the record of what happened. Plain ASGI, no Ray.
+"""The checks before every route, of token, size and load, and the log of requests, as plain ASGI.
 
 One layer instead of one per concern: each layer of a web framework costs more than scoring a small catalogue.
 """
@@ -24,7 +24,7 @@ from hnlm_ray.serving.http.meters import Meters
 __all__ = ["ASGI", "MAX_DELAYED_REFUSALS", "Guard", "JsonLines", "token_of"]
 
 MAX_DELAYED_REFUSALS = 1024
-"""Refusals that a process holds back at once; one more is sent without a pause."""
+"""Most refusals that a process delays at a time; one more is sent at once."""
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -38,10 +38,10 @@ _Refusal = tuple[int, str, list[tuple[bytes, bytes]]]
 _log = logging.getLogger("hnlm_ray.serving.requests")
 
 _OPEN = ("/health", "/ready", "/v1/health", "/v1/ready")
-"""Asked by probes, which have no token and must not be turned away."""
+"""Paths of probes, which have no token and must never be refused."""
 
 _OPEN_PAGES = ("/", "/docs", "/openapi.json")
-"""Hold nothing of the bundle."""
+"""Paths that need no token, because they contain nothing of a bundle."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SLOW_S = 1.0
@@ -68,11 +68,11 @@ def token_of(options: ServiceOptions) -> str | None:
 class Guard:
     """An ASGI application around another.
 
-    Turns away, with one sentence as JSON: a body that is too large (413), a wrong or missing token (401), and, where
-    too many requests are at work already, one more (503 with ``Retry-After``).
+    Refuses, with one sentence as JSON, a body that is too large (413), a wrong or missing token (401), and, while
+    ``max_ongoing_requests`` are being processed, any further request (503 with ``Retry-After``).
 
-    A 503 is held back for a moment. To refuse costs the process nearly as much as to answer, so clients that ask again
-    at once would take the time of those who were let in; while one waits for its refusal, it does not ask.
+    A 503 is delayed. Refusing costs the process nearly as much as answering, so clients that retry at once would slow
+    down the requests that were accepted; while a client waits for its refusal, it sends nothing.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Guard:
         """Wrap an application.
 
         Args:
-            app: what answers.
+            app: the application.
             meters: metrics that are counted.
             options: of the service.
             token: what ``Authorization: Bearer`` must carry; None where no token is needed.
@@ -98,7 +98,7 @@ class Guard:
         self._max_body_bytes, self._max_ongoing = options.max_body_bytes, options.max_ongoing_requests
         self._log_requests, self._pause_s = options.log_requests, options.refusal_pause_s
         self._sends_request_id = sends_request_id
-        self._at_work, self._held = 0, 0
+        self._ongoing, self._delayed = 0, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Called by the server."""
@@ -118,15 +118,15 @@ class Guard:
             await send(message)
 
         try:
-            if scope["path"] not in _OPEN and self._at_work >= self._max_ongoing:
-                await self._turn_away(answer)
+            if scope["path"] not in _OPEN and self._ongoing >= self._max_ongoing:
+                await self._refuse_busy(answer)
             else:
-                await self._let_in(scope, receive, answer, lambda: has_begun)
+                await self._accept(scope, receive, answer, lambda: has_begun)
         finally:
             self._record(scope, request_id, status, time.perf_counter() - started)
 
-    async def _let_in(self, scope: Scope, receive: Receive, answer: Send, has_begun: Callable[[], bool]) -> None:
-        self._at_work += 1
+    async def _accept(self, scope: Scope, receive: Receive, answer: Send, has_begun: Callable[[], bool]) -> None:
+        self._ongoing += 1
         try:
             refusal = self._refusal(scope["path"], dict(scope["headers"]))
             if refusal is None:
@@ -136,21 +136,23 @@ class Guard:
             if refusal is not None:
                 await _refuse(answer, *refusal)
         finally:
-            self._at_work -= 1
+            self._ongoing -= 1
 
-    async def _turn_away(self, answer: Send) -> None:
+    async def _refuse_busy(self, answer: Send) -> None:
         self._meters.refused.inc()
-        if self._pause_s and self._held < MAX_DELAYED_REFUSALS:
-            self._held += 1
+        if self._pause_s and self._delayed < MAX_DELAYED_REFUSALS:
+            self._delayed += 1
             try:
-                # Of different lengths, or those who were refused together would all come again together.
+                # Of different lengths, or clients that were refused together would retry together.
                 await asyncio.sleep(self._pause_s * random.uniform(0.5, 1.5))  # noqa: S311
             finally:
-                self._held -= 1
-        await _refuse(answer, 503, "Too many requests are at work, try again soon.", [(b"retry-after", _RETRY_AFTER)])
+                self._delayed -= 1
+        await _refuse(
+            answer, 503, "Too many requests are being processed, try again soon.", [(b"retry-after", _RETRY_AFTER)]
+        )
 
     async def _ask(self, scope: Scope, body: _Body, answer: Send, has_begun: Callable[[], bool]) -> None:
-        """What the application says about a body that was cut off is dropped, as the guard says why."""
+        """Call the application, and drop its answer to a body that was cut off: the guard explains that itself."""
 
         async def unless_cut_off(message: Message) -> None:
             if has_begun() or not body.is_too_large:
@@ -176,7 +178,7 @@ class Guard:
         return None
 
     def _too_large(self) -> _Refusal:
-        # Not read to its end, so the connection cannot be used again.
+        # The body is not read to its end, so the connection cannot be reused.
         return 413, f"The body is larger than {self._max_body_bytes} bytes.", [(b"connection", b"close")]
 
     def _record(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
@@ -190,13 +192,13 @@ class Guard:
 
 
 class _Body:
-    """The body of a request, cut off where it is too large, as if the client had gone.
+    """The body of a request, cut off where it becomes too large, as if the client had disconnected.
 
-    Counted whatever the headers say: in chunks it has no length, and next to chunks a length means nothing.
+    Bytes are counted, because a chunked body has no length in its headers, or one that means nothing.
     """
 
-    def __init__(self, receive: Receive, most_bytes: int) -> None:
-        self._receive, self._left = receive, most_bytes
+    def __init__(self, receive: Receive, max_bytes: int) -> None:
+        self._receive, self._left = receive, max_bytes
         self.is_too_large = False
 
     async def receive(self) -> Message:
@@ -213,7 +215,7 @@ class JsonLines(logging.Formatter):
     """One JSON object per line: time, level, logger, message, and the fields that a record carries."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """As the logging module calls it."""
+        """Called by the logging module."""
         line = {
             "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
             "level": record.levelname,
@@ -227,7 +229,7 @@ class JsonLines(logging.Formatter):
 
 
 def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """The caller's, where it is a harmless word; else a new one."""
+    """The client's id for a request, if it is a harmless word, else a new one."""
     given = next((value for name, value in headers if name == b"x-request-id"), b"").decode("latin-1")
     return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 

@@ -1,4 +1,4 @@
-"""Refusing a request with one sentence. What was sent is never repeated: it may be huge, secret, or not encodable."""
+"""Refusals of requests, as one sentence that never repeats a value: it may be huge, secret, or impossible to encode."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class RefusedError(Exception):
 
 
 def parsed(model: type[_Model], body: bytes) -> _Model:
-    """The body of a request, checked.
+    """The body of a request, validated.
 
     Raises:
-        RefusedError: it is not JSON, or not what the model says.
+        RefusedError: the body is not JSON, or does not fit the model.
     """
     try:
         return model.model_validate_json(body)
@@ -39,14 +39,14 @@ def parsed(model: type[_Model], body: bytes) -> _Model:
 
 
 def install_refusals(app: FastAPI) -> None:
-    """Answer every error of an application in this form."""
+    """Let an application answer every error in this form."""
     from fastapi.exceptions import RequestValidationError
     from starlette.exceptions import HTTPException
 
     app.add_exception_handler(RefusedError, _refuse)
     app.add_exception_handler(RequestValidationError, _refuse_parameter)
     app.add_exception_handler(HTTPException, _refuse_route)
-    app.add_exception_handler(Exception, _apologise)  # a bug: it goes on to the server, which logs it
+    app.add_exception_handler(Exception, _apologise)  # a bug: the server gets it as well and logs it
 
 
 def _answer(status: int, sentence: str, headers: Any = None) -> Response:
@@ -65,7 +65,7 @@ async def _refuse(_: Request, error: Any) -> Response:
 
 
 async def _refuse_parameter(_: Request, error: Any) -> Response:
-    # The first part of a place says what kind of parameter it is.
+    # The first part of a location is the kind of the parameter.
     return _answer(422, _sentences([{**one, "loc": one["loc"][1:]} for one in error.errors()], []))
 
 
@@ -78,8 +78,8 @@ async def _refuse_route(request: Request, error: Any) -> Response:
 
 
 def apology() -> Response:
-    """The answer to a request that met a bug."""
-    return _answer(500, "Something went wrong here, the log of the service says what.")
+    """The answer to a request that failed because of a bug."""
+    return _answer(500, "Something went wrong in the service, its log has the reason.")
 
 
 async def _apologise(_: Request, __: Any) -> Response:

@@ -1,4 +1,4 @@
-"""The busiest route, past the web framework: resolving a route and its parameters there takes longer than scoring."""
+"""A shortcut for the busiest route past the web framework, whose routing takes longer than scoring."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["Shortcut"]
 
 
 class Shortcut:
-    """An ASGI application that calls the function of one route itself and passes the rest on, as it does queries.
+    """An ASGI application that calls the function of one route itself and passes all other requests on.
 
-    The framework has the same route, with the same function: this one is only faster.
+    Requests with a query are passed on, too. The framework has the same route with the same function; this is faster.
     """
 
     def __init__(self, app: ASGI, path: str, function: Callable[[Request], Awaitable[Response]]) -> None:

@@ -1,4 +1,4 @@
-"""What goes over the wire: the requests and the answers of the HTTP interface."""
+"""Types of the requests and answers of the HTTP interface."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
 def _whole(value: Any) -> Any:
-    """JSON has one kind of number: to the published schema 10.0 is an integer, and some clients write it so."""
+    """JSON has one kind of number: by the published schema 10.0 is an integer, and some clients send it."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -61,25 +61,25 @@ class _Wire(BaseModel):
 
 
 class Filters(_Wire):
-    """How many items, which, and what counts beside the score."""
+    """Which items are recommended, and in which order."""
 
     k: Count = Field(default=10, ge=1)
-    """How many items."""
+    """Number of items."""
     include_items: Annotated[list[Id], Field(max_length=MOST_IDS)] | None = None
-    """Only these may come. Ids that the catalogue lacks change nothing."""
+    """Allow only these. Ids that the catalogue lacks are ignored."""
     exclude_items: list[Id] = Field(default_factory=list, max_length=MOST_IDS)
-    """These may not come."""
+    """Leave these out."""
     categories: list[Name] = Field(default_factory=list, max_length=MOST_CATEGORIES)
-    """Only items of at least one of these."""
+    """Allow only items of at least one of these."""
     available_only: bool = True
-    """Leave out what is marked as not available."""
+    """Leave out items that are marked as unavailable."""
     diversity: float = Field(default=0.0, ge=0.0, le=1.0)
-    """Weight of being unlike the items before, against the score (maximal marginal relevance)."""
+    """Weight of the similarity to the items before against the score (maximal marginal relevance)."""
     popularity_penalty: float = Field(default=0.0, ge=0.0, le=100.0)
     """Standard deviations of score that an item loses per standard deviation of log popularity."""
 
     def ranking_options(self) -> RankingOptions:
-        """As the recommender takes them."""
+        """The same for the recommender."""
         if self.model_fields_set <= _PLAIN_FIELDS:
             return _plain_options(self.k)
         return RankingOptions(
@@ -95,7 +95,7 @@ class Filters(_Wire):
 
 
 _PLAIN_FIELDS = {"k", "user_id", "user_ids", "item_id", "item_ids", "text"}
-"""Of requests that wish nothing but a number of items, which are nearly all."""
+"""Fields of requests that choose nothing but the number of items; nearly all requests are such."""
 
 
 @functools.cache
@@ -105,43 +105,43 @@ def _plain_options(k: int) -> RankingOptions:
 
 class _Personal(Filters):
     exclude_seen: bool = True
-    """Leave out what the user has met."""
+    """Leave out the items of the history."""
 
 
 class RecommendRequest(_Personal):
-    """Whom to recommend to, and what."""
+    """Recommendations for one user."""
 
     user_id: Id
-    """The user's id as in the raw data. An unknown one gets popular items."""
+    """The user's id as in the raw data. An unknown user gets popular items."""
 
 
 class BatchRequest(_Personal):
-    """Many users, the same options for all."""
+    """Recommendations for many users, with the same options for all."""
 
     user_ids: list[Id] = Field(min_length=1, max_length=MOST_USERS)
 
 
 class FoldInRequest(_Personal):
-    """Somebody whom training has not seen, by what they met."""
+    """Recommendations for a new user, from their history."""
 
     item_ids: list[Id] = Field(min_length=1, max_length=MOST_IDS)
-    """Ids that the catalogue lacks are ignored; popular items come where none is left."""
+    """The history. Ids that the catalogue lacks are ignored; if none is left, popular items are recommended."""
 
 
 class ProfileRequest(Filters):
-    """Somebody of whom there is only a text."""
+    """Recommendations for a new user, from a text about them."""
 
     text: str = Field(min_length=1, max_length=LONGEST_TEXT)
 
 
 class SimilarRequest(Filters):
-    """What is like one item."""
+    """Items similar to one item."""
 
     item_id: Id
 
 
 class ScoreRequest(_Wire):
-    """How well given items suit a user."""
+    """The scores of given items for a user."""
 
     user_id: Id
     item_ids: list[Id] = Field(min_length=1, max_length=MOST_IDS)
@@ -152,7 +152,7 @@ class ExplainRequest(_Wire):
 
     user_id: Id
     item_id: Id | None = None
-    """By default the best item that the user has not met."""
+    """By default the best item that the user has not seen."""
 
 
 class NamedItem(_Wire):
@@ -179,12 +179,12 @@ class RecommendAnswer(_Answer):
     """The recommendation for one user."""
 
     user_id: str | None
-    """None where the request named nobody."""
+    """``null`` where the request names no user."""
     items: list[ServedItem]
-    """Best first; fewer than ``k`` where the options or what the user has met leave no more."""
+    """Best first; fewer than ``k`` where the options and the history leave no more."""
     source: Literal["personal", "folded_in", "profile", "popular"]
-    """``personal``: by the trained vector; ``folded_in``: by a history; ``profile``: by a text; ``popular``: nothing is
-    known about this user."""
+    """What the recommendation is based on. ``personal``: the trained vector; ``folded_in``: a history; ``profile``: a
+    text; ``popular``: popularity, because the user is unknown."""
 
 
 class BatchAnswer(_Wire):
@@ -194,7 +194,7 @@ class BatchAnswer(_Wire):
 
 
 class SimilarAnswer(_Answer):
-    """The items that are most like one."""
+    """The items that are most similar to one."""
 
     item_id: str
     items: list[ServedItem]
@@ -202,13 +202,13 @@ class SimilarAnswer(_Answer):
 
 
 class ScoredItem(_Wire):
-    """How well one item suits the user."""
+    """The score of one item for the user."""
 
     item_id: str
     score: float | None
-    """None: the catalogue lacks the item."""
+    """``null`` where the catalogue lacks the item."""
     seen: bool
-    """Whether the user has met it."""
+    """Whether the item is in the user's history."""
 
 
 class ScoreAnswer(_Answer):
@@ -219,35 +219,35 @@ class ScoreAnswer(_Answer):
 
 
 class HistoryItem(NamedItem):
-    """An item that the user has met."""
+    """An item of the user's history."""
 
     similarity: float
     """Cosine to the explained item."""
 
 
 class WrittenNegative(_Wire):
-    """A hard negative as the language model wrote it: plausible for the user, and yet not to their taste."""
+    """A hard negative that the language model wrote: plausible for the user, but not to their taste."""
 
     beside: NamedItem
-    """The item that it was written beside."""
+    """The item of the history that it was written for."""
     answer: str
     reasoning: str
     item: NamedItem | None
-    """What it was matched to in the catalogue."""
+    """The item of the catalogue that it was matched to; ``null`` for none."""
     rank: int | None
-    """Where that item now stands among all that the user has not met, from 1; None where they have met it."""
+    """Rank of that item among all that the user has not seen, from 1; ``null`` where they have seen it."""
 
 
 class ExplainAnswer(_Answer):
-    """Where a recommendation comes from."""
+    """The reasons for a recommendation."""
 
     user_id: str
     item: NamedItem
     score: float
     rank: int | None
-    """From 1, among all items that the user has not met; None where they have met it."""
+    """Rank among all items that the user has not seen, from 1; ``null`` where they have seen it."""
     user_profile: str
-    """As the language model wrote it; empty where it wrote none."""
+    """The profile that the language model wrote; empty where it wrote none."""
     item_profile: str
     because: list[HistoryItem]
     """The nearest items of the user's history, the nearest first."""
@@ -278,27 +278,27 @@ class ItemAnswer(_Answer):
 
 
 class UsersAnswer(_Answer):
-    """Users whose id begins with what was asked, at most as many as asked."""
+    """Users whose id begins with the prefix."""
 
     users: list[str]
 
 
 class ItemsAnswer(_Answer):
-    """Items whose title or id holds what was asked, the most popular first."""
+    """Items whose title or id contains the words, the most popular first."""
 
     items: list[NamedItem]
 
 
 class Category(_Wire):
-    """What items can be filtered by."""
+    """A category, by which items can be filtered."""
 
     name: str
     items: int
-    """How many it holds."""
+    """Number of its items."""
 
 
 class CategoriesAnswer(_Answer):
-    """Categories whose name holds what was asked, the largest first."""
+    """Categories whose name contains the words, the largest first."""
 
     categories: list[Category]
 
@@ -309,15 +309,15 @@ class BundleAnswer(_Wire):
     name: str
     version: str
     share: float
-    """Of the users who are not sent to a bundle by ``?bundle=``."""
+    """Share of the users whom it answers where a request names no bundle, 0 to 1."""
     shadow: bool
-    """Whether it is asked beside the one that answers, to log how they differ."""
+    """Whether it only recommends for comparison with the bundle that answers."""
     data: str
     variant: str
     users: int
     items: int
     reads_text: bool
-    """Whether it can answer to a profile text."""
+    """Whether it has a text encoder and can recommend from a text."""
 
 
 class BundlesAnswer(_Wire):
@@ -327,7 +327,7 @@ class BundlesAnswer(_Wire):
 
 
 class HealthAnswer(_Wire):
-    """The process is alive; whether it should get requests is what ``/ready`` says."""
+    """The process is alive; ``/ready`` says whether it should get requests."""
 
     status: Literal["ok"]
 
@@ -336,13 +336,13 @@ class VersionAnswer(_Wire):
     """What is running."""
 
     version: str
-    """Of the package."""
+    """Version of the package."""
     bundles: dict[str, str]
     """Version of each bundle by its name."""
 
 
 class ErrorAnswer(_Wire):
-    """Why the request was refused."""
+    """Why a request was refused."""
 
     error: str
     """One sentence."""

@@ -1,6 +1,6 @@
-"""The HTTP interface as an ASGI application over the bundles of a process; knows nothing of Ray.
+"""The HTTP interface as an ASGI application over the bundles of a process, without Ray.
 
-Run it under Ray Serve with :mod:`hnlm_ray.serving.app`, or under any ASGI server.
+:mod:`hnlm_ray.serving.app` runs it under Ray Serve; any other ASGI server can run it, too.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def web_app(
         token_of(options),
         sends_request_id=sends_request_id,
     )
-    if options.cors_origins:  # outside, as a browser asks before it sends a token
+    if options.cors_origins:  # outside the guard: browsers send a first request without the token
         headers = ["authorization", "content-type"]
         guarded = CORSMiddleware(
             guarded, allow_origins=options.cors_origins, allow_methods=["GET", "POST"], allow_headers=headers
@@ -86,7 +86,7 @@ def _routed(routes: Routes, live: Live, options: ServiceOptions) -> FastAPI:
     app = FastAPI(
         title="hnlm-ray recommendations",
         version=__version__,
-        description="Recommendations from bundles: which one answered stands in every answer.",
+        description="Recommendations from bundles. Every answer names the bundle that it comes from.",
         lifespan=watching,
     )
     install_refusals(app)
@@ -106,7 +106,7 @@ def _routed(routes: Routes, live: Live, options: ServiceOptions) -> FastAPI:
 
 
 def _post(app: FastAPI, path: str, function: Callable[..., Any], schema: dict[str, Any], answer: Any) -> None:
-    """A route that reads its own body: validating it inside the framework takes longer than the recommendation."""
+    """Add a route that validates its own body: the framework would take longer for that than the recommendation."""
     body = {"required": True, "content": {"application/json": {"schema": schema}}}
     refusals = _refusals(400, 401, 404, 409, 413, 422, 503)
     app.post(path, response_model=answer, responses=refusals, openapi_extra={"requestBody": body})(function)
@@ -134,7 +134,7 @@ def _add_operations(app: FastAPI, routes: Routes) -> None:
     app.get("/v1/ready", response_model=types.HealthAnswer)(routes.ready)
     app.get("/v1/version", response_model=types.VersionAnswer)(routes.version)
     app.get("/metrics", response_class=PlainTextResponse)(routes.metrics)
-    # Where probes and browsers look by habit.
+    # Where probes and browsers usually look.
     app.get("/health", include_in_schema=False)(routes.health)
     app.get("/ready", include_in_schema=False)(routes.ready)
     app.get("/", include_in_schema=False)(show)
@@ -157,7 +157,7 @@ def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
         409: "The bundle cannot do that.",
         413: "The body is too large.",
         422: "A field is missing, unknown, or out of range.",
-        503: "Too busy; the header Retry-After says when to come again.",
+        503: "Too busy; the header Retry-After says when to try again.",
     }
     return {status: {"model": types.ErrorAnswer, "description": reasons[status]} for status in statuses}
 
