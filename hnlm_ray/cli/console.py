@@ -172,7 +172,7 @@ def print_recommendation(recommendation: Recommendation) -> None:
 
 def print_bundles(shelf: Shelf) -> None:
     """Print the bundles of a shelf; a dot marks the current one."""
-    table = _table(f"Bundles of {shelf.path}")
+    table = _table(f"Bundles of {shelf.shown}")
     for column in ("", "version", "variant", "data", "users", "items", "test ndcg@20"):
         table.add_column(column, justify="right" if column in ("users", "items", "test ndcg@20") else "left")
     for one in shelf.bundles():

@@ -31,6 +31,7 @@ def serve(
     [cyan]hnlm export[/] fills and takes up a new bundle there without a pause.
     """
     from hnlm_ray.cluster.connect import connected
+    from hnlm_ray.run.places import shown
     from hnlm_ray.serving import control
 
     options = load_config(config, overrides)
@@ -38,7 +39,7 @@ def serve(
     with connected(options.cluster):
         url = control.start(served, options.serve)
         for name, path in served.items():
-            console.output.print(f"{name}: {path}")
+            console.output.print(f"{name}: {shown(path)}")
         console.output.print(f"The web page is at {url}/, the API is described at {url}/docs. Stop with Ctrl-C.")
         try:
             control.wait()
@@ -147,6 +148,7 @@ def bundles_of(options: Config) -> dict[str, str]:
     Raises:
         BundleError: one has not been made yet.
     """
+    from hnlm_ray.run.places import shown
     from hnlm_ray.run.plan import plan
     from hnlm_ray.run.stage import StageKey
 
@@ -154,7 +156,9 @@ def bundles_of(options: Config) -> dict[str, str]:
     for variant in (options.serve.variant, *options.serve.also):
         artifact = planned[StageKey("bundle", variant).name].artifact
         if not artifact.is_complete:
-            raise BundleError(f"{options.run} has no bundle for this configuration", "run `hnlm run` with it first")
+            raise BundleError(
+                f"{shown(options.run)} has no bundle for this configuration", "run `hnlm run` with it first"
+            )
         found[variant] = artifact.address
     return found
 

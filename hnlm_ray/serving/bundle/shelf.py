@@ -60,7 +60,12 @@ class ShelfEntry:
 
 
 class Shelf:
-    """A folder of bundles, local or ``s3://`` / ``gs://``."""
+    """A folder of bundles, local or ``s3://`` / ``gs://``.
+
+    Attributes:
+        path: its address.
+        shown: the address as messages name it, without credentials and query.
+    """
 
     def __init__(self, path: str) -> None:
         """Refer to a folder, which need not exist yet.
@@ -68,7 +73,7 @@ class Shelf:
         Raises:
             BundleError: the address has no known file system.
         """
-        self.path, self._shown = path.rstrip("/"), shown(path)
+        self.path, self.shown = path.rstrip("/"), shown(path)
         self._filesystem, self._root = resolve(self.path, BundleError)
 
     @property
@@ -132,7 +137,7 @@ class Shelf:
         found = read_info(self.path_of(version)).version
         if found != version:
             raise BundleError(
-                f"{join(self._shown, version)} holds the bundle {found}", "add that one with `hnlm export`"
+                f"{join(self.shown, version)} holds the bundle {found}", "add that one with `hnlm export`"
             )
         self._point(version, [one for one in self._served_so_far() if one != version])
 
@@ -147,7 +152,7 @@ class Shelf:
             if self._has(f"{version}/{INFO}"):
                 self._point(version, before[place + 1 :])
                 return version
-        raise BundleError(f"{self._shown} has no bundle that was served before {current}", "choose one with --use")
+        raise BundleError(f"{self.shown} has no bundle that was served before {current}", "choose one with --use")
 
     def drop(self, version: str) -> None:
         """Delete a bundle that the pointer does not name.
@@ -235,7 +240,7 @@ class Shelf:
             self._refuse(version)
 
     def _refuse(self, version: str) -> NoReturn:
-        raise BundleError(f"{self._shown} has no bundle {version[:80]!a}", f"see `hnlm bundles {self._shown}`")
+        raise BundleError(f"{self.shown} has no bundle {version[:80]!a}", f"see `hnlm bundles {self.shown}`")
 
 
 def current_bundle(path: str) -> str:

@@ -19,6 +19,7 @@ from hnlm_ray.serving.bundle.bundle import load_bundle
 from hnlm_ray.serving.bundle.info import INFO, read_info
 from hnlm_ray.serving.bundle.shelf import AVAILABILITY_FILE, Shelf, current_bundle
 from hnlm_ray.serving.bundle.writing import write_bundle
+from hnlm_ray.serving.recommend.live import Live
 from tests.serving.conftest import ABOUT
 from tests.serving.services import break_off_copies, some_contents, stocked_shelf, write_rich_bundle
 
@@ -358,7 +359,9 @@ def test_an_unreadable_file_is_one_sentence(stocked: tuple[Shelf, list[str]], co
 
 
 @pytest.mark.parametrize("end", ["", "/"])
-def test_a_shelf_in_an_object_store_does_the_same(object_store: str, sources: list[str], end: str) -> None:
+def test_a_shelf_in_an_object_store_does_the_same(
+    object_store: str, sources: list[str], end: str, tmp_path: Path
+) -> None:
     name = f"shelf{len(end)}"
     filesystem, _ = pafs.FileSystem.from_uri(f"s3://hnlm/{name}{object_store}")
     filesystem.create_dir("hnlm")
@@ -373,7 +376,11 @@ def test_a_shelf_in_an_object_store_does_the_same(object_store: str, sources: li
     loaded = load_bundle(current_bundle(shelf.path))
     assert loaded.info.version == two
     np.testing.assert_array_equal(loaded.contents.item_vectors, load_bundle(sources[1]).contents.item_vectors)
+    live = Live.of({"shop": shelf.path})
     assert shelf.back() == one
+    live.refresh()
+    assert [(served.version, served.recommender.info.version) for served in live] == [(one, one)]
+    assert Shelf(str(tmp_path / "copy")).add(shelf.path_of(two)).version == two
     shelf.drop(two)
     assert [each.version for each in shelf.bundles()] == [one]
     assert shelf.unavailable() == (None, [])
