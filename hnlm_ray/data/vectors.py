@@ -1,27 +1,51 @@
-"""Reads the text vectors of the items."""
+"""Reads vectors from tables."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from hnlm_ray.errors import StageError
 from hnlm_ray.run.store import Artifact
 
-__all__ = ["read_text_vectors"]
+__all__ = ["read_text_vectors", "vector_matrix"]
+
+
+def vector_matrix(column: pa.ChunkedArray) -> npt.NDArray[np.floating]:
+    """A column of vectors as a matrix (rows, d) of the same dtype.
+
+    Args:
+        column: lists of float16 or float32, without nulls.
+
+    Raises:
+        ValueError: the vectors have different lengths, or there is none.
+    """
+    lengths = pc.unique(pc.list_value_length(column)).to_pylist()
+    if len(lengths) != 1:
+        raise ValueError(f"vectors of the lengths {sorted(lengths)}, expected one length")
+    values = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    matrix: npt.NDArray[np.floating] = values.reshape(len(column), lengths[0])
+    return matrix
 
 
 def read_text_vectors(vectors: Artifact, n_items: int) -> npt.NDArray[np.float16]:
     """The table ``item_vectors`` as a matrix (n_items, d) float16.
 
+    Args:
+        vectors: artifact of the stage ``vectors``.
+        n_items: size of the catalogue.
+
     Raises:
-        StageError: an item is missing or stands twice, or the vectors have different lengths.
+        StageError: an item is missing or occurs twice, or the vectors have different lengths.
     """
     table = vectors.read("item_vectors").sort_by("item")
-    values = table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    lengths = np.unique(table["vector"].combine_chunks().value_lengths())
-    if not np.array_equal(table["item"].to_numpy(), np.arange(n_items)) or len(lengths) > 1:
-        where = vectors.path_of("item_vectors")
-        raise StageError(f"{where} does not hold one vector of one length per item", "run the stage vectors again")
-    matrix: npt.NDArray[np.float16] = values.reshape(n_items, -1)
+    action = "run the stage vectors again"
+    if not np.array_equal(table["item"].to_numpy(), np.arange(n_items)):
+        raise StageError(f"{vectors.path_of('item_vectors')} does not hold one vector per item", action)
+    try:
+        matrix: npt.NDArray[np.float16] = vector_matrix(table["vector"])
+    except ValueError as error:
+        raise StageError(f"{vectors.path_of('item_vectors')}: {error}", action) from error
     return matrix

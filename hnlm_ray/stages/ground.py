@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnlm_ray.cluster.resumable import work_folder
 from hnlm_ray.data.prepared import read_splits
+from hnlm_ray.data.vectors import vector_matrix
 from hnlm_ray.kernels.vectors import unit_rows
 from hnlm_ray.language.embed import embed_texts
 from hnlm_ray.language.engines.choose import embedder_of
@@ -42,7 +42,8 @@ def run(context: StageContext, embedder: Embedder | None = None) -> StageSummary
     answers = [answer for answer in pc.unique(negatives["answer"]).sort().to_pylist() if not is_none(answer)]
     context.say(f"ground: {negatives.num_rows} answers, {len(answers)} distinct names")
     matches = match_names(answers, catalogue, config.ground.fuzzy)
-    item_vectors = _matrix(context.inputs["vectors"].read("item_vectors")["vector"])
+    # Half precision leaves lengths a thousandth off 1.
+    item_vectors = unit_rows(vector_matrix(context.inputs["vectors"].read("item_vectors")["vector"]))
     answer_vectors = np.zeros((len(answers), item_vectors.shape[1]), np.float32)
     left = matches.unmatched
     if len(left):
@@ -56,12 +57,6 @@ def run(context: StageContext, embedder: Embedder | None = None) -> StageSummary
     counts |= {status: _count(grounded["status"], status) for status in STATUSES}
     counts |= {f"by_{step}": _count(grounded["step"], step) for step in STEPS}
     return StageSummary({"grounded": grounded.num_rows}, counts)
-
-
-def _matrix(vectors: pa.ChunkedArray) -> npt.NDArray[np.float32]:
-    flat = vectors.combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    # Half precision leaves lengths a thousandth off 1.
-    return unit_rows(flat.reshape(len(vectors), -1))
 
 
 def _count(column: pa.ChunkedArray, value: str) -> int:

@@ -1,12 +1,12 @@
-"""What every backbone must do, as functions that a test calls with a way to make the backbone.
+"""Conformance checks for backbones: functions that a test calls with a factory of the backbone.
 
-A backbone of one's own is held to it like the shipped ones::
+Check a backbone of your own like the shipped ones::
 
     @pytest.mark.parametrize("check", BACKBONE_CHECKS)
     def test_my_backbone(check):
         check(lambda graph, dim, seed: MyBackbone(graph, dim, seed))
 
-The world of the checks has a user without items and an item without users.
+The checks use interactions with a user without items and an item without users.
 """
 
 from __future__ import annotations
@@ -51,24 +51,24 @@ _DRAW = Draw(epoch=2, step=3)
 
 
 def lonely_world() -> Interactions:
-    """12 users and 9 items; the last user and the last item have met nobody."""
+    """Interactions of 12 users and 9 items; the last user and the last item have none."""
     train, _ = random_world(11, 8, 0.3, 4)
     return Interactions.from_pairs(train.users, train.items, 12, 9)
 
 
 def first_layer(train: Interactions, dim: int = _DIM, dtype: torch.dtype = torch.float32) -> Layer:
-    """Embeddings that require gradients."""
+    """Embeddings (U, dim) and (I, dim) that require gradients."""
     generator = torch.Generator().manual_seed(0)
     users, items = (torch.randn(size, dim, generator=generator) for size in (train.n_users, train.n_items))
     return users.to(dtype).requires_grad_(), items.to(dtype).requires_grad_()
 
 
 def normalised_adjacency(train: Interactions) -> npt.NDArray[np.float64]:
-    """``D^-1/2 A D^-1/2`` over users and then items, written out; rows of lonely nodes are 0."""
+    """``D^-1/2 A D^-1/2`` as a dense matrix over users and then items; rows of nodes without edges are 0."""
     n_users, n_items = train.n_users, train.n_items
-    met = np.zeros((n_users, n_items))
-    met[train.users, train.items] = 1.0
-    adjacency = np.block([[np.zeros((n_users, n_users)), met], [met.T, np.zeros((n_items, n_items))]])
+    edges = np.zeros((n_users, n_items))
+    edges[train.users, train.items] = 1.0
+    adjacency = np.block([[np.zeros((n_users, n_users)), edges], [edges.T, np.zeros((n_items, n_items))]])
     degrees = adjacency.sum(axis=1)
     scale = np.divide(1.0, np.sqrt(degrees), out=np.zeros_like(degrees), where=degrees > 0)
     product: npt.NDArray[np.float64] = scale[:, None] * adjacency * scale[None, :]
@@ -81,7 +81,7 @@ class DenseGraph:
     first_user = 0
 
     def __init__(self, train: Interactions) -> None:
-        """Write the matrix out."""
+        """Lay the matrix out."""
         self.train = train
         self._matrix = torch.from_numpy(normalised_adjacency(train))
 
@@ -106,7 +106,7 @@ class DenseGraph:
         return [(total[:cut], total[cut:]) for total in sums]
 
     def thinned(self, drop: float, seed: int, purpose: tuple[str | int, ...]) -> DenseGraph:
-        """See :meth:`hnlm_ray.models.protocol.Graph.thinned`: an edge stays where its number is at least ``drop``."""
+        """See :meth:`hnlm_ray.models.protocol.Graph.thinned`: an edge is kept if its number is at least ``drop``."""
         words = seeds.hash_counters(seeds.derive(seed, *purpose), self.train.keys)
         kept = (words >> np.uint64(11)) / 2.0**53 >= drop
         pairs = self.train.users[kept], self.train.items[kept]
@@ -118,7 +118,7 @@ class DenseGraph:
 
 
 def check_encoding(make: MakeBackbone) -> None:
-    """One finite vector per user and item, lonely ones too, as long as the other kind's; views alike."""
+    """Every user and item has a finite vector, even without interactions; users and items have the same dimension."""
     train, backbone = lonely_world(), _made(make)
     for draw in (None, _DRAW):
         encoding = backbone.encode(*first_layer(train), draw)
@@ -132,7 +132,7 @@ def check_encoding(make: MakeBackbone) -> None:
 
 
 def check_layers(make: MakeBackbone) -> None:
-    """Layers, where they are asked for, have the final vectors as their mean; a backbone without any says so."""
+    """Layers have the final vectors as their mean, or are refused by a ValueError; unrequested there are none."""
     users, items = first_layer(lonely_world())
     backbone = _made(make)
     assert not backbone.encode(users, items, _DRAW).layers
@@ -147,7 +147,7 @@ def check_layers(make: MakeBackbone) -> None:
 
 
 def check_evaluation(make: MakeBackbone) -> None:
-    """The vectors that rank have nothing random in them, whatever was drawn in training between."""
+    """The vectors that rank are not random, and training in between does not change them."""
     users, items = first_layer(lonely_world())
     backbone = _made(make)
     before = _tables(backbone.encode(users, items))
@@ -159,7 +159,7 @@ def check_evaluation(make: MakeBackbone) -> None:
 
 
 def check_training(make: MakeBackbone) -> None:
-    """A pass of training depends on the seed and the draw alone."""
+    """A pass of training depends only on the seed and the draw."""
     users, items = first_layer(lonely_world())
     backbone = _made(make)
     first = _tables(backbone.encode(users, items, _DRAW))
@@ -170,7 +170,7 @@ def check_training(make: MakeBackbone) -> None:
 
 
 def check_gradients(make: MakeBackbone) -> None:
-    """Values and gradients over the sharded graph are those over dense matrices in float64."""
+    """Values and gradients on the sharded graph agree with those on dense matrices in float64."""
     train = lonely_world()
     graphs: list[Graph] = [_sparse(train), DenseGraph(train)]
     found: list[list[torch.Tensor]] = []
@@ -185,7 +185,7 @@ def check_gradients(make: MakeBackbone) -> None:
 
 
 def check_wanted_rows(make: MakeBackbone) -> None:
-    """A draw that names the users it will read gets their rows, and the gradient of what it reads."""
+    """If a draw names the users it will read, their rows and the gradients of these rows are as without."""
     train = lonely_world()
     wanted = torch.tensor([7, 2, 2, 9])
     found: list[list[torch.Tensor]] = []
@@ -201,7 +201,7 @@ def check_wanted_rows(make: MakeBackbone) -> None:
 
 
 def check_parameters(make: MakeBackbone) -> None:
-    """The gradient reaches every embedding that counts and every parameter, in values that are finite."""
+    """A finite gradient reaches every embedding that has interactions, and every parameter."""
     train = lonely_world()
     users, items = first_layer(train)
     module = make(_sparse(train), _DIM, 1)
@@ -239,7 +239,7 @@ def _tables(encoding: Encoding) -> list[torch.Tensor]:
 
 
 def _objective(tables: Sequence[torch.Tensor]) -> torch.Tensor:
-    """A number in which each value has a slope of its own."""
+    """A scalar whose gradient is different in every entry."""
     generator = torch.Generator().manual_seed(7)
     factors = [torch.randn(table.shape, generator=generator) for table in tables]
     return torch.stack([(table.square() * f + table).sum() for table, f in zip(tables, factors, strict=True)]).sum()

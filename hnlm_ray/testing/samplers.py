@@ -1,13 +1,13 @@
-"""What every sampler must do, as functions that a test calls with a way to make the sampler.
+"""Conformance checks for samplers: functions that a test calls with a factory of the sampler.
 
-A sampler of one's own is held to it like the shipped ones::
+Check a sampler of your own like the shipped ones::
 
     @pytest.mark.parametrize("check", SAMPLER_CHECKS)
     def test_my_sampler(check):
         check(lambda setting: MySampler(setting))
 
-Most checks give items *marked* vectors, the rows of the identity, so that a negative's vector says which items it is
-made of and in which shares.
+Most checks give the items *marked* vectors, the rows of the identity matrix, so that the vector of a negative shows
+which items it is a mixture of.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ Block = tuple[int, int]
 
 @dataclass(frozen=True)
 class Tables:
-    """Vectors of all users (U, d) and of all items (I, d), per layer; the final ones are their mean.
+    """Vectors of all users (U, d) and all items (I, d) on each layer; the final ones are their mean.
 
     Attributes:
         users: one table per layer.
@@ -60,7 +60,7 @@ class Tables:
 
     @classmethod
     def random(cls, train: Interactions, dim: int = 5, layers: int = 3, seed: int = 0) -> Tables:
-        """Normal values, which require gradients."""
+        """Normally distributed values, which require gradients."""
         generator = torch.Generator().manual_seed(seed)
         users, items = (
             [torch.randn(size, dim, generator=generator).requires_grad_() for _ in range(layers)]
@@ -70,24 +70,24 @@ class Tables:
 
     @classmethod
     def marked(cls, train: Interactions, layers: int = 3, seed: int = 0) -> Tables:
-        """Items have the rows of the identity on each layer, users normal values."""
+        """Items have the rows of the identity matrix on each layer, users random values."""
         users = cls.random(train, train.n_items, layers, seed).users
         return cls(users, [torch.eye(train.n_items).requires_grad_() for _ in range(layers)])
 
     @cached_property
     def final(self) -> Layer:
-        """Means of the layers, which require gradients of their own."""
+        """Means of the layers, which are leaves with gradients of their own."""
         users, items = (torch.stack(layers).detach().mean(dim=0) for layers in (self.users, self.items))
         return users.requires_grad_(), items.requires_grad_()
 
     @property
     def dim(self) -> int:
-        """Of every vector."""
+        """Dimension of the vectors."""
         return self.items[0].shape[1]
 
 
 def setting_of(train: Interactions, dim: int, block: Block | None = None, seed: int = 0) -> Setting:
-    """What a sampler is made with, for the users of a block or for all."""
+    """The setting of a sampler for the users of a block; None for all users."""
     first, last = block or (0, train.n_users)
     return Setting(train.slice_users(first, last), train.item_popularity, dim, seed, torch.device("cpu"))
 
@@ -95,7 +95,7 @@ def setting_of(train: Interactions, dim: int, block: Block | None = None, seed: 
 def scene_of(
     train: Interactions, tables: Tables, block: Block | None = None, *, epoch: int = 1, step: int = 0
 ) -> Scene:
-    """One batch of all train pairs that have a negative, in an order of its own, as the worker of a block sees it.
+    """A batch of all train pairs that have a negative, shuffled, as the worker of a block sees it.
 
     Args:
         train: all interactions.
@@ -149,22 +149,22 @@ def check_shapes(make: Make) -> None:
 
 
 def check_unseen(make: Make, train: Interactions | None = None, seed: int = 0) -> None:
-    """No negative that counts holds anything the user has met, but for a share of the pair's own positive."""
+    """No negative with a weight contains an item the user has seen, except for a share of the pair's own positive."""
     train = random_world(13, 9, 0.4, 1)[0] if train is None else train
     tables = Tables.marked(train)
     for epoch in (1, 2):
         scene = scene_of(train, tables, epoch=epoch)
         shares, counts = _shares(make(setting_of(train, tables.dim, seed=seed))(scene), len(scene.users))
-        met = torch.from_numpy(train.contains(scene.users.numpy()[:, None], np.arange(train.n_items)[None, :]))
+        seen = torch.from_numpy(train.contains(scene.users.numpy()[:, None], np.arange(train.n_items)[None, :]))
         own = torch.nn.functional.one_hot(scene.items, train.n_items).bool()
         counted = shares * counts[:, :, None]
-        assert not (counted * (met & ~own)[:, None]).any(), "a negative holds an item that the user has met"
-        unmet = (shares * ~met[:, None]).sum(dim=2)
-        assert (unmet[counts] > 0).all(), "a negative is the positive itself"
+        assert not (counted * (seen & ~own)[:, None]).any(), "a negative contains an item that the user has seen"
+        unseen = (shares * ~seen[:, None]).sum(dim=2)
+        assert (unseen[counts] > 0).all(), "a negative is the positive itself"
 
 
 def check_draws(make: Make) -> None:
-    """The same seed and epoch give the same negatives, others give others; the global generator plays no part."""
+    """Negatives depend on the seed and the epoch alone, and not on the global generator."""
     train, _ = random_world(20, 40, 0.2, 2)
     tables = Tables.marked(train)
 
@@ -185,7 +185,7 @@ def check_draws(make: Make) -> None:
 
 
 def check_blocks(make: Make) -> None:
-    """Workers get together what one worker gets, however the users are divided."""
+    """Several workers get together what a single worker gets, however the users are divided."""
     train, _ = random_world(20, 11, 0.4, 3)
     tables = Tables.random(train)
     whole = make(setting_of(train, tables.dim))(scene_of(train, tables, epoch=4, step=2))
@@ -203,7 +203,7 @@ def check_blocks(make: Make) -> None:
 
 
 def check_gradients(make: Make) -> None:
-    """Chosen rows get the gradient of their share; the choice and the weights get none."""
+    """Chosen rows get the gradient of their share; the choice and the weights have none."""
     train, _ = random_world(13, 9, 0.4, 1)
     tables = Tables.marked(train)
     scene = scene_of(train, tables)
@@ -216,7 +216,7 @@ def check_gradients(make: Make) -> None:
 
 
 def check_extremes(make: Make) -> None:
-    """Users with one item left, worlds of two items, and workers without pairs of a batch."""
+    """Users with one unseen item, catalogues of two items, and workers without pairs in a batch."""
     everything = np.arange(6)
     for users, items, n_items in (
         (np.zeros(5, int), everything[:5], 6),
@@ -244,7 +244,7 @@ SAMPLER_CHECKS: tuple[Callable[[Make], None], ...] = (
 
 
 def _gradients(vectors: torch.Tensor, tables: list[torch.Tensor]) -> torch.Tensor:
-    """The sum over tables of one shape of the gradient of the sum of all coordinates."""
+    """The gradient of the sum of all coordinates, summed over tables of the same shape."""
     found = torch.autograd.grad(vectors.sum(), tables, retain_graph=True, allow_unused=True)
     total = torch.zeros_like(tables[0])
     for gradient in found:
@@ -253,7 +253,7 @@ def _gradients(vectors: torch.Tensor, tables: list[torch.Tensor]) -> torch.Tenso
 
 
 def _shares(negatives: Negatives, n_pairs: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Which items each negative is made of, (B, K, I), and which negatives count, (B, K), with marked items."""
+    """For marked items, the share of each item in each negative (B, K, I) and which negatives have a weight (B, K)."""
     vectors = negatives.vectors.detach()
     shares = vectors.expand(n_pairs, *vectors.shape) if vectors.dim() == 2 else vectors
     counts = torch.ones(shares.shape[:2], dtype=torch.bool)
@@ -261,7 +261,7 @@ def _shares(negatives: Negatives, n_pairs: int) -> tuple[torch.Tensor, torch.Ten
 
 
 def _same(part: Negatives, whole: Negatives, places: torch.Tensor, parts: list[Negatives]) -> None:
-    """Shared negatives are equal everywhere, others row by row; so are weights."""
+    """Shared negatives and their weights are equal on every worker, others row by row."""
     if whole.vectors.dim() == 2:
         torch.testing.assert_close(part.vectors, whole.vectors)
     else:

@@ -1,4 +1,4 @@
-"""Small material to tune the demo language model on, with a rule behind it that can be learned."""
+"""Small material to tune the demo language model on; its pairs follow a rule that can be learned."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def small_material() -> Material:
     rng = np.random.default_rng(0)
     items = rng.normal(size=(_ITEMS, DIM)).astype(np.float32)
     users = rng.normal(size=(_USERS, DIM)).astype(np.float32)
-    owners, met = np.sort(rng.integers(_USERS, size=_PAIRS)), rng.integers(_ITEMS, size=_PAIRS)
-    negatives = (met * 7 + 3) % _ITEMS
+    owners, chosen = np.sort(rng.integers(_USERS, size=_PAIRS)), rng.integers(_ITEMS, size=_PAIRS)
+    negatives = (chosen * 7 + 3) % _ITEMS
     targets = unit_rows(items[negatives])
-    pairs, valid = Supervised(owners, met, negatives, negatives, targets).split(0.2, 0)
+    pairs, valid = Supervised(owners, chosen, negatives, negatives, targets).split(0.2, 0)
     return Material(pairs, valid, Teacher(users, items), _tokens(rng, _USERS, 5, 20), _tokens(rng, _ITEMS, 3, 12))
 
 
@@ -38,11 +38,11 @@ def _tokens(rng: np.random.Generator, texts: int, shortest: int, longest: int) -
 
 
 def small_encoder(options: TuneConfig, seed: int = 0) -> PairEncoder:
-    """The demo language model around :func:`small_material`."""
+    """An encoder of the demo language model for :func:`small_material`."""
     return new_encoder(small_material().teacher, options, seed)
 
 
 def plain_loop(options: TuneConfig) -> TuningLoop:
-    """A loop in plain PyTorch."""
+    """A loop in plain PyTorch, without DeepSpeed, on the CPU."""
     device = torch.device("cpu")
     return TuningLoop(TorchStepper(small_encoder(options), options, device), small_material(), options, 0, device)

@@ -1,4 +1,4 @@
-"""Small interaction worlds, some with a known right answer."""
+"""Small sets of interactions, some with a known right answer."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ __all__ = ["checkerboard", "random_world"]
 
 
 def checkerboard(n_users: int, n_items: int) -> tuple[Interactions, Interactions, npt.NDArray[np.int32]]:
-    """Users like the items of their own parity, and all but one of them are in train.
+    """Users like the items of their own parity; all of these but one are in train.
 
     Returns:
-        Train; the withheld item of each user as interactions; and as an array (n_users,). A trained model must rank
-        it first among the unmet items: it is the only one left that the user's kind likes.
+        The train interactions; the withheld item of each user as interactions; and the same as an array (n_users,).
+        A trained model must rank the withheld item first among the unseen items, as it is the only one of them that
+        users of this parity like.
     """
     users = np.arange(n_users)
     likes = np.arange(n_items)[None, :] % 2 == (users % 2)[:, None]
@@ -27,7 +28,7 @@ def checkerboard(n_users: int, n_items: int) -> tuple[Interactions, Interactions
 
 
 def random_world(n_users: int, n_items: int, density: float, seed: int) -> tuple[Interactions, Interactions]:
-    """Train and valid without structure; every user has at least one of each.
+    """Random train and validation interactions; every user has at least one of each.
 
     Args:
         n_users: how many.
