@@ -1,4 +1,4 @@
-"""Evaluation block by block of users: what one worker computes, and how the blocks come together again."""
+"""Evaluation of one block of users at a time, and the merging of blocks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class HeldOut:
 
     Attributes:
         name: ``valid`` or ``test``.
-        seen: items masked for each user: train for ``valid``, train and valid for ``test``.
+        seen: the items that are masked for each user: train for ``valid``, train and valid for ``test``.
         relevant: the held-out items of each user.
     """
 
@@ -76,20 +76,20 @@ class Evaluation:
     gini: dict[int, float]
 
     def mean(self, measure: str, k: int) -> float:
-        """Mean over the users that have a value; NaN when none has."""
+        """Mean over the users that have a value; NaN if none has."""
         values = self.per_user[measure, k]
         values = values[~np.isnan(values)]
         return float(values.mean()) if len(values) else float("nan")
 
     def means(self) -> dict[tuple[str, int], float]:
-        """Every figure by measure and cut-off, those of the catalogue too."""
+        """Every figure by measure and cut-off, including those of the catalogue."""
         figures = {name: self.mean(*name) for name in self.per_user}
         figures |= {("coverage", k): value for k, value in self.coverage.items()}
         return figures | {("gini", k): value for k, value in self.gini.items()}
 
 
 def measures(reference: Reference | None) -> tuple[str, ...]:
-    """Names of everything that is measured user by user."""
+    """Names of all measures that have a value per user."""
     return (*METRICS, "tie_rate", *(reference.measures if reference else ()))
 
 
@@ -102,16 +102,19 @@ def evaluate_block(
     reference: Reference | None = None,
     depth: int = 0,
 ) -> BlockResult:
-    """Rank and measure the users from ``start`` to ``stop`` (excluded).
+    """Rank and measure the users from ``start`` to ``stop - 1``.
 
     Args:
         ranker: what is evaluated.
         held_out: the split.
         start: first user.
-        stop: behind the last user.
+        stop: the one after the last user.
         cutoffs: where to measure.
         reference: of all users and items, for the measures beyond accuracy; None leaves them out.
-        depth: items to rank, where that is more than the deepest cut-off.
+        depth: number of items to rank, if more than the deepest cut-off.
+
+    Raises:
+        ValueError: the ranker does not belong to these users and items, or gives a user an item twice.
     """
     relevant = held_out.relevant.slice_users(start, stop)
     with_items = relevant.degree > 0
@@ -126,10 +129,16 @@ def evaluate_block(
 def merge(
     blocks: Iterable[BlockResult], held_out: HeldOut, cutoffs: Sequence[int], reference: Reference | None = None
 ) -> Evaluation:
-    """Put blocks together, in whatever order they come; every figure is the one that a single block would give.
+    """Merge blocks in any order; every figure is the same as from a single block.
+
+    Args:
+        blocks: of one ranker on one split.
+        held_out: the split.
+        cutoffs: those that the blocks were measured at.
+        reference: the one that they were measured with.
 
     Raises:
-        ValueError: a user with held-out items is missing or stands in two blocks.
+        ValueError: a user with held-out items is missing or in two blocks.
     """
     ordered = sorted((block for block in blocks if len(block.users)), key=lambda block: int(block.users[0]))
     names = [(measure, k) for measure in measures(reference) for k in cutoffs]
@@ -157,7 +166,7 @@ def evaluate(
     user_block: int = 1024,
     reference: Reference | None = None,
 ) -> Evaluation:
-    """Evaluate in this process, ``user_block`` users at a time."""
+    """Evaluate in this process, ``user_block`` users at a time; otherwise as :func:`evaluate_block`."""
     n_users = held_out.relevant.n_users
     starts = range(0, n_users, user_block)
     blocks = (

@@ -1,10 +1,9 @@
-"""How often a sampler's negatives are things the user would like, where the truth is known.
+"""The false-negative rate of samplers: how often the user would like their negatives, on generated data.
 
-A generated world knows the probability that each user likes each item. The false-negative rate of a sampler is the mean
-of that probability over the negatives it gives to the train pairs; where a sampler weighs its negatives, each counts by
-its weight. For samplers with a known law it is computed exactly in expectation and nothing is drawn; for the others one
-epoch is drawn with the sampler itself. A sampler sees train interactions only, so a held-out item is a candidate like
-any other.
+On generated data the probability that a user likes an item is known. The false-negative rate of a sampler is the mean
+of this probability over its negatives for the train pairs, each by its weight. For samplers whose distribution is known
+it is the exact expectation; for the others one epoch is drawn with the sampler itself. Samplers see train interactions
+only, so a held-out item is a candidate like any other.
 """
 
 from __future__ import annotations
@@ -23,35 +22,35 @@ if TYPE_CHECKING:
     from hnlm_ray.samplers.protocol import Scene
 
 __all__ = [
-    "FREE_OF_MODEL",
+    "STATIC",
     "dns_at_hardness",
+    "dns_rate",
     "drawn_rate",
-    "hardest_of_rate",
-    "law_rate",
     "nearest_items",
     "pairs_rate",
     "scored_rate",
+    "static_rate",
     "weighted_rate",
 ]
 
 Truth = npt.NDArray[np.float32]
 Floats = npt.NDArray[Any]
 
-FREE_OF_MODEL = UniformOptions | PopularitySamplerOptions | InBatchOptions
-"""Samplers whose law does not depend on what is trained."""
+STATIC = UniformOptions | PopularitySamplerOptions | InBatchOptions
+"""Samplers whose distribution does not depend on the model in training."""
 
 _PAIRS = 1024
-"""Pairs drawn at a time, which bounds the memory of their candidates' vectors."""
+"""Pairs whose negatives are drawn at a time, which bounds the memory of their candidates' vectors."""
 
 
-def law_rate(truth: Truth, train: Interactions, sampler: FREE_OF_MODEL) -> float:
-    """The rate of a sampler that asks no model, exactly.
+def static_rate(truth: Truth, train: Interactions, sampler: STATIC) -> float:
+    """The exact rate of a sampler that does not depend on a model.
 
     Args:
         truth: as in :func:`weighted_rate`.
         train: as in :func:`weighted_rate`.
-        sampler: its options. Corrected in-batch negatives weigh one over their popularity, so that every item that
-            comes into batches counts alike.
+        sampler: its options. Corrected in-batch negatives have one over their popularity as weights, so that all items
+            with a train interaction count equally.
     """
     from hnlm_ray.samplers.popularity import popularity_weights
 
@@ -76,57 +75,57 @@ def scored_rate(
     seed: int,
     epoch: int = 1,
 ) -> float:
-    """The rate of any sampler under a trained model: its law where that is known, else what it draws.
+    """The rate of any sampler under a trained model: exact where its distribution is known, else measured.
 
     Args:
         truth: as in :func:`weighted_rate`.
         train: as in :func:`weighted_rate`.
         sampler: its options.
-        user_vectors: (n_users, d) that it is given in training.
+        user_vectors: (n_users, d) as the sampler sees them in training.
         item_vectors: (n_items, d).
-        seed: of the fit; only for what is drawn.
-        epoch: from 1; only for what is drawn.
+        seed: of the fit; used where negatives are drawn.
+        epoch: from 1; used where negatives are drawn.
     """
-    if isinstance(sampler, FREE_OF_MODEL):
-        return law_rate(truth, train, sampler)
+    if isinstance(sampler, STATIC):
+        return static_rate(truth, train, sampler)
     if isinstance(sampler, DNSOptions):
-        return hardest_of_rate(truth, train, user_vectors, item_vectors, sampler.candidates, sampler.top)
+        return dns_rate(truth, train, user_vectors, item_vectors, sampler.candidates, sampler.top)
     return drawn_rate(truth, train, sampler, user_vectors, item_vectors, seed, epoch)
 
 
 def weighted_rate(truth: Truth, train: Interactions, weights: Floats) -> float:
-    """Negatives drawn from the user's unseen items with probability proportional to ``weights``.
+    """The exact rate of negatives drawn from a user's unseen items in proportion to ``weights``.
 
     Args:
         truth: (n_users, n_items), the probability that the user likes the item.
-        train: what the sampler may not draw; its number of rows per user weighs the user.
-        weights: (n_items,), ones for the uniform sampler, train counts for sampling by popularity.
+        train: the items that are not drawn; a user's weight is the number of their pairs.
+        weights: (n_items,) at least 0: ones for the uniform sampler, train counts for sampling by popularity.
 
     Returns:
         The rate; NaN when no user has an unseen item with a weight.
     """
     total = truth @ weights - _sum_per_user(train, weights[train.items] * truth[train.users, train.items])
     mass = weights.sum() - _sum_per_user(train, weights[train.items])
-    # The mass is a difference of sums: what rounding leaves of an exhausted catalogue is not a candidate.
+    # The mass is a difference of sums, so rounding can leave a little of it where every item is seen.
     drawable = mass > 1e-9 * weights.sum()
     rates = np.divide(total, mass, out=np.zeros(train.n_users), where=drawable)
     return _mean(rates, train.degree * drawable)
 
 
-def hardest_of_rate(
+def dns_rate(
     truth: Truth, train: Interactions, user_vectors: Floats, item_vectors: Floats, candidates: int, top: int = 1
 ) -> float:
-    """One of the ``top`` best-scored of ``candidates`` uniform draws, each alike: DNS and DNS(M, N).
+    """The exact rate of DNS(M, N): uniformly one of the M best-scored of N candidates; DNS for M = 1.
 
-    With n unseen items in ascending order of score and draws with replacement, the k-th best is among the first r when
-    more than ``candidates - k`` draws are, whose number is binomial with the share ``r / n``.
+    With n unseen items in ascending order of score and candidates drawn with replacement, the k-th best candidate is
+    among the first r items if more than N - k candidates are; their number is binomial with probability ``r / n``.
 
     Args:
         truth: as in :func:`weighted_rate`.
         train: as in :func:`weighted_rate`.
         user_vectors: (n_users, d) of the model that scores.
         item_vectors: (n_items, d).
-        candidates: draws per negative, N.
+        candidates: N.
         top: M.
 
     Returns:
@@ -138,7 +137,7 @@ def hardest_of_rate(
     scores[train.users, train.items] = -np.inf
     seen = train.degree
     unseen = train.n_items - seen
-    order = np.argsort(scores, axis=1, kind="stable")  # the seen items come first
+    order = np.argsort(scores, axis=1, kind="stable")  # seen items come first
     sizes, row = np.unique(unseen, return_inverse=True)
     first = np.arange(train.n_items + 1) - (train.n_items - sizes)[:, None]
     share = np.clip(first, 0, None) / np.maximum(sizes, 1)[:, None]
@@ -151,7 +150,7 @@ def hardest_of_rate(
 def dns_at_hardness(
     truth: Truth, train: Interactions, user_vectors: Floats, item_vectors: Floats, hardness: float
 ) -> tuple[float, float]:
-    """How many candidates make DNS as hard as given, and its rate there, between whole numbers on a straight line.
+    """How many candidates give DNS a certain hardness, and its rate with so many; interpolated linearly.
 
     Args:
         truth: as in :func:`weighted_rate`.
@@ -161,13 +160,13 @@ def dns_at_hardness(
         hardness: mean score of the negatives.
 
     Returns:
-        Candidates and rate; those of the nearest end where DNS is never so easy or never so hard.
+        Candidates and rate; of the nearest number of candidates where DNS is always harder or always easier.
     """
     scores = user_vectors @ item_vectors.T
 
     def point(candidates: int) -> tuple[float, float]:
         vectors = user_vectors, item_vectors
-        return tuple(hardest_of_rate(matrix, train, *vectors, candidates) for matrix in (scores, truth))  # type: ignore[return-value]
+        return tuple(dns_rate(matrix, train, *vectors, candidates) for matrix in (scores, truth))  # type: ignore[return-value]
 
     low, high = 1, 2
     (easy, low_rate), (hard, high_rate) = point(low), point(high)
@@ -197,10 +196,10 @@ def drawn_rate(
     seed: int,
     epoch: int = 1,
 ) -> float:
-    """The rate of what a sampler gives to each train pair in one epoch, measured with the sampler itself.
+    """The rate of the negatives that a sampler gives to the train pairs in one epoch, measured.
 
-    A sampler that chooses on each layer is given the final vectors as its only layer, and gates that a sampler learns
-    are as they were before training: neither is kept after it.
+    Layers and the gates that a sampler learns are not kept after training: a sampler that chooses on each layer sees
+    the final vectors as the only layer, and gates are as before training.
 
     Args:
         truth: as in :func:`weighted_rate`.
@@ -236,11 +235,11 @@ def drawn_rate(
 
 
 def nearest_items(train: Interactions, item_vectors: Floats) -> npt.NDArray[np.int32]:
-    """For each train pair, the item nearest in text that its user has not seen.
+    """For each train pair, the item nearest in text to its item among those that the user has not seen.
 
     Args:
-        train: the pairs, and what may not be chosen.
-        item_vectors: (n_items, d), unit length.
+        train: the pairs, and the items that are not chosen.
+        item_vectors: (n_items, d) of unit length.
 
     Returns:
         (pairs,) int32 in the order of ``train.items``; -1 where the user has seen every item. Of equally near items the
@@ -258,14 +257,14 @@ def nearest_items(train: Interactions, item_vectors: Floats) -> npt.NDArray[np.i
 
 
 def pairs_rate(truth: Truth, users: npt.NDArray[np.integer], negatives: npt.NDArray[np.integer]) -> float:
-    """The rate of negatives that are known one by one; NaN without any."""
+    """The rate of given negatives (P,) for users (P,); NaN without any."""
     return float(truth[users, negatives].mean(dtype=np.float64)) if len(users) else float("nan")
 
 
 def _scene(
     train: Interactions, pairs: npt.NDArray[np.intp], tables: tuple[torch.Tensor, torch.Tensor], epoch: int
 ) -> Scene:
-    """These train pairs as a batch, with the final vectors as the only layer."""
+    """The train pairs of these numbers as a batch, with the final vectors as the only layer."""
     import torch
 
     from hnlm_ray.samplers.protocol import Scene

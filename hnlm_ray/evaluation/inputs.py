@@ -15,7 +15,14 @@ __all__ = ["read_held_out", "read_truth"]
 
 
 def read_held_out(prepare: Artifact) -> dict[str, HeldOut]:
-    """The splits ``valid`` and ``test`` of the artefact ``prepare``, with what is masked in each."""
+    """The splits ``valid`` and ``test`` by name, with the items that are masked in each.
+
+    Args:
+        prepare: artifact of the stage.
+
+    Raises:
+        StoreError: a table is missing or damaged.
+    """
     splits = read_splits(prepare)
     return {
         "valid": HeldOut("valid", seen=splits.train, relevant=splits.valid),
@@ -24,7 +31,11 @@ def read_held_out(prepare: Artifact) -> dict[str, HeldOut]:
 
 
 def read_truth(prepare: Artifact, train: Interactions) -> npt.NDArray[np.float32]:
-    """The table ``truth`` as a matrix (n_users, n_items) float32.
+    """The table ``truth`` as a matrix of probabilities (n_users, n_items) float32.
+
+    Args:
+        prepare: artifact of the stage, on generated data.
+        train: interactions of the same users and items.
 
     Raises:
         StageError: a pair is missing.

@@ -1,4 +1,4 @@
-"""An evaluation as rows of the tables that the stage writes."""
+"""Turns evaluations into the tables that the stage writes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The table ``false_negatives`` of a run on a generated world: every source of negatives, how wrong and how hard it is.
+"""The table ``false_negatives`` of a run on generated data: rate and hardness of every source of negatives.
 
-Hardness is the mean score of the teacher, so that sources can be compared where they are equally hard: a cleaner
-negative is no merit if it is only an easier one.
+Hardness is the mean score of the negatives under the teacher. It makes sources comparable: a lower rate is no merit if
+it comes from easier negatives.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from hnlm_ray.config.tree import Config
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.data.vectors import read_text_vectors
 from hnlm_ray.evaluation.false_negatives import (
-    FREE_OF_MODEL,
+    STATIC,
     dns_at_hardness,
-    hardest_of_rate,
-    law_rate,
+    dns_rate,
     nearest_items,
     pairs_rate,
     scored_rate,
+    static_rate,
 )
 from hnlm_ray.evaluation.inputs import read_truth
 from hnlm_ray.models.fitted import training_vectors
@@ -40,11 +40,11 @@ Matrix = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class _World:
-    """A finished run on a generated world.
+    """A finished run on generated data.
 
     Attributes:
         config: of the run.
-        inputs: artefacts by stage.
+        inputs: artifacts by stage.
         train: train interactions.
         truth: (U, I) the probability that the user likes the item.
         teacher: vectors (U, d) and (I, d) of the CF teacher; None where no variant can be one.
@@ -57,7 +57,7 @@ class _World:
     teacher: tuple[Matrix, Matrix] | None
 
     def row(self, name: str, users: npt.NDArray[np.integer], items: npt.NDArray[np.integer]) -> dict[str, object]:
-        """The row of given negatives; -1 is none."""
+        """The row of given negatives; -1 stands for none."""
         found = items >= 0
         users, items = users[found], items[found]
         hardness = None
@@ -96,17 +96,17 @@ def rate_table(
 
 
 def _samplers(world: _World) -> Iterator[dict[str, object]]:
-    """Two reference samplers and that of every variant that is trained on negatives, over its seeds."""
+    """Two reference samplers, and that of every variant trained on negatives, averaged over its seeds."""
     train, truth, config = world.train, world.truth, world.config
     rates = {
-        str(sampler): [law_rate(truth, train, sampler)] for sampler in (UniformOptions(), PopularitySamplerOptions())
+        str(sampler): [static_rate(truth, train, sampler)] for sampler in (UniformOptions(), PopularitySamplerOptions())
     }
     trained = {name: variant for name, variant in config.train.variants.items() if variant.backbone.takes_negatives}
     shown = [str(variant.sampler) for variant in trained.values()]
     for name, variant in trained.items():
         sampler = variant.sampler
-        if isinstance(sampler, FREE_OF_MODEL):
-            rates.setdefault(str(sampler), [law_rate(truth, train, sampler)])
+        if isinstance(sampler, STATIC):
+            rates.setdefault(str(sampler), [static_rate(truth, train, sampler)])
             continue
         label = str(sampler) if shown.count(str(sampler)) == 1 else f"{sampler}, {name}"
         for seed in config.train.seeds_of(name):
@@ -117,12 +117,12 @@ def _samplers(world: _World) -> Iterator[dict[str, object]]:
         rate, hardness = float(np.mean(values)), None
         if label == str(UniformOptions()) and world.teacher is not None:
             scores = world.teacher[0] @ world.teacher[1].T
-            hardness = hardest_of_rate(scores, train, *world.teacher, candidates=1)
+            hardness = dns_rate(scores, train, *world.teacher, candidates=1)
         yield {"sampler": label, "rate": rate, "pairs": len(train), "hardness": hardness}
 
 
 def _written(world: _World) -> Iterator[dict[str, object]]:
-    """The item nearest in text, and what the language model wrote."""
+    """The item nearest in text, and the negatives that the language model wrote."""
     if "vectors" in world.inputs:
         nearest = nearest_items(world.train, read_text_vectors(world.inputs["vectors"], world.train.n_items))
         yield world.row("nearest text", world.train.users, nearest)
@@ -133,7 +133,7 @@ def _written(world: _World) -> Iterator[dict[str, object]]:
 
 
 def _tuned(world: _World) -> Iterator[dict[str, object]]:
-    """The item nearest to the tuned encoder's vector, all that are written down, and DNS where it is as hard."""
+    """The nearest item to each vector of the tuned encoder, all that are written, and DNS of the same hardness."""
     if "encode" not in world.inputs or world.teacher is None:
         return
     encoded = world.inputs["encode"].read("encoded", ["user", "nearest"])
@@ -150,6 +150,6 @@ def _tuned(world: _World) -> Iterator[dict[str, object]]:
 
 
 def _best_epoch(fit: Artifact) -> int:
-    """The epoch whose vectors were kept."""
+    """The epoch whose vectors were kept, at least 1."""
     history = fit.read("history", ["epoch", "valid_ndcg"]).sort_by([("valid_ndcg", "descending")])  # nulls last
     return max(1, int(history["epoch"][0].as_py()))

@@ -1,8 +1,8 @@
-"""Where a model is good: test figures of users by their activity, and of items by their popularity.
+"""Accuracy by strata: of users by their activity, and of items by their popularity.
 
-Users stand in quantile groups by their number of train interactions. Items, from the least to the most popular, stand
-in groups that hold equal shares of all train interactions, so that the last group is a few items and the first is the
-long tail. Equals go together in both, so groups are only about equal, and a group may fall away.
+Users are grouped by quantiles of their number of train interactions. Items, from the least to the most popular, are
+grouped so that each group holds an equal share of all train interactions: the first group is the long tail, the last a
+few items. Equal numbers stay in one group, so groups are only about equal, and there can be fewer than planned.
 
 For items, only held-out interactions with an item of the stratum count, and sums run over all users:
 
@@ -12,7 +12,7 @@ ndcg      ``1 / log2(rank + 1)`` summed over those hits, over the same sum when 
           items of the stratum, at most ``k``, stood at the head
 ========= ===========================================================================================
 
-Every stratum competes with the others for the same places, so the NDCG of strata does not average to that of all items.
+All strata compete for the same ranks, so the mean of their NDCG is not that of all items.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Numbers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Stratum:
-    """One figure of one stratum; the fields are columns of table ``strata``.
+    """One figure of one stratum; the fields are columns of the table ``strata``.
 
     Attributes:
         kind: ``user_activity`` or ``item_popularity``.
@@ -70,7 +70,7 @@ def user_strata(activity: Numbers, n_strata: int = N_STRATA) -> Numbers:
         n_strata: how many groups, at most.
 
     Returns:
-        (n,) int64 from 0 without gaps: which fifth of the users the user's first equal stands in.
+        (n,) int64 from 0 without gaps: the quantile of the first user with the same activity.
     """
     ordered = np.sort(activity)
     return _without_gaps(np.searchsorted(ordered, activity) * n_strata // max(len(activity), 1))
@@ -84,7 +84,7 @@ def item_strata(popularity: Numbers, n_strata: int = N_STRATA) -> Numbers:
         n_strata: how many groups, at most.
 
     Returns:
-        (n_items,) int64 from 0 without gaps: which fifth of the interactions those with less popular items end in.
+        (n_items,) int64 from 0 without gaps: the share in which the interactions with less popular items end.
     """
     ordered = np.sort(popularity)
     before = np.concatenate([[0], np.cumsum(ordered)])[np.searchsorted(ordered, popularity)]

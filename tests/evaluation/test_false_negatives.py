@@ -22,12 +22,12 @@ from hnlm_ray.config.samplers import (
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.evaluation.false_negatives import (
     dns_at_hardness,
+    dns_rate,
     drawn_rate,
-    hardest_of_rate,
-    law_rate,
     nearest_items,
     pairs_rate,
     scored_rate,
+    static_rate,
     weighted_rate,
 )
 from tests.interactions import Build, build
@@ -96,7 +96,7 @@ def test_hardest_of_agrees_with_every_possible_draw(candidates: int, top: int) -
         return float(np.mean(TRUTH[user, best]))
 
     exact = over_every_draw(choice, candidates)
-    assert hardest_of_rate(TRUTH, SMALL, USERS, ITEMS, candidates, top) == pytest.approx(exact, rel=1e-6)
+    assert dns_rate(TRUTH, SMALL, USERS, ITEMS, candidates, top) == pytest.approx(exact, rel=1e-6)
     options = DNSOptions(candidates=candidates, top=top)
     assert scored_rate(TRUTH, SMALL, options, USERS, ITEMS, 0) == pytest.approx(exact, rel=1e-6)
     drawn = [drawn_rate(TRUTH, SMALL, options, USERS, ITEMS, 0, epoch) for epoch in range(1, 200)]
@@ -165,14 +165,14 @@ def test_samplers_that_ask_no_model_have_the_rate_of_their_law(
         for allowed in [[item for item in range(5) if not masked or item not in met]]
         for _ in (met if allowed else [])
     ]
-    assert law_rate(TRUTH, SMALL, sampler) == pytest.approx(np.mean(by_hand), rel=1e-5)  # type: ignore[arg-type]
+    assert static_rate(TRUTH, SMALL, sampler) == pytest.approx(np.mean(by_hand), rel=1e-5)  # type: ignore[arg-type]
     assert scored_rate(TRUTH, SMALL, sampler, USERS, ITEMS, 0) == pytest.approx(np.mean(by_hand), rel=1e-5)
 
 
 def test_items_that_nobody_met_never_come_into_a_batch(interactions: Build) -> None:
     train, truth = interactions([[0], [1]], 3), np.array([[0.5, 0.2, 1.0], [0.4, 0.5, 1.0]], dtype=np.float32)
     for correct in (True, False):
-        assert law_rate(truth, train, InBatchOptions(correct=correct)) == pytest.approx(0.3)
+        assert static_rate(truth, train, InBatchOptions(correct=correct)) == pytest.approx(0.3)
 
 
 def test_without_an_unmet_item_there_is_no_rate(interactions: Build) -> None:
@@ -186,14 +186,14 @@ def test_without_an_unmet_item_there_is_no_rate(interactions: Build) -> None:
 def test_one_candidate_is_the_uniform_sampler(world: tuple[np.ndarray, Interactions]) -> None:
     truth, train = world
     users, items = np.ones((train.n_users, 1)), np.arange(train.n_items)[:, None]
-    rate = hardest_of_rate(truth, train, users, items, 1)
+    rate = dns_rate(truth, train, users, items, 1)
     assert rate == pytest.approx(weighted_rate(truth, train, np.ones(train.n_items)), rel=1e-5, nan_ok=True)
 
 
 def test_a_model_that_knows_the_truth_finds_more_false_negatives_the_more_it_draws(interactions: Build) -> None:
     truth = np.random.default_rng(3).random((6, 30), dtype=np.float32)
     train = interactions([[user] for user in range(6)], 30)
-    rates = [hardest_of_rate(truth, train, np.eye(6), truth.T.copy(), draws) for draws in (1, 2, 8, 64)]
+    rates = [dns_rate(truth, train, np.eye(6), truth.T.copy(), draws) for draws in (1, 2, 8, 64)]
     assert rates == sorted(rates)
     assert rates[-1] > rates[0] + 0.3
 
@@ -225,10 +225,10 @@ def test_dns_of_a_hardness_is_found_again(candidates: int) -> None:
     rng = np.random.default_rng(0)
     users, items, truth = rng.normal(size=(20, 4)), rng.normal(size=(60, 4)), rng.random((20, 60), dtype=np.float32)
     train = build([sorted(rng.choice(60, 5, replace=False).tolist()) for _ in range(20)], 60)
-    hardness = hardest_of_rate(users @ items.T, train, users, items, candidates)
+    hardness = dns_rate(users @ items.T, train, users, items, candidates)
     found, rate = dns_at_hardness(truth, train, users, items, hardness)
     assert found == pytest.approx(candidates, rel=1e-6)
-    assert rate == pytest.approx(hardest_of_rate(truth, train, users, items, candidates), rel=1e-5)
+    assert rate == pytest.approx(dns_rate(truth, train, users, items, candidates), rel=1e-5)
     between, _ = dns_at_hardness(truth, train, users, items, hardness + 1e-3)
     assert candidates < between < candidates + 1
     assert dns_at_hardness(truth, train, users, items, -1e9)[0] == 1.0

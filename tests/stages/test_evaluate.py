@@ -18,7 +18,7 @@ from hnlm_ray.data.vectors import read_text_vectors
 from hnlm_ray.errors import StageError, StoreError
 from hnlm_ray.evaluation.beyond import Reference
 from hnlm_ray.evaluation.blocks import HeldOut, evaluate
-from hnlm_ray.evaluation.false_negatives import hardest_of_rate
+from hnlm_ray.evaluation.false_negatives import dns_rate
 from hnlm_ray.evaluation.metrics import METRICS
 from hnlm_ray.evaluation.rate_table import rate_table
 from hnlm_ray.evaluation.strata import strata as strata_of
@@ -235,7 +235,7 @@ def test_every_variant_that_is_trained_on_negatives_has_the_rate_of_its_sampler(
     assert rate["dns(candidates=32), first"] > rate["uniform"] + 0.1
     assert rate["dns(candidates=32), first"] != rate["dns(candidates=32), second"]  # each by its own vectors
     tensors = [load(several.inputs[f"train.first.s{seed}"].read_bytes("model.safetensors")) for seed in (0, 1)]
-    by_seed = [hardest_of_rate(truth, train, one["user_vectors"], one["item_vectors"], 32) for one in tensors]
+    by_seed = [dns_rate(truth, train, one["user_vectors"], one["item_vectors"], 32) for one in tensors]
     assert rate["dns(candidates=32), first"] == pytest.approx(np.mean(by_seed))
 
 
