@@ -13,7 +13,7 @@ __all__ = ["ColumnsConfig", "DataConfig", "DemoWorldConfig", "SplitConfig"]
 
 
 class ColumnsConfig(Section):
-    """Column names of a plain Parquet or CSV data set. ``null``: the data has no such column."""
+    """Column names of a plain Parquet or CSV data set; ``null`` where it has no such column."""
 
     user: str = "user_id"
     item: str = "item_id"
@@ -33,7 +33,7 @@ class SplitConfig(Section):
 
     strategy: Literal["random", "leave_last_two", "global_time", "column"] = "random"
     """``random``: per user, 8:1:1 by default. ``leave_last_two``: last is test, the one before is valid.
-    ``global_time``: two moments cut all users alike. ``column``: the data says."""
+    ``global_time``: two moments divide the interactions of all users. ``column``: a column of the data says."""
     valid: Fraction = 0.1
     test: Fraction = 0.1
 
@@ -57,23 +57,25 @@ class DataConfig(Section):
     """Where raw data is, how it is read, filtered and split."""
 
     format: Literal["demo", "amazon2018", "amazon2023", "yelp", "movielens", "recbole", "table"] = "demo"
+    """``demo`` is generated; every other format has a module in ``hnlm_ray/data`` with its name."""
     path: str | None = None
-    """Folder, local or ``s3://`` / ``gs://``. Not used by the generated ``demo`` data."""
+    """Folder with the raw data, local or ``s3://`` / ``gs://``; not used by ``demo``."""
     interactions: str | None = None
-    """File or pattern inside ``path``; by default the format's usual names are looked for."""
+    """File or pattern inside ``path``; by default, files with the usual names of the format."""
     items: str | None = None
+    """The same for the files of items; ``""`` where the data has none."""
     columns: ColumnsConfig = ColumnsConfig()
     min_rating: float | None = None
-    """Keep interactions rated at least this; unrated ones are kept."""
+    """Drop interactions with a lower rating; those without a rating are kept."""
     date_from: date | None = None
     date_to: date | None = None
-    """Date window, both ends included, in UTC."""
+    """Drop interactions outside these two dates, which are included, in UTC."""
     k_core: int = Field(default=0, ge=0)
-    """Drop users and items with fewer interactions, until none is left to drop."""
+    """Drop users and items with fewer interactions, repeatedly, until none is left."""
     max_history: Positive | None = None
-    """Keep each user's latest so many interactions."""
+    """Keep at most this many interactions of each user, the latest."""
     max_bad_rows: Fraction = 0.001
-    """Share of malformed lines above which reading stops."""
+    """Share of malformed lines above which the run stops; up to it they are dropped and counted."""
     split: SplitConfig = SplitConfig()
     demo: DemoWorldConfig = DemoWorldConfig()
 

@@ -1,4 +1,4 @@
-"""Problems of the raw data that a look at the first lines of each file finds, all at once."""
+"""Check raw data before a run: every problem that the first lines of its files show, all at once."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _HEAD_BYTES = 1 << 16
 
 
 def check(config: DataConfig) -> list[str]:
-    """One sentence per problem; empty when the data looks as its format says.
+    """One sentence per problem; empty where the files look as their format says.
 
-    Only the beginning of each file is read, so a sound check does not promise that no line is malformed.
+    Only the beginning of each file is read, so that a later line may still be malformed.
     """
     if config.format == "demo":
         return []
@@ -43,7 +43,13 @@ def check(config: DataConfig) -> list[str]:
 
 
 def _check_file(files: Files, path: str, config: DataConfig, kind: int) -> None:
-    """Look at the first lines.
+    """Read the first lines of a file.
+
+    Args:
+        files: that it is one of.
+        path: of the file.
+        config: the section ``data``.
+        kind: 0 for interactions, 1 for items.
 
     Raises:
         DataError: the file is empty or not of its format, lacks a column, or begins with a malformed line.
@@ -60,8 +66,8 @@ def _check_file(files: Files, path: str, config: DataConfig, kind: int) -> None:
         None,
     )
     if chunk is None:
-        raise DataError(f"{path} holds a header and no rows", "download or write it again")
+        raise DataError(f"{path} has a header and no rows", "download or write it again")
     rows = parsers(config)[kind](chunk)
     problems = rows["problem"].drop_null()
     if len(problems) > config.max_bad_rows * rows.num_rows:
-        raise DataError(f"{path} begins with malformed lines: {problems[0]}", "check data.format, or mend the file")
+        raise DataError(f"{path} begins with malformed lines: {problems[0]}", "check data.format, or fix the file")

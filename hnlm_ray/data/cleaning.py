@@ -1,4 +1,4 @@
-"""Rules for ids, ratings, timestamps and repeated rows, on whole columns; each says how many rows it touched."""
+"""Clean ids, ratings, timestamps and repeated rows, by whole columns; every rule counts the rows that it changes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hnlm_ray.data.text import clean_text
 
 __all__ = ["Events", "clean_items", "clean_timestamps", "events_of", "latest_of_pair", "with_ids"]
 
-# No clock of interest counts fewer milliseconds (1973) or more seconds (5138) than this.
+# As milliseconds this is the year 1973, as seconds the year 5138: data of interest lies between.
 _LEAST_MILLISECONDS = 1e11
 _LATEST = 4_102_444_800  # 2100-01-01
 _BEFORE_ALL = np.iinfo(np.int64).min
@@ -27,7 +27,7 @@ class Events:
     Attributes:
         users, items: int64 (n,), numbers of the ids in sorted order.
         rating: float32 (n,), NaN for none.
-        timestamp: int64 (n,), seconds; 0 for none.
+        timestamp: int64 (n,), seconds since 1970; 0 where there is none.
         present: bool (n,), whether there is a timestamp.
         row: int64 (n,), row of the raw table.
     """
@@ -48,17 +48,21 @@ class Events:
 
     @property
     def order(self) -> npt.NDArray[np.int64]:
-        """Rank of each event in time: none first, then by timestamp, then as the raw rows stand; int64 (n,)."""
+        """Rank of each event in time, int64 (n,): events without a timestamp first, equal ones in the raw order."""
         rank = np.empty(len(self), dtype=np.int64)
         rank[np.lexsort((self.row, np.where(self.present, self.timestamp, _BEFORE_ALL)))] = np.arange(len(self))
         return rank
 
 
 def with_ids(table: pa.Table, columns: list[str]) -> tuple[pa.Table, int]:
-    """Trim the id columns, and take out the rows where one is empty.
+    """Trim white space around ids, and drop the rows where an id is empty.
+
+    Args:
+        table: raw.
+        columns: names of its id columns.
 
     Returns:
-        the rows left, and how many were taken out.
+        the rows left, and how many were dropped.
     """
     has_ids = pa.scalar(True)
     for name in columns:
@@ -70,7 +74,7 @@ def with_ids(table: pa.Table, columns: list[str]) -> tuple[pa.Table, int]:
 
 
 def events_of(table: pa.Table) -> tuple[Events, pa.Array, pa.Array, dict[str, int]]:
-    """Interactions as numbers.
+    """Turn raw interactions into numbers.
 
     Args:
         table: raw interactions, ids not empty.
@@ -94,8 +98,8 @@ def clean_timestamps(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_], dict[str, int]]:
     """Seconds since 1970.
 
-    Milliseconds are told by their size and divided by 1000. What is not finite, before 1970 or from 2100 on is taken
-    away.
+    Values too large for seconds are milliseconds. Values that are not finite, before 1970, or in 2100 and later are
+    dropped.
 
     Returns:
         int64 (n,) seconds (0 for none), bool (n,) whether there is one, and the counts.
@@ -113,7 +117,7 @@ def clean_timestamps(
 
 
 def latest_of_pair(events: Events) -> npt.NDArray[np.bool_]:
-    """Of each (user, item) pair, the latest event: bool (n,)."""
+    """Boolean mask (n,) of the latest event of each (user, item) pair."""
     sequence = np.lexsort((events.order, events.items, events.users))
     users, items = events.users[sequence], events.items[sequence]
     kept = np.ones(len(events), dtype=np.bool_)
@@ -122,14 +126,14 @@ def latest_of_pair(events: Events) -> npt.NDArray[np.bool_]:
 
 
 def clean_items(raw: pa.Table, item_ids: pa.Array) -> tuple[pa.Table, dict[str, int]]:
-    """One row per id, its text cleaned; an id that the raw items lack gets a row made from itself.
+    """One row per item id, with clean text; an id that the raw items lack gets a row whose title is the id.
 
     Args:
         raw: raw items, ids not empty.
         item_ids: of the interactions, distinct and sorted.
 
     Returns:
-        ``item_id, title, brand, categories, description``, in the order of ``item_ids``, no null; and the counts.
+        ``item_id, title, brand, categories, description``, in the order of ``item_ids``, without nulls; and the counts.
     """
     first = _first_rows(raw["item_id"])
     items = gather(raw, first)
@@ -159,7 +163,7 @@ def clean_items(raw: pa.Table, item_ids: pa.Array) -> tuple[pa.Table, dict[str, 
 
 
 def _clean_categories(column: pa.ChunkedArray) -> tuple[pa.Array, dict[str, int]]:
-    """Clean each name and drop the empty ones, keeping the lists: null becomes ``[]``."""
+    """Clean every name and drop the empty ones; a null list becomes ``[]``."""
     lists = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     cleaned = clean_text(pc.list_flatten(lists))
     parents = pc.list_parent_indices(lists).to_numpy()
@@ -170,7 +174,7 @@ def _clean_categories(column: pa.ChunkedArray) -> tuple[pa.Array, dict[str, int]
 
 
 def _numbered(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], pa.Array]:
-    """Number the values in their sorted order, and list them."""
+    """The number of each value in sorted order, and the distinct values."""
     names = pc.unique(column)
     names = names.take(pc.sort_indices(names))
     return pc.index_in(column, value_set=names).to_numpy().astype(np.int64), names

@@ -1,4 +1,4 @@
-"""Delimited lines as columns of text, each row with its line number."""
+"""Parse delimited lines into columns of text that know their line numbers."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def header_names(header: str, delimiter: str) -> list[str]:
 
 
 def read_rows(chunk: Chunk, names: Sequence[str], delimiter: str, *, quoted: bool) -> Rows:
-    """Part the lines of a chunk into columns.
+    """Split the lines of a chunk into columns.
 
     Args:
         chunk: lines without a header.
-        names: of the columns; a line with another number of fields is bad.
-        delimiter: of one or more characters; several are understood where nothing is quoted.
-        quoted: whether fields may stand in ``"``, and then hold line ends.
+        names: of the columns; a line with another number of fields is malformed.
+        delimiter: one character, or several where nothing is quoted.
+        quoted: whether fields may be enclosed in ``"`` and then contain line breaks.
 
     Raises:
-        DataError: a quoted field does not end.
+        DataError: a quoted field is not closed.
     """
     content, recoded = as_utf8(chunk.content)
     if len(delimiter) > 1:
@@ -74,7 +74,7 @@ def _located(
     recoded: npt.NDArray[np.int64],
 ) -> Rows:
     total = columns.num_rows + len(bad)
-    # Where a quoted field holds line ends, rows are counted instead of lines.
+    # With line breaks inside quoted fields, the numbers are those of rows.
     lines = filled if len(filled) == total else np.arange(total)
     is_bad = np.zeros(total, dtype=np.bool_)
     is_bad[[row.number - 1 for row in bad]] = True

@@ -5,19 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.fs as pafs
 
 from hnlm_ray.errors import DataError
+from hnlm_ray.run.places import resolve, shown, storage_errors
 
-__all__ = ["Files", "Folder", "find_files", "open_folder"]
+__all__ = ["DataFolder", "Files", "UsualNames", "find_files", "open_folder"]
 
 
 @dataclass(frozen=True)
-class Folder:
-    """The data folder.
+class UsualNames:
+    """Patterns of the names that the files of a format usually have; the first that finds anything decides.
+
+    Attributes:
+        interactions: of the files of interactions.
+        items: of the files of items.
+        not_interactions: of files that a pattern of ``interactions`` fits and does not mean.
+        has_header: whether every file begins with a line that names its fields; a CSV file always does.
+    """
+
+    interactions: tuple[str, ...]
+    items: tuple[str, ...]
+    not_interactions: tuple[str, ...] = ()
+    has_header: bool = False
+
+
+@dataclass(frozen=True)
+class DataFolder:
+    """The folder with the raw data.
 
     Attributes:
         filesystem: where it is.
@@ -32,45 +48,46 @@ class Folder:
 
 @dataclass(frozen=True)
 class Files:
-    """What was found of one kind, in the order of reading."""
+    """The files of interactions, or of items, in the order of reading.
+
+    Attributes:
+        filesystem: where they are.
+        paths: on that file system.
+    """
 
     filesystem: pafs.FileSystem
     paths: tuple[str, ...]
 
 
-def open_folder(path: str) -> Folder:
-    """List the data folder.
+def open_folder(address: str) -> DataFolder:
+    """List the folder ``data.path``.
 
     Raises:
         DataError: it does not exist, is a file, or cannot be reached.
     """
-    try:
-        if "://" in path:
-            filesystem, root = pafs.FileSystem.from_uri(path)
-        else:
-            filesystem, root = pafs.LocalFileSystem(), str(Path(path).expanduser().absolute())
+    filesystem, root = resolve(address, DataError)
+    what = f"data.path {shown(address)}"
+    with storage_errors(what, "check the path and your access to it", DataError):
         info = filesystem.get_file_info(root)
         if info.type == pafs.FileType.NotFound:
-            raise DataError(f"data.path {path} does not exist", "give the folder that holds the raw files")
+            raise DataError(f"{what} does not exist", "give the folder that holds the raw files")
         if info.is_file:
-            raise DataError(f"data.path {path} is a file", "give its folder, and the file as data.interactions")
+            raise DataError(f"{what} is a file", "give its folder, and the file as data.interactions")
         listed = filesystem.get_file_info(pafs.FileSelector(root, recursive=True))
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(f"data.path {path} cannot be read ({error})", "check the path and your access to it") from error
     start = len(root.rstrip("/")) + 1
     names = sorted(entry.path[start:] for entry in listed if entry.is_file)
-    return Folder(filesystem, root.rstrip("/"), tuple(name for name in names if not name.startswith((".", "_"))))
+    return DataFolder(filesystem, root.rstrip("/"), tuple(name for name in names if not name.startswith((".", "_"))))
 
 
 def find_files(
-    folder: Folder, option: str, given: str | None, usual: Sequence[str], exclude: Sequence[str] = ()
+    folder: DataFolder, option: str, given: str | None, usual: Sequence[str], exclude: Sequence[str] = ()
 ) -> Files:
-    """The files of one kind, by the user's pattern or by the usual names of the format.
+    """The files of interactions, or of items: by the user's pattern, or by the usual names of the format.
 
     Args:
-        folder: the data folder.
+        folder: where they are.
         option: the configuration key of ``given``, named in the error.
-        given: a file or pattern below the folder.
+        given: a file or pattern below the folder, or None.
         usual: patterns; the first that finds anything decides. One without a slash also looks one folder down.
         exclude: patterns of names that ``usual`` does not mean.
 

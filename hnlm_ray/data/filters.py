@@ -1,4 +1,4 @@
-"""Which interactions are kept. Each rule answers a mask, so that rules can be counted before they are applied."""
+"""Filters of interactions. Each gives a boolean mask of the rows to keep, so that what it drops can be counted."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["k_core", "keep_dated", "keep_latest", "keep_rated"]
+__all__ = ["k_core", "keep_dated", "keep_latest", "keep_rated", "user_rows"]
 
 Mask = npt.NDArray[np.bool_]
 
 
 def keep_rated(rating: npt.NDArray[np.floating], minimum: float) -> Mask:
-    """Rated at least ``minimum``, or not rated at all (NaN)."""
+    """Keep what is rated at least ``minimum`` or not rated (NaN): mask (n,)."""
     kept: Mask = np.isnan(rating) | (rating >= minimum)
     return kept
 
 
 def keep_dated(timestamp: npt.NDArray[np.int64], present: Mask, first: date | None, last: date | None) -> Mask:
-    """Inside the window, both days included, in UTC; with a window, what has no time is dropped.
+    """Keep what happened between two days, both included, in UTC: mask (n,).
+
+    With a window, interactions without a timestamp are dropped.
 
     Args:
         timestamp: int64 (n,), seconds since 1970.
@@ -38,7 +40,7 @@ def keep_dated(timestamp: npt.NDArray[np.int64], present: Mask, first: date | No
 
 
 def k_core(users: npt.NDArray[np.integer], items: npt.NDArray[np.integer], k: int) -> Mask:
-    """The largest set in which every user and every item has at least ``k`` interactions.
+    """Keep the largest set in which every user and every item has at least ``k`` interactions: mask (n,).
 
     Args:
         users: (n,), non-negative.
@@ -57,20 +59,25 @@ def k_core(users: npt.NDArray[np.integer], items: npt.NDArray[np.integer], k: in
 
 
 def keep_latest(users: npt.NDArray[np.integer], order: npt.NDArray[np.integer], most: int) -> Mask:
-    """The latest ``most`` interactions of each user.
+    """Keep the latest ``most`` interactions of each user: mask (n,).
 
     Args:
         users: (n,), in any order.
-        order: (n,), rank in time, no two alike inside a user.
+        order: (n,), rank in time; distinct for each user.
         most: at least 1.
     """
     sequence = np.lexsort((-order, users))
-    ordered = users[sequence]
-    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(ordered) else np.empty(0, np.int64)
-    place = np.arange(len(ordered)) - np.repeat(starts, np.diff(np.r_[starts, len(ordered)]))
+    starts, counts = user_rows(users[sequence])
+    place = np.arange(len(users)) - np.repeat(starts, counts)
     kept = np.zeros(len(users), dtype=np.bool_)
     kept[sequence[place < most]] = True
     return kept
+
+
+def user_rows(users: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """First row and number of rows of every user with rows, int64, where ``users`` (n,) is ascending."""
+    starts = np.flatnonzero(np.r_[True, users[1:] != users[:-1]]) if len(users) else np.empty(0, np.int64)
+    return starts, np.diff(np.r_[starts, len(users)])
 
 
 def _midnight(day: date) -> int:

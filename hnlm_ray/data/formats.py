@@ -1,64 +1,62 @@
-"""The raw formats by name: how their files are called and which functions read a piece of one."""
+"""The raw formats: each value of ``data.format`` is a module of this package with the same name.
+
+A module gives :class:`Reader`; ``demo`` is generated and has none, and ``table`` is read whole by
+:func:`hnlm_ray.data.table.read_tables`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
+from typing import Protocol, cast
 
 import pyarrow as pa
 
-from hnlm_ray.config.data import DataConfig
-from hnlm_ray.data import amazon, movielens, recbole, yelp
-from hnlm_ray.data.files import Files, Folder, find_files
+from hnlm_ray.config.data import ColumnsConfig, DataConfig
+from hnlm_ray.data.files import DataFolder, Files, UsualNames, find_files
 from hnlm_ray.data.lines import Chunk
 
-__all__ = ["Parse", "has_header", "interaction_files", "item_files", "parsers"]
+__all__ = ["Parse", "Reader", "has_header", "interaction_files", "item_files", "parsers"]
 
 Parse = Callable[[Chunk], pa.Table]
 """From a piece of a file to a raw table."""
 
 
-@dataclass(frozen=True)
-class _Names:
-    """Patterns of file names; the first that finds anything decides."""
+class Reader(Protocol):
+    """What a module for a format of lines holds.
 
-    interactions: tuple[str, ...]
-    items: tuple[str, ...]
-    exclude: tuple[str, ...] = ()  # of the patterns of interactions
+    Both functions turn a piece of a file into a raw table (:mod:`hnlm_ray.data.raw`), in which a line that cannot be
+    read is a row with its problem. Where the format does not name its own columns, ``columns`` does. They raise
+    DataError where the file as a whole is not of the format.
+    """
 
+    NAMES: UsualNames
 
-_NAMES = {
-    "amazon2018": _Names(
-        ("reviews_*.json.gz", "reviews_*.json", "*.json.gz", "*.json"), ("meta_*.json.gz", "meta_*.json"), ("meta*",)
-    ),
-    "amazon2023": _Names(("*.jsonl.gz", "*.jsonl"), ("meta_*.jsonl.gz", "meta_*.jsonl"), ("meta_*",)),
-    "yelp": _Names(
-        ("yelp_academic_dataset_review.json", "*review*.json", "*review*.json.gz"),
-        ("yelp_academic_dataset_business.json", "*business*.json", "*business*.json.gz"),
-    ),
-    "movielens": _Names(
-        ("u.data", "ratings.dat", "ratings.csv", "ratings.csv.gz"), ("u.item", "movies.dat", "movies.csv")
-    ),
-    "recbole": _Names(("*.inter", "*.inter.gz"), ("*.item", "*.item.gz")),
-    "table": _Names(
-        ("interactions.parquet", "interactions.csv", "interactions.csv.gz", "interactions/*.parquet"),
-        ("items.parquet", "items.csv", "items.csv.gz", "items/*.parquet"),
-    ),
-}
+    def parse_interactions(self, chunk: Chunk, columns: ColumnsConfig) -> pa.Table:
+        """Rows of :data:`hnlm_ray.data.raw.RAW_INTERACTIONS`."""
+        ...
+
+    def parse_items(self, chunk: Chunk, columns: ColumnsConfig) -> pa.Table:
+        """Rows of :data:`hnlm_ray.data.raw.RAW_ITEMS`."""
+        ...
 
 
-def interaction_files(folder: Folder, config: DataConfig) -> Files:
+def _reader(config: DataConfig) -> Reader:
+    return cast("Reader", import_module(f"hnlm_ray.data.{config.format}"))
+
+
+def interaction_files(folder: DataFolder, config: DataConfig) -> Files:
     """The files of interactions.
 
     Raises:
         DataError: there are none.
     """
-    names = _NAMES[config.format]
-    return find_files(folder, "data.interactions", config.interactions, names.interactions, names.exclude)
+    names = _reader(config).NAMES
+    return find_files(folder, "data.interactions", config.interactions, names.interactions, names.not_interactions)
 
 
-def item_files(folder: Folder, config: DataConfig) -> Files:
+def item_files(folder: DataFolder, config: DataConfig) -> Files:
     """The files of items; none where ``data.items`` is ``""``.
 
     Raises:
@@ -66,24 +64,18 @@ def item_files(folder: Folder, config: DataConfig) -> Files:
     """
     if config.items == "":
         return Files(folder.filesystem, ())
-    return find_files(folder, "data.items", config.items, _NAMES[config.format].items)
+    return find_files(folder, "data.items", config.items, _reader(config).NAMES.items)
 
 
 def has_header(config: DataConfig, path: str) -> bool:
     """Whether the first line of a file names its fields."""
-    return config.format == "recbole" or ".csv" in path.rpartition("/")[2]
+    return _reader(config).NAMES.has_header or ".csv" in path.rpartition("/")[2]
 
 
 def parsers(config: DataConfig) -> tuple[Parse, Parse]:
-    """What reads a piece of an interaction file and of an item file, for every format of lines."""
-    found: dict[str, tuple[Parse, Parse]] = {
-        "amazon2018": (amazon.parse_reviews_2018, amazon.parse_items_2018),
-        "amazon2023": (amazon.parse_reviews_2023, amazon.parse_items_2023),
-        "yelp": (yelp.parse_reviews, yelp.parse_businesses),
-        "movielens": (movielens.parse_ratings, movielens.parse_movies),
-        "recbole": (
-            partial(recbole.parse_interactions, config=config.columns),
-            partial(recbole.parse_items, config=config.columns),
-        ),
-    }
-    return found[config.format]
+    """What reads a piece of a file of interactions, and one of a file of items, for a format of lines."""
+    reader = _reader(config)
+    return (
+        partial(reader.parse_interactions, columns=config.columns),
+        partial(reader.parse_items, columns=config.columns),
+    )

@@ -1,4 +1,4 @@
-"""Who met what, as compressed sparse rows: the one form in which samplers, models and metrics see interactions."""
+"""Interactions as compressed sparse rows: the form in which samplers, models and metrics read them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["Interactions"]
 
 @dataclass(frozen=True, eq=False)
 class Interactions:
-    """Distinct (user, item) pairs by user.
+    """Distinct (user, item) pairs, grouped by user.
 
     Attributes:
         offsets: int64 (n_users + 1,); the items of user ``u`` are ``items[offsets[u]:offsets[u + 1]]``.
-        items: int32 (n_pairs,), ascending inside each user, no item twice.
-        n_items: how many items there are, met or not.
+        items: int32 (n_pairs,), ascending for each user, no item twice.
+        n_items: size of the catalogue, whether or not every item has an interaction.
     """
 
     offsets: npt.NDArray[np.int64]
@@ -32,7 +32,7 @@ class Interactions:
     def from_pairs(
         cls, users: npt.NDArray[np.integer], items: npt.NDArray[np.integer], n_users: int, n_items: int
     ) -> Interactions:
-        """From pairs in any order; a pair that comes twice counts once.
+        """From pairs in any order; repeated pairs count once.
 
         Raises:
             ValueError: a user or an item is out of range, or the arrays differ in length.
@@ -51,7 +51,7 @@ class Interactions:
     def from_table(
         cls, table: pa.Table, n_users: int, n_items: int, splits: Sequence[str] = ("train",)
     ) -> Interactions:
-        """From the ``interactions`` table, the rows of some splits."""
+        """From the rows of some splits in the table ``interactions``."""
         table = table.filter(pc.is_in(table["split"], pa.array(list(splits), pa.string())))
         return cls.from_pairs(table["user"].to_numpy(), table["item"].to_numpy(), n_users, n_items)
 
@@ -89,7 +89,7 @@ class Interactions:
         return self.items[self.offsets[user] : self.offsets[user + 1]]
 
     def contains(self, users: npt.NDArray[np.integer], items: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
-        """Whether each user has met each item: arrays that broadcast, bool of their common shape."""
+        """Whether each user has interacted with each item: two arrays that broadcast, to bool of their common shape."""
         wanted = users.astype(np.int64) * self.n_items + items
         if not len(self.items):
             return np.zeros(wanted.shape, dtype=np.bool_)
@@ -98,6 +98,6 @@ class Interactions:
         return found
 
     def slice_users(self, start: int, stop: int) -> Interactions:
-        """The users ``start`` to ``stop`` (exclusive), numbered from 0."""
+        """The interactions of users ``start`` to ``stop - 1``, renumbered from 0."""
         offsets = self.offsets[start : stop + 1]
         return Interactions(offsets - offsets[0], self.items[offsets[0] : offsets[-1]], self.n_items)

@@ -1,4 +1,4 @@
-"""One JSON object a line, as columns. A block that Arrow refuses is read line by line, which finds the bad ones."""
+"""Parse one JSON object per line into columns; what Arrow refuses is read line by line, to find the malformed lines."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ __all__ = ["read_objects"]
 
 
 def read_objects(chunk: Chunk, schema: pa.Schema) -> Rows:
-    """Read the fields of ``schema`` from every object; a missing field is null, others are passed over.
+    """Read the fields of ``schema`` from every object; a missing field is null, other fields are ignored.
 
     Args:
         chunk: lines without a header. A line may also be a Python literal, as in the item files of early releases.
-        schema: of string, float64 and list<string>. Line by line, a value of a near kind is fitted: a number as text,
-            a text as a list of one, a list as text.
+        schema: of string, float64 and list<string>. A value of a similar type is converted: a number to text, a text
+            to a list of one, a list to one text.
 
     Returns:
-        the rows; a line that is no object, or whose value does not fit, is bad.
+        the rows; a line is malformed if it is not an object, or if a value cannot be converted.
     """
     content, recoded = as_utf8(chunk.content)
     lines = filled_lines(content)
@@ -58,7 +58,7 @@ def _whole(content: bytes, schema: pa.Schema) -> pa.Table | None:
 
 
 def _line_by_line(content: bytes, lines: npt.NDArray[np.int64], schema: pa.Schema) -> tuple[pa.Table, dict[int, str]]:
-    """The good rows, and by number of the line why the others are bad."""
+    """The good rows, and the reason of each malformed line by its number."""
     texts = content.split(b"\n")
     fits: dict[str, Callable[[Any], Any]] = {field.name: _FITS[str(field.type)] for field in schema}
     rows, bad = [], {}
@@ -96,16 +96,16 @@ def _fitted(value: Any, fit: Callable[[Any], Any], name: str) -> Any:
 
 
 def _text(value: Any) -> str:
-    """Text without lone surrogates, which UTF-8 cannot hold."""
+    """Text without lone surrogates, which UTF-8 cannot encode."""
     if isinstance(value, list):
         return " ".join(_text(part) for part in value)
     if isinstance(value, dict):
-        raise TypeError("an object is no text")
+        raise TypeError("an object is not text")
     return str(value).encode("utf-8", "replace").decode()
 
 
 def _texts(value: Any) -> list[str]:
-    """A flat list: lists inside lists are joined."""
+    """A flat list; nested lists are flattened."""
     if not isinstance(value, list):
         return [_text(value)]
     return [text for part in value if part is not None for text in _texts(part)]

@@ -1,4 +1,4 @@
-"""Files of lines in pieces: whole lines, each with its number, in UTF-8."""
+"""Read text files in chunks of whole lines, with line numbers, as UTF-8."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ class Chunk:
 def read_chunks(
     filesystem: pafs.FileSystem, path: str, number: int, *, header: bool = False, size: int | None = _CHUNK_BYTES
 ) -> Iterator[Chunk]:
-    """Read a file piece by piece; one named ``.gz`` (or ``.bz2``, ``.zst``) is unpacked on the way.
+    """Read a file chunk by chunk; one named ``.gz`` (or ``.bz2``, ``.zst``) is decompressed.
 
     Args:
         filesystem: where the file is.
         path: on that file system.
         number: of the file.
-        header: whether the first line is one.
-        size: bytes to a piece, or None for the whole file.
+        header: whether the first line is a header.
+        size: bytes of a chunk, or None for the whole file.
 
     Raises:
-        DataError: the file is missing, empty, or cannot be unpacked.
+        DataError: the file is missing, empty, or cannot be read or decompressed.
     """
     title, line, rest, is_empty = "", 1, b"", True
     for block in _blocks(filesystem, path, size):
@@ -72,7 +72,7 @@ def read_chunks(
 
 
 def as_utf8(content: bytes) -> tuple[bytes, npt.NDArray[np.int64]]:
-    """The same lines in UTF-8; a line that is not is read as Latin-1.
+    """The same lines in UTF-8; a line that is not valid UTF-8 is read as Latin-1.
 
     Returns:
         the content, and int64 numbers, from 0, of the lines that were read as Latin-1.

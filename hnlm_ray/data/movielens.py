@@ -9,14 +9,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hnlm_ray.config.data import ColumnsConfig
 from hnlm_ray.data.delimited import header_names, read_rows
+from hnlm_ray.data.files import UsualNames
 from hnlm_ray.data.lines import Chunk
 from hnlm_ray.data.raw import RAW_INTERACTIONS, RAW_ITEMS, Column
 from hnlm_ray.data.rows import Rows
 from hnlm_ray.data.values import first_problem, moments, numbers
 from hnlm_ray.errors import DataError
 
-__all__ = ["parse_movies", "parse_ratings"]
+__all__ = ["NAMES", "parse_interactions", "parse_items"]
+
+NAMES = UsualNames(
+    interactions=("u.data", "ratings.dat", "ratings.csv", "ratings.csv.gz"),
+    items=("u.item", "movies.dat", "movies.csv"),
+)
 
 # In the order of the flags of u.item; the first flag, "unknown", names no genre.
 _GENRES = (
@@ -28,8 +35,8 @@ _MOVIE_FIELDS = ["movieId", "title", "genres"]
 _U_ITEM_FIELDS = ["movieId", "title", "released", "video", "url", "unknown", *_GENRES]
 
 
-def parse_ratings(chunk: Chunk) -> pa.Table:
-    """Raw interactions; a rating or timestamp that is no number makes a bad row.
+def parse_interactions(chunk: Chunk, columns: ColumnsConfig) -> pa.Table:
+    """Raw interactions; a rating or timestamp that is not a number makes a bad row.
 
     Raises:
         DataError: a CSV file lacks a column.
@@ -38,11 +45,14 @@ def parse_ratings(chunk: Chunk) -> pa.Table:
     found = rows.columns
     rating, wrong_rating = numbers(found["rating"], "rating")
     timestamp, wrong_time = moments(found["timestamp"], "timestamp")
-    columns = {"user_id": found["userId"], "item_id": found["movieId"], "rating": rating, "timestamp": timestamp}
-    return rows.to_raw(columns, RAW_INTERACTIONS, first_problem(wrong_rating, wrong_time))
+    return rows.to_raw(
+        {"user_id": found["userId"], "item_id": found["movieId"], "rating": rating, "timestamp": timestamp},
+        RAW_INTERACTIONS,
+        first_problem(wrong_rating, wrong_time),
+    )
 
 
-def parse_movies(chunk: Chunk) -> pa.Table:
+def parse_items(chunk: Chunk, columns: ColumnsConfig) -> pa.Table:
     """Raw items, with the genres as categories.
 
     Raises:

@@ -1,4 +1,4 @@
-"""From raw rows to the tables of a run: clean, filter, number, split. Pure: equal input gives equal tables."""
+"""Clean, filter, number and split raw rows into the tables of a run; equal input gives equal tables."""
 
 from __future__ import annotations
 
@@ -41,28 +41,36 @@ class Prepared:
 
 
 def prepare_tables(raw: RawData, config: DataConfig, seed: int) -> Prepared:
-    """Clean, filter, number and split a data set.
+    """Clean, filter, number and split a data set, in this order.
 
-    Users and items are numbered in the sorted order of their ids.
+    Users and items are numbered from 0 in the sorted order of their ids; interactions are sorted by user, then by time.
+
+    Args:
+        raw: what the readers gave.
+        config: the section ``data``: filters and split.
+        seed: of the run; a random split is drawn from it.
+
+    Returns:
+        the tables ``users``, ``items`` and ``interactions``, and what was counted.
 
     Raises:
         DataError: no interaction is left, or the split is impossible.
     """
     counts = Counter(raw.counts)
-    met, counts["interactions_without_id"] = with_ids(raw.interactions, ["user_id", "item_id"])
-    known, counts["items_without_id"] = with_ids(raw.items, ["item_id"])
-    if met.num_rows == 0:
+    interactions, counts["interactions_without_id"] = with_ids(raw.interactions, ["user_id", "item_id"])
+    catalogue, counts["items_without_id"] = with_ids(raw.items, ["item_id"])
+    if interactions.num_rows == 0:
         raise DataError("the data has no interaction with a user id and an item id", "check data.path and data.columns")
-    events, user_ids, item_ids, event_counts = events_of(met)
+    events, user_ids, item_ids, event_counts = events_of(interactions)
     events = _filtered(events, config, counts)
     events = events.select(np.lexsort((events.order, events.users)))
     user_numbers, users = np.unique(events.users, return_inverse=True)
     item_numbers, items = np.unique(events.items, return_inverse=True)
     user_ids, item_ids = user_ids.take(pa.array(user_numbers)), item_ids.take(pa.array(item_numbers))
-    written = gather(met.select(["review", "split"]), events.row)
+    written = gather(interactions.select(["review", "split"]), events.row)
     labels = _labels(config, seed, events, users, user_ids, written["split"])
     reviews = clean_text(written["review"])
-    described, item_counts = clean_items(known, item_ids)
+    described, item_counts = clean_items(catalogue, item_ids)
     for found in (event_counts, reviews.counts, item_counts):
         counts.update(found)
     sizes = {"users": len(user_ids), "items": len(item_ids), "interactions": len(events)}
@@ -76,12 +84,15 @@ def prepare_tables(raw: RawData, config: DataConfig, seed: int) -> Prepared:
 
 
 def renumber_truth(truth: pa.Table, users: pa.Table, items: pa.Table) -> pa.Table:
-    """The truth of a generated world by user and item number, for the users and items that were kept.
+    """Replace the ids in the truth of a generated world by the numbers of the users and items that were kept.
 
     Args:
         truth: ``user_id, item_id, probability``.
-        users: of the run.
-        items: of the run.
+        users: the table of the run.
+        items: likewise.
+
+    Returns:
+        the table ``truth``.
     """
     user = pc.index_in(truth["user_id"], value_set=users["user_id"].combine_chunks())
     item = pc.index_in(truth["item_id"], value_set=items["item_id"].combine_chunks())
@@ -92,9 +103,9 @@ def renumber_truth(truth: pa.Table, users: pa.Table, items: pa.Table) -> pa.Tabl
 
 
 def _filtered(events: Events, config: DataConfig, counts: Counter[str]) -> Events:
-    """Apply the rules in their order, counting what each drops.
+    """Apply the filters in their order, and count what each drops.
 
-    The history is cut before the core is taken, so that in the end every user and item has ``k_core`` interactions.
+    Histories are cut before the k-core is taken, so that every user and item ends up with ``k_core`` interactions.
     """
     first, last, minimum = config.date_from, config.date_to, config.min_rating
     rules: tuple[tuple[str, str, _Rule], ...] = (
@@ -133,7 +144,7 @@ def _labels(
     user_ids: pa.Array,
     given: pa.ChunkedArray,
 ) -> npt.NDArray[np.int8]:
-    """The split of each event. A column of nulls is a column that the data lacks."""
+    """The split of each event; a column of nulls means that the data has no such column."""
     own = None if given.null_count == len(given) else given.to_numpy()
     names = user_ids.to_numpy(zero_copy_only=False)
     return split(config.split, seed, users, names, events.timestamp, events.present, own)

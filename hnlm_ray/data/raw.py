@@ -1,8 +1,7 @@
-"""The raw contract: what every reader gives, whatever the format, before any rule of cleaning has been applied.
+"""The raw tables: what every reader gives, whatever the format, before anything is cleaned.
 
-A row is either an interaction (or an item) or a bad row, whose ``problem`` says what is wrong with it and whose other
-columns mean nothing. ``position`` orders the rows of all files as they stand on disk, and names file and line of a bad
-one.
+A row is an interaction (or an item), or it is malformed: then ``problem`` says what is wrong with it, and its other
+columns mean nothing. ``position`` holds file and line of a row, so that rows can be put into the order of the files.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ _LINE_BITS = 40
 _ORIGIN = [
     pa.field("position", pa.int64()),  # file number * 2**40 + line or row number, from 1
     pa.field("recoded", pa.bool_()),  # the line was not UTF-8 and was read as Latin-1
-    pa.field("problem", pa.string()),  # null in a good row
+    pa.field("problem", pa.string()),  # null unless the row is malformed
 ]
 
 RAW_INTERACTIONS = pa.schema(
@@ -68,12 +67,12 @@ Column: TypeAlias = pa.Array | pa.ChunkedArray
 
 @dataclass(frozen=True)
 class RawData:
-    """A data set as read.
+    """A data set as it was read.
 
     Attributes:
-        interactions: rows of :data:`RAW_INTERACTIONS`, ordered by position, bad rows taken out.
+        interactions: rows of :data:`RAW_INTERACTIONS`, ordered by position, without malformed rows.
         items: rows of :data:`RAW_ITEMS`, likewise.
-        counts: what reading has counted.
+        counts: malformed lines, and lines that were not UTF-8.
     """
 
     interactions: pa.Table
@@ -82,20 +81,20 @@ class RawData:
 
 
 def positions(file_number: int, lines: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
-    """The ``position`` of lines of one file."""
+    """The ``position`` of some lines of one file: int64 (n,)."""
     return (np.int64(file_number) << _LINE_BITS) + lines.astype(np.int64)
 
 
 def raw_table(
     columns: Mapping[str, Column | None], schema: pa.Schema, position: npt.NDArray[np.int64], **origin: Column
 ) -> pa.Table:
-    """A raw table of the columns that a format has; the others are null.
+    """A raw table from the columns that a format has; the others are null.
 
     Args:
         columns: by name of ``schema``; None for a column that the format lacks.
         schema: :data:`RAW_INTERACTIONS` or :data:`RAW_ITEMS`.
         position: int64 (n,), see :func:`positions`.
-        origin: ``recoded`` and ``problem``, where they are not false and null throughout.
+        origin: ``recoded`` and ``problem``; by default false and null in every row.
     """
     rows = len(position)
     given: dict[str, Column | None] = {
@@ -112,7 +111,7 @@ def raw_table(
 
 
 def from_columns(interactions: pa.Table, items: pa.Table) -> RawData:
-    """A data set from tables in memory, with the columns of the contract that they have."""
+    """A data set from tables in memory, which may lack columns."""
     parts = [
         raw_table(
             dict(zip(table.column_names, table.columns, strict=True)),
@@ -127,30 +126,30 @@ def from_columns(interactions: pa.Table, items: pa.Table) -> RawData:
 def raw_data(
     interactions: pa.Table, items: pa.Table, files: tuple[Sequence[str], Sequence[str]], allowed: float
 ) -> RawData:
-    """A data set from what the readers gave.
+    """Put the raw tables of all files together, without malformed rows.
 
     Args:
         interactions: raw, rows in any order.
         items: likewise.
-        files: the paths of both by file number.
-        allowed: ``data.max_bad_rows``.
+        files: the paths of the files of each, by file number.
+        allowed: the share of malformed lines up to which they are dropped: ``data.max_bad_rows``.
 
     Raises:
         DataError: too many lines are malformed.
     """
-    met, bad_met = without_bad_rows(interactions, files[0], allowed)
-    known, bad_known = without_bad_rows(items, files[1], allowed)
-    recoded = sum(pc.sum(table["recoded"]).as_py() or 0 for table in (met, known))
+    interactions, bad_interactions = without_bad_rows(interactions, files[0], allowed)
+    items, bad_items = without_bad_rows(items, files[1], allowed)
+    recoded = sum(pc.sum(table["recoded"]).as_py() or 0 for table in (interactions, items))
     counts = {
-        "interaction_lines_malformed": bad_met,
-        "item_lines_malformed": bad_known,
+        "interaction_lines_malformed": bad_interactions,
+        "item_lines_malformed": bad_items,
         "lines_not_utf8": recoded,
     }
-    return RawData(met, known, counts)
+    return RawData(interactions, items, counts)
 
 
 def without_bad_rows(table: pa.Table, files: Sequence[str], allowed: float) -> tuple[pa.Table, int]:
-    """Put the rows in the order of the files, and take out the bad ones, if they are few enough.
+    """Put the rows in the order of the files, and drop the malformed ones if they are few enough.
 
     Args:
         table: raw, rows in any order.
@@ -158,10 +157,10 @@ def without_bad_rows(table: pa.Table, files: Sequence[str], allowed: float) -> t
         allowed: ``data.max_bad_rows``.
 
     Returns:
-        the good rows, and how many were bad.
+        the other rows, and how many were malformed.
 
     Raises:
-        DataError: more than ``allowed`` of the rows are bad; it names the first one.
+        DataError: more than the share ``allowed`` is malformed; it names the first line.
     """
     position = table["position"].to_numpy()
     if np.any(position[1:] < position[:-1]):
@@ -175,13 +174,13 @@ def without_bad_rows(table: pa.Table, files: Sequence[str], allowed: float) -> t
         raise DataError(
             f"{file}:{line}: {first['problem']}; this is the first of {bad:,} malformed lines among {table.num_rows:,},"
             f" more than data.max_bad_rows={allowed:g}",
-            "mend the file, check data.format, or raise data.max_bad_rows",
+            "fix the file, check data.format, or raise data.max_bad_rows",
         )
     return table.filter(pc.is_null(table["problem"])), bad
 
 
 def gather(table: pa.Table, rows: npt.NDArray[np.integer], most: int = 1 << 18) -> pa.Table:
-    """Rows by number, at most ``most`` to a chunk, so that long text never outgrows the offsets of an array."""
+    """Rows by number, in chunks of at most ``most``: the text of a chunk must not outgrow its 32-bit offsets."""
     if not len(rows):
         return table.slice(0, 0)
     parts = [table.take(pa.array(rows[start : start + most])) for start in range(0, len(rows), most)]

@@ -12,12 +12,19 @@ import pyarrow.compute as pc
 
 from hnlm_ray.config.data import ColumnsConfig
 from hnlm_ray.data.delimited import header_names, read_rows
+from hnlm_ray.data.files import UsualNames
 from hnlm_ray.data.lines import Chunk
 from hnlm_ray.data.raw import RAW_INTERACTIONS, RAW_ITEMS, Column
-from hnlm_ray.data.values import first_problem, moments, numbers
+from hnlm_ray.data.values import categories, first_problem, moments, numbers
 from hnlm_ray.errors import DataError
 
-__all__ = ["fields_of", "parse_interactions", "parse_items"]
+__all__ = ["NAMES", "fields_of", "parse_interactions", "parse_items"]
+
+NAMES = UsualNames(
+    interactions=("*.inter", "*.inter.gz"),
+    items=("*.item", "*.item.gz"),
+    has_header=True,
+)
 
 _KNOWN_NAMES = {
     "user": ("user_id",),
@@ -30,7 +37,7 @@ _KNOWN_NAMES = {
     "categories": ("categories", "category", "class", "genre", "genres"),
     "description": ("description",),
 }
-"""Field names of each role in the published data sets; a name given in ``data.columns`` comes before them."""
+"""Field names of each role in the published data sets, used where ``data.columns`` does not name one."""
 _REQUIRED = ("user", "item")
 
 
@@ -48,7 +55,7 @@ def fields_of(header: str, roles: Sequence[str], config: ColumnsConfig, file: st
     for role in roles:
         given = role in config.model_fields_set
         own = (getattr(config, role),) if given else ()
-        # In the item file, the id may also stand under a known name.
+        # The file of items may call the id by a known name.
         wanted = (*own, *_KNOWN_NAMES[role]) if not given or (role == "item" and "user" not in roles) else own
         present = [name for name in wanted if name in names]
         if present:
@@ -60,42 +67,45 @@ def fields_of(header: str, roles: Sequence[str], config: ColumnsConfig, file: st
     return chosen
 
 
-def parse_interactions(chunk: Chunk, config: ColumnsConfig) -> pa.Table:
-    """Raw interactions; a rating or timestamp that is no number makes a bad row.
+def parse_interactions(chunk: Chunk, columns: ColumnsConfig) -> pa.Table:
+    """Raw interactions; a rating or timestamp that is not a number makes a bad row.
 
     Raises:
         DataError: as :func:`fields_of`.
     """
-    chosen = fields_of(chunk.header, ("user", "item", "rating", "timestamp", "review"), config, chunk.file)
+    chosen = fields_of(chunk.header, ("user", "item", "rating", "timestamp", "review"), columns, chunk.file)
     rows = read_rows(chunk, _names(chunk.header), "\t", quoted=False)
     nothing = pa.nulls(len(rows.lines), pa.string())
     found = {role: rows.columns[name] for role, name in chosen.items()}
     rating, wrong_rating = numbers(found.get("rating", nothing), "rating")
     timestamp, wrong_time = moments(found.get("timestamp", nothing), "timestamp")
-    columns = {
-        "user_id": found["user"],
-        "item_id": found["item"],
-        "rating": rating,
-        "timestamp": timestamp,
-        "review": found.get("review"),
-    }
-    return rows.to_raw(columns, RAW_INTERACTIONS, first_problem(wrong_rating, wrong_time))
+    return rows.to_raw(
+        {
+            "user_id": found["user"],
+            "item_id": found["item"],
+            "rating": rating,
+            "timestamp": timestamp,
+            "review": found.get("review"),
+        },
+        RAW_INTERACTIONS,
+        first_problem(wrong_rating, wrong_time),
+    )
 
 
-def parse_items(chunk: Chunk, config: ColumnsConfig) -> pa.Table:
+def parse_items(chunk: Chunk, columns: ColumnsConfig) -> pa.Table:
     """Raw items.
 
     Raises:
         DataError: as :func:`fields_of`.
     """
-    chosen = fields_of(chunk.header, ("item", "title", "brand", "categories", "description"), config, chunk.file)
+    chosen = fields_of(chunk.header, ("item", "title", "brand", "categories", "description"), columns, chunk.file)
     rows = read_rows(chunk, _names(chunk.header), "\t", quoted=False)
-    columns: dict[str, Column | None] = {role: rows.columns[name] for role, name in chosen.items()}
-    columns["item_id"] = columns.pop("item")
-    if "categories" in columns:
+    found: dict[str, Column | None] = {role: rows.columns[name] for role, name in chosen.items()}
+    found["item_id"] = found.pop("item")
+    if "categories" in found:
         is_sequence = f"{chosen['categories']}:token_seq" in header_names(chunk.header, "\t")
-        columns["categories"] = _sequence(columns["categories"]) if is_sequence else _one(columns["categories"])
-    return rows.to_raw(columns, RAW_ITEMS)
+        found["categories"] = _sequence(found["categories"]) if is_sequence else categories(found["categories"])
+    return rows.to_raw(found, RAW_ITEMS)
 
 
 def _names(header: str) -> list[str]:
@@ -103,14 +113,10 @@ def _names(header: str) -> list[str]:
 
 
 def _sequence(text: Column) -> Column:
-    """Names parted by spaces, or, where names are quoted or parted by commas, by commas."""
+    """Names separated by spaces, or by commas where there are commas or quotes."""
     by_comma = pc.match_substring_regex(text, r",|^\s*\[?['\"]")
     bare = pc.replace_substring_regex(text, r"^\s*\[|\]\s*$", "")
     commas = pc.replace_substring_regex(bare, r"\s*,\s*", "|")
     unquoted = pc.replace_substring_regex(commas, r"(^|\|)['\"]", r"\1")
     unquoted = pc.replace_substring_regex(unquoted, r"['\"](\||$)", r"\1")
     return pc.split_pattern(pc.if_else(by_comma, unquoted, pc.replace_substring(text, " ", "|")), "|")
-
-
-def _one(text: Column) -> Column:
-    return pc.split_pattern(text, "|")

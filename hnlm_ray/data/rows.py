@@ -1,4 +1,4 @@
-"""What a parser of lines gives: columns, where each row stood, and the lines that did not parse."""
+"""What a parser of lines gives: columns, the line of each row, and the malformed lines."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Rows:
         columns: by name.
         lines: int64 (n,), the line of each row.
         recoded: bool (n,), whether the line was not UTF-8.
-        bad_lines: int64 (m,), lines that did not parse.
-        bad_reasons: what is wrong with each.
+        bad_lines: int64 (m,), the malformed lines.
+        bad_reasons: what is wrong with each of them.
         number: of the file.
     """
 
@@ -37,7 +37,7 @@ class Rows:
     def to_raw(
         self, columns: Mapping[str, Column | None], schema: pa.Schema, problem: Column | None = None
     ) -> pa.Table:
-        """A raw table of columns made from these rows, the bad lines included."""
+        """A raw table of the given columns, one entry per row, and of the malformed lines."""
         origin = {"recoded": pa.array(self.recoded)} | ({} if problem is None else {"problem": problem})
         good = raw_table(columns, schema, positions(self.number, self.lines), **origin)
         reasons = pa.array(self.bad_reasons, pa.string())

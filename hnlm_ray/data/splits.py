@@ -1,7 +1,7 @@
-"""Train, valid and test: four laws, each a vectorised function of whole columns.
+"""Divide interactions into train, valid and test by one of four strategies.
 
-The random law draws for each user from that user's own id, so a user's split depends neither on the other users nor on
-how the data is sharded.
+The strategy ``random`` draws from the user's own id, so that a user's split depends neither on other users nor on the
+order of the data.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from hnlm_ray import seeds
 from hnlm_ray.config.data import SplitConfig
+from hnlm_ray.data.filters import user_rows
 from hnlm_ray.errors import DataError
 
 __all__ = ["TEST", "TRAIN", "VALID", "split"]
@@ -33,30 +34,30 @@ def split(
     present: npt.NDArray[np.bool_],
     given: npt.NDArray[np.object_] | None = None,
 ) -> Labels:
-    """Label each interaction.
+    """The split of each interaction.
 
     Args:
-        config: the law and its fractions.
+        config: the strategy and the shares of valid and test.
         seed: of the run.
-        users: (n,), ascending; inside a user, rows stand in the order of time.
+        users: (n,), ascending; the rows of a user are in the order of time.
         user_ids: (n_users,) the users' own ids.
         timestamps: int64 (n,), seconds.
         present: bool (n,), where ``timestamps`` means something.
-        given: (n,) the data's own labels, for the ``column`` law.
+        given: (n,) the data's own labels, for the strategy ``column``.
 
     Returns:
         int8 (n,): 0 train, 1 valid, 2 test.
 
     Raises:
-        DataError: the law cannot be applied to this data.
+        DataError: the strategy cannot be applied to this data.
     """
     if config.strategy == "random":
         return _random(config, seed, users, user_ids)
     if config.strategy == "leave_last_two":
-        _check_times(present, allow_none=True, law="leave_last_two")
+        _check_times(present, allow_none=True, strategy="leave_last_two")
         return _leave_last_two(users)
     if config.strategy == "global_time":
-        _check_times(present, allow_none=False, law="global_time")
+        _check_times(present, allow_none=False, strategy="global_time")
         return _global_time(config, timestamps)
     return _given(given)
 
@@ -64,10 +65,10 @@ def split(
 def _random(
     config: SplitConfig, seed: int, users: npt.NDArray[np.integer], user_ids: npt.NDArray[np.object_]
 ) -> Labels:
-    """Per user: ``round(n * test)`` rows are test, then ``round(n * valid)`` valid, but at least one is train."""
+    """Per user, ``round(n * test)`` rows are test and ``round(n * valid)`` valid, but at least one is train."""
     key = seeds.derive(seed, "split")
     own = np.array([_id_word(str(name)) for name in user_ids], dtype=np.uint64)
-    starts, counts = _rows(users)
+    starts, counts = user_rows(users)
     place = np.arange(len(users)) - np.repeat(starts, counts)
     draw = seeds.hash_counters(key, own[users] + place.astype(np.uint64))
     sequence = np.lexsort((draw, users))
@@ -80,15 +81,15 @@ def _random(
 
 
 def _leave_last_two(users: npt.NDArray[np.integer]) -> Labels:
-    """Last is test and the one before is valid, for users with three or more; otherwise all is train."""
-    starts, counts = _rows(users)
+    """The last is test and the one before it valid; users with fewer than three are all train."""
+    starts, counts = user_rows(users)
     from_end = np.repeat(starts + counts, counts) - np.arange(len(users))
     enough = np.repeat(counts >= 3, counts)
     return np.where(enough & (from_end == 1), TEST, np.where(enough & (from_end == 2), VALID, TRAIN)).astype(np.int8)
 
 
 def _global_time(config: SplitConfig, timestamps: npt.NDArray[np.int64]) -> Labels:
-    """Two moments for all users alike: the quantiles of time at ``1 - valid - test`` and ``1 - test``."""
+    """Divide at two moments, the same for all users: the quantiles of time at ``1 - valid - test`` and ``1 - test``."""
     first, second = np.quantile(timestamps, [1.0 - config.valid - config.test, 1.0 - config.test], method="higher")
     if first == timestamps.min():
         raise DataError("the split global_time would leave no train interactions", "use smaller fractions")
@@ -105,18 +106,12 @@ def _given(given: npt.NDArray[np.object_] | None) -> Labels:
     return np.array([_NAMES[name.lower()] for name in names], dtype=np.int8)[codes]
 
 
-def _check_times(present: npt.NDArray[np.bool_], *, allow_none: bool, law: str) -> None:
-    """The order of rows stands in for time only where no row has one."""
+def _check_times(present: npt.NDArray[np.bool_], *, allow_none: bool, strategy: str) -> None:
+    """Without any timestamp the order of rows may stand in for time; with some missing, nothing can."""
     if present.all() or (allow_none and not present.any()):
         return
     missing = int((~present).sum())
-    raise DataError(f"the split {law} needs timestamps and {missing:,} interactions have none", "use random")
-
-
-def _rows(users: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """First row and number of rows of each user that has any."""
-    starts = np.flatnonzero(np.r_[True, users[1:] != users[:-1]]) if len(users) else np.empty(0, np.int64)
-    return starts, np.diff(np.r_[starts, len(users)])
+    raise DataError(f"the split {strategy} needs timestamps and {missing:,} interactions have none", "use random")
 
 
 def _id_word(name: str) -> int:

@@ -1,4 +1,4 @@
-"""Plain Parquet or CSV: a file of interactions and a file of items (or part files), columns by ``data.columns``."""
+"""Plain tables in Parquet or CSV: files of interactions and of items whose columns ``data.columns`` names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from hnlm_ray.config.data import ColumnsConfig, DataConfig
 from hnlm_ray.data.delimited import header_names, read_rows
-from hnlm_ray.data.files import Files
+from hnlm_ray.data.files import Files, UsualNames
 from hnlm_ray.data.lines import read_chunks
 from hnlm_ray.data.raw import (
     RAW_INTERACTIONS,
@@ -25,7 +25,12 @@ from hnlm_ray.data.raw import (
 from hnlm_ray.data.values import categories, first_problem, moments, numbers
 from hnlm_ray.errors import DataError
 
-__all__ = ["INTERACTION_ROLES", "ITEM_ROLES", "columns_of", "names_in", "read_tables"]
+__all__ = ["INTERACTION_ROLES", "ITEM_ROLES", "NAMES", "columns_of", "names_in", "read_tables"]
+
+NAMES = UsualNames(
+    interactions=("interactions.parquet", "interactions.csv", "interactions.csv.gz", "interactions/*.parquet"),
+    items=("items.parquet", "items.csv", "items.csv.gz", "items/*.parquet"),
+)
 
 INTERACTION_ROLES = ("user", "item", "rating", "timestamp", "review")
 ITEM_ROLES = ("item", "title", "brand", "categories", "description")
@@ -34,7 +39,7 @@ _REQUIRED = ("user", "item", "title")
 _RAW_NAMES = {"user": "user_id", "item": "item_id"}
 
 
-def read_tables(config: DataConfig, met: Files, known: Files) -> RawData:
+def read_tables(config: DataConfig, interactions: Files, items: Files) -> RawData:
     """Read the files of interactions and of items.
 
     Raises:
@@ -42,9 +47,9 @@ def read_tables(config: DataConfig, met: Files, known: Files) -> RawData:
     """
     own_split = ("split",) if config.split.strategy == "column" else ()
     return raw_data(
-        _read(met, config, (*INTERACTION_ROLES, *own_split), RAW_INTERACTIONS),
-        _read(known, config, ITEM_ROLES, RAW_ITEMS),
-        (met.paths, known.paths),
+        _read(interactions, config, (*INTERACTION_ROLES, *own_split), RAW_INTERACTIONS),
+        _read(items, config, ITEM_ROLES, RAW_ITEMS),
+        (interactions.paths, items.paths),
         config.max_bad_rows,
     )
 
@@ -67,8 +72,8 @@ def names_in(filesystem: pafs.FileSystem, path: str) -> list[str]:
 def columns_of(config: ColumnsConfig, roles: tuple[str, ...], found: list[str], path: str) -> dict[str, str]:
     """The column name of each role that the file has.
 
-    A column whose name the user gave must be there; one under its default name may be absent, unless nothing works
-    without it. In the item table, the id may also stand under its default name.
+    A column that the configuration names must exist; one with its default name may be absent unless it is required. In
+    the table of items, the id may also have its default name.
 
     Raises:
         DataError: a column is missing.
@@ -122,7 +127,7 @@ def _read_csv(
     names = names_in(filesystem, path)
     chosen = columns_of(config, roles, names, path)
     parts = []
-    # The whole file at once: a quoted field may hold line ends.
+    # The whole file at once: a quoted field may contain line breaks.
     for chunk in read_chunks(filesystem, path, number, header=True, size=None):
         rows = read_rows(chunk, names, ",", quoted=True)
         columns, problem = _converted({role: rows.columns[name] for role, name in chosen.items()}, config, path)
@@ -133,7 +138,7 @@ def _read_csv(
 def _converted(
     found: Mapping[str, Column], config: ColumnsConfig, path: str
 ) -> tuple[dict[str, Column | None], Column | None]:
-    """The columns of the raw contract, and the first problem of each row."""
+    """The columns of a raw table, and the first problem of each row."""
     columns: dict[str, Column | None] = {}
     problem: Column | None = None
     for role, values in found.items():
@@ -155,4 +160,6 @@ def _converted(
 
 def _unreadable(path: str, error: Exception) -> DataError:
     what = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return DataError(f"{path} cannot be read as Parquet ({what})", "check that the file is whole")
+    return DataError(
+        f"{path} cannot be read as Parquet ({what})", "check that the file is whole, and your access to it"
+    )

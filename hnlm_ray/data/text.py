@@ -1,4 +1,4 @@
-"""Rules for text, on whole columns: HTML out, control characters out, white space folded."""
+"""Clean columns of text: remove HTML and control characters, and collapse white space."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["CleanText", "clean_text", "unescape_html"]
 
 _ENTITY = rb"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
 _AMPERSAND = r"&(?:amp|AMP|#0*38|#[xX]0*26);"
-# What is not shown at all; then tags that part two words; then every other tag. "a < b" and "<3" are not tags.
+# First what is never shown, then tags that separate words, then every other tag; "a < b" and "<3" are not tags.
 _TAGS = (
     (r"(?is)<!--.*?-->|<script\b.*?</script\s*>|<style\b.*?</style\s*>", " "),
     (r"(?i)</?(?:br|p|div|li|ul|ol|tr|td|th|table|h[1-6]|hr|blockquote)\b[^<>]*>", " "),
     (r"</?[A-Za-z][A-Za-z0-9:-]*(?:\s[^<>]*)?/?>", ""),
 )
 _SPACES = r"[\s\p{Z}\x{0B}\x{85}]+"
-# Control characters that are no white space, and the marks that turn the direction of writing or take no room.
+# Control characters other than white space, marks of the direction of writing, and characters without width.
 _CONTROLS = (
     r"[\x{00}-\x{08}\x{0E}-\x{1F}\x{7F}-\x{84}\x{86}-\x{9F}"
     r"\x{200B}\x{202A}-\x{202E}\x{2066}-\x{2069}\x{FEFF}]"
@@ -44,7 +44,7 @@ class CleanText:
 
 
 def clean_text(values: Column) -> CleanText:
-    """Apply every rule to a column of text; null becomes ``""``."""
+    """Clean a column of text; null becomes ``""``."""
     text = pc.fill_null(values, "")
     counts = {}
     for name, rule in (
@@ -59,7 +59,7 @@ def clean_text(values: Column) -> CleanText:
 
 
 def unescape_html(values: Column) -> Column:
-    """Replace character references by their characters, each once (``&amp;lt;`` becomes ``&lt;``)."""
+    """Replace HTML character references by their characters, once (``&amp;lt;`` becomes ``&lt;``)."""
     if isinstance(values, pa.ChunkedArray):
         return pa.chunked_array([unescape_html(chunk) for chunk in values.chunks], values.type)
     is_escaped = pc.fill_null(pc.match_substring_regex(values, _ENTITY.decode()), False)
@@ -67,7 +67,7 @@ def unescape_html(values: Column) -> Column:
     if not len(rows):
         return values
     text = values.take(pa.array(rows))
-    # One pass per distinct reference, of which there are few; the ampersand last, or it would make more of them.
+    # One pass per distinct reference, of which there are few; the ampersand last, since it could form new ones.
     joined = text.buffers()[2].to_pybytes()
     for entity in sorted({match.decode() for match in re.findall(_ENTITY, joined)}):
         character = html.unescape(entity)

@@ -1,4 +1,4 @@
-"""Columns of text or of any Arrow type as the numbers, moments and lists of the raw contract."""
+"""Columns of text or of any Arrow type as the numbers, times, texts and lists of the raw contract."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 
 from hnlm_ray.data.raw import Column
 
-__all__ = ["categories", "first_problem", "moments", "numbers"]
+__all__ = ["categories", "first_problem", "first_text", "joined_texts", "moments", "numbers"]
 
 _NUMBER = r"^-?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^(?i:nan|-?inf)$"
 _NO_VALUE = r"(?i)^(null|none|n/?a)?$"
@@ -21,7 +21,7 @@ def numbers(values: Column, name: str) -> tuple[Column, Column]:
 
     Args:
         values: numbers, or text in which null, ``""``, ``null``, ``none`` and ``na`` stand for no number.
-        name: of the column, for the problem.
+        name: of the column; the problem names it.
 
     Returns:
         float64 with null for no number, and the problem of each row, null where there is none.
@@ -59,10 +59,25 @@ def moments(values: Column, name: str) -> tuple[Column, Column]:
 
 
 def categories(values: Column) -> Column:
-    """A column as lists of names; text is parted at ``|``."""
+    """A column as lists of names; text is split at ``|``."""
     if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
         return values.cast(pa.list_(pa.string()))
     return pc.split_pattern(values.cast(pa.string()), "|")
+
+
+def first_text(text: Column, other: Column) -> Column:
+    """The first text of each row, or the other one where it is null or blank."""
+    is_blank = pc.equal(pc.utf8_trim_whitespace(pc.fill_null(text, "")), "")
+    return pc.if_else(is_blank, other, text)
+
+
+def joined_texts(texts: Column) -> Column:
+    """The list of paragraphs of each row as one text, with a space between them."""
+    lists = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
+    filled = pc.fill_null(pc.list_flatten(lists), "")
+    sizes = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
+    offsets = pa.array([0, *sizes.cumsum().tolist()], pa.int32())
+    return pc.binary_join(pa.ListArray.from_arrays(offsets, filled), " ")
 
 
 def first_problem(*problems: Column) -> Column:

@@ -8,12 +8,19 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hnlm_ray.config.data import ColumnsConfig
+from hnlm_ray.data.files import UsualNames
 from hnlm_ray.data.json_lines import read_objects
 from hnlm_ray.data.lines import Chunk
 from hnlm_ray.data.raw import RAW_INTERACTIONS, RAW_ITEMS
 from hnlm_ray.data.values import moments
 
-__all__ = ["parse_businesses", "parse_reviews"]
+__all__ = ["NAMES", "parse_interactions", "parse_items"]
+
+NAMES = UsualNames(
+    interactions=("yelp_academic_dataset_review.json", "*review*.json", "*review*.json.gz"),
+    items=("yelp_academic_dataset_business.json", "*business*.json", "*business*.json.gz"),
+)
 
 _REVIEWS = pa.schema(
     {
@@ -27,28 +34,33 @@ _REVIEWS = pa.schema(
 _BUSINESSES = pa.schema({"business_id": pa.string(), "name": pa.string(), "categories": pa.string()})
 
 
-def parse_reviews(chunk: Chunk) -> pa.Table:
-    """Raw interactions; a date that is none makes a bad row."""
+def parse_interactions(chunk: Chunk, columns: ColumnsConfig) -> pa.Table:
+    """Raw interactions; a date that cannot be read makes a bad row."""
     rows = read_objects(chunk, _REVIEWS)
     found = rows.columns
     timestamp, problem = moments(found["date"], "date")
-    columns = {
-        "user_id": found["user_id"],
-        "item_id": found["business_id"],
-        "rating": found["stars"],
-        "timestamp": timestamp,
-        "review": found["text"],
-    }
-    return rows.to_raw(columns, RAW_INTERACTIONS, problem)
+    return rows.to_raw(
+        {
+            "user_id": found["user_id"],
+            "item_id": found["business_id"],
+            "rating": found["stars"],
+            "timestamp": timestamp,
+            "review": found["text"],
+        },
+        RAW_INTERACTIONS,
+        problem,
+    )
 
 
-def parse_businesses(chunk: Chunk) -> pa.Table:
-    """Raw items; there is neither brand nor description."""
+def parse_items(chunk: Chunk, columns: ColumnsConfig) -> pa.Table:
+    """Raw items, without brands and descriptions."""
     rows = read_objects(chunk, _BUSINESSES)
     found = rows.columns
-    columns = {
-        "item_id": found["business_id"],
-        "title": found["name"],
-        "categories": pc.split_pattern(found["categories"], ","),
-    }
-    return rows.to_raw(columns, RAW_ITEMS)
+    return rows.to_raw(
+        {
+            "item_id": found["business_id"],
+            "title": found["name"],
+            "categories": pc.split_pattern(found["categories"], ","),
+        },
+        RAW_ITEMS,
+    )

@@ -1,4 +1,4 @@
-"""Read, clean, filter and split the raw data: the generated world and plain tables here, other formats through Ray."""
+"""Prepare the data of a run: read raw data, clean it, filter it, number users and items, and split the interactions."""
 
 from __future__ import annotations
 
@@ -23,11 +23,14 @@ from hnlm_ray.run.stage import StageContext, StageSummary
 __all__ = ["run"]
 
 _FAILURE = pa.field("failure", pa.list_(pa.string()))
-"""Problem and action of a file that cannot be read."""
+"""Why a file cannot be read, and what to do about it: the parts of a DataError."""
 
 
 def run(context: StageContext) -> StageSummary:
-    """Write ``users``, ``items`` and ``interactions``; of a generated world also ``truth``.
+    """Write ``users``, ``items`` and ``interactions``; for the generated world also ``truth``.
+
+    Args:
+        context: without inputs.
 
     Raises:
         DataError: the raw data is missing or malformed, the filters leave nothing, or the split is impossible.
@@ -52,45 +55,45 @@ def run(context: StageContext) -> StageSummary:
 
 def _read(config: Config) -> RawData:
     folder = open_folder(config.data.path or "")
-    met, known = interaction_files(folder, config.data), item_files(folder, config.data)
+    files = interaction_files(folder, config.data), item_files(folder, config.data)
     if config.data.format == "table":
-        return read_tables(config.data, met, known)
-    parse_met, parse_known = parsers(config.data)
+        return read_tables(config.data, *files)
+    parse_interactions, parse_items = parsers(config.data)
     with connected(config.cluster):
-        interactions = _parse(met, config.data, parse_met, RAW_INTERACTIONS)
-        items = _parse(known, config.data, parse_known, RAW_ITEMS)
-    return raw_data(interactions, items, (met.paths, known.paths), config.data.max_bad_rows)
+        interactions = _parse(files[0], config.data, parse_interactions, RAW_INTERACTIONS)
+        items = _parse(files[1], config.data, parse_items, RAW_ITEMS)
+    return raw_data(interactions, items, (files[0].paths, files[1].paths), config.data.max_bad_rows)
 
 
 def _parse(files: Files, config: DataConfig, parse: Parse, schema: pa.Schema) -> pa.Table:
-    """All files as one raw table: one task reads a file in pieces, and others parse the pieces as they come.
+    """All files as one raw table: one task reads a file in chunks, and others parse the chunks as they come.
 
     Raises:
-        DataError: a file is damaged or not of its format. It travels as a row: raised inside a task, it would come with
-            Ray's traceback on the console and in its own sentence.
+        DataError: a file is damaged or not of its format. Tasks hand it back as a row: an error raised in a task would
+            bring Ray's traceback along.
     """
     import ray
 
     if not files.paths:
         return schema.empty_table()
 
-    def pieces(names: pa.Table) -> Iterator[pa.Table]:
+    def chunks(names: pa.Table) -> Iterator[pa.Table]:
         for row in names.to_pylist():
             header = has_header(config, row["path"])
             try:
                 for chunk in read_chunks(files.filesystem, row["path"], row["number"], header=header):
-                    yield _piece(chunk)
+                    yield _chunk_row(chunk)
             except DataError as error:
-                yield _piece(Chunk(row["path"], row["number"], 1, b""), error)
+                yield _chunk_row(Chunk(row["path"], row["number"], 1, b""), error)
 
-    def parsed(chunks: pa.Table) -> pa.Table:
-        return pa.concat_tables([_parsed(row, parse, schema) for row in chunks.to_pylist()])
+    def parsed(rows: pa.Table) -> pa.Table:
+        return pa.concat_tables([_parsed(row, parse, schema) for row in rows.to_pylist()])
 
     names = [{"path": path, "number": number} for number, path in enumerate(files.paths)]
     dataset = (
         ray.data.from_items(names, override_num_blocks=len(names))
-        # The unequal shares of a CPU keep Ray from making one task of both steps, which would parse a file in sequence.
-        .map_batches(pieces, batch_size=1, batch_format="pyarrow", num_cpus=0.5)
+        # Unequal shares of a CPU keep Ray from fusing both steps into one task, which would parse a file sequentially.
+        .map_batches(chunks, batch_size=1, batch_format="pyarrow", num_cpus=0.5)
         .map_batches(parsed, batch_size=1, batch_format="pyarrow", num_cpus=1)
     )
     empty = schema.append(_FAILURE).empty_table()
@@ -100,14 +103,14 @@ def _parse(files: Files, config: DataConfig, parse: Parse, schema: pa.Schema) ->
     return rows.drop_columns("failure")
 
 
-def _piece(chunk: Chunk, error: DataError | None = None) -> pa.Table:
-    """A row of a chunk, or of why there is none."""
+def _chunk_row(chunk: Chunk, error: DataError | None = None) -> pa.Table:
+    """A chunk as a row, with the failure that takes its place where there is one."""
     failure = pa.array([None if error is None else [error.problem, error.action]], _FAILURE.type)
     return pa.table({**{name: [value] for name, value in vars(chunk).items()}, "failure": failure})
 
 
 def _parsed(row: dict[str, Any], parse: Parse, schema: pa.Schema) -> pa.Table:
-    """The raw rows of a piece and a column of nulls, or one row with the failure."""
+    """The raw rows of a chunk and a column of nulls, or one row with the failure."""
     failure = row.pop("failure")
     rows = schema.empty_table()
     if failure is None:

@@ -21,18 +21,18 @@ Read = Callable[..., RawData]
 
 def read_serially(config: DataConfig, size: int = 1 << 20) -> RawData:
     folder = open_folder(config.path or "")
-    met, known = interaction_files(folder, config), item_files(folder, config)
+    found = interaction_files(folder, config), item_files(folder, config)
     if config.format == "table":
-        return read_tables(config, met, known)
+        return read_tables(config, *found)
     tables = []
-    for files, parse, schema in zip((met, known), parsers(config), (RAW_INTERACTIONS, RAW_ITEMS), strict=True):
+    for files, parse, schema in zip(found, parsers(config), (RAW_INTERACTIONS, RAW_ITEMS), strict=True):
         parts = [schema.empty_table()]
         for number, path in enumerate(files.paths):
             chunks = read_chunks(files.filesystem, path, number, header=has_header(config, path), size=size)
             parts += [parse(chunk) for chunk in chunks]
         # Ray gives the pieces back in any order.
         tables.append(pa.concat_tables(reversed(parts)))
-    return raw_data(tables[0], tables[1], (met.paths, known.paths), config.max_bad_rows)
+    return raw_data(tables[0], tables[1], (found[0].paths, found[1].paths), config.max_bad_rows)
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ def test_the_beginning_of_a_long_file_is_enough(tmp_path: Path) -> None:
     (tmp_path / "toy.inter").write_text("user_id:token\titem_id:token\n" + "a\t1\n" * 50_000 + "broken\n")
     (tmp_path / "toy.item").write_text("item_id:token\n")
     assert found(tmp_path, format="recbole") == [
-        f"{tmp_path / 'toy.item'} holds a header and no rows; download or write it again."
+        f"{tmp_path / 'toy.item'} has a header and no rows; download or write it again."
     ]
 
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import importlib
+import typing
 from pathlib import Path
 
 import pytest
 
 from hnlm_ray.config.data import DataConfig
-from hnlm_ray.data.files import find_files, open_folder
+from hnlm_ray.data.files import UsualNames, find_files, open_folder
 from hnlm_ray.data.formats import interaction_files, item_files
 from hnlm_ray.errors import DataError
 
@@ -50,5 +52,21 @@ def test_a_path_that_is_no_folder(tmp_path: Path) -> None:
         open_folder(str(tmp_path / "nowhere"))
     with pytest.raises(DataError, match="is a file"):
         open_folder(str(tmp_path / "file"))
-    with pytest.raises(DataError, match="cannot be read"):
-        open_folder("ftp://host/folder")
+    for address in ("ftp://host/folder", "foo://x"):
+        with pytest.raises(DataError, match=f"{address} is no place that can be reached"):
+            open_folder(address)
+
+
+def test_a_tilde_is_the_home_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "u.data").touch()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert open_folder("~/raw").names == ("u.data",)
+
+
+def test_every_format_but_the_generated_one_has_a_reader() -> None:
+    for name in typing.get_args(DataConfig.model_fields["format"].annotation):
+        if name != "demo":
+            module = importlib.import_module(f"hnlm_ray.data.{name}")
+            assert isinstance(module.NAMES, UsualNames), name
+            assert {"read_tables"} <= set(vars(module)) or {"parse_interactions", "parse_items"} <= set(vars(module))

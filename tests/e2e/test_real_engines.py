@@ -14,7 +14,8 @@ from hnlm_ray.config.tree import Config
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.demo import lexicon
 from hnlm_ray.demo.world import DemoWorld, generate
-from hnlm_ray.run.plan import Progress, Run, execute, plan
+from hnlm_ray.run.execute import Progress, execute
+from hnlm_ray.run.plan import Run, plan
 from hnlm_ray.run.store import Artifact
 
 pytestmark = [pytest.mark.ray, pytest.mark.vllm, pytest.mark.timeout(1500)]

@@ -9,7 +9,8 @@ import pytest
 from hnlm_ray.config.load import load_config
 from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import DataError
-from hnlm_ray.run.plan import execute, plan
+from hnlm_ray.run.execute import execute
+from hnlm_ray.run.plan import plan
 from hnlm_ray.run.stage import StageContext
 from hnlm_ray.run.store import Artifact, RunStore
 from hnlm_ray.stages.prepare import run

@@ -1,0 +1,80 @@
+"""Amazon Reviews, the release of 2023: JSON lines.
+
+Source: https://amazon-reviews-2023.github.io.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hnlm_ray.config.data import ColumnsConfig
+from hnlm_ray.data.files import UsualNames
+from hnlm_ray.data.json_lines import read_objects
+from hnlm_ray.data.lines import Chunk
+from hnlm_ray.data.raw import RAW_INTERACTIONS, RAW_ITEMS
+from hnlm_ray.data.values import first_text, joined_texts
+
+__all__ = ["NAMES", "parse_interactions", "parse_items"]
+
+NAMES = UsualNames(
+    interactions=("*.jsonl.gz", "*.jsonl"),
+    items=("meta_*.jsonl.gz", "meta_*.jsonl"),
+    not_interactions=("meta_*",),
+)
+
+_TEXTS = pa.list_(pa.string())
+_REVIEWS = pa.schema(
+    {
+        "user_id": pa.string(),
+        "parent_asin": pa.string(),
+        "rating": pa.float64(),
+        "timestamp": pa.float64(),  # milliseconds
+        "title": pa.string(),
+        "text": pa.string(),
+    }
+)
+_ITEMS = pa.schema(
+    {
+        "parent_asin": pa.string(),
+        "title": pa.string(),
+        "store": pa.string(),
+        "main_category": pa.string(),
+        "categories": _TEXTS,
+        "description": _TEXTS,
+    }
+)
+
+
+def parse_interactions(chunk: Chunk, columns: ColumnsConfig) -> pa.Table:
+    """Raw interactions with the parent product, which is what the item files describe."""
+    rows = read_objects(chunk, _REVIEWS)
+    found = rows.columns
+    return rows.to_raw(
+        {
+            "user_id": found["user_id"],
+            "item_id": found["parent_asin"],
+            "rating": found["rating"],
+            "timestamp": found["timestamp"],
+            "review": first_text(found["text"], found["title"]),
+        },
+        RAW_INTERACTIONS,
+    )
+
+
+def parse_items(chunk: Chunk, columns: ColumnsConfig) -> pa.Table:
+    """Raw items; the store is the brand, and the main category stands in for an empty category path."""
+    rows = read_objects(chunk, _ITEMS)
+    found = rows.columns
+    has_path = pc.greater(pc.fill_null(pc.list_value_length(found["categories"]), 0), 0)
+    main = pc.split_pattern(found["main_category"], "|")
+    return rows.to_raw(
+        {
+            "item_id": found["parent_asin"],
+            "title": found["title"],
+            "brand": found["store"],
+            "categories": pc.if_else(has_path, found["categories"], main),
+            "description": joined_texts(found["description"]),
+        },
+        RAW_ITEMS,
+    )
