@@ -199,7 +199,7 @@ def test_what_cannot_be_trained_is_refused_in_a_sentence() -> None:
     other = PairVectors(np.array([1]), np.array([0], np.int32), np.ones((1, 5), np.float32), 31)
     with pytest.raises(DataError, match="31 items"):
         fit(TRAIN, VALID, semantic(SEMANTIC), 0, vectors=other)
-    with pytest.raises(DataError, match="stand for no item"):
+    with pytest.raises(DataError, match="name no items"):
         fit(TRAIN, VALID, semantic({**SEMANTIC, "source": "item"}), 0, vectors=pair_vectors())
     fit(TRAIN, VALID, PLAIN.model_copy(update={"epochs": 1}), 0, vectors=other)  # ignored: the variant is not semantic
 
