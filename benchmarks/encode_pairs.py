@@ -27,7 +27,6 @@ from hnlm_ray.cluster.connect import connected
 from hnlm_ray.config.load import load_config
 from hnlm_ray.config.tree import Config
 from hnlm_ray.run.plan import plan
-from hnlm_ray.run.stage import first_fit
 from hnlm_ray.stages.encode import PairVectorizer, Task, encoded
 from hnlm_ray.tuning.encoder import PairEncoder, tensors_of
 from hnlm_ray.tuning.inputs import TuneInputs, fetch_encoder
@@ -62,9 +61,7 @@ def main() -> None:
 
 
 def _task(config: Config) -> Task:
-    teacher = config.tune.teacher_of(config.train.variants)
-    assert teacher is not None
-    inputs = TuneInputs(plan(config).artifacts(), first_fit(config.train, teacher).name, config.train.variants[teacher])
+    inputs = TuneInputs.of(config, plan(config).artifacts())
     return Task(inputs, config.encode, config.tune.supervision)
 
 

@@ -55,7 +55,7 @@ def main() -> None:
     splits = read_held_out(run["prepare"].artifact)
     train, test = splits["valid"].seen, splits["test"]
     truth = read_truth(run["prepare"].artifact, train)
-    name = config.tune.teacher_of(config.train.variants)
+    name = config.teacher
     assert name is not None
     options = config.train.variants[name]
     teacher = read_vectors(run[first_fit(config.train, name).name].artifact, train.n_users, train.n_items)

@@ -19,7 +19,7 @@ import torch
 from hnlm_ray.cluster.connect import connected
 from hnlm_ray.config.load import load_config
 from hnlm_ray.run.plan import plan
-from hnlm_ray.run.stage import StageContext, first_fit
+from hnlm_ray.run.stage import StageContext
 from hnlm_ray.run.store import RunStore
 from hnlm_ray.stages import tune
 from hnlm_ray.tuning.inputs import TuneInputs, new_encoder
@@ -36,9 +36,7 @@ def main() -> None:
     parser.add_argument("--zero", type=int)
     chosen = parser.parse_args()
     config = load_config(chosen.config or [DEMO], chosen.options)
-    artifacts, teacher = plan(config).artifacts(), config.tune.teacher_of(config.train.variants)
-    assert teacher is not None
-    inputs = TuneInputs(artifacts, first_fit(config.train, teacher).name, config.train.variants[teacher])
+    inputs = TuneInputs.of(config, plan(config).artifacts())
     options = config.tune.model_copy(update={"workers": 1, "epochs": 2, "patience": 2, "zero": chosen.zero})
     torch.set_num_threads(os.cpu_count() or 1)
     result: dict[str, object] = {
@@ -49,7 +47,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, connected(config.cluster):
         output = RunStore(folder).artifact("tune", "benchmark")
         output.create()
-        tune.run(StageContext(config.model_copy(update={"tune": options}), artifacts, output), teacher=teacher)
+        tune.run(StageContext(config.model_copy(update={"tune": options}), inputs.artifacts, output))
         seconds = output.read("tuning")["seconds"].to_pylist()
     material, device = inputs.material(options, config.seed), torch.device("cpu")
     stepper = TorchStepper(new_encoder(material.teacher, options, config.seed), options, device)

@@ -119,6 +119,12 @@ class Config(Section):
     serve: ServeConfig = ServeConfig()
     cluster: ClusterConfig = ClusterConfig()
 
+    @property
+    def teacher(self) -> str | None:
+        """The variant whose first fit supervises the encoder; None where no variant can."""
+        able = (name for name, one in self.train.variants.items() if one.can_teach)
+        return self.tune.teacher or next(able, None)
+
     @model_validator(mode="after")
     def _served_variants_exist(self) -> Config:
         for option, name in (

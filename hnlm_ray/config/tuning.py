@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from hnlm_ray.config.section import Fraction, Positive, Section
-from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.config.weights import EngineKwargs
 
 __all__ = ["EncodeConfig", "LoraOptions", "Pooling", "SupervisionConfig", "TuneConfig"]
@@ -127,11 +125,6 @@ class TuneConfig(Section):
         if self.zero is not None:
             return self.zero
         return 0 if self.workers == 1 else 2
-
-    def teacher_of(self, variants: Mapping[str, VariantConfig]) -> str | None:
-        """The name of the teacher; None where no variant can be it."""
-        able = (name for name, one in variants.items() if one.can_teach)
-        return self.teacher or next(able, None)
 
 
 class EncodeConfig(Section):

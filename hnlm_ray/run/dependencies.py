@@ -20,18 +20,26 @@ from hnlm_ray.language.prompts.render import Task, version
 from hnlm_ray.run.digests import model_digest
 from hnlm_ray.run.kept import KeptRun
 from hnlm_ray.run.places import resolve
+from hnlm_ray.run.stage import StageKey
 from hnlm_ray.run.trials import draw_trials
 
 __all__ = [
+    "Depends",
+    "bundle",
     "embedding",
     "encoding",
-    "prepared",
-    "searching",
+    "evaluation",
+    "fit",
+    "grounding",
+    "kept",
+    "negatives",
+    "nothing",
+    "profiles",
+    "raw_data",
     "supervision",
-    "token_texts",
+    "tokens",
+    "trials",
     "tuning",
-    "writing",
-    "written_profiles",
 ]
 
 _LLM = {
@@ -49,7 +57,12 @@ Depends = Mapping[str, Any]
 """JSON values."""
 
 
-def prepared(config: Config) -> Depends:
+def nothing(config: Config, key: StageKey) -> Depends:
+    """A stage that its inputs decide alone."""
+    return {}
+
+
+def raw_data(config: Config, key: StageKey) -> Depends:
     """Raw files and how they are read.
 
     Raises:
@@ -58,35 +71,39 @@ def prepared(config: Config) -> Depends:
     return {"data": config.data.model_dump(mode="json"), "files": _files(config.data)}
 
 
-def written_profiles(config: Config, task: Task) -> Depends:
+def profiles(task: Task, config: Config, key: StageKey) -> Depends:
     """A stage that writes profiles; the choice of pairs decides who gets one."""
     scope = {} if config.profiles.scope == "all" else _pairs(config)
-    return {**writing(config, task, config.profiles), **scope}
+    return {**_writing(config, task, config.profiles), **scope}
 
 
-def writing(config: Config, task: Task, options: BaseModel) -> Depends:
-    """A stage in which the language model writes."""
-    llm = config.llm
-    return {
-        "llm": llm.model_dump(mode="json", include=_LLM),
-        "weights": model_digest(assets.resolve(llm.model)) if llm.engine == "vllm" else llm.http.url,
-        "prompt": version(task),
-        "options": options.model_dump(mode="json"),
-    }
+def negatives(config: Config, key: StageKey) -> Depends:
+    """Written negatives."""
+    return _writing(config, "negative", config.negatives)
 
 
-def embedding(config: Config) -> Depends:
-    """A stage that turns texts into vectors."""
+def embedding(config: Config, key: StageKey) -> Depends:
+    """Texts as vectors."""
     weights = model_digest(assets.resolve(config.embed.model, "embed"))
     return {"embed": config.embed.model_dump(mode="json", include=_EMBED), "weights": weights}
 
 
-def supervision(config: Config) -> Depends:
+def grounding(config: Config, key: StageKey) -> Depends:
+    """Names matched to items."""
+    return {**embedding(config, key), "ground": config.ground.model_dump(mode="json")}
+
+
+def fit(config: Config, key: StageKey) -> Depends:
+    """A variant with a seed."""
+    return {"variant": config.train.variants[str(key.variant)].model_dump(mode="json"), "seed": key.seed}
+
+
+def supervision(config: Config, key: StageKey) -> Depends:
     """The choice of the negatives that the encoder is tuned to emit."""
     return {"supervision": config.tune.supervision.model_dump(mode="json")}
 
 
-def token_texts(config: Config) -> Depends:
+def tokens(config: Config, key: StageKey) -> Depends:
     """The texts of users and items as tokens of the body."""
     return {
         "weights": model_digest(assets.resolve(config.tune.model)),
@@ -95,7 +112,7 @@ def token_texts(config: Config) -> Depends:
     }
 
 
-def tuning(config: Config) -> Depends:
+def tuning(config: Config, key: StageKey) -> Depends:
     """The tuned encoder."""
     return {
         "weights": model_digest(assets.resolve(config.tune.model)),
@@ -104,27 +121,47 @@ def tuning(config: Config) -> Depends:
     }
 
 
-def kept(config: Config) -> dict[str, str]:
+def kept(config: Config, key: StageKey) -> Depends:
     """The fingerprints of the parts of an earlier run."""
     if config.tune.keep is None:
         return {}
     return {name: artifact.fingerprint for name, artifact in KeptRun.open(config.tune.keep).artifacts.items()}
 
 
-def encoding(config: Config) -> Depends:
+def encoding(config: Config, key: StageKey) -> Depends:
     """The tuned encoder's vectors of pairs."""
-    return {
-        "kept": kept(config),
-        "options": config.encode.model_dump(mode="json", include=_ENCODE),
-        "pairs": _pairs(config) if config.encode.pairs == "chosen" else {},
-    }
+    options = config.encode.model_dump(mode="json", include=_ENCODE)
+    pairs = _pairs(config) if config.encode.pairs == "chosen" else {}
+    return {"kept": kept(config, key), "options": options, "pairs": pairs}
 
 
-def searching(config: Config) -> Depends:
-    """The trials themselves, so that an option that changes none of them repeats none."""
-    trials = draw_trials(config)
-    tried = [(one.variant, one.number, one.options.model_dump(mode="json"), one.upstream) for one in trials]
+def evaluation(config: Config, key: StageKey) -> Depends:
+    """What is measured."""
+    tune = config.tune.model_dump(mode="json", include={"teacher", "supervision"})
+    return {"cutoffs": config.evaluate.cutoffs, "trec": config.evaluate.trec, "tune": tune}
+
+
+def bundle(config: Config, key: StageKey) -> Depends:
+    """What is served."""
+    return {"variant": key.variant, "text_encoder_mib": config.serve.text_encoder_mib}
+
+
+def trials(config: Config, key: StageKey) -> Depends:
+    """The trials of a search themselves, so that an option that changes none of them repeats none."""
+    tried = [
+        (one.variant, one.number, one.options.model_dump(mode="json"), one.upstream) for one in draw_trials(config)
+    ]
     return {"trials": tried, "seed": config.search.seed, "epochs": config.search.epochs}
+
+
+def _writing(config: Config, task: Task, options: BaseModel) -> Depends:
+    llm = config.llm
+    return {
+        "llm": llm.model_dump(mode="json", include=_LLM),
+        "weights": model_digest(assets.resolve(llm.model)) if llm.engine == "vllm" else llm.http.url,
+        "prompt": version(task),
+        "options": options.model_dump(mode="json"),
+    }
 
 
 def _pairs(config: Config) -> dict[str, Any]:

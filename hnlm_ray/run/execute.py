@@ -16,6 +16,7 @@ from hnlm_ray.run.record import RunRecord
 from hnlm_ray.run.specs import SPECS
 from hnlm_ray.run.stage import StageContext, StageSummary, silent
 from hnlm_ray.run.store import Artifact
+from hnlm_ray.tables import TABLES
 
 __all__ = ["Progress", "execute"]
 
@@ -37,8 +38,11 @@ class Progress:
 
 def run_stage(stage: PlannedStage, context: StageContext) -> StageSummary:
     """Call the stage's function, imported when it runs: a plan costs no torch and no ray."""
+    named = {"variant": stage.key.variant, "seed": stage.key.seed}
     module = import_module(f"hnlm_ray.stages.{stage.kind}")
-    summary: StageSummary = module.run(context, **stage.spec.arguments(stage.config, stage.key))
+    summary: StageSummary = module.run(context, **{name: value for name, value in named.items() if value is not None})
+    undeclared = (summary.rows.keys() & TABLES.keys()) - set(stage.spec.writes)
+    assert not undeclared, f"{stage.kind} writes {undeclared}, which its description does not say"
     return summary
 
 

@@ -48,7 +48,7 @@ class KeptRun:
         except ValidationError as error:
             what = f"tune.keep: {path} was run with options that this version does not know"
             raise ConfigError(what, "run it again with this version") from error
-        teacher = config.tune.teacher_of(config.train.variants)
+        teacher = config.teacher
         fit = None if teacher is None else first_fit(config.train, teacher)
         needed = [*(StageKey(kind) for kind in _NEEDED), *([fit] if fit else [])]
         found = {key.name: record.artifacts[key] for key in needed if key in record.artifacts}

@@ -56,12 +56,11 @@ class Task:
     supervision: SupervisionConfig
 
 
-def run(context: StageContext, *, teacher: str) -> StageSummary:
+def run(context: StageContext) -> StageSummary:
     """Write ``encoded``: one row per chosen pair. A killed run is resumed.
 
     Args:
         context: with the inputs ``prepare``, ``vectors``, ``tokens``, ``tune`` and the teacher's fit.
-        teacher: the variant whose first fit supervises.
 
     Raises:
         StageError: the encoder gave a vector that is not finite.
@@ -69,7 +68,7 @@ def run(context: StageContext, *, teacher: str) -> StageSummary:
         ResourceError: the cluster is too small for it.
     """
     config, output = context.config, context.output
-    inputs = TuneInputs.of(context, teacher)
+    inputs = TuneInputs.of(context.config, context.inputs)
     train = inputs.train()
     pairs = train.keys
     if config.encode.pairs == "chosen":

@@ -75,7 +75,7 @@ def run(context: StageContext) -> StageSummary:
 def _false_negatives(context: StageContext, train: Interactions) -> pa.Table:
     """The table ``false_negatives`` of a generated world; it holds the supervision where there is a teacher."""
     config, inputs = context.config, context.inputs
-    name = config.tune.teacher_of(config.train.variants)
+    name = config.teacher
     if name is None:
         return rate_table(config, inputs, train)
     is_cosine = config.train.variants[name].loss.is_cosine

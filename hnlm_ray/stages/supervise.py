@@ -14,19 +14,19 @@ from hnlm_ray.tuning.supervision import MATCHED_COLUMNS, OK, Knowledge, choose_t
 __all__ = ["run"]
 
 
-def run(context: StageContext, *, teacher: str) -> StageSummary:
+def run(context: StageContext) -> StageSummary:
     """Write ``supervision``: one row per train pair, whatever was found for it.
 
     Args:
         context: with the inputs ``prepare``, ``vectors``, the teacher's fit and, for the strategy ``answer``,
             ``ground``.
-        teacher: the variant whose first fit supervises.
 
     Raises:
         StoreError: the teacher's vectors are missing, or belong to other users and items.
         DataError: the strategy needs answers that nobody has written.
     """
-    inputs, options = context.inputs, context.config.tune.supervision
+    inputs, options, teacher = context.inputs, context.config.tune.supervision, context.config.teacher
+    assert teacher is not None
     train = read_splits(inputs["prepare"]).train
     fit = inputs[first_fit(context.config.train, teacher).name]
     is_cosine = context.config.train.variants[teacher].loss.is_cosine

@@ -35,14 +35,13 @@ class _Task:
     seed: int
 
 
-def run(context: StageContext, *, teacher: str) -> StageSummary:
+def run(context: StageContext) -> StageSummary:
     """Tune the encoder and write it, with its learning curve.
 
     A run whose driver died continues from its last checkpoint, which lies in the artefact's folder.
 
     Args:
         context: with the inputs ``prepare``, ``supervise``, ``tokens`` and the teacher's fit.
-        teacher: the variant whose first fit supervises.
 
     Raises:
         DataError: no pair has a supervising negative, or too few have.
@@ -51,7 +50,7 @@ def run(context: StageContext, *, teacher: str) -> StageSummary:
         StageError: a worker was lost more often than ``tune.max_failures``.
     """
     options, output = context.config.tune, context.output
-    task = _Task(TuneInputs.of(context, teacher), options, context.config.seed)
+    task = _Task(TuneInputs.of(context.config, context.inputs), options, context.config.seed)
     is_gpu = options.accelerator == "gpu"
     workers = Workers(
         options.workers, is_gpu, options.max_failures, "tune", {} if is_gpu else {"DS_ACCELERATOR": "cpu"}

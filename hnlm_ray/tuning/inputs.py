@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hnlm_ray.config.tree import Config
 from hnlm_ray.config.tuning import TuneConfig
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.data.prepared import read_splits
 from hnlm_ray.errors import StoreError
 from hnlm_ray.models.fitted import training_vectors
 from hnlm_ray.run.kept import KeptRun
-from hnlm_ray.run.stage import StageContext, first_fit
+from hnlm_ray.run.stage import first_fit
 from hnlm_ray.run.store import Artifact
 from hnlm_ray.tuning.encoder import EncoderSpec, PairEncoder, load_body, merged_body, root_mean_square, with_adapter
 from hnlm_ray.tuning.material import Material, Supervised, Teacher
@@ -40,16 +41,15 @@ class TuneInputs:
     is_cosine: bool
 
     @classmethod
-    def of(cls, context: StageContext, teacher: str) -> TuneInputs:
-        """Of a stage whose teacher is the first fit of a variant, or that of an earlier run."""
-        train = context.config.train
-        if context.config.tune.keep is not None:
-            return cls(
-                {**context.inputs, "tune": KeptRun.open(context.config.tune.keep).artifacts["tune"]},
-                "fold_in",
-                is_cosine=False,
-            )
-        return cls(dict(context.inputs), first_fit(train, teacher).name, train.variants[teacher].loss.is_cosine)
+    def of(cls, config: Config, artifacts: Mapping[str, Artifact]) -> TuneInputs:
+        """Of a run, by stage; its teacher is the first fit of a variant, or that of an earlier run."""
+        keep, teacher = config.tune.keep, config.teacher
+        if keep is not None:
+            tuned = KeptRun.open(keep).artifacts["tune"]
+            return cls({**artifacts, "tune": tuned}, "fold_in", is_cosine=False)
+        assert teacher is not None
+        variant = config.train.variants[teacher]
+        return cls(dict(artifacts), first_fit(config.train, teacher).name, variant.loss.is_cosine)
 
     def train(self) -> Interactions:
         """The train interactions."""

@@ -191,7 +191,7 @@ def test_every_option_has_its_section_documented() -> None:
 
 def test_the_teacher_is_a_variant_trained_without_the_language_model() -> None:
     config = load_config()
-    assert config.tune.teacher_of(config.train.variants) == "uniform"
+    assert config.teacher == "uniform"
     with pytest.raises(
         ConfigError, match=r"tune.teacher is 'hnlm', variants trained without the language model: uniform"
     ):
@@ -199,4 +199,4 @@ def test_the_teacher_is_a_variant_trained_without_the_language_model() -> None:
     with pytest.raises(ConfigError, match="window ends at rank 3, before its first rank 5"):
         load_config([], ["tune.supervision.first=5", "tune.supervision.last=3"])
     alone = load_config([], ["train.variants={hnlm: {semantic: {mixing: {share: 0.1}}}}"])
-    assert alone.tune.teacher_of(alone.train.variants) is None
+    assert alone.teacher is None

@@ -114,7 +114,7 @@ def test_who_was_there_keeps_their_vector(earlier: RunStore, joined: StageContex
 @pytest.mark.ray
 def test_only_new_pairs_are_encoded(earlier: RunStore, joined: StageContext, ray_session: None) -> None:
     joined.output.create()
-    summary = encode.run(joined, teacher="uniform")
+    summary = encode.run(joined)
     old = earlier.artifact("encode", "a").read("encoded")
     table = joined.output.read("encoded")
     assert summary.rows == {"encoded": len(TRAIN)}

@@ -57,7 +57,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
 @pytest.fixture(scope="module")
 def supervised(run: FinishedRun) -> Artifact:
     context = run.context("supervise")
-    summary = supervise.run(context, teacher="uniform")
+    summary = supervise.run(context)
     assert sum(summary.counts.values()) == summary.rows["supervision"] == PAIRS
     run.commit(context.output, dict(summary.rows), dict(summary.counts))
     return context.output
@@ -80,7 +80,7 @@ def test_targets_are_unmet_items_of_the_teacher(run: FinishedRun, supervised: Ar
     vectors = ok["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, DIM)
     negatives = ok["negative"].to_numpy()
     np.testing.assert_array_equal(vectors, teacher.item_vectors[negatives].astype(np.float16))
-    train = TuneInputs(run.inputs, "train.uniform.s0", run.config.train.variants["uniform"]).train()
+    train = TuneInputs.of(run.config, run.inputs).train()
     assert not train.contains(ok["user"].to_numpy(), negatives).any()
 
 
@@ -128,7 +128,7 @@ def tuned(run: FinishedRun, supervised: Artifact, tokenized: Artifact) -> Artifa
         target=kill_a_worker_after_the_first_checkpoint, args=(Path(context.output.path), killed), daemon=True
     )
     watcher.start()
-    summary = tune.run(context, teacher="uniform")
+    summary = tune.run(context)
     watcher.join()
     assert len(killed) == 1
     assert summary.rows == {"tuning": OPTIONS.epochs + 1}
@@ -138,7 +138,7 @@ def tuned(run: FinishedRun, supervised: Artifact, tokenized: Artifact) -> Artifa
 
 @pytest.mark.ray
 def test_two_workers_of_which_one_is_killed_tune_as_one_process(run: FinishedRun, tuned: Artifact) -> None:
-    inputs = TuneInputs(run.inputs, "train.uniform.s0", run.config.train.variants["uniform"])
+    inputs = TuneInputs.of(run.config, run.inputs)
     material, alone = inputs.material(OPTIONS, run.config.seed), OPTIONS.model_copy(update={"workers": 1})
     encoder, device = new_encoder(material.teacher, alone, run.config.seed), torch.device("cpu")
     loop = TuningLoop(TorchStepper(encoder, alone, device), material, alone, run.config.seed, device)
@@ -187,7 +187,7 @@ def test_vllm_and_pytorch_give_the_same_vectors(run: FinishedRun, tuned: Artifac
     if pooling == "last":
         inputs["tokens"] = with_long_users(run)
     output = run.artifact(f"encode-{body}")
-    summary = encode.run(StageContext(run.config, inputs, output), teacher="uniform")
+    summary = encode.run(StageContext(run.config, inputs, output))
     assert summary.rows == {"encoded": PAIRS}
     # A user's tokens fill one block of the cache, and are computed for the first of their pairs alone.
     assert summary.counts["cached_tokens"] == (N_USERS * (HISTORY - 1) * 32 if pooling == "last" else 0)
@@ -196,7 +196,7 @@ def test_vllm_and_pytorch_give_the_same_vectors(run: FinishedRun, tuned: Artifac
     found = (
         table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, DIM).astype(np.float32)
     )
-    read = TuneInputs(inputs, "train.uniform.s0", run.config.train.variants["uniform"])
+    read = TuneInputs.of(run.config, inputs)
     train = read.train()
     np.testing.assert_array_equal(table["pair"].to_numpy(), train.keys)
     teacher, (user_tokens, item_tokens) = read.teacher_vectors(train), read.tokens(train)
