@@ -50,7 +50,8 @@ def compare(
 
     Example: [cyan]hnlm compare runs/mine runs/tuned --baseline runs/mine:uniform --out compare.html[/]
     """
-    from hnlm_ray.report.run_comparison import compare_runs, render_comparison
+    from hnlm_ray.report.compare_runs import compare_runs
+    from hnlm_ray.report.run_comparison import render_comparison
     from hnlm_ray.run.finished import open_runs
 
     comparison = compare_runs(open_runs(runs), baseline)

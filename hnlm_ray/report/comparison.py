@@ -11,11 +11,20 @@ import pyarrow.compute as pc
 
 from hnlm_ray.evaluation.significance import Interval, holm, paired_bootstrap, paired_t_test
 
-__all__ = ["Cell", "Difference", "VariantResult", "compare", "differences"]
+__all__ = ["ACCURACY", "Cell", "Difference", "VariantResult", "compare", "differences"]
 
+ACCURACY = {
+    "recall": "Recall",
+    "ndcg": "NDCG",
+    "precision": "Precision",
+    "hit_rate": "Hit rate",
+    "mrr": "MRR",
+    "map": "MAP",
+}
+"""Accuracy metrics and their titles, in the order of the pages."""
 
 _LEVEL = 0.05
-"""Chance, for one metric, of calling any difference clear where there is none."""
+"""Probability, for one metric, of calling any difference clear if there is none."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +34,7 @@ class Cell:
     Attributes:
         mean: over seeds.
         sd: sample standard deviation over seeds; None for a single seed.
-        relative: difference to the baseline as a share of the baseline; None without one.
+        relative: difference to the baseline as a share of the baseline; None without a baseline.
     """
 
     mean: float
@@ -39,7 +48,7 @@ class VariantResult:
 
     Attributes:
         name: of the variant.
-        seeds: number of fits; 0 for a ranker that is not trained.
+        seeds: number of fits; 0 for a reference ranker.
         valid_ndcg: validation NDCG at the selection cut-off, mean over seeds.
         cells: by metric and cut-off.
     """
@@ -59,8 +68,8 @@ class Difference:
         metric: ``recall`` or ``ndcg``, at the selection cut-off.
         baseline_mean: mean of the baseline over users and seeds.
         interval: of the difference, bootstrapped over users.
-        t_test: p-value of the paired t-test, adjusted for the number of variants that are compared.
-        bootstrap: p-value of the bootstrap, adjusted alike.
+        t_test: p-value of the paired t-test, adjusted by Holm's method for the number of variants compared.
+        bootstrap: p-value of the bootstrap, adjusted in the same way.
     """
 
     variant: str
@@ -72,10 +81,17 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """What both tests say together, in words."""
+        """The outcome of both tests: ``better``, ``worse`` or ``no clear difference``."""
         if max(self.t_test, self.bootstrap) >= _LEVEL:
             return "no clear difference"
         return "better" if self.interval.mean > 0.0 else "worse"
+
+    @property
+    def relative_interval(self) -> tuple[float, float] | None:
+        """The interval as shares of the baseline; None if the baseline is 0."""
+        if not self.baseline_mean:
+            return None
+        return self.interval.low / self.baseline_mean, self.interval.high / self.baseline_mean
 
 
 def compare(metrics: pa.Table, baseline: str | None, selection_cutoff: int) -> list[VariantResult]:
@@ -83,7 +99,7 @@ def compare(metrics: pa.Table, baseline: str | None, selection_cutoff: int) -> l
 
     Args:
         metrics: table ``metrics``.
-        baseline: the variant that others are compared with; None, or one that the table lacks, for no comparison.
+        baseline: the variant that others are compared with; None, or a name that the table lacks, for none.
         selection_cutoff: cut-off of the validation NDCG.
     """
     keys = ["variant", "split", "metric", "k"]
@@ -108,11 +124,11 @@ def _cell(row: dict[str, float], base: dict[str, float] | None) -> Cell:
 
 
 def differences(user_metrics: pa.Table, baseline: str, seed: int) -> list[Difference]:
-    """Every other variant against the baseline, user by user, each user's value averaged over seeds.
+    """Every other variant against the baseline, paired by user, with each user's value averaged over seeds.
 
     Args:
-        user_metrics: table ``user_metrics``; every variant has the same users.
-        baseline: a variant of the table; without it the result is empty.
+        user_metrics: table ``user_metrics``, in which every variant has the same users.
+        baseline: a variant of the table; if the table lacks it, there is nothing to compare.
         seed: of the whole run.
     """
     names: Sequence[str] = list(dict.fromkeys(user_metrics["variant"].to_pylist()))
@@ -136,6 +152,6 @@ def differences(user_metrics: pa.Table, baseline: str, seed: int) -> list[Differ
 
 
 def _adjusted(rows: Sequence[Difference]) -> list[Difference]:
-    """One metric of every variant, with the p-values of each test adjusted for their number."""
+    """The differences in one metric, with the p-values of each test adjusted for their number."""
     tests = zip(holm([row.t_test for row in rows]), holm([row.bootstrap for row in rows]), strict=True)
     return [replace(row, t_test=t, bootstrap=b) for row, (t, b) in zip(rows, tests, strict=True)]

@@ -1,4 +1,4 @@
-"""What every page of this project shares: one style, no scripts, nothing fetched, all text escaped."""
+"""Renders pages: one style, no scripts, nothing fetched, all text escaped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ def render_page(template: str, **values: Any) -> str:
 
     Args:
         template: a file of ``templates/`` that extends ``page.html.j2``.
-        values: what the template names; a name that it does not find is an error.
+        values: the variables of the template.
+
+    Raises:
+        jinja2.UndefinedError: the template uses a variable that is not among ``values``.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
@@ -28,7 +31,7 @@ def render_page(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     filters: dict[str, Callable[..., Any]] = {"number": _number, "signed": _signed, "duration": _duration}
-    environment.filters |= {**filters, "svg": Markup}  # only figures, which hold no text of users or models
+    environment.filters |= {**filters, "svg": Markup}  # only for figures, which hold no text of users or models
     return environment.get_template(template).render(series_colours=SERIES_COLOURS, **values)
 
 

@@ -1,7 +1,7 @@
-"""Figures of the report as inline SVG that takes its colours and font from the page.
+"""Draws charts as inline SVG that takes its colours and font from the page.
 
-Matplotlib draws with marker colours, which are then replaced by CSS variables, so that one figure serves the light and
-the dark page. No text of users or models goes into a figure.
+Matplotlib draws with placeholder colours, which are then replaced by CSS variables, so that one figure suits the light
+and the dark page. Text of users or models is not drawn.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Curve:
     """One line of a chart.
 
     Attributes:
-        series: number of the variant; colours repeat after :data:`SERIES_COLOURS`, with another dash.
+        series: number of the variant; after :data:`SERIES_COLOURS` colours repeat with another dash.
         x: positions.
-        y: values, as many.
+        y: as many values.
     """
 
     series: int
@@ -51,9 +51,9 @@ class Dots:
 
     Attributes:
         series: as in :class:`Curve`.
-        x: positions, or words, which get places of their own.
-        y: values, as many.
-        label: written beside each point.
+        x: positions; or words, each of which gets a position.
+        y: as many values.
+        label: text beside each point.
     """
 
     series: int
@@ -71,8 +71,8 @@ def learning_curves(
         curves: the lines.
         x_label: name of the horizontal axis.
         y_label: name of the vertical axis.
-        description: read out instead of the picture.
-        ticks: names of the positions 0, 1, ... where these are no numbers.
+        description: text for screen readers.
+        ticks: labels of the positions 0, 1, ... if these are not numbers.
     """
     figure, axes = _figure(4.0, 2.8)
     for curve in curves:
@@ -89,13 +89,13 @@ def learning_curves(
 
 
 def scatter(groups: Sequence[Dots], x_label: str, y_label: str, description: str) -> str:
-    """Points as an ``<svg>`` element; positions that span magnitudes stand on a logarithmic axis.
+    """A scatter chart as an ``<svg>`` element; positions over several magnitudes get a logarithmic axis.
 
     Args:
         groups: the points.
         x_label: name of the horizontal axis.
         y_label: name of the vertical axis.
-        description: read out instead of the picture.
+        description: text for screen readers.
     """
     figure, axes = _figure(4.0, 2.8)
     values = [x for group in groups for x in group.x]
@@ -121,18 +121,18 @@ def scatter(groups: Sequence[Dots], x_label: str, y_label: str, description: str
 
 
 def _short(word: str) -> str:
-    """A label of the axis; a dollar sign would begin a formula."""
+    """A shortened label; a dollar sign is escaped, since it would start a formula."""
     return (word if len(word) <= 18 else f"{word[:17]}\N{HORIZONTAL ELLIPSIS}").replace("$", r"\$")
 
 
 def horizontal_bars(names: Sequence[str], shares: Sequence[float], highlight: str, description: str) -> str:
-    """A bar chart of shares in [0, 1], widest first, as an ``<svg>`` element.
+    """A bar chart of shares in [0, 1], the largest at the top, as an ``<svg>`` element.
 
     Args:
-        names: one per bar, shown as they are.
+        names: one per bar.
         shares: the lengths.
-        highlight: the bar in the accent colour.
-        description: read out instead of the picture.
+        highlight: name of the bar in the accent colour.
+        description: text for screen readers.
     """
     order = sorted(range(len(names)), key=lambda index: shares[index])
     figure, axes = _figure(4.8, 0.4 + 0.4 * len(names))
@@ -165,7 +165,7 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def _svg(figure: Figure, salt: str, description: str) -> str:
-    """The figure without prologue, size and date: the same input gives the same bytes."""
+    """The figure without prologue, size and date, so that the same input gives the same bytes."""
     import matplotlib as mpl
     from markupsafe import escape
 

@@ -1,4 +1,4 @@
-"""A few rows of the language model's work, drawn at random and joined with the words they are about."""
+"""Random samples of what the language model wrote, joined with titles and histories."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _HISTORY = 5
 
 @dataclass(frozen=True)
 class ItemSample:
-    """An item with the profile that the model wrote; ``status`` says whether it could be used."""
+    """An item and the profile that the model wrote for it; ``status`` says whether it was usable."""
 
     title: str
     categories: tuple[str, ...]
@@ -38,7 +38,7 @@ class ItemSample:
 
 @dataclass(frozen=True)
 class UserSample:
-    """A user with the titles of some train interactions and the profile that the model wrote."""
+    """A user, the titles of some train items (``more`` are not shown), and the profile that the model wrote."""
 
     user_id: str
     chose: tuple[str, ...]
@@ -49,7 +49,7 @@ class UserSample:
 
 @dataclass(frozen=True)
 class NegativeSample:
-    """One written hard negative and what it was matched to; ``matched`` is empty where it was not."""
+    """A hard negative that the model wrote, and the item that it was matched to; ``matched`` is empty without one."""
 
     user_id: str
     profile: str
@@ -62,7 +62,7 @@ class NegativeSample:
 
 
 class Catalogue:
-    """Titles and ids by number.
+    """Looks up titles, categories and histories by number.
 
     Args:
         users: table ``users``.
@@ -77,19 +77,19 @@ class Catalogue:
         self._train = interactions.filter(pc.equal(interactions["split"], "train"))
 
     def user_id(self, user: int) -> str:
-        """The user's own id."""
+        """The id of a user in the data."""
         return str(self._user_ids[user].as_py())
 
     def title(self, item: int) -> str:
-        """The item's title, or its number where it has none."""
+        """The title of an item, or its number if it has none."""
         return str(self._titles[item].as_py() or f"item {item}")
 
     def categories(self, item: int) -> tuple[str, ...]:
-        """From the widest to the narrowest."""
+        """Categories of an item, from the broadest to the narrowest."""
         return tuple(self._categories[item].as_py() or ())
 
     def history(self, user: int) -> list[int]:
-        """Items of the user's train interactions, the latest first."""
+        """Items of a user's train interactions, the latest first."""
         rows = self._train.filter(pc.equal(self._train["user"], user))
         items: list[int] = rows["item"].to_pylist()[::-1]
         return items
@@ -117,7 +117,7 @@ def user_samples(profiles: pa.Table, catalogue: Catalogue, seed: int, count: int
 def negative_samples(
     grounded: pa.Table, user_profiles: pa.Table | None, catalogue: Catalogue, seed: int, count: int
 ) -> list[NegativeSample]:
-    """``count`` random rows of table ``grounded``, whatever became of them."""
+    """``count`` random rows of table ``grounded``, matched or not."""
     rows = _draw(grounded, seed, "grounded", count)
     profiles = {} if user_profiles is None else _summaries(user_profiles, [row["user"] for row in rows])
     return [

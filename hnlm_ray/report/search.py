@@ -1,4 +1,4 @@
-"""What a search found: the best trial of each variant, and the page about all of them."""
+"""The result of a search: the best trial of each variant, and the page about all trials."""
 
 from __future__ import annotations
 
@@ -33,44 +33,51 @@ class VariantSearch:
 
     @property
     def finished(self) -> list[Mapping[str, Any]]:
-        """The trials that did not fail."""
+        """The trials that succeeded."""
         return [row for row in self.rows if row["status"] == "ok"]
 
     @property
     def failed(self) -> list[Mapping[str, Any]]:
-        """The trials that did."""
+        """The trials that failed."""
         return [row for row in self.rows if row["status"] != "ok"]
 
     @property
     def best(self) -> Mapping[str, Any] | None:
-        """The finished trial with the best validation; of equal ones the first; None where all failed."""
+        """The successful trial with the best validation NDCG, the first of equals; None if all failed."""
         return max(self.finished, key=lambda row: row["valid_ndcg"], default=None)
 
     @property
     def configured(self) -> float | None:
-        """Validation of the variant as it is configured; None where that trial failed."""
+        """Validation NDCG of the variant as configured (trial 0); None if that trial failed."""
         return next((row["valid_ndcg"] for row in self.finished if row["trial"] == 0), None)
 
     @property
+    def gain(self) -> float | None:
+        """Relative gain of the best trial over the variant as configured; None where one of them failed."""
+        if self.best is None or not self.configured:
+            return None
+        return float(self.best["valid_ndcg"]) / self.configured - 1.0
+
+    @property
     def chosen(self) -> dict[str, Any]:
-        """Path inside the variant and value, of the best trial; empty where that is what was configured."""
+        """Drawn options of the best trial, by path inside the variant; empty if it is the variant as configured."""
         return {} if self.best is None or self.best["trial"] == 0 else _inside(self.best)
 
     @property
     def seconds(self) -> float:
-        """Training time of all trials."""
+        """Training time of all trials together."""
         return float(sum(row["seconds"] for row in self.finished))
 
 
 def summarise(trials: pa.Table) -> list[VariantSearch]:
-    """The table ``trials`` by variant, in its order."""
+    """The trials of each variant, in the order of the table ``trials``."""
     rows = trials.to_pylist()
     names = dict.fromkeys(row["variant"] for row in rows)
     return [VariantSearch(name, [row for row in rows if row["variant"] == name]) for name in names]
 
 
 def render_search(run: str, trials: pa.Table) -> str:
-    """The page as HTML.
+    """The page about a search as HTML.
 
     Args:
         run: name of the run.
@@ -92,7 +99,7 @@ def _paths(results: Sequence[VariantSearch]) -> list[str]:
 
 
 def _progress(results: Sequence[VariantSearch]) -> str:
-    """The best so far against the number of trials."""
+    """A figure of the best validation NDCG so far by number of trials."""
     curves = []
     for series, result in enumerate(results):
         values = [row["valid_ndcg"] for row in result.finished]
@@ -102,7 +109,7 @@ def _progress(results: Sequence[VariantSearch]) -> str:
 
 
 def _against(path: str, results: Sequence[VariantSearch]) -> str:
-    """Every finished trial against one option."""
+    """A figure of every successful trial by the value of one option."""
     dots = []
     for series, result in enumerate(results):
         pairs = [(_inside(row), row["valid_ndcg"]) for row in result.finished]

@@ -10,15 +10,8 @@ import pyarrow.compute as pc
 
 from hnlm_ray.config.tree import SELECTION_CUTOFF
 from hnlm_ray.report.comparison import compare, differences
-from hnlm_ray.report.report import (
-    FalseNegatives,
-    LearningCurves,
-    Report,
-    StageLine,
-    StatusShare,
-    StrataFigures,
-    render,
-)
+from hnlm_ray.report.figures import FalseNegatives, LearningCurves, StrataFigures
+from hnlm_ray.report.report import Report, StageLine, StatusShare, render
 from hnlm_ray.report.samples import Catalogue, item_samples, negative_samples, user_samples
 from hnlm_ray.run.stage import StageContext, StageKey, StageSummary
 from hnlm_ray.run.store import Artifact

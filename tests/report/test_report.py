@@ -10,15 +10,8 @@ import pytest
 from hnlm_ray.evaluation.metrics import METRICS
 from hnlm_ray.evaluation.significance import Interval
 from hnlm_ray.report.comparison import Cell, Difference, VariantResult
-from hnlm_ray.report.report import (
-    FalseNegatives,
-    LearningCurves,
-    Report,
-    StageLine,
-    StatusShare,
-    StrataFigures,
-    render,
-)
+from hnlm_ray.report.figures import FalseNegatives, LearningCurves, StrataFigures
+from hnlm_ray.report.report import Report, StageLine, StatusShare, render
 from hnlm_ray.report.samples import ItemSample, NegativeSample, UserSample
 from hnlm_ray.tables import HISTORY, STRATA
 
@@ -132,7 +125,7 @@ def test_the_page_is_whole_and_stands_alone(full: Report) -> None:
 def test_the_page_shows_what_the_run_found(full: Report) -> None:
     text = " ".join(Page(render(full)).text.split())
     assert "hnlm is best on validation, with test NDCG@20 of 0.1234, +4.3% against uniform" in text
-    assert "95% interval of the difference, users resampled in pairs: +1.0% to +8.0% (better)" in text
+    assert "95% interval of the difference, bootstrapped over paired users: +1.0% to +8.0% (better)" in text
     for words in ("A mug", "The mug (fuzzy, 0.91)", "drinks tea", "and 3 more", "for tea drinkers"):
         assert words in text
     for words in ("ok 95.0%", "summary is empty", "1,000 tokens read, 200 written", "Something was not run."):
@@ -143,7 +136,7 @@ def test_the_page_shows_what_the_run_found(full: Report) -> None:
 
 def test_measures_beyond_accuracy_are_shown_where_the_run_has_them(full: Report) -> None:
     text = " ".join(Page(render(full)).text.split())
-    beyond = text[text.index("Beyond accuracy") : text.index("Who and what it works for")]
+    beyond = text[text.index("Beyond accuracy") : text.index("Accuracy by users and items")]
     assert "variantCoveragePopularity hnlm" in beyond.replace("uniform 0.1234 0.1 ", "")
     assert "Intra-list" not in beyond
     assert "hnlm 0.1234+4.3% 0.1+4.3%" in beyond  # popularity has one decimal place
@@ -236,3 +229,13 @@ def test_status_shares_count_the_usable_first_and_say_why_not() -> None:
     assert share.reasons[0] == ("empty", 2)
     bare = StatusShare.of("t", table.select(["status"]), "ok")
     assert bare.prompt_tokens is None
+
+
+def test_an_interval_is_drawn_to_the_scale_of_the_widest_one(full: Report) -> None:
+    narrow = Difference("hnlm", "recall", 0.0, Interval(-0.004, -0.008, 0.0, 0.2), 0.3, 0.4)
+    html = render(dataclasses.replace(full, differences=[*full.differences, narrow]))
+    starts = [float(left) for left in re.findall(r'<b style="left: ([\d.]+)%', html)]
+    widths = [float(width) for width in re.findall(r'<b style="left: [\d.]+%; width: ([\d.]+)%', html)]
+    assert starts == pytest.approx([50 + 45 / 8, 5.0], abs=0.01)
+    assert widths == pytest.approx([45 * 7 / 8, 45.0], abs=0.01)
+    assert narrow.relative_interval is None  # there is no share of a baseline of 0

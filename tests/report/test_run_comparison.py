@@ -15,7 +15,8 @@ from hnlm_ray.config.semantic import MixingOptions, SemanticOptions
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.errors import ConfigError, DataError
 from hnlm_ray.evaluation.significance import holm
-from hnlm_ray.report.run_comparison import RunComparison, compare_runs, render_comparison
+from hnlm_ray.report.compare_runs import compare_runs
+from hnlm_ray.report.run_comparison import RunComparison, render_comparison
 from hnlm_ray.run.finished import open_runs
 from tests.report.small_runs import N_USERS, Values, values, write_run
 
@@ -86,7 +87,7 @@ def test_semantic_options_are_one_cell(tmp_path: Path) -> None:
 
 def test_the_page_has_every_part_and_fetches_nothing(comparison: RunComparison) -> None:
     page = render_comparison(comparison)
-    for words in ("Results on the test split", "Learning curves", "Who and what it works for", "What it cost"):
+    for words in ("Results on the test split", "Learning curves", "Accuracy by users and items", "<h2>Cost</h2>"):
         assert words in page
     labels = re.findall(r'aria-label="([^"]+)"', page)
     assert labels == [
@@ -107,11 +108,11 @@ def test_the_page_has_every_part_and_fetches_nothing(comparison: RunComparison) 
 def test_parts_that_the_runs_lack_are_left_out(tmp_path: Path, paths: list[str]) -> None:
     write_run(tmp_path / "plain", {"mf": {0: values(0.1, 9)}}, strata=False, beyond=False)
     page = render_comparison(compare_runs(open_runs([str(tmp_path / "plain")])))
-    assert "Who and what it works for" not in page
+    assert "Accuracy by users and items" not in page
     assert "Accuracy and popularity" not in page
     assert "1 method of 1 run on the same data" in page
     mixed = render_comparison(compare_runs(open_runs([*paths, str(tmp_path / "plain")])))
-    assert "Who and what it works for" not in mixed
+    assert "Accuracy by users and items" not in mixed
     assert "Gini index" in mixed
 
 

@@ -1,0 +1,85 @@
+"""The figures of the pages, from the tables of the stages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hnlm_ray.report.plots import Curve, horizontal_bars, learning_curves
+
+__all__ = ["FalseNegatives", "LearningCurves", "StrataFigures"]
+
+
+@dataclass(frozen=True)
+class LearningCurves:
+    """Validation NDCG and loss of every fit, by epoch and by time.
+
+    Attributes:
+        names: the variants; the position of a name decides its colour.
+        fits: position of the variant and its table ``history``.
+    """
+
+    names: Sequence[str]
+    fits: Sequence[tuple[int, pa.Table]]
+
+    def figures(self) -> list[str]:
+        """Three ``<svg>`` elements: validation NDCG by epoch, by time, and the loss by epoch."""
+        by_epoch = [self._curve(series, table, "epoch", "valid_ndcg") for series, table in self.fits]
+        by_time = [self._curve(series, table, "seconds", "valid_ndcg") for series, table in self.fits]
+        loss = [self._curve(series, table, "epoch", "loss") for series, table in self.fits]
+        return [
+            learning_curves(by_epoch, "epoch", "validation NDCG@20", "Validation NDCG@20 by epoch"),
+            learning_curves(by_time, "seconds of training", "validation NDCG@20", "Validation NDCG@20 by time"),
+            learning_curves(loss, "epoch", "loss", "Training loss by epoch"),
+        ]
+
+    @staticmethod
+    def _curve(series: int, table: pa.Table, x: str, y: str) -> Curve:
+        rows = table.select([x, y]).drop_null()
+        return Curve(series, rows[x].to_pylist(), rows[y].to_pylist())
+
+
+@dataclass(frozen=True)
+class StrataFigures:
+    """Accuracy of each variant by strata of users and of items.
+
+    Attributes:
+        names: the variants; the position of a name decides its colour.
+        table: the table ``strata``.
+    """
+
+    names: Sequence[str]
+    table: pa.Table
+
+    def figures(self) -> list[str]:
+        """Two ``<svg>`` elements: NDCG by activity of users, and by popularity of items; means over seeds."""
+        return [
+            self._figure("user_activity", "train interactions of the user", "NDCG@20 of users by their activity"),
+            self._figure("item_popularity", "train interactions of the item", "NDCG@20 of items by their popularity"),
+        ]
+
+    def _figure(self, kind: str, x_label: str, description: str) -> str:
+        table = self.table.filter((pc.field("kind") == kind) & (pc.field("metric") == "ndcg"))
+        means = table.group_by(["variant", "stratum"]).aggregate([("value", "mean")]).sort_by("stratum")
+        curves = []
+        for series, name in enumerate(self.names):
+            rows = means.filter((pc.field("variant") == name) & ~pc.is_nan(pc.field("value_mean")))
+            curves.append(Curve(series, rows["stratum"].to_pylist(), rows["value_mean"].to_pylist()))
+        bounds = table.group_by(["stratum", "low", "high"]).aggregate([]).sort_by("stratum").to_pylist()
+        ticks = ["\N{EN DASH}".join(f"{end:,}" for end in sorted({row["low"], row["high"]})) for row in bounds]
+        return learning_curves(curves, x_label, description, description, ticks)
+
+
+@dataclass(frozen=True)
+class FalseNegatives:
+    """False-negative rates on generated data: rows of sampler, rate, pairs, and hardness or None."""
+
+    rows: Sequence[tuple[str, float, int, float | None]]
+
+    def figure(self) -> str:
+        """A bar chart of the rates, as an ``<svg>`` element."""
+        names, rates = [row[0] for row in self.rows], [row[1] for row in self.rows]
+        return horizontal_bars(names, rates, "language model", "False-negative rate of each sampler")
