@@ -8,7 +8,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -194,20 +193,6 @@ def _replaced_fetch(browser: Browser, script: str) -> Iterator[None]:
     added = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": source})
     yield
     browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
-
-
-def test_the_page_is_one_file_under_a_strict_policy(page_server: str) -> None:
-    answer = httpx.get(page_server, trust_env=False)
-    assert answer.headers["content-type"].startswith("text/html")
-    policy = answer.headers["content-security-policy"]
-    for rule in ("default-src 'none'", "connect-src 'self'", "base-uri 'none'", "form-action 'none'"):
-        assert rule in policy
-    for loading in ("<script src", "stylesheet", "@import", "url(", "https://"):
-        assert loading not in answer.text
-    folder = files("hnlm_ray.serving.http").joinpath("page")
-    for part in folder.iterdir():
-        if not part.name.endswith(".html"):
-            assert part.read_text() in answer.text
 
 
 def test_the_page_loads_and_works_without_a_complaint_of_the_browser(browser: Browser, page_server: str) -> None:

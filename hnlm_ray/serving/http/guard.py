@@ -76,14 +76,9 @@ class Guard:
     """
 
     def __init__(
-        self,
-        app: ASGI,
-        meters: Meters,
-        options: ServiceOptions,
-        token: str | None = None,
-        *,
+        self, app: ASGI, meters: Meters, options: ServiceOptions, token: str | None = None, *,
         sends_request_id: bool = True,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Wrap an application.
 
         Args:
@@ -147,9 +142,8 @@ class Guard:
                 await asyncio.sleep(self._pause_s * random.uniform(0.5, 1.5))  # noqa: S311
             finally:
                 self._delayed -= 1
-        await _refuse(
-            answer, 503, "Too many requests are being processed, try again soon.", [(b"retry-after", _RETRY_AFTER)]
-        )
+        sentence = "Too many requests are being processed, try again soon."
+        await _refuse(answer, 503, sentence, [(b"retry-after", _RETRY_AFTER)])
 
     async def _ask(self, scope: Scope, body: _Body, answer: Send, has_begun: Callable[[], bool]) -> None:
         """Call the application, and drop its answer to a body that was cut off: the guard explains that itself."""

@@ -57,13 +57,8 @@ def web_app(
         meters.set_version(served.name, served.version)
     live.on_reload = _reload_counter(meters)
     routes = Routes(live, options, meters)
-    guarded: ASGI = Guard(
-        Shortcut(_routed(routes, live, options), "/v1/recommend", routes.recommend),
-        meters,
-        options,
-        token_of(options),
-        sends_request_id=sends_request_id,
-    )
+    shortcut = Shortcut(_routed(routes, live, options), "/v1/recommend", routes.recommend)
+    guarded: ASGI = Guard(shortcut, meters, options, token_of(options), sends_request_id=sends_request_id)
     if options.cors_origins:  # outside the guard: browsers send a first request without the token
         headers = ["authorization", "content-type"]
         guarded = CORSMiddleware(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hnlm_ray.kernels.vectors import unit_rows
 from hnlm_ray.serving.bundle.bundle import Bundle
 from hnlm_ray.serving.recommend.parquet_lookup import ParquetLookup
 from hnlm_ray.serving.recommend.recommender import Recommender
@@ -117,9 +118,7 @@ class Explainer:
 
     def _nearest(self, item: int, history: list[int]) -> list[tuple[int, float]]:
         others = [other for other in history if other != item]
-        vectors, target = self._items[others], self._items[item]
-        lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(target)
-        cosines = (vectors @ target) / np.maximum(lengths, 1e-12)
+        cosines = unit_rows(self._items[others]) @ unit_rows(self._items[[item]])[0]
         order = np.argsort(-cosines, kind="stable")[:_NEAREST]
         return [(others[place], float(cosines[place])) for place in order.tolist()]
 

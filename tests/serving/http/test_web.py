@@ -7,6 +7,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -559,6 +560,20 @@ def test_a_bug_is_one_sentence_and_reaches_the_server(
         TestClient(web_app(live)).post("/v1/score", json=body)
 
 
+def test_the_page_is_one_file_under_a_strict_policy(client: TestClient) -> None:
+    answer = client.get("/")
+    assert answer.headers["content-type"].startswith("text/html")
+    policy = answer.headers["content-security-policy"]
+    for rule in ("default-src 'none'", "connect-src 'self'", "base-uri 'none'", "form-action 'none'"):
+        assert rule in policy
+    for loading in ("<script src", "stylesheet", "@import", "url(", "https://"):
+        assert loading not in answer.text
+    folder = files("hnlm_ray.serving.http").joinpath("page")
+    for part in folder.iterdir():
+        if not part.name.endswith(".html"):
+            assert part.read_text() in answer.text
+
+
 @pytest.mark.parametrize("kind", [KeyError, LookupError, IndexError])
 def test_a_bug_in_an_explanation_is_not_taken_for_a_user_who_has_seen_everything(
     client: TestClient, live: Live, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, kind: type
@@ -661,7 +676,7 @@ def test_openapi_states_the_bounds_and_the_refusals(client: TestClient) -> None:
     assert client.get("/docs").status_code == 200
     paths = client.get("/openapi.json").json()["paths"]
     request = paths["/v1/recommend"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    k = {"type": "integer", "minimum": 1, "maximum": MAX_K, "default": 10, "description": "How many items."}
+    k = {"type": "integer", "minimum": 1, "maximum": MAX_K, "default": 10, "description": "Number of items."}
     assert {name: value for name, value in request["properties"]["k"].items() if name != "title"} == k
     assert request["properties"]["user_id"]["maxLength"] == 256
     assert request["additionalProperties"] is False
