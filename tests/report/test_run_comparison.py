@@ -96,8 +96,8 @@ def test_the_page_has_every_part_and_fetches_nothing(comparison: RunComparison) 
         "Training loss by epoch",
         "NDCG@20 of users by their activity",
         "NDCG@20 of items by their popularity",
-        "Test NDCG@20 by train interactions of what is shown",
-        "Test NDCG@20 by Gini index of what is shown",
+        "Test NDCG@20 by train interactions of recommended items",
+        "Test NDCG@20 by Gini index of recommended items",
     ]
     assert not re.findall(r'(?:src|href)="(?!#)', page)
     assert "<script" not in page
