@@ -1,4 +1,4 @@
-"""Put the served variant into a bundle."""
+"""Make what is served of the best fit of each served variant."""
 
 from hnlm_ray.cli.jobs import job
 

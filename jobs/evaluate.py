@@ -1,4 +1,4 @@
-"""Rank the whole catalogue for every user and measure it on held-out interactions."""
+"""Rank the whole catalogue for every user with held-out interactions."""
 
 from hnlm_ray.cli.jobs import job
 

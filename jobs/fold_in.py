@@ -1,4 +1,4 @@
-"""Fold new users and items into the space of an earlier run."""
+"""Give new users and items vectors in the space of an earlier run's teacher."""
 
 from hnlm_ray.cli.jobs import job
 

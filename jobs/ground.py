@@ -1,4 +1,4 @@
-"""Match the written negatives to the catalogue."""
+"""Match the names that the language model wrote to items of the catalogue."""
 
 from hnlm_ray.cli.jobs import job
 

@@ -1,4 +1,4 @@
-"""Let the language model write a profile of every item."""
+"""Let the language model write who would enjoy each item."""
 
 from hnlm_ray.cli.jobs import job
 

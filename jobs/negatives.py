@@ -1,4 +1,4 @@
-"""Let the language model write a hard negative for every chosen pair."""
+"""Let the language model name a hard negative for each chosen pair."""
 
 from hnlm_ray.cli.jobs import job
 

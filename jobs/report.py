@@ -1,4 +1,4 @@
-"""Write the report of a run."""
+"""Write the report as one page."""
 
 from hnlm_ray.cli.jobs import job
 

@@ -1,4 +1,4 @@
-"""Search hyper-parameters, and run first what the trials read."""
+"""Search hyper-parameters, after whatever the trials read."""
 
 from hnlm_ray.cli.jobs import job
 

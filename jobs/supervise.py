@@ -1,4 +1,4 @@
-"""Choose the hard negative that the language model is tuned to emit."""
+"""Choose the hard negative that the encoder is tuned to emit for each train pair."""
 
 from hnlm_ray.cli.jobs import job
 

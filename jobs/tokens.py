@@ -1,4 +1,4 @@
-"""Tokenize the texts of users and items for the model to tune."""
+"""Turn the texts of users and items into tokens of the model to tune."""
 
 from hnlm_ray.cli.jobs import job
 

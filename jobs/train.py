@@ -1,4 +1,4 @@
-"""Train every variant with every seed."""
+"""Fit every variant with every seed."""
 
 from hnlm_ray.cli.jobs import job
 

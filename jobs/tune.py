@@ -1,4 +1,4 @@
-"""Tune the encoder of hard negatives."""
+"""Tune the encoder to emit hard negatives."""
 
 from hnlm_ray.cli.jobs import job
 

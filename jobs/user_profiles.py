@@ -1,4 +1,4 @@
-"""Let the language model write a profile of every user."""
+"""Let the language model describe the taste of each user."""
 
 from hnlm_ray.cli.jobs import job
 

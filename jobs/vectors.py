@@ -1,4 +1,4 @@
-"""Turn the text of every item into a vector."""
+"""Turn the text of each item into a vector."""
 
 from hnlm_ray.cli.jobs import job
 
