@@ -159,7 +159,7 @@ class ItemRenderer:
         """See :class:`hnlm_ray.language.engines.protocol.Renderer`."""
         shown = self.items.take(requests["id"]).to_pylist()
         for item, reviews in zip(shown, requests["reviews"].to_pylist(), strict=True):
-            yield functools.partial(_item_prompt, _product(item, reviews), self.limits)
+            yield functools.partial(render.item_profile, _product(item, reviews), self.limits)
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ class UserRenderer:
                 Purchase(item["title"], item["categories"], profile, rating, review)
                 for item, profile, rating, review in zip(shown, profiles, row["ratings"], row["reviews"], strict=True)
             ]
-            yield functools.partial(_user_prompt, purchases, self.limits)
+            yield functools.partial(render.user_profile, purchases, self.limits)
 
 
 @dataclass(frozen=True)
@@ -213,21 +213,7 @@ class NegativeRenderer:
         customers = self.user_profiles.take(requests["user"].combine_chunks()).to_pylist()
         profiles = self.item_profiles.take(requests["item"].combine_chunks()).to_pylist()
         for item, customer, profile in zip(shown, customers, profiles, strict=True):
-            yield functools.partial(_negative_prompt, customer, _product(item, []), profile, self.limits)
-
-
-def _item_prompt(product: Product, limits: ProfilesConfig, budget: Budget | None) -> Prompt:
-    return render.item_profile(product, limits, budget)
-
-
-def _user_prompt(purchases: list[Purchase], limits: ProfilesConfig, budget: Budget | None) -> Prompt:
-    return render.user_profile(purchases, limits, budget)
-
-
-def _negative_prompt(
-    customer: str, product: Product, profile: str, limits: NegativesConfig, budget: Budget | None
-) -> Prompt:
-    return render.negative(customer, product, profile, limits, budget)
+            yield functools.partial(render.negative, customer, _product(item, []), profile, self.limits)
 
 
 def _product(item: dict[str, Any], reviews: list[str]) -> Product:

@@ -30,6 +30,23 @@ def test_estimate_runs_prepare_alone_and_leaves_the_record_of_the_run(tmp_path: 
     assert again.stdout == done.stdout
 
 
+@pytest.mark.ray
+def test_estimate_counts_the_stages_that_are_still_to_run(tmp_path: Path, ray_session: None) -> None:
+    options = [f"run={tmp_path}", "data.demo={users: 60, items: 48, interactions: 900}"]
+    options += ["llm.engine=scripted", "embed.engine=scripted"]
+
+    def printed(*arguments: str) -> set[str]:
+        done = CliRunner().invoke(app, [*arguments, *options])
+        assert done.exit_code == 0, done.output
+        return {"item_profiles", "user_profiles", "negatives", "vectors", "tune", "encode"} & set(done.stdout.split())
+
+    everything = {"item_profiles", "user_profiles", "negatives", "vectors"}
+    assert printed("estimate") == everything
+    assert printed("estimate", "train.variants={uniform: {}}", "serve.variant=uniform") == set()
+    printed("run", "--stage=item_profiles")
+    assert printed("estimate") == everything - {"item_profiles"}
+
+
 def test_a_plan_is_shown_and_nothing_is_run(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["run", "--dry-run", f"run={tmp_path / 'run'}"])
     assert done.exit_code == 0, done.output

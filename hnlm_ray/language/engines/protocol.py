@@ -86,8 +86,8 @@ class Call:
         return (seeds.hash_counters(self.key, ids) >> np.uint64(33)).astype(np.int64)
 
 
-class Engine(Protocol):
-    """A language model that answers prompts in the JSON form of their task."""
+class _Sized(Protocol):
+    """What Ray Data must know of an engine."""
 
     @property
     def rows_per_block(self) -> int:
@@ -97,6 +97,10 @@ class Engine(Protocol):
     def needs(self) -> Mapping[str, float]:
         """The Ray resources that it holds while it runs, such as ``{"CPU": 1.0}``."""
         ...
+
+
+class Engine(_Sized, Protocol):
+    """A language model that answers prompts in the JSON form of their task."""
 
     def answer(self, requests: Dataset, call: Call) -> Dataset:
         """Add the engine to a data set; nothing is computed until it is consumed.
@@ -111,17 +115,8 @@ class Engine(Protocol):
         ...
 
 
-class Embedder(Protocol):
+class Embedder(_Sized, Protocol):
     """A model that turns texts into vectors."""
-
-    @property
-    def rows_per_block(self) -> int:
-        """Rows that are computed and made durable together."""
-        ...
-
-    def needs(self) -> Mapping[str, float]:
-        """The Ray resources that it holds while it runs, such as ``{"CPU": 1.0}``."""
-        ...
 
     def embed(self, texts: Dataset) -> Dataset:
         """Add the model to a data set; nothing is computed until it is consumed.

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["VllmEmbedder", "VllmEngine"]
 
 _ERROR = "__inference_error__"
+_ANSWER = ("id", "generated_text", "num_input_tokens", "num_generated_tokens")
+"""What is kept of the columns of an answered row."""
 _CPU_BATCH_TOKENS = 4096
 _Value = TypeVar("_Value")
 
@@ -60,12 +62,16 @@ class VllmEngine:
         import ray
         from ray.data.llm import build_processor
 
+        sampling = {
+            "max_tokens": call.max_output_tokens,
+            "temperature": call.temperature,
+            "top_p": call.top_p,
+            "structured_outputs": {"json": json.dumps(json_schema(call.renderer.task))},
+        }
         processor = build_processor(
             self._processor_config(),
-            preprocess=functools.partial(
-                _sampling, call.max_output_tokens, call.temperature, call.top_p, _schema(call)
-            ),
-            postprocess=_completion,
+            preprocess=functools.partial(_sampling, sampling),
+            postprocess=lambda row: {name: row[name] for name in _ANSWER},
         )
         tokenized = requests.map_batches(
             functools.partial(_tokenized, ray.put(call), self.model, self.config),
@@ -119,7 +125,9 @@ class VllmEmbedder:
         config = self.config
         engine_kwargs = {"max_model_len": config.max_model_len, "dtype": config.dtype, **self._pooler()}
         processor = build_processor(
-            _processor(config, self.model, "embed", 1, engine_kwargs), preprocess=_pooling, postprocess=_vector
+            _processor(config, self.model, "embed", 1, engine_kwargs),
+            preprocess=lambda row: {"tokenized_prompt": row["tokens"]},
+            postprocess=lambda row: {"id": row["id"], "embeddings": row["embeddings"]},
         )
         tokenized = texts.map_batches(
             functools.partial(_tokenized_texts, self.model, config.max_model_len),
@@ -194,10 +202,6 @@ def _processor(
     )
 
 
-def _schema(call: Call) -> str:
-    return json.dumps(json_schema(call.renderer.task))
-
-
 def _tokenized(call_ref: ObjectRef[Call], model: str, config: LLMConfig, requests: pa.Table) -> pa.Table:
     import ray
 
@@ -218,26 +222,11 @@ def _tokenized(call_ref: ObjectRef[Call], model: str, config: LLMConfig, request
     )
 
 
-def _sampling(max_tokens: int, temperature: float, top_p: float, schema: str, row: dict[str, Any]) -> dict[str, Any]:
+def _sampling(params: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
     return {
         "tokenized_prompt": row["tokens"],
-        "sampling_params": {
-            "max_tokens": max_tokens,
-            "temperature": temperature,
-            "top_p": top_p,
-            "seed": row["seed"],
-            "structured_outputs": {"json": schema},
-        },
+        "sampling_params": {**params, "seed": row["seed"]},
         _ERROR: row["error"],
-    }
-
-
-def _completion(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "id": row["id"],
-        "generated_text": row["generated_text"],
-        "num_input_tokens": row["num_input_tokens"],
-        "num_generated_tokens": row["num_generated_tokens"],
     }
 
 
@@ -259,14 +248,6 @@ def _tokenized_texts(model: str, limit: int, texts: pa.Table) -> pa.Table:
     tokenizer = load_tokenizer(model)
     ids = tokenizer(texts["text"].to_pylist(), truncation=True, max_length=limit)["input_ids"]
     return pa.table({"id": texts["id"], "tokens": pa.array(ids, pa.list_(pa.int32()))})
-
-
-def _pooling(row: dict[str, Any]) -> dict[str, Any]:
-    return {"tokenized_prompt": row["tokens"]}
-
-
-def _vector(row: dict[str, Any]) -> dict[str, Any]:
-    return {"id": row["id"], "embeddings": row["embeddings"]}
 
 
 def _embeddings(batch: pa.Table) -> pa.Table:
