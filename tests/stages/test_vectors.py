@@ -47,7 +47,11 @@ def folders(tmp_path: Path) -> Iterator[Folder]:
 
 @pytest.mark.parametrize(
     ("vector", "error", "says"),
-    [([], "too long", "too long"), ([0.0, 0.0], "", "without length"), ([float("nan"), 1.0], "", "NaN")],
+    [
+        ([], "too long", "too long"),
+        ([0.0, 0.0], "", "zero or not finite"),
+        ([float("nan"), 1.0], "", "zero or not finite"),
+    ],
 )
 def test_a_text_without_a_usable_vector_stops_the_stage(
     ray_session: None, folders: Iterator[Folder], vector: list[float], error: str, says: str
