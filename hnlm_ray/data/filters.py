@@ -7,7 +7,9 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["k_core", "keep_dated", "keep_latest", "keep_rated", "user_rows"]
+from hnlm_ray.kernels.runs import places_in_runs, runs_of
+
+__all__ = ["k_core", "keep_dated", "keep_latest", "keep_rated"]
 
 Mask = npt.NDArray[np.bool_]
 
@@ -67,17 +69,10 @@ def keep_latest(users: npt.NDArray[np.integer], order: npt.NDArray[np.integer], 
         most: at least 1.
     """
     sequence = np.lexsort((-order, users))
-    starts, counts = user_rows(users[sequence])
-    place = np.arange(len(users)) - np.repeat(starts, counts)
+    place = places_in_runs(runs_of(users[sequence])[1])
     kept = np.zeros(len(users), dtype=np.bool_)
     kept[sequence[place < most]] = True
     return kept
-
-
-def user_rows(users: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """First row and number of rows of every user with rows, int64, where ``users`` (n,) is ascending."""
-    starts = np.flatnonzero(np.r_[True, users[1:] != users[:-1]]) if len(users) else np.empty(0, np.int64)
-    return starts, np.diff(np.r_[starts, len(users)])
 
 
 def _midnight(day: date) -> int:

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from hnlm_ray import seeds
 from hnlm_ray.config.data import SplitConfig
-from hnlm_ray.data.filters import user_rows
 from hnlm_ray.errors import DataError
+from hnlm_ray.kernels.runs import places_in_runs, runs_of
 
 __all__ = ["TEST", "TRAIN", "VALID", "split"]
 
@@ -68,8 +68,8 @@ def _random(
     """Per user, ``round(n * test)`` rows are test and ``round(n * valid)`` valid, but at least one is train."""
     key = seeds.derive(seed, "split")
     own = np.array([_id_word(str(name)) for name in user_ids], dtype=np.uint64)
-    starts, counts = user_rows(users)
-    place = np.arange(len(users)) - np.repeat(starts, counts)
+    counts = runs_of(users)[1]
+    place = places_in_runs(counts)
     draw = seeds.hash_counters(key, own[users] + place.astype(np.uint64))
     sequence = np.lexsort((draw, users))
     rank = np.empty(len(users), dtype=np.int64)
@@ -82,8 +82,8 @@ def _random(
 
 def _leave_last_two(users: npt.NDArray[np.integer]) -> Labels:
     """The last is test and the one before it valid; users with fewer than three are all train."""
-    starts, counts = user_rows(users)
-    from_end = np.repeat(starts + counts, counts) - np.arange(len(users))
+    counts = runs_of(users)[1]
+    from_end = np.repeat(counts, counts) - places_in_runs(counts)
     enough = np.repeat(counts >= 3, counts)
     return np.where(enough & (from_end == 1), TEST, np.where(enough & (from_end == 2), VALID, TRAIN)).astype(np.int8)
 

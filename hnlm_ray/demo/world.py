@@ -20,6 +20,7 @@ import pyarrow as pa
 from hnlm_ray import seeds
 from hnlm_ray.config.data import DemoWorldConfig
 from hnlm_ray.demo import lexicon
+from hnlm_ray.kernels.runs import places_in_runs
 
 __all__ = ["Catalogue", "DemoWorld", "Tastes", "generate"]
 
@@ -171,8 +172,7 @@ def _pairs(config: DemoWorldConfig, tastes: Tastes) -> tuple[npt.NDArray[np.int6
     keys = np.log(popularity) + np.log(tastes.probability) + rng.gumbel(size=(n_users, n_items))
     order = np.argsort(-keys, axis=1)
     users = np.repeat(np.arange(n_users), counts)
-    ranks = np.arange(len(users)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return users, order[users, ranks]
+    return users, order[users, places_in_runs(counts)]
 
 
 def _items(config: DemoWorldConfig, catalogue: Catalogue, item_ids: npt.NDArray[np.str_]) -> pa.Table:

@@ -9,7 +9,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hnlm_ray.cluster.resumable import resumable_map
+from hnlm_ray.data.vectors import vector_matrix
 from hnlm_ray.errors import StageError
+from hnlm_ray.kernels.vectors import unit_rows
 from hnlm_ray.language.engines.protocol import EMBEDDINGS, Embedder
 from hnlm_ray.run.places import Folder
 
@@ -56,10 +58,8 @@ def embed_texts(
         raise StageError(
             f"{purpose}: {len(errors)} texts got no vector, the first is {texts[row]!r} ({error})", _ACTION
         )
-    flat = result["vector"].combine_chunks()
-    vectors = flat.flatten().to_numpy(zero_copy_only=False).reshape(len(texts), -1).astype(np.float32)
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors = vector_matrix(result["vector"])
+    length = np.linalg.norm(vectors, axis=1)
     if not (np.isfinite(length) & (length > 0)).all():
         raise StageError(f"{purpose}: the model gave a vector that is zero or not finite", _ACTION)
-    unit: npt.NDArray[np.float32] = vectors / length
-    return unit
+    return unit_rows(vectors)

@@ -25,6 +25,7 @@ import pyarrow as pa
 
 from hnlm_ray.config.language import GroundConfig
 from hnlm_ray.data.interactions import Interactions
+from hnlm_ray.kernels.runs import places_in_runs
 from hnlm_ray.tables import GROUNDED
 
 __all__ = ["Catalogue", "NameMatches", "Vectors", "ground", "is_none", "match_names", "normalised"]
@@ -220,8 +221,7 @@ def _items_named(
     """The item that each row's name stands for, and whether the user has seen it."""
     first, counts = catalogue.offsets[name], np.diff(catalogue.offsets)[name]
     row = np.repeat(np.arange(len(name)), counts)
-    within = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
-    candidate = catalogue.items[first[row] + within]
+    candidate = catalogue.items[first[row] + places_in_runs(counts)]
     is_seen = history.contains(user[row], candidate)
     item, seen = catalogue.items[first], np.zeros(len(name), bool)
     rows_seen, at = np.unique(row[is_seen], return_index=True)

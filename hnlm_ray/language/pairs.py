@@ -8,6 +8,7 @@ import numpy.typing as npt
 from hnlm_ray import seeds
 from hnlm_ray.config.language import NegativesConfig
 from hnlm_ray.errors import ConfigError
+from hnlm_ray.kernels.runs import places_in_runs, runs_of
 
 __all__ = ["choose_pairs"]
 
@@ -44,6 +45,5 @@ def choose_pairs(
         return np.sort(pairs[np.argsort(rank, kind="stable")[: policy.budget]])
     owner = pairs // n_items
     order = np.lexsort((rank, owner))
-    starts = np.flatnonzero(np.r_[True, np.diff(owner) > 0])  # pairs are sorted by user, and so is `order`
-    place = np.arange(len(pairs)) - np.repeat(starts, np.diff(np.r_[starts, len(pairs)]))
+    place = places_in_runs(runs_of(owner)[1])  # pairs are sorted by user, and so is `order`
     return np.sort(pairs[order[place < policy.per_user]])

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnlm_ray.config.language import NegativesConfig, ProfilesConfig
+from hnlm_ray.kernels.runs import places_in_runs, runs_of
 from hnlm_ray.language.prompts import render
 from hnlm_ray.language.prompts.render import Budget, Product, Prompt, Purchase, Task
 
@@ -59,7 +60,7 @@ def item_requests(interactions: pa.Table, n_items: int, limits: ProfilesConfig) 
     rows = rows.append_column("row", pa.array(np.arange(rows.num_rows)))
     rows = rows.sort_by([("item", "ascending"), ("timestamp", "descending"), ("row", "descending")])
     items = rows["item"].to_numpy()
-    kept = np.flatnonzero(_rank_in_run(items) < limits.max_feedback)
+    kept = np.flatnonzero(places_in_runs(runs_of(items)[1]) < limits.max_feedback)
     reviews = rows["review"].take(pa.array(kept))
     return pa.table({"id": np.arange(n_items), "reviews": _lists(items[kept], n_items, reviews)})
 
@@ -77,7 +78,7 @@ def user_requests(interactions: pa.Table, limits: ProfilesConfig) -> pa.Table:
     """
     rows = train_rows(interactions)
     users = rows["user"].to_numpy()
-    from_end = _rank_in_run(users[::-1])[::-1]
+    from_end = places_in_runs(runs_of(users[::-1])[1])[::-1]
     kept = np.flatnonzero(from_end < limits.max_history)
     rows = rows.take(pa.array(kept))
     ids, codes = np.unique(users[kept], return_inverse=True)
@@ -218,13 +219,6 @@ class NegativeRenderer:
 
 def _product(item: dict[str, Any], reviews: list[str]) -> Product:
     return Product(item["title"], item["brand"], item["categories"], item["description"], reviews)
-
-
-def _rank_in_run(sorted_keys: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """The position of each element in its run of equal keys, from 0."""
-    starts = np.flatnonzero(np.r_[True, sorted_keys[1:] != sorted_keys[:-1]]) if len(sorted_keys) else np.zeros(0, int)
-    lengths = np.diff(np.r_[starts, len(sorted_keys)])
-    return np.arange(len(sorted_keys)) - np.repeat(starts, lengths)
 
 
 def _lists(codes: npt.NDArray[Any], size: int, values: pa.ChunkedArray) -> pa.ListArray:

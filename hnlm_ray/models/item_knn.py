@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from hnlm_ray.config.backbones import ItemKNNOptions
     from hnlm_ray.data.interactions import Interactions
+from hnlm_ray.kernels.runs import places_in_runs
 
 __all__ = ["fit_item_knn", "item_knn"]
 
@@ -72,6 +73,6 @@ def _nearest(
     order = np.lexsort((columns, -values, rows))
     rows, columns, values = rows[order], columns[order], values[order]
     sizes = np.bincount(rows, minlength=shape[0])
-    rank = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    rank = places_in_runs(sizes)
     kept = rank < count
     return csr_array((values[kept].astype(np.float32), (rows[kept], columns[kept])), shape=shape)

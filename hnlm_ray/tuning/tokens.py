@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hnlm_ray.errors import DataError
+from hnlm_ray.kernels.runs import places_in_runs
 
 __all__ = ["Layout", "TokenRows", "lay_out"]
 
@@ -96,5 +97,5 @@ def _place(
     """Write text ``texts[b]`` into row b from the column ``starts[b]`` on."""
     lengths = tokens.lengths[texts]
     rows = np.repeat(np.arange(len(texts)), lengths)
-    inside = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    inside = places_in_runs(lengths)
     ids[rows, np.repeat(starts, lengths) + inside] = tokens.values[np.repeat(tokens.offsets[texts], lengths) + inside]
