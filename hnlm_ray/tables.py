@@ -217,9 +217,10 @@ SEARCH_TRIALS = _table(
     parameters=pa.string(),  # of the searched options: a JSON object of full path to value
     best_epoch=pa.int32(),  # null where the trial failed, as in the columns below
     valid_ndcg=pa.float64(),  # NDCG@20 at the best epoch
+    epochs=pa.int32(),  # that were trained
     seconds=pa.float64(),  # of training, evaluation excluded
-    status=pa.string(),  # ok | failed
-    error=pa.string(),  # why the status is not ok; "" when it is
+    status=pa.string(),  # ok | stopped, early because others were better | failed
+    error=pa.string(),  # why it failed; "" where it did not
 )
 """One row per trial of the search, sorted by variant and number; the test split is not read."""
 

@@ -12,11 +12,11 @@ from hnlm_ray.config.section import Positive, Section
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Domain", "SearchConfig"]
+__all__ = ["Domain", "SearchConfig", "StoppingConfig"]
 
 
 class Domain(Section):
-    """The values of one option; exactly one of the keys."""
+    """The values that one option is drawn from: exactly one of the keys."""
 
     choice: tuple[Any, ...] | None = None
     """One of these, drawn uniformly; a value may be a whole section."""
@@ -41,7 +41,7 @@ class Domain(Section):
         return self
 
     def draw(self, rng: np.random.Generator) -> Any:
-        """One value; floats have four significant digits, so that what is printed is what was tried."""
+        """Draw one value; floats have four significant digits, so that what is printed is what was tried."""
         if self.choice is not None:
             return self.choice[int(rng.integers(len(self.choice)))]
         if self.integers is not None:
@@ -58,16 +58,31 @@ _SPACE: dict[str, Domain] = {
 }
 
 
+class StoppingConfig(Section):
+    """Early stopping of poor trials by asynchronous successive halving (ASHA; Li et al., MLSys 2020).
+
+    A trial is judged when it has trained ``grace_period`` epochs, then ``reduction_factor`` times as many, and so on,
+    each time at its next validation. It goes on if its best validation NDCG@20 so far is among the best
+    ``1 / reduction_factor`` of the variant's trials that came as far before it; the first to come always goes on.
+    """
+
+    grace_period: Positive = 10
+    """Epochs that every trial may train."""
+    reduction_factor: float = Field(default=4.0, gt=1.0)
+
+
 class SearchConfig(Section):
     """Hyper-parameter search: every variant gets the same number of trials, the best is chosen on validation."""
 
     trials: Positive = 20
     """Per variant; the first is the variant as it is configured."""
     seed: int = 0
-    """Of the draws, and of every fit."""
+    """The seed of the draws and of every fit."""
     epochs: Positive | None = None
-    """At most so many in a trial; by default those of the variant."""
+    """An upper bound for the epochs of a trial; by default those of the variant."""
+    stopping: StoppingConfig | None = None
+    """By default every trial trains until its own end, which is its last epoch or its patience."""
     variants: tuple[str, ...] = ()
     """By default every variant that is trained."""
     space: dict[str, Domain] = Field(default_factory=lambda: dict(_SPACE))
-    """Path to values. A ``*`` for the variant's name stands for every searched variant."""
+    """The searched options: path to values. A ``*`` for the variant's name stands for every searched variant."""

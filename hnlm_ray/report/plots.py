@@ -6,6 +6,7 @@ and the dark page. Text of users or models is not drawn.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -85,39 +86,76 @@ def learning_curves(
     axes.margins(x=0.05 if ticks else 0.01)
     if ticks:
         axes.set_xticks(range(len(ticks)), ticks)
+    else:
+        _set_ticks(axes, [x for curve in curves for x in curve.x])
     return _svg(figure, f"{x_label} {y_label}", description)
 
 
-def scatter(groups: Sequence[Dots], x_label: str, y_label: str, description: str) -> str:
-    """A scatter chart as an ``<svg>`` element; positions over several magnitudes get a logarithmic axis.
+def scatter(
+    groups: Sequence[Dots], x_label: str, y_label: str, description: str, *, is_logarithmic: bool = False
+) -> str:
+    """A scatter chart as an ``<svg>`` element.
 
     Args:
         groups: the points.
         x_label: name of the horizontal axis.
         y_label: name of the vertical axis.
         description: text for screen readers.
+        is_logarithmic: draw positions on a logarithmic axis if they are numbers of 0 or more; those above 0 that span
+            magnitudes always are.
     """
     figure, axes = _figure(4.0, 2.8)
     values = [x for group in groups for x in group.x]
     numbers = [x for x in values if not isinstance(x, str)]
+    places: dict[str, int] = {}
     if len(numbers) < len(values):
         places = {word: place for place, word in enumerate(sorted(set(map(str, values))))}
         axes.set_xticks(range(len(places)), [_short(word) for word in places])
         axes.set_xlim(-0.5, len(places) - 0.5)
-    else:
-        places = {}
-        if numbers and min(numbers) > 0 and max(numbers) > 20 * min(numbers):
-            axes.set_xscale("log")
     for group in groups:
         x = [places[str(value)] if places else value for value in group.x]
         axes.scatter(x, group.y, color=_series(group.series), s=22, alpha=0.85, linewidths=0)
         for point in zip(x, group.y, strict=True) if group.label else ():
             axes.annotate(_short(group.label), point, (4, 3), textcoords="offset points", color=_MUTED, fontsize=8.5)
+    if not places:
+        spans = bool(numbers) and 0 < 20 * min(numbers) < max(numbers)
+        _set_ticks(axes, numbers, is_logarithmic=is_logarithmic or spans)
     axes.set_xlabel(x_label, color=_MUTED)
     axes.set_title(y_label, color=_INK, loc="left", fontsize=10, fontweight="bold")
     axes.grid(axis="y", color=_GRID, linewidth=0.7)
     axes.tick_params(which="both", colors=_MUTED, labelsize=8.5, length=0)
     return _svg(figure, f"{x_label} {y_label}", description)
+
+
+def _set_ticks(axes: Axes, values: Sequence[float], *, is_logarithmic: bool = False) -> None:
+    """Few ticks on the horizontal axis, with plain labels: whole numbers where all values are integers."""
+    from matplotlib.ticker import FormatStrFormatter, MaxNLocator, NullLocator
+
+    positive = [value for value in values if value > 0]
+    if not is_logarithmic or not positive or min(values) < 0:
+        are_whole = all(isinstance(value, int) for value in values)
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=are_whole, min_n_ticks=1))
+        return
+    ticks = _logarithmic_ticks(min(positive), max(positive))
+    if min(values) == 0:  # has no logarithm: a stretch of linear axis leads to it
+        axes.set_xscale("symlog", linthresh=min(positive))
+        ticks = [0.0, *ticks]
+    else:
+        axes.set_xscale("log")
+    axes.set_xticks(ticks)
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+
+
+def _logarithmic_ticks(low: float, high: float) -> list[float]:
+    """Two to five ticks from ``low`` to ``high``: powers of ten, or beside them their multiples by 2 and 5."""
+    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for factors in ((1,), (1, 2, 5)):
+        ticks = [factor * 10.0**exponent for exponent in exponents for factor in factors]
+        ticks = [tick for tick in ticks if low <= tick * (1 + 1e-9) and tick <= high * (1 + 1e-9)]
+        if len(ticks) > 1:
+            return ticks[:: math.ceil(len(ticks) / 5)]
+    return sorted({low, high})
 
 
 def _short(word: str) -> str:

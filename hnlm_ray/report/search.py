@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from hnlm_ray.config.search import Domain
 from hnlm_ray.report.page import render_page
 from hnlm_ray.report.plots import Curve, Dots, learning_curves, scatter
 
@@ -25,7 +25,7 @@ class VariantSearch:
 
     Attributes:
         variant: its name.
-        rows: of the table ``trials``, by number.
+        rows: its rows of the table ``trials``, by number.
     """
 
     variant: str
@@ -33,22 +33,27 @@ class VariantSearch:
 
     @property
     def finished(self) -> list[Mapping[str, Any]]:
-        """The trials that succeeded."""
-        return [row for row in self.rows if row["status"] == "ok"]
+        """The trials that did not fail: those that ran to their own end, and those that were stopped early."""
+        return [row for row in self.rows if row["status"] != "failed"]
+
+    @property
+    def stopped(self) -> list[Mapping[str, Any]]:
+        """The trials that were stopped early; the best of their epochs counts."""
+        return [row for row in self.rows if row["status"] == "stopped"]
 
     @property
     def failed(self) -> list[Mapping[str, Any]]:
         """The trials that failed."""
-        return [row for row in self.rows if row["status"] != "ok"]
+        return [row for row in self.rows if row["status"] == "failed"]
 
     @property
     def best(self) -> Mapping[str, Any] | None:
-        """The successful trial with the best validation NDCG, the first of equals; None if all failed."""
+        """The trial with the highest validation NDCG@20; the first of several; None if all failed."""
         return max(self.finished, key=lambda row: row["valid_ndcg"], default=None)
 
     @property
     def configured(self) -> float | None:
-        """Validation NDCG of the variant as configured (trial 0); None if that trial failed."""
+        """Validation NDCG@20 of the variant as configured (trial 0); None if that trial failed."""
         return next((row["valid_ndcg"] for row in self.finished if row["trial"] == 0), None)
 
     @property
@@ -65,7 +70,7 @@ class VariantSearch:
 
     @property
     def seconds(self) -> float:
-        """Training time of all trials together."""
+        """Training time of all trials that did not fail."""
         return float(sum(row["seconds"] for row in self.finished))
 
 
@@ -76,22 +81,37 @@ def summarise(trials: pa.Table) -> list[VariantSearch]:
     return [VariantSearch(name, [row for row in rows if row["variant"] == name]) for name in names]
 
 
-def render_search(run: str, trials: pa.Table) -> str:
+def render_search(run: str, trials: pa.Table, space: Mapping[str, Domain]) -> str:
     """The page about a search as HTML.
 
     Args:
         run: name of the run.
         trials: table ``trials``.
+        space: what was searched, as in :class:`hnlm_ray.config.search.SearchConfig`; options that were drawn from
+            logarithms stand on a logarithmic axis.
     """
     results = summarise(trials)
-    failed = pc.sum(pc.not_equal(trials["status"], "ok")).as_py() or 0
-    figures = [_progress(results), *(_against(path, results) for path in _paths(results))]
-    return render_page("search.html.j2", run=run, results=results, total=len(trials), failed=failed, figures=figures)
+    logarithmic = {_without_variant(key) for key, domain in space.items() if domain.log_uniform is not None}
+    against = [_against(path, results, path in logarithmic) for path in _paths(results)]
+    counted = {name: sum(len(getattr(result, name)) for result in results) for name in ("stopped", "failed")}
+    figures = [_progress(results), *against]
+    values = {"run": run, "results": results, "total": len(trials), "figures": figures, "options": _options}
+    return render_page("search.html.j2", **values, **counted)
+
+
+def _without_variant(path: str) -> str:
+    """The path inside the variant; one outside the variants as it is."""
+    prefix = "train.variants."
+    return path.removeprefix(prefix).partition(".")[2] if path.startswith(prefix) else path
 
 
 def _inside(row: Mapping[str, Any]) -> dict[str, Any]:
-    prefix = f"train.variants.{row['variant']}."
-    return {path.removeprefix(prefix): value for path, value in json.loads(row["parameters"]).items()}
+    return {_without_variant(path): value for path, value in json.loads(row["parameters"]).items()}
+
+
+def _options(row: Mapping[str, Any]) -> str:
+    """The searched options of a trial as text."""
+    return ", ".join(f"{path} {_shown(value)}" for path, value in _inside(row).items())
 
 
 def _paths(results: Sequence[VariantSearch]) -> list[str]:
@@ -99,7 +119,7 @@ def _paths(results: Sequence[VariantSearch]) -> list[str]:
 
 
 def _progress(results: Sequence[VariantSearch]) -> str:
-    """A figure of the best validation NDCG so far by number of trials."""
+    """A figure of the best validation NDCG@20 so far by number of trials."""
     curves = []
     for series, result in enumerate(results):
         values = [row["valid_ndcg"] for row in result.finished]
@@ -108,14 +128,14 @@ def _progress(results: Sequence[VariantSearch]) -> str:
     return learning_curves(curves, "trials", f"best {_METRIC}", "Best validation NDCG@20 so far by number of trials")
 
 
-def _against(path: str, results: Sequence[VariantSearch]) -> str:
-    """A figure of every successful trial by the value of one option."""
+def _against(path: str, results: Sequence[VariantSearch], is_logarithmic: bool) -> str:
+    """A figure of every trial that did not fail by the value of one option."""
     dots = []
     for series, result in enumerate(results):
         pairs = [(_inside(row), row["valid_ndcg"]) for row in result.finished]
         known = [(drawn[path], value) for drawn, value in pairs if path in drawn]
         dots.append(Dots(series, [_shown(x) for x, _ in known], [y for _, y in known]))
-    return scatter(dots, path, _METRIC, f"Validation NDCG@20 by {path}")
+    return scatter(dots, path, _METRIC, f"Validation NDCG@20 by {path}", is_logarithmic=is_logarithmic)
 
 
 def _shown(value: Any) -> float | str:

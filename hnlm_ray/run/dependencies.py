@@ -151,7 +151,7 @@ def trials(config: Config, key: StageKey) -> Depends:
     tried = [
         (one.variant, one.number, one.options.model_dump(mode="json"), one.upstream) for one in draw_trials(config)
     ]
-    return {"trials": tried, "seed": config.search.seed, "epochs": config.search.epochs}
+    return {"trials": tried, **config.search.model_dump(mode="json", include={"seed", "epochs", "stopping"})}
 
 
 def _writing(config: Config, task: Task, options: BaseModel) -> Depends:

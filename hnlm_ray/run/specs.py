@@ -192,7 +192,7 @@ _ALL = (
     ),
     StageSpec(
         "search", "Search hyper-parameters, after whatever the trials read",
-        _search, dependencies.trials, ("trials",), ("ok", "failed"), resumes=True,
+        _search, dependencies.trials, ("trials",), ("ok", "stopped", "failed"), version=2, resumes=True,
     ),
 )  # fmt: skip
 

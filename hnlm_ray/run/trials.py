@@ -1,8 +1,8 @@
 """The trials of a hyper-parameter search: which options apply to which variant, and the draws themselves.
 
-Every variant gets as many trials as any other. The first trial of a variant is what is configured; the others are drawn
-at random, each option on its own (Bergstra and Bengio, JMLR 2012). A draw depends on the seed, the variant, the number
-of the trial and the option's path, and on nothing else: more trials or another variant change none of the others.
+Every variant gets the same number of trials. The first trial of a variant is the variant as configured; the others draw
+each option at random (Bergstra and Bengio, JMLR 2012). A draw depends on the seed, the variant, the number of the trial
+and the path of the option alone: more trials, or another variant, change none of the others.
 
 Options outside the variants decide what semantic variants read. They are drawn once per number of a trial, so that the
 trials of that number share the stages that have to run again for them.
@@ -29,7 +29,7 @@ __all__ = ["Trial", "draw_trials", "searched", "with_upstream"]
 _ROOT = "train.variants."
 _EVERY = "*"
 _UPSTREAM = ("llm", "embed", "profiles", "negatives", "ground", "tune", "encode")
-"""Sections that decide what variants read. Options of other sections change what a trial is judged by, or nothing."""
+"""Sections that decide what variants read. Options of others change by what a trial is judged, or change nothing."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Trial:
 
     Attributes:
         variant: a key of ``train.variants``.
-        number: 0 for the variant as it is configured.
-        parameters: the searched options by full path: what was drawn, or for number 0 what is configured.
-        options: the variant with these.
+        number: 0 for the variant as configured.
+        parameters: the value of each searched option by full path: drawn, or configured for number 0.
+        options: the variant with these values.
     """
 
     variant: str
@@ -50,17 +50,17 @@ class Trial:
 
     @property
     def outside(self) -> dict[str, Any]:
-        """Those of ``parameters`` that are outside the variants."""
+        """The entries of ``parameters`` that are outside the variants."""
         return {path: value for path, value in self.parameters.items() if _is_upstream(path)}
 
     @property
     def upstream(self) -> dict[str, Any]:
-        """Those of them that were drawn: none for number 0."""
+        """The same if they were drawn; empty for number 0."""
         return self.outside if self.number else {}
 
 
 def searched(search: SearchConfig, variants: Mapping[str, VariantConfig]) -> tuple[str, ...]:
-    """The names of the variants that are searched.
+    """Names of the variants that are searched.
 
     Raises:
         ConfigError: one does not exist or is not trained, or there is none.
@@ -79,7 +79,7 @@ def searched(search: SearchConfig, variants: Mapping[str, VariantConfig]) -> tup
 
 
 def draw_trials(config: Config) -> list[Trial]:
-    """All trials of ``config.search``, the first of every variant first.
+    """Draw all trials of ``config.search``: those of number 0, one per variant, then those of number 1, and so on.
 
     Raises:
         ConfigError: a path does not exist, a variant has nothing to search, or a draw is no valid configuration.
@@ -94,7 +94,7 @@ def draw_trials(config: Config) -> list[Trial]:
             _check_upstream(key, config, [variants[name] for name in names])
     for name, space in spaces.items():
         if not space and not any(_reads(variants[name], key) for key in search.space):
-            what = f"search.space has no option of the variant {name}, so all its trials would be alike"
+            what = f"search.space has no option of the variant {name}, so all its trials would be the same"
             raise ConfigError(what, f"add one, for example {_ROOT}{name}.learning_rate, or set search.variants")
     found = []
     for number in range(search.trials):
@@ -104,10 +104,14 @@ def draw_trials(config: Config) -> list[Trial]:
 
 
 def with_upstream(config: Config, upstream: Mapping[str, Any]) -> Config:
-    """The configuration with some of the options outside the variants replaced.
+    """Set options outside the variants in a configuration.
+
+    Args:
+        config: stays as it is.
+        upstream: value by path.
 
     Raises:
-        ConfigError: it is not valid.
+        ConfigError: the new configuration is not valid.
     """
     tree = config.model_dump(mode="json")
     for path, value in upstream.items():
@@ -146,7 +150,7 @@ def _reads(options: VariantConfig, key: str) -> bool:
 
 
 def _draw_upstream(config: Config, number: int) -> dict[str, Any]:
-    """Options outside the variants, sections before the options in them."""
+    """Values of all searched options outside the variants, sections before the options in them."""
     tree, keys = config.model_dump(mode="json"), [key for key in config.search.space if _is_upstream(key)]
     keys.sort(key=lambda key: key.count("."))
     if number == 0:
@@ -156,7 +160,10 @@ def _draw_upstream(config: Config, number: int) -> dict[str, Any]:
 
 
 def _check_key(key: str, variants: Mapping[str, VariantConfig]) -> None:
-    """A path of a variant that is trained but not searched is fine: ``search.variants`` may be narrowed for a while."""
+    """Refuse the path of a variant that does not exist or is not trained.
+
+    One that is trained but not searched is fine, so that ``search.variants`` can be narrowed for a while.
+    """
     name = key.removeprefix(_ROOT).partition(".")[0]
     if name != _EVERY and name not in variants:
         what = f"search.space has {key!r}{_near(name, [*variants, _EVERY])}"
@@ -166,7 +173,7 @@ def _check_key(key: str, variants: Mapping[str, VariantConfig]) -> None:
 
 
 def _space_of(variant: str, space: Mapping[str, Domain], options: VariantConfig) -> dict[str, Domain]:
-    """Paths inside the variant and their values, sections before the options in them."""
+    """What a variant's options are drawn from, by path inside the variant, sections before the options in them."""
     paths = _paths(options.model_dump())
     found = {}
     for key, domain in sorted(space.items(), key=lambda entry: not _is_of_every(entry[0])):
@@ -175,7 +182,7 @@ def _space_of(variant: str, space: Mapping[str, Domain], options: VariantConfig)
             continue
         if path not in paths:
             what = f"search.space has {key!r}, but {variant} has no {path!r}{_near(path, paths)}"
-            raise ConfigError(what, "mend the path, or name the variants that have it instead of *")
+            raise ConfigError(what, "correct the path, or name the variants that have it instead of *")
         found[path] = domain
     return dict(sorted(found.items(), key=lambda entry: entry[0].count(".")))
 

@@ -3,6 +3,8 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 
+import pytest
+
 from hnlm_ray.report.plots import SERIES_COLOURS, Curve, Dots, horizontal_bars, learning_curves, scatter
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"
@@ -69,8 +71,39 @@ def test_points_that_span_magnitudes_stand_on_a_logarithmic_axis() -> None:
     narrow = scatter([Dots(0, [1.0, 2.0], [0, 1])], "rate", "y", "d")
     wide = scatter([Dots(0, [1e-4, 1e-1], [0, 1])], "rate", "y", "d")
     assert "1.2" in texts(narrow)
-    powers = ["".join(text.split()) for text in texts(wide)]
-    assert {"10\N{MINUS SIGN}4", "10\N{MINUS SIGN}1"} <= set(powers)
+    assert [text for text in texts(wide) if text.startswith("0.0") and text != "0.0"] == ["0.0001", "0.001", "0.01"]
+
+
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        ([1e-8, 3e-5, 1.0], ["1e-08", "1e-06", "0.0001", "0.01", "1"]),
+        ([0.0021, 0.03], ["0.005", "0.01", "0.02"]),
+        ([0.0031, 0.0042], ["0.0031", "0.0042"]),
+        ([0.02], ["0.02"]),
+        ([0.0, 1e-4, 1e-2], ["0", "0.0001", "0.001", "0.01"]),
+        ([8, 512], ["10", "100"]),
+    ],
+)
+def test_a_logarithmic_axis_has_few_plain_labels(values: list[float], labels: list[str]) -> None:
+    svg = scatter([Dots(0, values, [0.5] * len(values))], "rate", "y", "d", is_logarithmic=True)
+    found = texts(svg)
+    assert found[: found.index("rate")] == labels
+
+
+def test_integers_have_integer_ticks() -> None:
+    for values in ([1], [1, 2], [1, 2, 3], list(range(1, 31))):
+        curve = texts(learning_curves([Curve(0, values, [0.5] * len(values))], "trials", "y", "d"))
+        dots = texts(scatter([Dots(0, values, [0.5] * len(values))], "trials", "y", "d"))
+        for found in (curve, dots):
+            ticks = found[: found.index("trials")]
+            assert 1 <= len(ticks) <= 7
+            assert all(tick.lstrip("\N{MINUS SIGN}").isdigit() for tick in ticks)
+
+
+def test_a_logarithmic_axis_needs_numbers_above_zero() -> None:
+    for values in ([-1.0, 2.0], [0.0], []):
+        assert "<svg" in scatter([Dots(0, values, [0.5] * len(values))], "x", "y", "d", is_logarithmic=True)
 
 
 def test_words_get_places_of_their_own_in_every_group() -> None:

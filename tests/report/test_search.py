@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pyarrow as pa
 
+from hnlm_ray.config.search import Domain
 from hnlm_ray.report.search import render_search, summarise
 from hnlm_ray.tables import SEARCH_TRIALS
 
@@ -12,7 +14,7 @@ ATTACK = "<script>alert(1)</script>"
 
 def row(variant: str, trial: int, ndcg: float | None, **drawn: object) -> dict[str, object]:
     parameters = {f"train.variants.{variant}.{path}": value for path, value in drawn.items()}
-    found = {"best_epoch": 5, "valid_ndcg": ndcg, "seconds": 2.0, "status": "ok", "error": ""}
+    found = {"epochs": 8, "best_epoch": 5, "valid_ndcg": ndcg, "seconds": 2.0, "status": "ok", "error": ""}
     lost = {"status": "failed", "error": f"out of memory {ATTACK}"}
     key = {"variant": variant, "trial": trial, "parameters": json.dumps(parameters)}
     return {**key, **(lost if ndcg is None else found)}
@@ -40,13 +42,42 @@ def test_the_first_of_the_best_finished_trials_is_chosen() -> None:
 def test_what_was_configured_may_be_the_best() -> None:
     [result] = summarise(TABLE.slice(0, 1))
     assert (result.best, result.chosen) == (ROWS[0], {})
-    assert "as configured" in render_search("runs/x", TABLE.slice(0, 1))
+    assert "as configured" in render_search("runs/x", TABLE.slice(0, 1), {})
+
+
+def test_one_trial_of_one_variant_is_no_plural() -> None:
+    page = " ".join(render_search("runs/x", TABLE.slice(0, 1), {}).split())
+    assert "<h1>1 trial of 1 variant</h1>" in page
+    assert "Every variant" not in page
+    assert "stopped" not in page
+    assert "1 trial failed" in " ".join(render_search("runs/x", TABLE.slice(0, 2), {}).split())
+
+
+def test_a_stopped_trial_counts_with_its_best_epoch_and_is_called_stopped() -> None:
+    rows = [ROWS[0], {**ROWS[2], "status": "stopped"}, {**ROWS[3], "status": "stopped", "valid_ndcg": 0.01}, ROWS[1]]
+    table = pa.Table.from_pylist(rows, schema=SEARCH_TRIALS)
+    [result] = summarise(table)
+    assert result.best == rows[1]
+    assert (len(result.finished), len(result.stopped), len(result.failed)) == (3, 2, 1)
+    page = " ".join(render_search("runs/x", table, {}).split())
+    assert "2 trials ended early" in page
+    assert "<td>2 of 4</td> <td>1 of 4</td>" in page
+
+
+def test_what_was_drawn_from_logarithms_stands_on_a_logarithmic_axis() -> None:
+    rows = [row("gcn", number, 0.1, learning_rate=rate) for number, rate in enumerate((0.02, 0.05, 0.1))]
+    table = pa.Table.from_pylist(rows, schema=SEARCH_TRIALS)
+    drawn = {"train.variants.*.learning_rate": Domain(log_uniform=(0.01, 0.1))}
+    figures = [render_search("runs/x", table, space).split("<svg")[-1] for space in (drawn, {})]
+    labels = [re.findall(r">(0\.[0-9]+)</text>", figure) for figure in figures]
+    assert labels[0][:3] == ["0.02", "0.05", "0.1"]
+    assert labels[1][:3] == ["0.02", "0.04", "0.06"]
 
 
 def test_failed_trials_are_counted_and_shown_with_their_reason() -> None:
-    page = " ".join(render_search("runs/x", TABLE).split())
+    page = " ".join(render_search("runs/x", TABLE, {}).split())
     assert "6 trials of 2 variants" in page
-    assert "3 of them failed" in page
+    assert "3 trials failed; the reasons are below" in page
     assert "1 of 4" in page
     assert "2 of 2" in page
     assert "no trial finished" in page
@@ -55,7 +86,7 @@ def test_failed_trials_are_counted_and_shown_with_their_reason() -> None:
 
 
 def test_one_figure_per_option_beside_the_best_so_far() -> None:
-    page = render_search("runs/x", TABLE)
+    page = render_search("runs/x", TABLE, {})
     labels = [part.split('"', 1)[0] for part in page.split('aria-label="')[1:]]
     assert labels == [
         "Best validation NDCG@20 so far by number of trials",
@@ -65,4 +96,4 @@ def test_one_figure_per_option_beside_the_best_so_far() -> None:
 
 
 def test_text_is_escaped() -> None:
-    assert ATTACK not in render_search(ATTACK, TABLE)
+    assert ATTACK not in render_search(ATTACK, TABLE, {})

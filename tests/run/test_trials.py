@@ -136,6 +136,19 @@ def test_a_search_that_does_not_suit_the_variants_is_a_sentence(options: dict[st
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("search.stopping.grace_perod=3", "did you mean 'grace_period'"),
+        ("search.stopping={grace_period: 0}", "search.stopping.grace_period: Input should be greater"),
+        ("search.stopping.reduction_factor=1", "search.stopping.reduction_factor: Input should be greater than 1"),
+    ],
+)
+def test_stopping_that_makes_no_sense_is_a_sentence(override: str, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        load_config([], [override])
+
+
 TUNED = {
     "plain": VariantConfig(),
     "text": VariantConfig(item_text=True),

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -34,13 +40,13 @@ SPACE = {
 }
 
 
-def prepared(folder: Path, **options: object) -> FinishedRun:
+def prepared(folder: Path, trained: dict[str, VariantConfig] = VARIANTS, **options: object) -> FinishedRun:
     run = FinishedRun(folder)
     run.config = Config.model_validate(
         {
             "run": str(folder),
-            "train": {"variants": VARIANTS},
-            "serve": {"variant": "mf"},
+            "train": {"variants": trained},
+            "serve": {"variant": next(iter(trained))},
             "search": {"trials": 3, "space": SPACE, **options},
         }
     )
@@ -54,7 +60,7 @@ def found(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Finish
     run = prepared(tmp_path_factory.mktemp("search"))
     context = run.context("search")
     summary = search.run(context)
-    assert summary.counts == {"ok": 6, "failed": 0}
+    assert summary.counts == {"ok": 6, "stopped": 0, "failed": 0}
     run.commit(context.output, dict(summary.rows))
     return run
 
@@ -87,7 +93,7 @@ def test_the_best_of_each_variant_is_a_configuration_that_loads(found: FinishedR
         assert config.train.variants[name].learning_rate == drawn[f"train.variants.{name}.learning_rate"]
         assert config.train.variants[name].epochs == 4
     assert config.train.variants["ease"] == VARIANTS["ease"]
-    assert (config.run, config.serve.variant) == (found.config.run, "mf")
+    assert (config.run, config.serve.variant) == (found.config.run, "gcn")
     assert "search" not in yaml.safe_load(path.read_text())
 
 
@@ -119,10 +125,76 @@ def test_an_interrupted_search_goes_on_and_a_failed_trial_is_a_row(tmp_path: Pat
     assert first["valid_ndcg"] == 0.77
     assert (second["status"], second["valid_ndcg"]) == ("failed", None)
     assert second["error"]
-    assert summary.counts == {"ok": 1, "failed": 1}
+    assert summary.counts == {"ok": 1, "stopped": 0, "failed": 1}
     page = context.output.read_bytes(search.PAGE).decode()
     assert "Trials that failed" in page
     assert "1000000000000" in page
+
+
+@pytest.mark.ray
+def test_poor_trials_stop_early_and_the_others_are_untouched(tmp_path: Path, ray_session: None) -> None:
+    """Every trial of ``slow`` is poor, but none is worse than the others of its variant."""
+    options = {**SHORT, "epochs": 10, "learning_rate": 0.1}
+    variants = {"gcn": VariantConfig(**options), "slow": VariantConfig(**{**options, "learning_rate": 1e-9})}
+    run = prepared(
+        tmp_path,
+        variants,
+        trials=4,
+        space={"train.variants.*.learning_rate": {"choice": [1e-9]}},
+        stopping={"grace_period": 8, "reduction_factor": 4},
+    )
+    context = run.context("search")
+    summary = search.run(context)
+    rows = {(row["variant"], row["trial"]): row for row in context.output.read("trials").to_pylist()}
+    # The trials 0 and 1 start together, so 1 may come first to where it is judged and go on; 2 and 3 come after both.
+    stopped = {key for key, row in rows.items() if row["status"] == "stopped"}
+    assert {("gcn", 2), ("gcn", 3)} <= stopped <= {("gcn", 1), ("gcn", 2), ("gcn", 3)}
+    for key, row in rows.items():
+        assert row["epochs"] == (8 if key in stopped else 10)
+        assert row["best_epoch"] <= row["epochs"]
+        assert row["valid_ndcg"] >= 0
+        assert row["error"] == ""
+    splits = read_splits(run.inputs["prepare"])
+    alone = fit(splits.train, splits.valid, variants["gcn"], 0).progress
+    assert rows["gcn", 0]["valid_ndcg"] == pytest.approx(alone.best_ndcg, rel=1e-4)
+    assert rows["slow", 0]["valid_ndcg"] < rows["gcn", 0]["valid_ndcg"]
+    assert summary.counts == {"ok": 8 - len(stopped), "stopped": len(stopped), "failed": 0}
+    page = " ".join(context.output.read_bytes(search.PAGE).decode().split())
+    assert f"<td>{len(stopped)} of 4</td>" in page
+    assert yaml.safe_load(context.output.read_bytes(search.BEST))["train"]["variants"]["gcn"]["learning_rate"] == 0.1
+
+
+@pytest.mark.ray
+def test_a_killed_search_goes_on_with_the_trials_that_are_missing(tmp_path: Path, ray_session: None) -> None:
+    options = [
+        f"run={tmp_path / 'run'}",
+        "data.demo={users: 60, items: 40, interactions: 900}",
+        "train.variants={mf: {backbone: mf, dim: 4, epochs: 40, validate_every: 1}}",
+        "serve.variant=mf",
+        "search={trials: 4, stopping: {grace_period: 40}}",
+    ]
+    # A Ray of its own in a short path, since sockets lie in it; not that of the session.
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    environment["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="hnlm")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hnlm_ray.cli.main", "search", *options], env=environment, start_new_session=True
+    )
+    scratch = Path(plan(load_config([], options), search=True)["search"].artifact.path) / "_trials"
+    try:
+        while not list(scratch.glob("*.json")) and process.poll() is None:
+            time.sleep(0.02)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    before = {path.name: json.loads(path.read_text()) for path in scratch.glob("*.json")}
+    assert 0 < len(before) < 4
+    assert CliRunner().invoke(app, ["search", *options]).exit_code == 0
+    artifact = plan(load_config([], options), search=True)["search"].artifact
+    after = {f"mf.{row['trial']}.json": row for row in artifact.read("trials").to_pylist()}
+    assert {row["status"] for row in after.values()} == {"ok"}
+    assert len(after) == 4
+    for name, row in before.items():  # to the millisecond: it was not run again
+        assert after[name] == row
 
 
 @pytest.mark.ray
@@ -171,6 +243,11 @@ def test_a_semantic_variant_is_searched_with_its_negatives() -> None:
     config = Config(train=TrainConfig(variants={"hnlm": VariantConfig(semantic=SemanticOptions())}))
     assert plan(config, search=True)["search"].inputs.keys() == {"prepare", "vectors", "ground"}
     assert "search" not in {stage.name for stage in plan(config).stages}
+
+
+def test_a_search_with_other_stopping_is_another_search() -> None:
+    configs = [load_config([], [f"search.stopping={stopping}"]) for stopping in ("null", "{}", "{grace_period: 5}")]
+    assert len({plan(config, search=True)["search"].artifact.fingerprint for config in configs}) == 3
 
 
 @pytest.mark.ray
