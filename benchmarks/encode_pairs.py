@@ -28,8 +28,8 @@ from hnlm_ray.config.load import load_config
 from hnlm_ray.config.tree import Config
 from hnlm_ray.run.plan import plan
 from hnlm_ray.stages.encode import PairVectorizer, Task, encoded
-from hnlm_ray.tuning.encoder import PairEncoder, tensors_of
-from hnlm_ray.tuning.inputs import TuneInputs, fetch_encoder
+from hnlm_ray.tuning.encoder import PairEncoder, fetch_encoder, tensors_of
+from hnlm_ray.tuning.inputs import TuneInputs
 from hnlm_ray.tuning.tokens import TokenRows, lay_out
 
 DEMO = Path(__file__).parents[1] / "configs" / "demo.yaml"
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def _task(config: Config) -> Task:
-    inputs = TuneInputs.of(config, plan(config).artifacts())
+    inputs = TuneInputs.of_run(config, plan(config).artifacts())
     return Task(inputs, config.encode, config.tune.supervision)
 
 

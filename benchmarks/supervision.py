@@ -30,7 +30,8 @@ from hnlm_ray.run.plan import plan
 from hnlm_ray.run.stage import first_fit
 from hnlm_ray.samplers.semantic import PairVectors
 from hnlm_ray.training.fit import fit
-from hnlm_ray.tuning.supervision import MATCHED_COLUMNS, Knowledge, choose_targets, matched_items
+from hnlm_ray.tuning.candidates import Knowledge
+from hnlm_ray.tuning.supervision import MATCHED_COLUMNS, choose_targets, matched_items
 
 DEMO = Path(__file__).parents[1] / "configs" / "demo.yaml"
 CHOICES = {

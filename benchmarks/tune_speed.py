@@ -2,7 +2,7 @@
 
     make demo && python benchmarks/tune_speed.py run=runs/demo
 
-On the material of a finished run, one epoch each after a warm-up epoch, validation and start left out, with the same
+On the pairs of a finished run, one epoch each after a warm-up epoch, validation and start left out, with the same
 threads. Prints one JSON line: pairs/s of each.
 """
 
@@ -22,7 +22,8 @@ from hnlm_ray.run.plan import plan
 from hnlm_ray.run.stage import StageContext
 from hnlm_ray.run.store import RunStore
 from hnlm_ray.stages import tune
-from hnlm_ray.tuning.inputs import TuneInputs, new_encoder
+from hnlm_ray.tuning.encoder import new_encoder
+from hnlm_ray.tuning.inputs import TuneInputs
 from hnlm_ray.tuning.loop import TuningLoop
 from hnlm_ray.tuning.stepper import TorchStepper
 
@@ -36,7 +37,7 @@ def main() -> None:
     parser.add_argument("--zero", type=int)
     chosen = parser.parse_args()
     config = load_config(chosen.config or [DEMO], chosen.options)
-    inputs = TuneInputs.of(config, plan(config).artifacts())
+    inputs = TuneInputs.of_run(config, plan(config).artifacts())
     options = config.tune.model_copy(update={"workers": 1, "epochs": 2, "patience": 2, "zero": chosen.zero})
     torch.set_num_threads(os.cpu_count() or 1)
     result: dict[str, object] = {
@@ -49,9 +50,9 @@ def main() -> None:
         output.create()
         tune.run(StageContext(config.model_copy(update={"tune": options}), inputs.artifacts, output))
         seconds = output.read("tuning")["seconds"].to_pylist()
-    material, device = inputs.material(options, config.seed), torch.device("cpu")
-    stepper = TorchStepper(new_encoder(material.teacher, options, config.seed), options, device)
-    loop = TuningLoop(stepper, material, options, config.seed, device)
+    data, device = inputs.data(options, config.seed), torch.device("cpu")
+    stepper = TorchStepper(new_encoder(data.teacher, options, config.seed), options, device)
+    loop = TuningLoop(stepper, data, options, config.seed, device)
     while not loop.is_finished:
         loop.run_epoch()
     alone = [row.seconds for row in loop.progress.history]

@@ -1,4 +1,4 @@
-"""Reads vectors from tables."""
+"""Columns of vectors as matrices, and matrices as columns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from hnlm_ray.errors import StageError
 from hnlm_ray.run.store import Artifact
 
-__all__ = ["read_text_vectors", "vector_matrix"]
+__all__ = ["read_text_vectors", "vector_column", "vector_matrix"]
 
 
 def vector_matrix(column: pa.ChunkedArray) -> npt.NDArray[np.floating]:
@@ -28,6 +28,12 @@ def vector_matrix(column: pa.ChunkedArray) -> npt.NDArray[np.floating]:
     values = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
     matrix: npt.NDArray[np.floating] = values.reshape(len(column), lengths[0])
     return matrix
+
+
+def vector_column(matrix: npt.NDArray[np.generic]) -> pa.ListArray:
+    """The rows of a matrix (n, d) as a column of lists of the same dtype."""
+    offsets = np.arange(len(matrix) + 1, dtype=np.int32) * matrix.shape[1]
+    return pa.ListArray.from_arrays(offsets, pa.array(matrix.ravel()))
 
 
 def read_text_vectors(vectors: Artifact, n_items: int) -> npt.NDArray[np.float16]:

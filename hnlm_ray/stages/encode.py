@@ -14,9 +14,10 @@ import pyarrow as pa
 
 from hnlm_ray.cluster.connect import connected
 from hnlm_ray.cluster.resumable import resumable_map, work_folder
+from hnlm_ray.config.tree import Config
 from hnlm_ray.config.tuning import EncodeConfig, SupervisionConfig
 from hnlm_ray.data.interactions import Interactions
-from hnlm_ray.data.vectors import read_text_vectors
+from hnlm_ray.data.vectors import read_text_vectors, vector_column
 from hnlm_ray.demo import assets
 from hnlm_ray.errors import StageError
 from hnlm_ray.language.engines.tokens import load_tokenizer
@@ -24,10 +25,9 @@ from hnlm_ray.language.profiled import pairs_to_ask
 from hnlm_ray.run.kept import KeptRun
 from hnlm_ray.run.stage import StageContext, StageSummary
 from hnlm_ray.run.store import Artifact
-from hnlm_ray.tuning.inputs import TuneInputs, fetch_encoder
-from hnlm_ray.tuning.joining import numbers_before
-from hnlm_ray.tuning.neighbours import neighbours_among, unmet_neighbours
-from hnlm_ray.tuning.supervision import Knowledge, teacher_window
+from hnlm_ray.tuning.candidates import Knowledge, nearest_candidates, nearest_unseen, teacher_window
+from hnlm_ray.tuning.inputs import TuneInputs
+from hnlm_ray.tuning.joining import carried_over, numbers_before
 from hnlm_ray.tuning.tokens import lay_out
 from hnlm_ray.tuning.vllm_body import VllmBody, body_env, body_needs
 
@@ -68,15 +68,13 @@ def run(context: StageContext) -> StageSummary:
         ResourceError: the cluster is too small for it.
     """
     config, output = context.config, context.output
-    inputs = TuneInputs.of(context.config, context.inputs)
+    inputs = TuneInputs.of_run(context.config, context.inputs)
     train = inputs.train()
     pairs = train.keys
     if config.encode.pairs == "chosen":
         interactions = context.inputs["prepare"].read("interactions", ["user", "item", "split"])
         pairs = pairs_to_ask(config, interactions, train.n_items)
-    known = _VECTORS.empty_table()
-    if config.tune.keep is not None:
-        known = _known(KeptRun.open(config.tune.keep), context.inputs["prepare"], train, pairs)
+    known = _known(config, context.inputs["prepare"], train, pairs)
     new = np.setdiff1d(pairs, known["id"].to_numpy())
     context.say(f"encode: {len(new):,} pairs" + (f", {len(known):,} are known" if len(known) else ""))
     with connected(config.cluster):
@@ -104,24 +102,23 @@ def run(context: StageContext) -> StageSummary:
     return StageSummary({"encoded": len(pairs)}, counts)
 
 
-def _known(kept: KeptRun, prepare: Artifact, train: Interactions, pairs: npt.NDArray[np.int64]) -> pa.Table:
-    """Rows of pairs that an earlier run has encoded, in present numbers; an item met since then is left out."""
-    earlier = kept.artifacts["prepare"]
-    now = {
-        key: numbers_before(*(one.read(f"{key}s").sort_by(key)[f"{key}_id"] for one in (earlier, prepare)))
+def _known(config: Config, prepare: Artifact, train: Interactions, pairs: npt.NDArray[np.int64]) -> pa.Table:
+    """Rows of the pairs that the run ``tune.keep`` has encoded already."""
+    if config.tune.keep is None:
+        return _VECTORS.empty_table()
+    kept = KeptRun.open(config.tune.keep)
+    users, items = (
+        numbers_before(*(one.read(f"{key}s").sort_by(key)[f"{key}_id"] for one in (kept.artifacts["prepare"], prepare)))
         for key in ("user", "item")
-    }
-    table = kept.artifacts["encode"].read("encoded")
-    users, items = now["user"][table["user"].to_numpy()], now["item"][table["item"].to_numpy()]
-    ids = np.where((users >= 0) & (items >= 0), users * train.n_items + items, -1)
-    rows = np.flatnonzero(np.isin(ids, pairs))
-    table, users, ids = table.take(rows), users[rows], ids[rows]
-    nearest = table["nearest"].combine_chunks().flatten().to_numpy().reshape(len(rows), -1)
-    nearest = np.where(nearest >= 0, now["item"][np.maximum(nearest, 0)], -1)
-    met = train.contains(users[:, None], np.maximum(nearest, 0))
-    columns = {"id": ids, "vector": table["vector"], "nearest": _lists(np.where(met, -1, nearest).astype(np.int32))}
-    nothing = np.zeros(len(rows), np.int32)
-    return pa.table({**columns, "tokens": nothing, "cached_tokens": nothing}).cast(_VECTORS)
+    )
+    encoded = kept.artifacts["encode"].read("encoded")
+    known = carried_over(encoded, users, items, train, pairs, config.encode.nearest).rename_columns({"pair": "id"})
+    nothing = np.zeros(len(known), np.int32)
+    return (
+        known.append_column("tokens", pa.array(nothing))
+        .append_column("cached_tokens", pa.array(nothing))
+        .cast(_VECTORS)
+    )
 
 
 def encoded(task: Task, requests: Dataset) -> Dataset:
@@ -150,7 +147,7 @@ class PairVectorizer:
     """One Ray Data actor: projection, head and tables in PyTorch, the body in vLLM."""
 
     def __init__(self, task: Task) -> None:
-        from hnlm_ray.tuning.encoder import PairEncoder
+        from hnlm_ray.tuning.encoder import PairEncoder, fetch_encoder
 
         self._train = task.inputs.train()
         self._teacher = task.inputs.teacher_vectors(self._train)
@@ -174,13 +171,13 @@ class PairVectorizer:
         if not np.isfinite(vectors).all():
             raise StageError("the tuned encoder gave a vector with NaN", "tune with a lower tune.learning_rate")
         if self._window is None:
-            nearest = unmet_neighbours(vectors, users, self._teacher.items, self._train, self._nearest)
+            nearest = nearest_unseen(vectors, users, self._teacher.items, self._train, self._nearest)
         else:
-            nearest = neighbours_among(vectors, self._window[users], self._teacher.items, self._nearest)
+            nearest = nearest_candidates(vectors, self._window[users], self._teacher.items, self._nearest)
         columns = {
             "id": requests["id"],
-            "vector": _lists(vectors.astype(np.float16)),
-            "nearest": _lists(nearest),
+            "vector": vector_column(vectors.astype(np.float16)),
+            "nearest": vector_column(nearest),
             "tokens": lengths.astype(np.int32),
             "cached_tokens": cached,
         }
@@ -211,8 +208,3 @@ class PairVectorizer:
             pooled, cached = self._body.pool(sequences)
             vectors: npt.NDArray[np.float32] = self._encoder.finish(pooled).numpy()
         return vectors, lengths, cached
-
-
-def _lists(matrix: npt.NDArray[np.generic]) -> pa.ListArray:
-    offsets = np.arange(len(matrix) + 1, dtype=np.int32) * matrix.shape[1]
-    return pa.ListArray.from_arrays(offsets, pa.array(matrix.ravel()))

@@ -32,7 +32,8 @@ from hnlm_ray.models.fitted import read_ranker, training_vectors
 from hnlm_ray.models.rankers import RandomRanker, Ranker, popularity_ranker
 from hnlm_ray.run.stage import StageContext, StageKey, StageSummary, first_fit
 from hnlm_ray.run.store import Artifact
-from hnlm_ray.tuning.supervision import MATCHED_COLUMNS, Knowledge, items_by_strategy
+from hnlm_ray.tuning.candidates import Knowledge
+from hnlm_ray.tuning.supervision import MATCHED_COLUMNS, items_by_strategy
 
 if TYPE_CHECKING:
     import ray.data

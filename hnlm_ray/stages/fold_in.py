@@ -1,10 +1,11 @@
-"""Vectors of the teacher of an earlier run for the users and items of this one."""
+"""Fold new users and items into the vectors of the teacher of an earlier run."""
 
 from __future__ import annotations
 
 from safetensors.numpy import save
 
 from hnlm_ray.data.prepared import read_splits
+from hnlm_ray.errors import ConfigError
 from hnlm_ray.models.fitted import training_vectors
 from hnlm_ray.run.kept import KeptRun
 from hnlm_ray.run.stage import StageContext, StageSummary
@@ -14,13 +15,13 @@ __all__ = ["run"]
 
 
 def run(context: StageContext) -> StageSummary:
-    """Write ``model.safetensors`` like a fit: who was there keeps their vectors, who is new is folded in.
+    """Write ``model.safetensors`` like a fit, with the earlier vectors of known users and items and folded-in new ones.
 
     Args:
         context: with the input ``prepare``; ``tune.keep`` names the earlier run.
 
     Raises:
-        ConfigError: the earlier run is not finished.
+        ConfigError: the earlier run is not finished, or has neither users nor items in common with this one.
     """
     prepare, keep = context.inputs["prepare"], context.config.tune.keep
     assert keep is not None
@@ -30,6 +31,10 @@ def run(context: StageContext) -> StageSummary:
         table: numbers_before(*(one.read(table).sort_by(key)[f"{key}_id"] for one in (prepare, earlier)))
         for table, key in (("users", "user"), ("items", "item"))
     }
+    if all((numbers < 0).all() for numbers in before.values()):
+        raise ConfigError(
+            f"tune.keep: the run {keep} has no user and no item of this one", "name a run on the same data"
+        )
     is_cosine = kept.variant.loss.is_cosine
     vectors = training_vectors(kept.artifacts[kept.fit], read_splits(earlier).train, is_cosine=is_cosine)
     train = read_splits(prepare).train

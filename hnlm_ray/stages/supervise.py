@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import pyarrow as pa
 
 from hnlm_ray.data.prepared import read_splits
 from hnlm_ray.data.vectors import read_text_vectors
 from hnlm_ray.models.fitted import training_vectors
 from hnlm_ray.run.stage import StageContext, StageSummary, first_fit
-from hnlm_ray.tuning.supervision import MATCHED_COLUMNS, OK, Knowledge, choose_targets, matched_items
+from hnlm_ray.tuning.candidates import Knowledge
+from hnlm_ray.tuning.supervision import MATCHED_COLUMNS, choose_targets, matched_items
 
 __all__ = ["run"]
 
@@ -37,19 +37,6 @@ def run(context: StageContext) -> StageSummary:
         answers = matched_items(inputs["ground"].read("grounded", MATCHED_COLUMNS), train.keys)
     context.say(f"supervision: {len(train):,} pairs, {options.strategy}, teacher {teacher}")
     targets = choose_targets(train.keys, knowledge, options, context.config.seed, answers)
-    found = targets.status == OK
-    counts = np.where(found, targets.vectors.shape[1], 0)
-    vectors = pa.ListArray.from_arrays(
-        np.r_[0, np.cumsum(counts)].astype(np.int32), pa.array(targets.vectors[found].astype(np.float16).ravel())
-    )
-    columns = {
-        "pair": targets.pairs,
-        "user": train.users,
-        "item": train.items,
-        "status": targets.status.tolist(),
-        "negative": pa.array(targets.negatives, mask=targets.negatives < 0),
-        "vector": vectors,
-    }
-    context.output.write("supervision", pa.table(columns))
+    context.output.write("supervision", targets.to_table(train.n_items))
     names, numbers = np.unique(targets.status, return_counts=True)
-    return StageSummary({"supervision": len(found)}, dict(zip(names.tolist(), numbers.tolist(), strict=True)))
+    return StageSummary({"supervision": len(train)}, dict(zip(names.tolist(), numbers.tolist(), strict=True)))

@@ -18,7 +18,7 @@ from hnlm_ray.config.tuning import TuneConfig
 from hnlm_ray.run.stage import StageContext, StageSummary
 from hnlm_ray.run.store import Artifact
 from hnlm_ray.tables import TUNING
-from hnlm_ray.tuning.inputs import ENCODER, TuneInputs, new_encoder
+from hnlm_ray.tuning.inputs import TuneInputs
 
 if TYPE_CHECKING:
     from hnlm_ray.tuning.loop import TuningLoop, TuningProgress
@@ -50,7 +50,7 @@ def run(context: StageContext) -> StageSummary:
         StageError: a worker was lost more often than ``tune.max_failures``.
     """
     options, output = context.config.tune, context.output
-    task = _Task(TuneInputs.of(context.config, context.inputs), options, context.config.seed)
+    task = _Task(TuneInputs.of_run(context.config, context.inputs), options, context.config.seed)
     is_gpu = options.accelerator == "gpu"
     workers = Workers(
         options.workers, is_gpu, options.max_failures, "tune", {} if is_gpu else {"DS_ACCELERATOR": "cpu"}
@@ -81,17 +81,18 @@ def _work(config: dict[str, Any]) -> dict[str, int]:
 
     from hnlm_ray.tuning import checkpoint
     from hnlm_ray.tuning.deepspeed import DeepSpeedStepper
+    from hnlm_ray.tuning.encoder import new_encoder
     from hnlm_ray.tuning.loop import TuningLoop
     from hnlm_ray.tuning.stepper import trainable
 
     task: _Task = config["task"]
     world = ray.train.get_context()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // world.get_local_world_size()))
-    material = task.inputs.material(task.options, task.seed)
-    encoder = new_encoder(material.teacher, task.options, task.seed)
+    data = task.inputs.data(task.options, task.seed)
+    encoder = new_encoder(data.teacher, task.options, task.seed)
     parameters = sum(weight.numel() for weight in trainable(encoder).values())
     device = ray.train.torch.get_device() if task.options.accelerator == "gpu" else torch.device("cpu")
-    loop = TuningLoop(DeepSpeedStepper(encoder, task.options), material, task.options, task.seed, device)
+    loop = TuningLoop(DeepSpeedStepper(encoder, task.options), data, task.options, task.seed, device)
     saved = ray.train.get_checkpoint()
     if saved is not None:
         with saved.as_directory() as folder:
@@ -99,7 +100,7 @@ def _work(config: dict[str, Any]) -> dict[str, int]:
     while not loop.is_finished:
         loop.run_epoch()
         _report(loop, world.get_world_rank())
-    return {"pairs": len(material.pairs), "valid_pairs": len(material.valid), "parameters": parameters}
+    return {"pairs": len(data.pairs), "valid_pairs": len(data.valid), "parameters": parameters}
 
 
 def _report(loop: TuningLoop, rank: int) -> None:
@@ -118,7 +119,7 @@ def _report(loop: TuningLoop, rank: int) -> None:
 def _write(task: _Task, folder: Path, output: Artifact) -> TuningProgress:
     """Write the encoder of the best epoch and the learning curve."""
     from hnlm_ray.tuning.checkpoint import best_weights
-    from hnlm_ray.tuning.encoder import EncoderSpec, copy_adapters
+    from hnlm_ray.tuning.encoder import ENCODER, EncoderSpec, copy_adapters, new_encoder
 
     weights, progress = best_weights(folder)
     options, inputs = task.options, task.inputs

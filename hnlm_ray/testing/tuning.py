@@ -1,4 +1,4 @@
-"""Small material to tune the demo language model on; its pairs follow a rule that can be learned."""
+"""A small data set to tune the demo language model on; its pairs follow a rule that can be learned."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ import torch
 
 from hnlm_ray.config.tuning import TuneConfig
 from hnlm_ray.kernels.vectors import unit_rows
-from hnlm_ray.tuning.encoder import PairEncoder
-from hnlm_ray.tuning.inputs import new_encoder
+from hnlm_ray.tuning.encoder import PairEncoder, new_encoder
+from hnlm_ray.tuning.inputs import SupervisedPairs, Teacher, TuningData
 from hnlm_ray.tuning.loop import TuningLoop
-from hnlm_ray.tuning.material import Material, Supervised, Teacher
 from hnlm_ray.tuning.stepper import TorchStepper
 from hnlm_ray.tuning.tokens import TokenRows
 
-__all__ = ["DIM", "plain_loop", "small_encoder", "small_material"]
+__all__ = ["DIM", "plain_loop", "small_data", "small_encoder"]
 
 DIM = 16
 _USERS, _ITEMS, _PAIRS, _WORDS = 50, 40, 600, 500
 
 
-def small_material() -> Material:
+def small_data() -> TuningData:
     """600 pairs of 50 users and 40 items; the supervising item of item i is ``(7 i + 3) % 40``."""
     rng = np.random.default_rng(0)
     items = rng.normal(size=(_ITEMS, DIM)).astype(np.float32)
@@ -28,8 +27,8 @@ def small_material() -> Material:
     owners, chosen = np.sort(rng.integers(_USERS, size=_PAIRS)), rng.integers(_ITEMS, size=_PAIRS)
     negatives = (chosen * 7 + 3) % _ITEMS
     targets = unit_rows(items[negatives])
-    pairs, valid = Supervised(owners, chosen, negatives, negatives, targets).split(0.2, 0)
-    return Material(pairs, valid, Teacher(users, items), _tokens(rng, _USERS, 5, 20), _tokens(rng, _ITEMS, 3, 12))
+    pairs, valid = SupervisedPairs(owners, chosen, negatives, negatives, targets).split(0.2, 0)
+    return TuningData(pairs, valid, Teacher(users, items), _tokens(rng, _USERS, 5, 20), _tokens(rng, _ITEMS, 3, 12))
 
 
 def _tokens(rng: np.random.Generator, texts: int, shortest: int, longest: int) -> TokenRows:
@@ -38,11 +37,11 @@ def _tokens(rng: np.random.Generator, texts: int, shortest: int, longest: int) -
 
 
 def small_encoder(options: TuneConfig, seed: int = 0) -> PairEncoder:
-    """An encoder of the demo language model for :func:`small_material`."""
-    return new_encoder(small_material().teacher, options, seed)
+    """An encoder of the demo language model for :func:`small_data`."""
+    return new_encoder(small_data().teacher, options, seed)
 
 
 def plain_loop(options: TuneConfig) -> TuningLoop:
     """A loop in plain PyTorch, without DeepSpeed, on the CPU."""
     device = torch.device("cpu")
-    return TuningLoop(TorchStepper(small_encoder(options), options, device), small_material(), options, 0, device)
+    return TuningLoop(TorchStepper(small_encoder(options), options, device), small_data(), options, 0, device)

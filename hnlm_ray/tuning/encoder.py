@@ -25,37 +25,43 @@ from torch import nn
 from torch.nn import functional
 
 from hnlm_ray import seeds
-from hnlm_ray.config.tuning import LoraOptions, Pooling
+from hnlm_ray.config.tuning import LoraOptions, Pooling, TuneConfig
 from hnlm_ray.config.weights import refuse_pickles
 from hnlm_ray.demo import assets
 from hnlm_ray.errors import EngineError, StoreError
+from hnlm_ray.run.store import Artifact
+from hnlm_ray.tuning.inputs import Teacher
 from hnlm_ray.tuning.tokens import Layout
 
 __all__ = [
+    "ENCODER",
     "EncoderSpec",
     "PairEncoder",
     "copy_adapters",
+    "fetch_encoder",
     "load_body",
     "merged_body",
-    "root_mean_square",
+    "new_encoder",
     "tensors_of",
     "with_adapter",
 ]
 
+ENCODER = "encoder"
+"""The folder of a tuned encoder in the artifact of the stage ``tune``."""
+
 ADAPTER, HEAD, SPEC = "adapter", "encoder.safetensors", "encoder.json"
-"""In the folder of a tuned encoder: a PEFT adapter (absent where the body was left as it is), the projections and the
-head, and :class:`EncoderSpec`."""
+"""In that folder: a PEFT adapter, unless the body was not tuned; projections and head; and :class:`EncoderSpec`."""
 
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """What an encoder is made of, as its folder says.
+    """What an encoder is made of, as its folder records it.
 
     Attributes:
         model: Hugging Face name or folder of the body, or ``demo``.
         dim: of the teacher's vectors.
         pooling: see :class:`hnlm_ray.config.tuning.TuneConfig`.
-        bases: adapters merged into the body before the one beside this file was begun, as folders inside its folder.
+        bases: folders, inside the encoder's, of adapters that are merged into the body before its own.
     """
 
     model: str
@@ -65,14 +71,14 @@ class EncoderSpec:
 
     @classmethod
     def read(cls, folder: Path) -> EncoderSpec:
-        """Of a tuned encoder's folder.
+        """The spec in the folder of a tuned encoder.
 
         Raises:
             StoreError: there is none, or it is damaged.
         """
         try:
             content = json.loads((folder / SPEC).read_text())
-            pooling = content.get("pooling", "mean")  # there was no other when this was not written down
+            pooling = content.get("pooling", "mean")  # encoders without this entry pool by the mean
             if pooling not in get_args(Pooling):
                 raise ValueError(f"pooling is {pooling!r}")
             return cls(content["model"], content["dim"], pooling, tuple(content["bases"]))
@@ -81,15 +87,15 @@ class EncoderSpec:
 
 
 class PairEncoder(nn.Module):
-    """A body with projections in front and a head behind.
+    """The encoder: a body with projections before it and a head after it.
 
     Attributes:
-        body: a Hugging Face model without a task head, perhaps with a PEFT adapter in it.
+        body: a Hugging Face model without a task head, with or without a PEFT adapter.
         user_projection: from the teacher's user vectors to the body's input space.
         item_projection: the same for items.
         head: from the body's output to the teacher's space.
         pooling: see :class:`hnlm_ray.config.tuning.TuneConfig`.
-        scales: (2,) the root mean square of the teacher's user and item coordinates, by which they are divided.
+        scales: (2,) root mean squares of the teacher's user and item coordinates, by which vectors are divided.
     """
 
     scales: torch.Tensor
@@ -102,7 +108,7 @@ class PairEncoder(nn.Module):
         scales: tuple[float, float] = (1.0, 1.0),
         pooling: Pooling = "mean",
     ) -> None:
-        """Projections and head start from values derived from ``seed``, soft tokens about as long as the words'.
+        """Initialise projections and head from ``seed``, so that soft tokens are about as long as embedded words.
 
         Args:
             body: with ``get_input_embeddings`` and a ``config`` that has ``hidden_size``.
@@ -147,7 +153,7 @@ class PairEncoder(nn.Module):
         return self.finish(self._pooled(hidden.float(), mask))
 
     def _pooled(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """(B, hidden): what vLLM's pooling of the same name gives."""
+        """The body's output (B, L, hidden) pooled to (B, hidden), as vLLM's pooling of the same name does."""
         if self.pooling == "last":
             return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(dim=1) - 1]
         weights = mask.to(torch.float32)[:, :, None]
@@ -156,7 +162,10 @@ class PairEncoder(nn.Module):
     def embed(
         self, ids: torch.Tensor, item_places: torch.Tensor, users: torch.Tensor, items: torch.Tensor
     ) -> torch.Tensor:
-        """The body's input (B, L, hidden): words, and the projected vectors in their places."""
+        """The input of the body (B, L, hidden): embedded words, and the projected vectors in their places.
+
+        Arguments as in :meth:`forward`.
+        """
         words: torch.Tensor = self.body.get_input_embeddings()(ids)  # type: ignore[operator]
         kind, rows = self.user_projection.weight.dtype, torch.arange(len(ids), device=ids.device)
         user = self.user_projection((users / self.scales[0]).to(kind)).to(words.dtype)
@@ -165,11 +174,11 @@ class PairEncoder(nn.Module):
         return words.index_put((rows[:, None], places), torch.stack([user, item], dim=1))
 
     def finish(self, pooled: torch.Tensor) -> torch.Tensor:
-        """The pooled output of the body (B, hidden) to unit vectors (B, dim) float32."""
+        """Unit vectors (B, dim) float32 from the pooled output of the body (B, hidden)."""
         return functional.normalize(self.head(pooled.to(self.head.weight.dtype)).float(), dim=-1)
 
     def own_tensors(self) -> dict[str, torch.Tensor]:
-        """Projections, head and scales, without the body, on the CPU."""
+        """Projections, head and scales by name, without the body, float32, on the CPU."""
         return {
             name: tensor.detach().float().cpu().contiguous()
             for name, tensor in self.state_dict().items()
@@ -177,24 +186,24 @@ class PairEncoder(nn.Module):
         }
 
     def save(self, folder: Path, spec: EncoderSpec) -> None:
-        """Write the encoder, without the body's own weights, into an existing folder."""
+        """Write the encoder into an existing folder, without the weights of the body that were not tuned."""
         from peft import PeftModel
         from safetensors.torch import save_file
 
         save_file(self.own_tensors(), folder / HEAD)
         if isinstance(self.body, PeftModel):
             self.body.save_pretrained(str(folder / ADAPTER), save_embedding_layers=False)
-            (folder / ADAPTER / "README.md").unlink(missing_ok=True)  # a template of PEFT's without content
+            (folder / ADAPTER / "README.md").unlink(missing_ok=True)  # an empty template
         (folder / SPEC).write_text(json.dumps(asdict(spec), indent=2))
 
     def save_body(self, folder: Path) -> None:
-        """Write the body as a Hugging Face folder, and keep of it here only what :meth:`embed` reads."""
+        """Write the body as a Hugging Face folder, and keep only its word embeddings, which :meth:`embed` needs."""
         self.body.save_pretrained(folder)  # type: ignore[operator]
         self.body = _Words(self.body.get_input_embeddings())  # type: ignore[operator]
 
     @classmethod
     def load(cls, folder: Path) -> tuple[PairEncoder, EncoderSpec]:
-        """An encoder from its folder, every adapter merged into the body: what inference runs.
+        """An encoder from its folder for inference, with every adapter merged into the body.
 
         Raises:
             StoreError: a file is missing or damaged.
@@ -214,7 +223,7 @@ class PairEncoder(nn.Module):
 
 
 class _Words(nn.Module):
-    """What is left of a body that runs elsewhere."""
+    """The word embeddings of a body that runs in another process."""
 
     def __init__(self, words: nn.Module) -> None:
         super().__init__()
@@ -226,7 +235,7 @@ class _Words(nn.Module):
 
 
 def load_body(model: str) -> nn.Module:
-    """The body of a Hugging Face name or folder, without its task head, float32, with fixed weights.
+    """The body from a Hugging Face name or folder, without its task head, float32, with frozen weights.
 
     Raises:
         EngineError: it cannot be loaded, or has no safetensors.
@@ -246,7 +255,7 @@ def load_body(model: str) -> nn.Module:
 
 
 def merged_body(folder: Path, spec: EncoderSpec) -> nn.Module:
-    """The body with the adapters of an encoder's folder merged into its weights.
+    """The frozen body with the adapters in an encoder's folder merged into its weights.
 
     Raises:
         EngineError: the body cannot be loaded, or an adapter is a pickle.
@@ -262,7 +271,11 @@ def merged_body(folder: Path, spec: EncoderSpec) -> nn.Module:
 
 
 def copy_adapters(source: Path, target: Path) -> tuple[str, ...]:
-    """Copy the adapters of one encoder's folder into another's, as the bases of a new one; their names there."""
+    """Copy the adapters in one encoder's folder into another's, as :attr:`EncoderSpec.bases` of a new encoder.
+
+    Returns:
+        their names in ``target``.
+    """
     kept = [source / base for base in EncoderSpec.read(source).bases]
     kept += [source / ADAPTER] if (source / ADAPTER).is_dir() else []
     names = tuple(f"base-{number}" for number in range(len(kept)))
@@ -272,7 +285,7 @@ def copy_adapters(source: Path, target: Path) -> tuple[str, ...]:
 
 
 def with_adapter(body: nn.Module, options: LoraOptions, seed: int) -> nn.Module:
-    """The body with a new adapter, whose first values derive from ``seed``; the body itself at rank 0.
+    """The body with a new LoRA adapter initialised from ``seed``; at rank 0, the body itself.
 
     Raises:
         EngineError: no layer of the body is among ``options.targets``.
@@ -297,10 +310,40 @@ def with_adapter(body: nn.Module, options: LoraOptions, seed: int) -> nn.Module:
 
 
 def tensors_of(layout: Layout) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """``ids``, ``mask`` and ``item_places`` of a layout."""
+    """``ids``, ``mask`` and ``item_places`` of a layout, as :meth:`PairEncoder.forward` takes them."""
     return torch.from_numpy(layout.ids), torch.from_numpy(layout.mask), torch.from_numpy(layout.item_places)
 
 
-def root_mean_square(vectors: npt.NDArray[np.floating[Any]]) -> float:
-    """Of all coordinates; 1 where all are 0."""
+def _root_mean_square(vectors: npt.NDArray[np.floating[Any]]) -> float:
+    """Root mean square of all coordinates; 1 where all are 0."""
     return float(np.sqrt(np.square(vectors, dtype=np.float64).mean())) or 1.0
+
+
+def new_encoder(teacher: Teacher, options: TuneConfig, seed: int) -> PairEncoder:
+    """The encoder to tune, with a new adapter, on the CPU.
+
+    Raises:
+        EngineError: the body cannot be loaded.
+        StoreError: ``options.start`` holds no encoder.
+    """
+    if options.start is None:
+        body = load_body(options.model)
+    else:
+        body = merged_body(Path(options.start), EncoderSpec.read(Path(options.start)))
+    scales = _root_mean_square(teacher.users), _root_mean_square(teacher.items)
+    adapted, dim = with_adapter(body, options.lora, seed), teacher.users.shape[1]
+    return PairEncoder(adapted, dim, seed, scales, options.pooling)
+
+
+def fetch_encoder(tuned: Artifact, place: Path) -> Path:
+    """Copy the encoder of a stage ``tune`` into the local folder ``place``, which is returned.
+
+    Raises:
+        StoreError: there is none.
+    """
+    folder = tuned.folder(ENCODER)
+    if not folder.exists:
+        raise StoreError(f"there is no {folder.path}", "delete the folder above it and run tune again")
+    place.mkdir(parents=True, exist_ok=True)
+    folder.fetch(place)
+    return place

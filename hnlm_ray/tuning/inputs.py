@@ -1,36 +1,150 @@
-"""What tuning and encoding read from the artefacts of other stages."""
+"""What tuning and encoding read from the artifacts of other stages."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hnlm_ray import seeds
 from hnlm_ray.config.tree import Config
 from hnlm_ray.config.tuning import TuneConfig
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.data.prepared import read_splits
-from hnlm_ray.errors import StoreError
+from hnlm_ray.errors import DataError
+from hnlm_ray.kernels.vectors import unit_rows
 from hnlm_ray.models.fitted import training_vectors
 from hnlm_ray.run.kept import KeptRun
 from hnlm_ray.run.stage import first_fit
 from hnlm_ray.run.store import Artifact
-from hnlm_ray.tuning.encoder import EncoderSpec, PairEncoder, load_body, merged_body, root_mean_square, with_adapter
-from hnlm_ray.tuning.material import Material, Supervised, Teacher
+from hnlm_ray.tables import pair_id
+from hnlm_ray.tuning.supervision import OK
 from hnlm_ray.tuning.tokens import TokenRows
 
-__all__ = ["ENCODER", "TuneInputs", "fetch_encoder"]
+__all__ = ["SupervisedPairs", "Teacher", "TuneInputs", "TuningData"]
 
-ENCODER = "encoder"
-"""Subfolder of the artefact of the stage ``tune``, see :mod:`hnlm_ray.tuning.encoder`."""
+Floats = npt.NDArray[np.float32]
+Numbers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """The vectors of the CF teacher.
+
+    Attributes:
+        users: (U, d) float32.
+        items: (I, d) float32.
+    """
+
+    users: Floats
+    items: Floats
+
+    @property
+    def item_units(self) -> Floats:
+        """(I, d), each of unit length."""
+        return unit_rows(self.items)
+
+
+@dataclass(frozen=True)
+class SupervisedPairs:
+    """Pairs with a supervising negative.
+
+    Attributes:
+        users: (P,) int64.
+        items: (P,) int64, the positive item of each pair.
+        negatives: (P,) int64, the supervising item; -1 where the target is a mean of items.
+        keys: (P,) int64, equal for pairs with the same target.
+        targets: (P, d) float32 of unit length.
+    """
+
+    users: Numbers
+    items: Numbers
+    negatives: Numbers
+    keys: Numbers
+    targets: Floats
+
+    @classmethod
+    def from_table(cls, supervision: pa.Table, n_items: int) -> SupervisedPairs:
+        """The rows of the table ``supervision`` whose status is ``ok``, in its order.
+
+        Raises:
+            DataError: there is none, or a target has no length.
+        """
+        rows = supervision.filter(pc.equal(supervision["status"], OK))
+        if not rows.num_rows:
+            raise DataError("no pair has a supervising negative", "widen tune.supervision or lower its guard")
+        vectors = rows["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        targets = vectors.reshape(rows.num_rows, -1).astype(np.float32)
+        if not (np.linalg.norm(targets, axis=1) > 0).all():
+            raise DataError("a supervising vector has no length", "train the teacher again")
+        users, items = (rows[name].to_numpy().astype(np.int64) for name in ("user", "item"))
+        negatives = pc.fill_null(rows["negative"], -1).to_numpy().astype(np.int64)
+        # All pairs of a user have the same mean of items.
+        keys = np.where(negatives >= 0, negatives, n_items + users)
+        return cls(users, items, negatives, keys, unit_rows(targets))
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def take(self, rows: npt.NDArray[np.integer]) -> SupervisedPairs:
+        """Some of the pairs, in that order."""
+        parts = (self.users, self.items, self.negatives, self.keys, self.targets)
+        return SupervisedPairs(*(part[rows] for part in parts))
+
+    def budget(self, pairs: int | None, n_items: int, seed: int) -> SupervisedPairs:
+        """At most ``pairs`` of them, drawn uniformly, in the same order; None for all."""
+        if pairs is None or pairs >= len(self):
+            return self
+        rank = seeds.hash_counters(seeds.derive(seed, "tune", "pairs"), pair_id(self.users, self.items, n_items))
+        return self.take(np.sort(np.argsort(rank, kind="stable")[:pairs]))
+
+    def split(self, valid: float, seed: int) -> tuple[SupervisedPairs, SupervisedPairs]:
+        """The pairs to tune on, and those of a share ``valid`` of the users to validate on.
+
+        Raises:
+            DataError: one of the two is empty.
+        """
+        words = seeds.hash_counters(seeds.derive(seed, "tune", "valid"), self.users)
+        held = words < np.uint64(min(valid * 2.0**64, 2.0**64 - 2048))
+        if held.all() or not held.any():
+            raise DataError(f"tune.valid={valid:g} leaves no pair on one side", "give more pairs or another share")
+        return self.take(np.flatnonzero(~held)), self.take(np.flatnonzero(held))
+
+
+@dataclass(frozen=True)
+class TuningData:
+    """What an encoder is tuned on: supervised pairs, the teacher's vectors, and the tokens of the texts.
+
+    Attributes:
+        pairs: to tune on.
+        valid: to validate on; their users have no pair among the others.
+        teacher: its vectors.
+        user_tokens: tokens of every user's text.
+        item_tokens: tokens of every item's text.
+    """
+
+    pairs: SupervisedPairs
+    valid: SupervisedPairs
+    teacher: Teacher
+    user_tokens: TokenRows
+    item_tokens: TokenRows
+
+    @property
+    def width(self) -> int:
+        """Tokens of the longest sequence that a pair can have."""
+        return int(self.user_tokens.lengths.max(initial=0) + self.item_tokens.lengths.max(initial=0)) + 2
 
 
 @dataclass(frozen=True)
 class TuneInputs:
-    """Where to read; small, since it travels to every worker.
+    """Where tuning and encoding read from; small, since it travels to every worker.
 
     Attributes:
-        artifacts: by stage: ``prepare``, ``tokens``, the teacher's fit, and ``supervise`` for the material.
+        artifacts: by stage: ``prepare``, ``tokens``, the teacher's fit, and ``supervise`` for tuning.
         teacher: the stage that fitted the teacher.
         is_cosine: whether its loss compares cosines, so that its vectors are to be brought to unit length; those of an
             earlier run are already.
@@ -41,69 +155,43 @@ class TuneInputs:
     is_cosine: bool
 
     @classmethod
-    def of(cls, config: Config, artifacts: Mapping[str, Artifact]) -> TuneInputs:
-        """Of a run, by stage; its teacher is the first fit of a variant, or that of an earlier run."""
+    def of_run(cls, config: Config, artifacts: Mapping[str, Artifact]) -> TuneInputs:
+        """Where a run reads: from its own teacher, the first fit of a variant, or from the run ``tune.keep``.
+
+        Args:
+            config: of the run.
+            artifacts: of its stages, by name.
+        """
         keep, teacher = config.tune.keep, config.teacher
         if keep is not None:
-            tuned = KeptRun.open(keep).artifacts["tune"]
-            return cls({**artifacts, "tune": tuned}, "fold_in", is_cosine=False)
+            return cls({**artifacts, "tune": KeptRun.open(keep).artifacts["tune"]}, "fold_in", is_cosine=False)
         assert teacher is not None
-        variant = config.train.variants[teacher]
-        return cls(dict(artifacts), first_fit(config.train, teacher).name, variant.loss.is_cosine)
+        fit = first_fit(config.train, teacher).name
+        return cls(dict(artifacts), fit, config.train.variants[teacher].loss.is_cosine)
 
     def train(self) -> Interactions:
         """The train interactions."""
         return read_splits(self.artifacts["prepare"]).train
 
     def teacher_vectors(self, train: Interactions) -> Teacher:
-        """The vectors of the teacher."""
+        """The teacher's vectors, as samplers see them in training."""
         return Teacher(*training_vectors(self.artifacts[self.teacher], train, is_cosine=self.is_cosine))
 
     def tokens(self, train: Interactions) -> tuple[TokenRows, TokenRows]:
-        """Of users and of items."""
+        """Tokens of the users' texts, and of the items'."""
         tokens = self.artifacts["tokens"]
         return (
             TokenRows.from_table(tokens.read("user_tokens"), "user", train.n_users),
             TokenRows.from_table(tokens.read("item_tokens"), "item", train.n_items),
         )
 
-    def material(self, options: TuneConfig, seed: int) -> Material:
-        """What the encoder is tuned on.
+    def data(self, options: TuneConfig, seed: int) -> TuningData:
+        """Read what the encoder is tuned on.
 
         Raises:
-            DataError: no pair has a supervising negative, or all of them are of few users.
+            DataError: no pair has a supervising negative, or none is left to tune on or to validate on.
         """
         train = self.train()
-        supervised = Supervised.from_table(self.artifacts["supervise"].read("supervision"), train.n_items)
+        supervised = SupervisedPairs.from_table(self.artifacts["supervise"].read("supervision"), train.n_items)
         pairs, valid = supervised.budget(options.pairs, train.n_items, seed).split(options.valid, seed)
-        return Material(pairs, valid, self.teacher_vectors(train), *self.tokens(train))
-
-
-def new_encoder(teacher: Teacher, options: TuneConfig, seed: int) -> PairEncoder:
-    """The encoder to tune, with a new adapter, on the CPU.
-
-    Raises:
-        EngineError: the body cannot be loaded.
-        StoreError: ``options.start`` holds no encoder.
-    """
-    if options.start is None:
-        body = load_body(options.model)
-    else:
-        body = merged_body(Path(options.start), EncoderSpec.read(Path(options.start)))
-    scales = root_mean_square(teacher.users), root_mean_square(teacher.items)
-    adapted, dim = with_adapter(body, options.lora, seed), teacher.users.shape[1]
-    return PairEncoder(adapted, dim, seed, scales, options.pooling)
-
-
-def fetch_encoder(tuned: Artifact, place: Path) -> Path:
-    """A copy of the encoder of the stage ``tune`` in a local folder, ``place``.
-
-    Raises:
-        StoreError: there is none.
-    """
-    folder = tuned.folder(ENCODER)
-    if not folder.exists:
-        raise StoreError(f"there is no {folder.path}", "delete the folder above it and run tune again")
-    place.mkdir(parents=True, exist_ok=True)
-    folder.fetch(place)
-    return place
+        return TuningData(pairs, valid, self.teacher_vectors(train), *self.tokens(train))

@@ -22,8 +22,8 @@ from hnlm_ray.errors import DataError
 from hnlm_ray.training.collectives import rank, sum_over_workers, world_size
 from hnlm_ray.training.schedule import half_cosine
 from hnlm_ray.tuning.encoder import tensors_of
+from hnlm_ray.tuning.inputs import SupervisedPairs, TuningData
 from hnlm_ray.tuning.losses import infonce, pairwise_logistic
-from hnlm_ray.tuning.material import Material, Supervised
 from hnlm_ray.tuning.stepper import Stepper
 from hnlm_ray.tuning.tokens import lay_out
 
@@ -108,31 +108,31 @@ class TuningLoop:
     """
 
     def __init__(
-        self, stepper: Stepper, material: Material, options: TuneConfig, seed: int, device: torch.device
+        self, stepper: Stepper, data: TuningData, options: TuneConfig, seed: int, device: torch.device
     ) -> None:
         """Nothing is computed yet.
 
         Raises:
             DataError: there are fewer pairs than one batch.
         """
-        if len(material.pairs) < options.batch_size:
+        if len(data.pairs) < options.batch_size:
             raise DataError(
-                f"there are {len(material.pairs)} pairs to tune on, fewer than tune.batch_size={options.batch_size}",
+                f"there are {len(data.pairs)} pairs to tune on, fewer than tune.batch_size={options.batch_size}",
                 "lower it or give more pairs",
             )
         self.stepper = stepper
         self.progress = TuningProgress()
         self.best: dict[str, torch.Tensor] = {}
-        self._material = material
+        self._data = data
         self._options = options
         self._seed = seed
         self._device = device
         # Pairs of one user stand together in the table: a block of them would be another task than a batch.
-        shuffle = seeds.generator(seed, "tune", "shuffle", "valid").permutation(len(material.valid))
-        self._valid = material.valid.take(shuffle)
-        self._users = torch.from_numpy(material.teacher.users).to(device)
-        self._items = torch.from_numpy(material.teacher.items).to(device)
-        self._item_units = torch.from_numpy(material.teacher.item_units).to(device)
+        shuffle = seeds.generator(seed, "tune", "shuffle", "valid").permutation(len(data.valid))
+        self._valid = data.valid.take(shuffle)
+        self._users = torch.from_numpy(data.teacher.users).to(device)
+        self._items = torch.from_numpy(data.teacher.items).to(device)
+        self._item_units = torch.from_numpy(data.teacher.item_units).to(device)
 
     @property
     def is_finished(self) -> bool:
@@ -142,14 +142,14 @@ class TuningLoop:
     @property
     def steps_per_epoch(self) -> int:
         """Batches of an epoch; what does not fill the last one waits for another epoch's shuffle."""
-        return len(self._material.pairs) // self._options.batch_size
+        return len(self._data.pairs) // self._options.batch_size
 
     def run_epoch(self) -> None:
         """One pass over the pairs and a validation; before the first pass, a validation of what there is."""
         if not self.progress.history:
             self._validate(None)
         started, epoch = time.monotonic(), self.progress.epoch + 1
-        order = seeds.generator(self._seed, "tune", "shuffle", epoch).permutation(len(self._material.pairs))
+        order = seeds.generator(self._seed, "tune", "shuffle", epoch).permutation(len(self._data.pairs))
         size, total = self._options.batch_size, torch.zeros((), dtype=torch.float64, device=self._device)
         self.stepper.module.train()
         for step in range(self.steps_per_epoch):
@@ -162,7 +162,7 @@ class TuningLoop:
 
     def _step(self, rows: npt.NDArray[np.int64], step: int) -> torch.Tensor:
         """One batch; the sum of this worker's losses."""
-        batch, parts = self._material.pairs.take(rows), self._options.accumulation
+        batch, parts = self._data.pairs.take(rows), self._options.accumulation
         rate = learning_rate_at(step, self._options, self._options.epochs * self.steps_per_epoch)
         share = len(rows) // world_size()
         own = np.arange(rank() * share, (rank() + 1) * share)
@@ -173,7 +173,7 @@ class TuningLoop:
             total += losses.detach().double().sum()
         return total
 
-    def _losses(self, vectors: torch.Tensor, batch: Supervised, rows: npt.NDArray[np.int64]) -> torch.Tensor:
+    def _losses(self, vectors: torch.Tensor, batch: SupervisedPairs, rows: npt.NDArray[np.int64]) -> torch.Tensor:
         """Losses of some rows of a batch, whose vectors are given."""
         targets, own = torch.from_numpy(batch.targets).to(self._device), torch.from_numpy(rows).to(self._device)
         positives = self._item_units[torch.from_numpy(batch.items[rows]).to(self._device)]
@@ -182,10 +182,10 @@ class TuningLoop:
         is_same = torch.from_numpy(batch.keys[rows][:, None] == batch.keys).to(self._device)
         return infonce(vectors, targets, own, is_same, positives, self._options.temperature)
 
-    def _vectors(self, pairs: Supervised) -> torch.Tensor:
+    def _vectors(self, pairs: SupervisedPairs) -> torch.Tensor:
         """The encoder's vectors (b, d)."""
-        material = self._material
-        layout = lay_out(material.user_tokens, material.item_tokens, pairs.users, pairs.items)
+        data = self._data
+        layout = lay_out(data.user_tokens, data.item_tokens, pairs.users, pairs.items)
         ids, mask, places = (tensor.to(self._device) for tensor in tensors_of(layout))
         users = self._users[torch.from_numpy(pairs.users).to(self._device)]
         items = self._items[torch.from_numpy(pairs.items).to(self._device)]
@@ -211,7 +211,7 @@ class TuningLoop:
         if self.progress.record(TuningRecord(self.progress.epoch, seconds, loss, *figures)):
             self.best = self.stepper.weights()
 
-    def _figures(self, block: Supervised, rows: npt.NDArray[np.int64]) -> torch.Tensor:
+    def _figures(self, block: SupervisedPairs, rows: npt.NDArray[np.int64]) -> torch.Tensor:
         """(b, 5): loss, in the nearest 1, in the nearest 10, one over the place, nearer than the own item."""
         pairs = block.take(rows)
         vectors = self._vectors(pairs)

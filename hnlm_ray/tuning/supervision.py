@@ -1,14 +1,12 @@
 """The supervising negative: which hard negative a language model is tuned to emit for a (user, item) pair.
 
-The publication leaves this choice open. Behaviour leads: candidates are the items in a window of ranks of a CF
-teacher's list, among items that the user has not met. Semantics refines: it may choose inside the window, and with the
-teacher's consent it removes what looks like a false negative.
+The publication leaves this choice open. Here interactions lead and texts refine: the candidates are those of
+:mod:`hnlm_ray.tuning.candidates`, and every strategy but ``answer`` chooses among them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +15,19 @@ import pyarrow.compute as pc
 
 from hnlm_ray import seeds
 from hnlm_ray.config.tuning import SupervisionConfig
-from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import DataError
-from hnlm_ray.kernels.incidence import incidence
-from hnlm_ray.kernels.ranking import ranked_block
 from hnlm_ray.kernels.vectors import unit_rows
-from hnlm_ray.tuning.neighbours import unmet_neighbours
+from hnlm_ray.tables import SUPERVISION
+from hnlm_ray.tuning.candidates import (
+    BLOCK,
+    Knowledge,
+    Window,
+    likely_positives,
+    nearest_unseen,
+    products,
+    teacher_window,
+    text_sums,
+)
 
 __all__ = [
     "MATCHED_COLUMNS",
@@ -30,15 +35,11 @@ __all__ = [
     "NO_CANDIDATE",
     "OK",
     "STRATEGIES",
-    "Knowledge",
     "Targets",
-    "Window",
     "choose_targets",
     "items_by_strategy",
-    "likely_positives",
     "matched_items",
-    "nearest_unmet",
-    "teacher_window",
+    "nearest_items",
 ]
 
 OK, NO_CANDIDATE, NO_ANSWER = "ok", "no_candidate", "no_answer"
@@ -48,58 +49,10 @@ STRATEGIES = ("window", "answer", "refined", "denoised")
 MATCHED_COLUMNS = ["pair", "status", "negative"]
 """Columns of ``grounded`` that :func:`matched_items` reads."""
 
-Floats = npt.NDArray[Any]
-
-_PAIRS_AT_ONCE = 1024
-
-
-@dataclass(frozen=True)
-class Knowledge:
-    """What the choice is made from.
-
-    Attributes:
-        train: train interactions; nothing in them is ever chosen.
-        users: (U, d) float32, the teacher's user vectors.
-        items: (I, d) float32, the teacher's item vectors.
-        texts: (I, D), unit text vectors of the items.
-    """
-
-    train: Interactions
-    users: Floats
-    items: Floats
-    texts: Floats
-
-    def __post_init__(self) -> None:
-        expected = {"users": self.train.n_users, "items": self.train.n_items, "texts": self.train.n_items}
-        for name, rows in expected.items():
-            if len(getattr(self, name)) != rows:
-                raise DataError(
-                    f"the teacher's {name} have {len(getattr(self, name))} rows, expected {rows}",
-                    "take teacher, vectors and interactions from one run",
-                )
-
-
-@dataclass(frozen=True)
-class Window:
-    """The candidates of every user.
-
-    Attributes:
-        items: (U, L) int32, the teacher's ranks ``first`` to ``last`` among items not met, best first; -1 past the end.
-        likely: (U, L) bool, candidates that teacher and semantics both call likely positives.
-    """
-
-    items: npt.NDArray[np.int32]
-    likely: npt.NDArray[np.bool_]
-
-    @property
-    def usable(self) -> npt.NDArray[np.bool_]:
-        """(U, L): candidates that exist and pass the guard."""
-        return (self.items >= 0) & ~self.likely
-
 
 @dataclass(frozen=True)
 class Targets:
-    """What the model is to emit.
+    """What the encoder is tuned to emit for some pairs.
 
     Attributes:
         pairs: (P,) int64, ``user * n_items + item``.
@@ -113,51 +66,21 @@ class Targets:
     vectors: npt.NDArray[np.float32]
     status: npt.NDArray[np.str_]
 
-
-def teacher_window(knowledge: Knowledge, options: SupervisionConfig) -> Window:
-    """The rank window of every user, and what the guard says of it.
-
-    Args:
-        knowledge: of the run.
-        options: the window and the guard.
-    """
-    ranked = ranked_block(knowledge.users, knowledge.items, knowledge.train, options.last).items
-    items = ranked[:, options.first - 1 :]
-    if options.guard is None:
-        return Window(items, np.zeros(items.shape, np.bool_))
-    return Window(items, likely_positives(knowledge, items, options.guard))
-
-
-def likely_positives(knowledge: Knowledge, candidates: npt.NDArray[np.int32], quantile: float) -> npt.NDArray[np.bool_]:
-    """Candidates that look like what the user has met, to the teacher and in text: (U, L) bool.
-
-    A user's own train items set both thresholds: the ``quantile`` of the teacher's scores of them, and that of the
-    closeness of each of them to the mean text of the others. A user with one item has no second threshold, and nothing
-    is removed for them.
-
-    Args:
-        knowledge: of the run.
-        candidates: (U, L) items, -1 for none.
-        quantile: in [0, 1]; the lower, the more is removed.
-    """
-    train = knowledge.train
-    texts = knowledge.texts.astype(np.float32)
-    sums = _text_sums(train, texts)
-    others = sums[train.users] - texts[train.items]
-    own_closeness = np.einsum("pd,pd->p", unit_rows(others), texts[train.items])
-    own_scores = np.einsum("pd,pd->p", knowledge.users[train.users], knowledge.items[train.items])
-    has_others = (train.degree > 1)[:, None]
-    score_bar = _quantile_per_user(own_scores, train, quantile)[:, None]
-    text_bar = _quantile_per_user(own_closeness, train, quantile)[:, None]
-    likely = np.zeros(candidates.shape, np.bool_)
-    means = unit_rows(sums)
-    for start in range(0, train.n_users, _PAIRS_AT_ONCE):
-        rows = slice(start, start + _PAIRS_AT_ONCE)
-        chosen = np.maximum(candidates[rows], 0)
-        scores = _products(knowledge.users[rows], knowledge.items, chosen)
-        closeness = _products(means[rows], texts, chosen)
-        likely[rows] = (scores >= score_bar[rows]) & (closeness >= text_bar[rows]) & has_others[rows]
-    return likely & (candidates >= 0)
+    def to_table(self, n_items: int) -> pa.Table:
+        """The table ``supervision``, one row per pair."""
+        users, items = np.divmod(self.pairs, n_items)
+        found = self.status == OK
+        offsets = np.r_[0, np.cumsum(np.where(found, self.vectors.shape[1], 0))].astype(np.int32)
+        vectors = pa.ListArray.from_arrays(offsets, pa.array(self.vectors[found].astype(np.float16).ravel()))
+        columns = {
+            "pair": self.pairs,
+            "user": users,
+            "item": items,
+            "status": self.status.tolist(),
+            "negative": pa.array(self.negatives, mask=self.negatives < 0),
+            "vector": vectors,
+        }
+        return pa.table(columns).cast(SUPERVISION)
 
 
 def choose_targets(
@@ -169,16 +92,16 @@ def choose_targets(
 ) -> Targets:
     """The supervising negative of each pair.
 
-    ``window``: a candidate, drawn. ``answer``: the catalogue item matched to what the language model wrote, unless the
-    guard calls it a likely positive. ``refined``: the candidate with the largest ``near_item * cos(text, text of the
-    pair's item) - far_from_user * cos(text, mean text of what the user has met)``. ``denoised``: the mean of the
-    candidates' vectors, weighted by the softmax of the teacher's scores over ``options.temperature``.
+    ``window``: a candidate drawn uniformly. ``answer``: the catalogue item that the written negative was matched to,
+    unless the guard removes it. ``refined``: the candidate with the largest ``near_item * cos(text, text of the pair's
+    item) - far_from_user * cos(text, mean text of the user's items)``. ``denoised``: the mean of the candidates'
+    vectors, weighted by the softmax of the teacher's scores over ``options.temperature``.
 
     Args:
         pairs: (P,) int64 train pairs, ``user * n_items + item``.
         knowledge: of the run.
         options: the strategy.
-        seed: of the draws; each pair has its own, whatever the order.
+        seed: of the run; the draw of a pair does not depend on the other pairs.
         answers: (P,) int32 matched items, -1 for none; only for ``answer``.
 
     Raises:
@@ -201,7 +124,7 @@ def choose_targets(
 
 
 def matched_items(grounded: pa.Table, pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-    """The item that the language model's answer was matched to, by pair: (P,) int32, -1 where there is none.
+    """The item that the written negative of each pair was matched to: (P,) int32, -1 for none.
 
     Args:
         grounded: :data:`MATCHED_COLUMNS` of the table ``grounded``.
@@ -216,27 +139,27 @@ def matched_items(grounded: pa.Table, pairs: npt.NDArray[np.int64]) -> npt.NDArr
     return items
 
 
-def nearest_unmet(targets: Targets, knowledge: Knowledge) -> npt.NDArray[np.int32]:
-    """What each target stands for: its item, or the item not met whose vector is nearest by cosine; (P,) int32.
+def nearest_items(targets: Targets, knowledge: Knowledge) -> npt.NDArray[np.int32]:
+    """The item that each target stands for: (P,) int32, -1 where there is no target.
 
-    -1 where there is no target.
+    For a mean of items, this is the unseen item whose vector is nearest by cosine.
     """
     nearest = targets.negatives.copy()
     places = np.flatnonzero((targets.status == OK) & (nearest < 0))
     users = targets.pairs[places] // knowledge.train.n_items
-    nearest[places] = unmet_neighbours(targets.vectors[places], users, knowledge.items, knowledge.train, 1)[:, 0]
+    nearest[places] = nearest_unseen(targets.vectors[places], users, knowledge.items, knowledge.train, 1)[:, 0]
     return nearest
 
 
 def items_by_strategy(
     knowledge: Knowledge, options: SupervisionConfig, seed: int, grounded: pa.Table | None
 ) -> dict[str, npt.NDArray[np.int32]]:
-    """What each strategy would choose for every train pair: (P,) int32 by its name, -1 where there is no target.
+    """The items that each strategy would choose for the train pairs: by name (P,) int32, -1 for none.
 
     Args:
         knowledge: of the run.
-        options: of every strategy, whichever they name.
-        seed: of the draws.
+        options: of every strategy; the one that they name does not matter.
+        seed: of the run.
         grounded: :data:`MATCHED_COLUMNS` of the table ``grounded``; None leaves the strategy ``answer`` out.
     """
     pairs = knowledge.train.keys
@@ -245,25 +168,25 @@ def items_by_strategy(
     for strategy in STRATEGIES:
         if strategy != "answer" or answers is not None:
             own = options.model_copy(update={"strategy": strategy})
-            chosen[strategy] = nearest_unmet(choose_targets(pairs, knowledge, own, seed, answers), knowledge)
+            chosen[strategy] = nearest_items(choose_targets(pairs, knowledge, own, seed, answers), knowledge)
     return chosen
 
 
 def _guarded_answers(
     users: npt.NDArray[np.int64], answers: npt.NDArray[np.int32], knowledge: Knowledge, options: SupervisionConfig
 ) -> npt.NDArray[np.int32]:
-    unmet = np.where(knowledge.train.contains(users, np.maximum(answers, 0)), np.int32(-1), answers)
+    unseen = np.where(knowledge.train.contains(users, np.maximum(answers, 0)), np.int32(-1), answers)
     if options.guard is None:
-        return unmet
-    # The guard judges a row of candidates per user: a user's answers, side by side.
+        return unseen
+    # The guard takes a row of candidates per user: the user's answers side by side.
     order = np.argsort(users, kind="stable")
     counts = np.bincount(users, minlength=knowledge.train.n_users)
     place = np.empty(len(users), np.int64)
     place[order] = np.arange(len(users)) - np.repeat(np.cumsum(counts) - counts, counts)
     table = np.full((knowledge.train.n_users, int(counts.max(initial=1))), -1, np.int32)
-    table[users, place] = unmet
+    table[users, place] = unseen
     likely: npt.NDArray[np.bool_] = likely_positives(knowledge, table, options.guard)
-    return np.where(likely[users, place], np.int32(-1), unmet)
+    return np.where(likely[users, place], np.int32(-1), unseen)
 
 
 def _drawn(
@@ -287,14 +210,14 @@ def _refined(
     options: SupervisionConfig,
 ) -> npt.NDArray[np.int32]:
     texts = knowledge.texts.astype(np.float32)
-    tastes = unit_rows(_text_sums(knowledge.train, texts))
+    tastes = unit_rows(text_sums(knowledge.train, texts))
     chosen = np.full(len(users), -1, np.int32)
-    for start in range(0, len(users), _PAIRS_AT_ONCE):
-        rows = slice(start, start + _PAIRS_AT_ONCE)
+    for start in range(0, len(users), BLOCK):
+        rows = slice(start, start + BLOCK)
         user = users[rows]
-        asked = options.near_item * texts[positives[rows]] - options.far_from_user * tastes[user]
+        wanted = options.near_item * texts[positives[rows]] - options.far_from_user * tastes[user]
         candidates, usable = window.items[user], window.usable[user]
-        closeness = np.where(usable, _products(asked, texts, np.maximum(candidates, 0)), -np.inf)
+        closeness = np.where(usable, products(wanted, texts, np.maximum(candidates, 0)), -np.inf)
         best = candidates[np.arange(len(user)), closeness.argmax(axis=1)]
         chosen[rows] = np.where(usable.any(axis=1), best, np.int32(-1))
     return chosen
@@ -309,10 +232,10 @@ def _means(
 ) -> Targets:
     """One mean per user: every pair of a user has the same candidates."""
     mean = np.zeros((knowledge.train.n_users, knowledge.items.shape[1]), np.float32)
-    for start in range(0, len(mean), _PAIRS_AT_ONCE):
-        rows = slice(start, start + _PAIRS_AT_ONCE)
+    for start in range(0, len(mean), BLOCK):
+        rows = slice(start, start + BLOCK)
         candidates, usable = np.maximum(window.items[rows], 0), window.usable[rows]
-        scores = np.where(usable, _products(knowledge.users[rows], knowledge.items, candidates) / temperature, -np.inf)
+        scores = np.where(usable, products(knowledge.users[rows], knowledge.items, candidates) / temperature, -np.inf)
         highest = scores.max(axis=1, keepdims=True, initial=-np.inf)
         weights = np.exp(scores - np.where(np.isfinite(highest), highest, 0.0))
         total = np.maximum(weights.sum(axis=1, keepdims=True), np.finfo(np.float32).tiny)
@@ -329,25 +252,3 @@ def _of_items(
     found = chosen >= 0
     vectors = np.where(found[:, None], knowledge.items[np.maximum(chosen, 0)], np.float32(0.0)).astype(np.float32)
     return Targets(pairs, chosen, vectors, np.where(found, OK, absent))
-
-
-def _products(rows: Floats, table: Floats, chosen: npt.NDArray[np.integer]) -> Floats:
-    """(B, L): inner products of each row (B, d) with the rows of ``table`` that ``chosen`` (B, L) names."""
-    products: Floats = np.einsum("bd,bld->bl", rows, table[chosen])
-    return products
-
-
-def _text_sums(train: Interactions, texts: Floats) -> Floats:
-    """(U, D): the sum of the text vectors of what each user has met."""
-    sums: Floats = incidence(train) @ texts
-    return sums
-
-
-def _quantile_per_user(values: Floats, train: Interactions, quantile: float) -> Floats:
-    """The ``quantile`` of each user's values, the lower of the two around it; infinite for a user without any."""
-    order = np.lexsort((values, train.users))  # users are grouped already: sorts inside each
-    place = train.offsets[:-1] + np.floor(quantile * np.maximum(train.degree - 1, 0)).astype(np.int64)
-    bars = np.full(train.n_users, np.inf)
-    some = train.degree > 0
-    bars[some] = values[order][place[some]]
-    return bars

@@ -24,7 +24,8 @@ from hnlm_ray.evaluation.rate_table import rate_table
 from hnlm_ray.evaluation.strata import strata as strata_of
 from hnlm_ray.models.rankers import VectorRanker
 from hnlm_ray.stages.evaluate import run
-from hnlm_ray.tuning.supervision import STRATEGIES, Knowledge, choose_targets
+from hnlm_ray.tuning.candidates import Knowledge
+from hnlm_ray.tuning.supervision import STRATEGIES, choose_targets
 from tests.stages.finished_run import HELD_OUT, HISTORY, N_ITEMS, N_USERS, FinishedRun
 
 BEYOND = ("coverage", "gini", "tie_rate", "popularity", "novelty")

@@ -1,4 +1,4 @@
-"""New users and items join an earlier run: folded in, their pairs alone encoded, nothing else computed again."""
+"""New users and items join an earlier run: they are folded in, and only their pairs are encoded."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from hnlm_ray.run.stage import StageContext, StageKey
 from hnlm_ray.run.store import Artifact, RunStore
 from hnlm_ray.stages import encode, fold_in
 from hnlm_ray.testing.worlds import random_world
-from hnlm_ray.tuning.encoder import EncoderSpec, PairEncoder, load_body
-from hnlm_ray.tuning.inputs import ENCODER
+from hnlm_ray.tuning.encoder import ENCODER, EncoderSpec, PairEncoder, load_body
 
 N_USERS, N_ITEMS, DIM, NEAREST = 20, 15, 4, 2
 TRAIN, _ = random_world(N_USERS, N_ITEMS, 0.3, 1)
@@ -128,6 +127,17 @@ def test_only_new_pairs_are_encoded(earlier: RunStore, joined: StageContext, ray
         assert found[user, item]["vector"] == row["vector"]
         expected = [N_ITEMS - 1 - near for near in row["nearest"]]
         assert found[user, item]["nearest"] == [-1 if (user, near) in met else near for near in expected]
+
+
+def test_a_run_with_nobody_in_common_is_one_sentence(earlier: RunStore, tmp_path: Path) -> None:
+    store = RunStore(str(tmp_path))
+    context = StageContext(
+        Config(tune=TuneConfig(teacher="uniform", keep=earlier.root)),
+        {"prepare": write_prepare(store, [16, 17], [12, 13])},
+        store.artifact("fold_in", "a"),
+    )
+    with pytest.raises(ConfigError, match="has no user and no item of this one"):
+        fold_in.run(context)
 
 
 def test_the_plan_neither_supervises_nor_tunes(earlier: RunStore) -> None:

@@ -19,8 +19,8 @@ from hnlm_ray.models.fitted import read_vectors
 from hnlm_ray.run.stage import StageContext
 from hnlm_ray.run.store import Artifact
 from hnlm_ray.stages import encode, supervise, tokens, tune
-from hnlm_ray.tuning.encoder import EncoderSpec, PairEncoder, load_body, tensors_of
-from hnlm_ray.tuning.inputs import ENCODER, TuneInputs, new_encoder
+from hnlm_ray.tuning.encoder import ENCODER, EncoderSpec, PairEncoder, load_body, new_encoder, tensors_of
+from hnlm_ray.tuning.inputs import TuneInputs
 from hnlm_ray.tuning.loop import TuningLoop
 from hnlm_ray.tuning.stepper import TorchStepper
 from hnlm_ray.tuning.tokens import lay_out
@@ -80,7 +80,7 @@ def test_targets_are_unmet_items_of_the_teacher(run: FinishedRun, supervised: Ar
     vectors = ok["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, DIM)
     negatives = ok["negative"].to_numpy()
     np.testing.assert_array_equal(vectors, teacher.item_vectors[negatives].astype(np.float16))
-    train = TuneInputs.of(run.config, run.inputs).train()
+    train = TuneInputs.of_run(run.config, run.inputs).train()
     assert not train.contains(ok["user"].to_numpy(), negatives).any()
 
 
@@ -138,10 +138,10 @@ def tuned(run: FinishedRun, supervised: Artifact, tokenized: Artifact) -> Artifa
 
 @pytest.mark.ray
 def test_two_workers_of_which_one_is_killed_tune_as_one_process(run: FinishedRun, tuned: Artifact) -> None:
-    inputs = TuneInputs.of(run.config, run.inputs)
-    material, alone = inputs.material(OPTIONS, run.config.seed), OPTIONS.model_copy(update={"workers": 1})
-    encoder, device = new_encoder(material.teacher, alone, run.config.seed), torch.device("cpu")
-    loop = TuningLoop(TorchStepper(encoder, alone, device), material, alone, run.config.seed, device)
+    inputs = TuneInputs.of_run(run.config, run.inputs)
+    data, alone = inputs.data(OPTIONS, run.config.seed), OPTIONS.model_copy(update={"workers": 1})
+    encoder, device = new_encoder(data.teacher, alone, run.config.seed), torch.device("cpu")
+    loop = TuningLoop(TorchStepper(encoder, alone, device), data, alone, run.config.seed, device)
     while not loop.is_finished:
         loop.run_epoch()
     rows = tuned.read("tuning").to_pylist()
@@ -196,7 +196,7 @@ def test_vllm_and_pytorch_give_the_same_vectors(run: FinishedRun, tuned: Artifac
     found = (
         table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, DIM).astype(np.float32)
     )
-    read = TuneInputs.of(run.config, inputs)
+    read = TuneInputs.of_run(run.config, inputs)
     train = read.train()
     np.testing.assert_array_equal(table["pair"].to_numpy(), train.keys)
     teacher, (user_tokens, item_tokens) = read.teacher_vectors(train), read.tokens(train)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from hnlm_ray.config.tuning import LoraOptions, TuneConfig
-from hnlm_ray.testing.tuning import plain_loop, small_encoder, small_material
+from hnlm_ray.testing.tuning import plain_loop, small_data, small_encoder
 from hnlm_ray.testing.workers import run_workers
 from hnlm_ray.tuning import checkpoint
 from hnlm_ray.tuning.loop import TuningLoop
@@ -37,7 +37,7 @@ def body(rank: int, folder: Path) -> None:
     for name, changes in STAGES.items():
         options = OPTIONS.model_copy(update={**changes, "workers": workers})
         stepper = DeepSpeedStepper(small_encoder(options), options)
-        loop = TuningLoop(stepper, small_material(), options, 0, torch.device("cpu"))
+        loop = TuningLoop(stepper, small_data(), options, 0, torch.device("cpu"))
         start = folder / f"{name}-1-of-2"
         if workers == 1:
             checkpoint.restore(loop, start)

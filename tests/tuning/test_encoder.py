@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 from hnlm_ray.config.tuning import LoraOptions, TuneConfig
 from hnlm_ray.errors import EngineError, StoreError
-from hnlm_ray.testing.tuning import DIM, small_encoder, small_material
+from hnlm_ray.testing.tuning import DIM, small_data, small_encoder
 from hnlm_ray.tuning.encoder import EncoderSpec, PairEncoder, copy_adapters, load_body, tensors_of, with_adapter
 from hnlm_ray.tuning.tokens import lay_out
 from tests.language.tiny_model import pickle_weights, write_tiny_model
@@ -21,10 +21,10 @@ OPTIONS = TuneConfig(lora=LoraOptions(rank=4))
 
 
 def vectors_of(encoder: PairEncoder, rows: slice = slice(0, 9), scale: float = 1.0) -> torch.Tensor:
-    material = small_material()
-    users, items = material.pairs.users[rows], material.pairs.items[rows]
-    layout = lay_out(material.user_tokens, material.item_tokens, users, items)
-    teacher = torch.from_numpy(material.teacher.users[users] * scale), torch.from_numpy(material.teacher.items[items])
+    data = small_data()
+    users, items = data.pairs.users[rows], data.pairs.items[rows]
+    layout = lay_out(data.user_tokens, data.item_tokens, users, items)
+    teacher = torch.from_numpy(data.teacher.users[users] * scale), torch.from_numpy(data.teacher.items[items])
     with torch.no_grad():
         return encoder.eval()(*tensors_of(layout), *teacher)
 
@@ -54,10 +54,10 @@ def test_padding_changes_nothing(pooling: str) -> None:
 
 
 def test_the_last_token_is_that_of_the_items_text() -> None:
-    encoder, material = small_encoder(OPTIONS.model_copy(update={"pooling": "last"})).eval(), small_material()
-    user, item = material.pairs.users[:1], material.pairs.items[:1]
-    teacher = torch.from_numpy(material.teacher.users[user]), torch.from_numpy(material.teacher.items[item])
-    ids, mask, places = tensors_of(lay_out(material.user_tokens, material.item_tokens, user, item))
+    encoder, data = small_encoder(OPTIONS.model_copy(update={"pooling": "last"})).eval(), small_data()
+    user, item = data.pairs.users[:1], data.pairs.items[:1]
+    teacher = torch.from_numpy(data.teacher.users[user]), torch.from_numpy(data.teacher.items[item])
+    ids, mask, places = tensors_of(lay_out(data.user_tokens, data.item_tokens, user, item))
     with torch.no_grad():
         embedded = encoder.embed(ids, places, *teacher)
         hidden = encoder.body(inputs_embeds=embedded, attention_mask=mask.long()).last_hidden_state
@@ -72,9 +72,9 @@ def test_the_teachers_vectors_reach_the_output(pooling: str) -> None:
 
 
 def test_soft_tokens_are_about_as_long_as_words() -> None:
-    encoder, material = small_encoder(OPTIONS), small_material()
+    encoder, data = small_encoder(OPTIONS), small_data()
     words = encoder.body.get_input_embeddings().weight
-    soft = encoder.user_projection(torch.from_numpy(material.teacher.users) / encoder.scales[0])
+    soft = encoder.user_projection(torch.from_numpy(data.teacher.users) / encoder.scales[0])
     assert 0.8 < (soft.std() / words.std()).item() < 1.25
 
 
@@ -179,6 +179,6 @@ def test_a_missing_model_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_the_projections_see_scaled_vectors() -> None:
-    teacher = small_material().teacher
+    teacher = small_data().teacher
     encoder = small_encoder(OPTIONS)
     assert float(encoder.scales[0]) == pytest.approx(float(np.sqrt((teacher.users**2).mean())), rel=1e-6)

@@ -10,7 +10,7 @@ import torch
 
 from hnlm_ray.config.tuning import LoraOptions, TuneConfig
 from hnlm_ray.errors import DataError, StoreError
-from hnlm_ray.testing.tuning import plain_loop, small_material
+from hnlm_ray.testing.tuning import plain_loop, small_data
 from hnlm_ray.tuning import checkpoint
 from hnlm_ray.tuning.loop import TuningLoop, TuningProgress, TuningRecord, learning_rate_at
 
@@ -115,13 +115,13 @@ def test_too_few_pairs_are_one_sentence() -> None:
 
 
 def test_validation_pairs_are_of_other_users() -> None:
-    material = small_material()
-    assert not set(material.pairs.users) & set(material.valid.users)
-    assert len(material.pairs) + len(material.valid) == 600
+    data = small_data()
+    assert not set(data.pairs.users) & set(data.valid.users)
+    assert len(data.pairs) + len(data.valid) == 600
 
 
 def test_a_budget_keeps_what_a_smaller_one_chose() -> None:
-    pairs = small_material().pairs
+    pairs = small_data().pairs
     small, large = (pairs.budget(size, 40, 0) for size in (50, 100))
     chosen = [set(zip(one.users.tolist(), one.items.tolist(), strict=True)) for one in (small, large)]
     assert len(small) == 50

@@ -11,7 +11,8 @@ from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import DataError
 from hnlm_ray.testing.worlds import random_world
 from hnlm_ray.tuning import supervision
-from hnlm_ray.tuning.supervision import Knowledge, choose_targets, matched_items, nearest_unmet, teacher_window
+from hnlm_ray.tuning.candidates import Knowledge, teacher_window
+from hnlm_ray.tuning.supervision import choose_targets, matched_items, nearest_items
 
 N_USERS, N_ITEMS = 30, 40
 TRAIN, _ = random_world(N_USERS, N_ITEMS, 0.2, 1)
@@ -154,14 +155,14 @@ def test_parts_of_different_runs_are_refused() -> None:
 
 def test_what_a_mean_stands_for_is_the_nearest_item_not_met() -> None:
     targets = choose_targets(TRAIN.keys, KNOWN, options(strategy="denoised", guard=0.2), 0)
-    items = nearest_unmet(targets, KNOWN)
+    items = nearest_items(targets, KNOWN)
     units = KNOWN.items / np.linalg.norm(KNOWN.items, axis=1, keepdims=True)
     for pair, vector, status, item in zip(TRAIN.keys.tolist(), targets.vectors, targets.status, items, strict=True):
         scores = units @ vector
         scores[TRAIN.row(pair // N_ITEMS)] = -np.inf
         assert item == (int(scores.argmax()) if status == supervision.OK else -1)
     drawn = choose_targets(TRAIN.keys, KNOWN, options(strategy="window"), 0)
-    np.testing.assert_array_equal(nearest_unmet(drawn, KNOWN), drawn.negatives)
+    np.testing.assert_array_equal(nearest_items(drawn, KNOWN), drawn.negatives)
 
 
 def test_matched_answers_find_their_pairs() -> None:
