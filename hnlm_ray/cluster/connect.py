@@ -1,4 +1,4 @@
-"""The only ``ray.init``, and the check that the cluster holds what a plan needs."""
+"""Connect to Ray, the one place that does, and check that the cluster has the resources that are needed."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from hnlm_ray.errors import ResourceError
 __all__ = ["connect", "connected", "local_cpus", "require"]
 
 _LEAST_LOCAL_CPUS = 6
-"""An engine, Ray Data's small stages, a checkpoint filter and a train worker need slots, not cores."""
+"""An engine, the small operators of Ray Data, a checkpoint filter and a train worker need slots rather than cores."""
 
 _HARMLESS = r"maximum expected startup concurrency|ServeController\.graceful_shutdown"
-"""What Ray says to every driver of a machine with few cores, and at the end of every service."""
+"""Log lines of Ray that mean nothing: on machines with few cores, and at the end of every service."""
 
 
 def local_cpus(config: ClusterConfig) -> int:
-    """Logical CPUs that a new local Ray is started with."""
+    """Logical CPUs of a new local Ray."""
     return config.num_cpus or max(_LEAST_LOCAL_CPUS, os.cpu_count() or 1)
 
 
 def connect(config: ClusterConfig) -> bool:
     """Join the configured cluster, the cluster of the job this runs in, or start a local Ray.
 
-    No runtime environment is passed: inside a job, Ray refuses one that repeats a key of the job's own.
+    No runtime environment is passed: in a job, Ray refuses one that repeats a key of the job's own.
 
     Returns:
-        Whether this call connected; False where a connection was there already.
+        whether this call connected; False where there was a connection already.
 
     Raises:
         ResourceError: the address does not answer.
@@ -63,7 +63,7 @@ def connect(config: ClusterConfig) -> bool:
 
 
 def _quiet() -> None:
-    """Leave the console to one summary line per stage; Ray keeps its own words in its log files."""
+    """Keep the output of Ray and vLLM off the console; Ray writes it to its log files."""
     # Ray and vLLM read these when they are imported.
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
@@ -82,7 +82,7 @@ def _quiet() -> None:
 
 @contextlib.contextmanager
 def connected(config: ClusterConfig) -> Iterator[None]:
-    """:func:`connect`, and leave again what this call joined or started."""
+    """:func:`connect` for the body, and disconnect at its end if this call connected."""
     is_ours = connect(config)
     try:
         yield
@@ -94,14 +94,14 @@ def connected(config: ClusterConfig) -> Iterator[None]:
 
 
 def require(needs: Mapping[str, float], purpose: str) -> None:
-    """Check that the cluster has the resources at all, so that a plan fails now and not by waiting forever.
+    """Check that the cluster has some resources at all, since Ray would wait for them forever.
 
     Args:
         needs: resource name to amount, for example ``{"CPU": 4, "GPU": 2}``.
-        purpose: what they are for, named in the error.
+        purpose: what needs them; the error names it.
 
     Raises:
-        ResourceError: the cluster has less of one.
+        ResourceError: the cluster has less of one of them.
     """
     import ray
 

@@ -1,4 +1,4 @@
-"""Say how far long work has come, while it runs elsewhere."""
+"""Report the progress of long work that runs in other processes."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from hnlm_ray.errors import StoreError
 __all__ = ["Look", "heartbeat", "rate_line"]
 
 _EVERY_S = 10.0
-"""Seconds between two looks: often enough to see life, seldom enough for a job's log."""
+"""Seconds between two lines: often enough to show progress, seldom enough for the log of a job."""
 
 Look = Callable[[], str | None]
-"""Reads the state of the work; None where there is nothing to say yet."""
+"""Reads the state of the work and gives a line about it; None where there is nothing to report yet."""
 
 
 @contextlib.contextmanager
 def heartbeat(look: Look, say: Callable[[str], None], every_s: float = _EVERY_S) -> Iterator[None]:
-    """Look every ``every_s`` seconds while the body runs, and say what has changed.
+    """Call ``look`` every ``every_s`` seconds while the body runs, and pass on a line that differs from the last.
 
     Args:
         look: called from a thread of its own; what it reads may be half-written, so ``OSError``, ``ValueError``
-            (Arrow's own errors are both) and ``StoreError`` mean that there is nothing to say this time.
-        say: gets one line.
-        every_s: seconds between looks.
+            (Arrow's own errors are both) and ``StoreError`` mean that there is nothing to report this time.
+        say: called with the line.
+        every_s: seconds between calls.
     """
     ended = threading.Event()
 
@@ -49,12 +49,12 @@ def heartbeat(look: Look, say: Callable[[str], None], every_s: float = _EVERY_S)
 
 
 def rate_line(what: str, total: int, count: Callable[[], int]) -> Look:
-    """A look that says rows done, their rate since it was made, and the time left at that rate.
+    """A :data:`Look` that gives rows done, rows per second since this call, and the time left at that rate.
 
     Args:
-        what: is being done.
-        total: rows in the end.
-        count: rows done so far, those of earlier attempts included.
+        what: name of the work.
+        total: rows to do.
+        count: gives the rows done so far, those of earlier attempts included.
     """
     started, before = time.monotonic(), count()
 

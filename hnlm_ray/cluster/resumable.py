@@ -1,10 +1,10 @@
-"""A map over a table under Ray Data that survives ``kill -9``: what was written is not computed again.
+"""Map a table with Ray Data so that an interrupted run goes on: what was written is not computed again.
 
 ::
 
-    <folder>/requests.parquet    what is to be done, written whole before anything starts
-             results/            one file per block, as its rows come out
-             checkpoint/         ids of the rows of each file, Ray Data's own two-phase commit
+    <folder>/requests.parquet    the rows to map, written before anything starts
+             results/            one file per finished block
+             checkpoint/         ids of the rows of each file: the two-phase commit of Ray Data
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["resumable_map", "work_folder"]
 
 _REQUESTS = "requests.parquet"
 _SPARE_CPUS = 2
-"""Beside the engines: the filter of a resumed run, and the maps around the engine. Without them a resumed run hangs."""
+"""Besides those of the engines: for the filter of a resumed run, and for the maps around the engine."""
 _FILTER_BYTES = 256 * 2**20
 _PENDING_SUFFIX = ".pending.parquet"
 
@@ -55,22 +55,22 @@ def resumable_map(
     """Apply ``transform`` to every row exactly once, over any number of interrupted attempts.
 
     Args:
-        requests: rows with a unique int64 ``id``; written once, so a resumed run must be given the same ids.
-        transform: lazy, row-wise, keeps ``id``, yields the columns of ``schema``.
+        requests: rows with a unique int64 ``id``; a resumed run must be given the same ids.
+        transform: lazy and row-wise; keeps ``id`` and gives the columns of ``schema``.
         schema: of the result.
         folder: where work is kept between attempts.
-        rows_per_block: rows computed and made durable together.
+        rows_per_block: rows that are computed and written together.
         needs: resources that ``transform`` holds.
-        purpose: for messages.
-        say: gets a line of progress now and then.
+        purpose: name of the work, for messages.
+        say: called with a line of progress now and then.
 
     Returns:
-        One row per request, sorted by id.
+        one row per request, sorted by id.
 
     Raises:
         ResourceError: the cluster is too small.
-        EngineError: the engine did not start or died for good.
-        StoreError: the folder belongs to other requests, or holds other rows than were asked for.
+        EngineError: the engine did not start, or died.
+        StoreError: the folder was begun for other requests, or holds other results.
     """
     _remember(requests, folder)
     wanted = np.sort(requests["id"].to_numpy())
@@ -89,7 +89,7 @@ def resumable_map(
 
 
 class _RowCount:
-    """Rows in the result files; only the footers of files not seen before are read."""
+    """Counts the rows in the result files; reads the footers of new files only."""
 
     def __init__(self, folder: Folder) -> None:
         self.folder = folder
@@ -99,7 +99,7 @@ class _RowCount:
         paths = set(_files(self.folder, "results"))
         self.rows = {path: rows for path, rows in self.rows.items() if path in paths}
         for path in paths - self.rows.keys():
-            with contextlib.suppress(OSError, pa.ArrowInvalid):  # half-written: the next look counts it
+            with contextlib.suppress(OSError, pa.ArrowInvalid):  # half-written: counted next time
                 self.rows[path] = pq.read_metadata(path, filesystem=self.folder.filesystem).num_rows
         return sum(self.rows.values())
 
@@ -121,7 +121,7 @@ def _run(transform: Callable[[Dataset], Dataset], folder: Folder, rows_per_block
     import ray
 
     requests = ray.data.read_parquet(f"{folder.path}/{_REQUESTS}", filesystem=folder.filesystem, override_num_blocks=1)
-    # A block is what is made durable together: read as one, cut to size.
+    # A block is written as one file: read all rows as one block, and cut it to size.
     results = transform(requests.repartition(target_num_rows_per_block=rows_per_block))
     target = folder.folder("results")
     target.create()
@@ -142,7 +142,7 @@ def _remember(requests: pa.Table, folder: Folder) -> None:
 
 
 def _committed(folder: Folder) -> npt.NDArray[np.int64]:
-    """Ids that a finished write has declared done."""
+    """Ids of the rows whose files are complete."""
     return np.unique(_read(folder, "checkpoint", pa.schema({"id": pa.int64()}))["id"].to_numpy())
 
 
@@ -152,7 +152,7 @@ def _has_pending(folder: Folder) -> bool:
 
 @contextlib.contextmanager
 def _checkpointing(folder: Folder) -> Iterator[None]:
-    """Ray Data's checkpointing for the data sets made inside."""
+    """Ray Data's checkpointing for the data sets made in the body."""
     from ray.data import DataContext
     from ray.data.checkpoint import CheckpointConfig
 
@@ -162,12 +162,12 @@ def _checkpointing(folder: Folder) -> Iterator[None]:
         override_filesystem=folder.filesystem,
         delete_checkpoint_on_success=False,  # the table is not written yet
     )
-    # By default up to ten actors of one CPU and 1 GiB each, to look up integers.
+    # The default is up to ten actors of one CPU and 1 GiB each, to look up integers.
     config.checkpoint_actor_pool_max_size = 1
     config.checkpoint_actor_memory_bytes = _FILTER_BYTES
     context = DataContext.get_current().copy()
     context.checkpoint_config = config
-    # The second reader of Parquet starts actors that list and read footers: a dozen processes for one small file.
+    # The newer reader of Parquet starts a dozen actors to list and read footers, for one small file.
     context.use_datasource_v2 = False
     with DataContext.current(context):
         yield
@@ -175,7 +175,7 @@ def _checkpointing(folder: Folder) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _engine_errors(purpose: str) -> Iterator[None]:
-    """An engine that cannot start is the user's to mend; an exception in our own maps is a bug and passes."""
+    """Errors of the engine become errors of ours; an exception in a map is a bug and passes."""
     from ray.exceptions import ActorDiedError, ActorUnschedulableError, OutOfMemoryError
 
     try:

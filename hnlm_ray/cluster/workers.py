@@ -1,4 +1,4 @@
-"""Ray Train around a worker's body: resources, checkpoints, restarts, and errors that a user can read."""
+"""Run a function on the workers of Ray Train, with checkpoints, restarts, and errors that a user can read."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def checkpoints(output: Folder) -> Folder:
 
 @dataclass(frozen=True)
 class Workers:
-    """How many, on what.
+    """The workers of one fit.
 
     Attributes:
-        count: workers; one CPU each, and one GPU each where they use GPUs.
-        use_gpu: whether they do.
-        max_failures: restarts from the last checkpoint after a lost worker.
-        option: the section of the configuration that says so, for messages.
+        count: how many; each has one CPU, and one GPU where GPUs are used.
+        use_gpu: whether each has a GPU.
+        max_failures: how often a lost worker leads to a restart from the last checkpoint.
+        option: the section of the configuration with these options; messages name it.
         env_vars: environment variables of the workers.
     """
 
@@ -38,15 +38,21 @@ class Workers:
 
 
 def run_workers(body: Callable[[dict[str, Any]], Any], task: Any, workers: Workers, output: Folder) -> Any:
-    """Run ``body({"task": task})`` in every worker; a new driver continues where a lost one stopped.
+    """Run ``body({"task": task})`` on every worker; where an earlier driver was lost, from its last checkpoint.
+
+    Args:
+        body: reads its task, continues from ``ray.train.get_checkpoint()`` if there is one, and reports checkpoints.
+        task: what it needs; travels to every worker, so it should be small.
+        workers: how many, on what.
+        output: of the stage; checkpoints lie in its folder :func:`checkpoints`.
 
     Returns:
-        Ray's result: ``checkpoint``, the last one, and ``return_value``, of worker 0.
+        Ray's result, with the last ``checkpoint`` and the ``return_value`` of worker 0.
 
     Raises:
         ResourceError: the cluster is too small for the workers.
         StageError: a worker was lost more often than ``max_failures``.
-        HnlmError: what a worker raised.
+        HnlmError: raised on a worker.
     """
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -78,7 +84,7 @@ def run_workers(body: Callable[[dict[str, Any]], Any], task: Any, workers: Worke
 
 
 def _fit_or_explain(trainer: Any, workers: Workers) -> Any:
-    """``trainer.fit()``, with a sentence where the user can do something about the failure."""
+    """``trainer.fit()``, with an error of ours where the user can do something about the failure."""
     from ray.train.v2.api.exceptions import TrainingFailedError
 
     try:

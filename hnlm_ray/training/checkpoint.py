@@ -31,12 +31,13 @@ from hnlm_ray.training.progress import Progress
 if TYPE_CHECKING:
     from hnlm_ray.training.loop import TrainingLoop
 
-__all__ = ["best_vectors", "latest_progress", "newest_metadata", "restore", "save"]
+__all__ = ["MOMENTS", "STEP", "best_vectors", "latest_progress", "newest_metadata", "restore", "save", "store_errors"]
 
 SHARED = "shared.safetensors"
 _BEST = "best_vectors"
-_MOMENTS = ("exp_avg", "exp_avg_sq")
-_STEP = "step"
+MOMENTS = ("exp_avg", "exp_avg_sq")
+"""Adam's moments; beside a parameter ``name`` they are called ``name.exp_avg`` and ``name.exp_avg_sq``."""
+STEP = "step"
 
 
 def save(loop: TrainingLoop, folder: Path) -> None:
@@ -60,12 +61,12 @@ def restore(loop: TrainingLoop, folder: Path) -> None:
     loop.best = users.pop(_BEST).to(loop.best[0].device), shared.pop(_BEST).to(loop.best[1].device)
     saved = {**shared, **users}
     # The step is one number for all parameters, but Adam keeps it with each.
-    step = saved.pop(_STEP)
+    step = saved.pop(STEP)
     for name, parameter in _trained(loop):
         if name not in saved or saved[name].shape != parameter.shape:
             raise StoreError(f"the checkpoint {folder} belongs to another model ({name})", "delete it")
-        moments = {moment: saved[f"{name}.{moment}"].to(parameter.device) for moment in _MOMENTS}
-        loop.optimizer.state[parameter] = {_STEP: step.clone().to(parameter.device), **moments}
+        moments = {moment: saved[f"{name}.{moment}"].to(parameter.device) for moment in MOMENTS}
+        loop.optimizer.state[parameter] = {STEP: step.clone().to(parameter.device), **moments}
         with torch.no_grad():
             parameter.copy_(saved[name])
     for name, buffer in loop.model.named_buffers():
@@ -117,8 +118,8 @@ def _state(loop: TrainingLoop) -> dict[str, torch.Tensor]:
     tensors: dict[str, torch.Tensor] = dict(loop.model.named_buffers())
     for name, parameter in _trained(loop):
         state = loop.optimizer.state[parameter]
-        tensors |= {name: parameter.detach(), _STEP: state[_STEP]}
-        tensors |= {f"{name}.{moment}": state[moment] for moment in _MOMENTS}
+        tensors |= {name: parameter.detach(), STEP: state[STEP]}
+        tensors |= {f"{name}.{moment}": state[moment] for moment in MOMENTS}
     return tensors
 
 
@@ -144,7 +145,7 @@ def _write(tensors: Mapping[str, torch.Tensor], path: Path, metadata: dict[str, 
 
 
 def _read_shared(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    with _store_errors(folder), safe_open(folder / SHARED, framework="pt") as file:
+    with store_errors(folder), safe_open(folder / SHARED, framework="pt") as file:
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
 
 
@@ -157,7 +158,7 @@ def _read_users(folder: Path, first: int, last: int, names: set[str] | None = No
         if low >= high:
             # No row of this file, but a worker without users still needs the names and dimensions.
             low, high = 0, 0
-        with _store_errors(folder), safe_open(path, framework="pt") as file:
+        with store_errors(folder), safe_open(path, framework="pt") as file:
             for name in file.keys() if names is None else names:
                 pieces.setdefault(name, []).append(file.get_slice(name)[low:high])
     users = {name: torch.cat(parts) for name, parts in pieces.items()}
@@ -167,7 +168,8 @@ def _read_users(folder: Path, first: int, last: int, names: set[str] | None = No
 
 
 @contextlib.contextmanager
-def _store_errors(folder: Path) -> Iterator[None]:
+def store_errors(folder: Path) -> Iterator[None]:
+    """Turn what goes wrong when a checkpoint is read into a StoreError."""
     try:
         yield
     except (OSError, SafetensorError) as error:

@@ -1,8 +1,8 @@
-"""Checkpoints of a tuning run, in safetensors, that any number of workers and any ZeRO stage can read back.
+"""Checkpoints of a tuning run in safetensors, which any number of workers at any ZeRO stage can continue from.
 
 ::
 
-    state.safetensors    trained parameters, their moments, the step; metadata: the progress as JSON
+    state.safetensors    trained parameters, their Adam moments and the step; metadata: the progress as JSON
     best.safetensors     trained parameters of the best epoch
 """
 
@@ -11,12 +11,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from hnlm_ray.errors import StoreError
 from hnlm_ray.run.places import Folder
-from hnlm_ray.training.checkpoint import newest_metadata
+from hnlm_ray.training.checkpoint import newest_metadata, store_errors
 from hnlm_ray.training.collectives import rank
 from hnlm_ray.tuning.loop import TuningLoop, TuningProgress
 
@@ -26,7 +25,7 @@ _STATE, _BEST = "state.safetensors", "best.safetensors"
 
 
 def save(loop: TuningLoop, folder: Path) -> None:
-    """Write a checkpoint into an existing folder; every worker calls it, worker 0 writes."""
+    """Write a checkpoint into an existing folder; all workers must call it, worker 0 writes."""
     tensors = loop.stepper.tensors()
     if rank() == 0:
         save_file(tensors, folder / _STATE, metadata={"progress": loop.progress.to_json()})
@@ -40,7 +39,7 @@ def restore(loop: TuningLoop, folder: Path) -> None:
         StoreError: a file is missing or damaged, or belongs to another model.
     """
     best, progress = best_weights(folder)
-    loop.stepper.load(_load(folder / _STATE))
+    loop.stepper.load(_load(folder, _STATE))
     loop.best, loop.progress = best, progress
 
 
@@ -50,13 +49,9 @@ def best_weights(folder: Path) -> tuple[dict[str, torch.Tensor], TuningProgress]
     Raises:
         StoreError: a file is missing or damaged.
     """
-    path = folder / _STATE
-    try:
-        with safe_open(path, framework="pt") as file:
-            progress = TuningProgress.from_json(file.metadata()["progress"])
-    except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
-        raise StoreError(f"{path} cannot be read ({error})", "delete the run's folder of the stage tune") from error
-    return _load(folder / _BEST), progress
+    with store_errors(folder), safe_open(folder / _STATE, framework="pt") as file:
+        progress = TuningProgress.from_json(file.metadata()["progress"])
+    return _load(folder, _BEST), progress
 
 
 def latest_progress(folder: Folder) -> TuningProgress | None:
@@ -70,9 +65,7 @@ def latest_progress(folder: Folder) -> TuningProgress | None:
     return None if text is None else TuningProgress.from_json(text)
 
 
-def _load(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        tensors: dict[str, torch.Tensor] = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise StoreError(f"{path} cannot be read ({error})", "delete the run's folder of the stage tune") from error
-    return tensors
+def _load(folder: Path, name: str) -> dict[str, torch.Tensor]:
+    with store_errors(folder):
+        tensors: dict[str, torch.Tensor] = load_file(folder / name)
+        return tensors

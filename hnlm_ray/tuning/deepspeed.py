@@ -1,7 +1,7 @@
-"""DeepSpeed as the stepper of a tuning run: ZeRO 0 to 3, on CPUs with gloo and on GPUs.
+"""Optimizer steps by DeepSpeed: ZeRO stages 0 to 3, on CPUs with gloo and on GPUs.
 
 Checkpoints are not DeepSpeed's own, which are pickles divided over a fixed number of workers: parameters and moments
-are gathered whole and written as safetensors.
+are gathered and written as safetensors.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from hnlm_ray.config.tuning import TuneConfig
+from hnlm_ray.training.checkpoint import MOMENTS, STEP
 from hnlm_ray.training.collectives import rank, world_size
-from hnlm_ray.tuning.stepper import MOMENTS, STEP, check, trainable
+from hnlm_ray.tuning.stepper import check, trainable
 
 __all__ = ["DeepSpeedStepper"]
 
@@ -35,7 +36,7 @@ class DeepSpeedStepper:
 
     @property
     def module(self) -> nn.Module:
-        """The engine, whose call gathers what ZeRO has divided."""
+        """The engine, which gathers divided parameters when it is called."""
         engine: nn.Module = self._engine
         return engine
 
@@ -84,7 +85,7 @@ class DeepSpeedStepper:
 
     @torch.no_grad()
     def _set_working_copies(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Set what the forward pass reads: ZeRO keeps the optimizer's copy apart, which a step would write back."""
+        """Set the parameters that the forward pass reads; ZeRO keeps a second copy of them in the optimizer."""
         import deepspeed
 
         weights = list(self._weights.values())
@@ -103,10 +104,10 @@ class DeepSpeedStepper:
         return found
 
     def _make_state(self) -> None:
-        """Make the step that creates the optimizer's state, with a gradient and a rate of 0."""
-        spare = self._engine.module.user_projection.in_features
+        """Create the optimizer's state by a step with a zero gradient and a learning rate of 0."""
+        dim = self._engine.module.user_projection.in_features
         device = self._engine.device
-        zeros = torch.zeros(1, spare, device=device)
+        zeros = torch.zeros(1, dim, device=device)
         ids = torch.zeros(1, 2, dtype=torch.int64, device=device)
         mask = torch.ones(1, 2, dtype=torch.bool, device=device)
         places = torch.ones(1, dtype=torch.int64, device=device)
@@ -134,7 +135,7 @@ def _config(options: TuneConfig) -> dict[str, Any]:
 
 
 def _states(optimizer: Any) -> Iterator[dict[str, Any]]:
-    """State of each parameter, or of each flat partition, of the optimizer inside ZeRO's."""
+    """State per parameter, or per flat partition, of the optimizer that ZeRO wraps."""
     yield from getattr(optimizer, "optimizer", optimizer).state.values()
 
 

@@ -1,7 +1,7 @@
 """The epochs of a tuning run on one worker.
 
-Every worker knows the pairs of the whole batch, and targets are the teacher's vectors, which nobody trains. So InfoNCE
-over the batch of all workers needs no exchange, and the same pairs make the same batch on any number of workers.
+Every worker has the pairs of the whole batch, and targets are the teacher's vectors, which are not trained. So InfoNCE
+over the whole batch needs no communication, and batches do not depend on the number of workers.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ __all__ = ["TuningLoop", "TuningProgress", "TuningRecord", "learning_rate_at"]
 
 @dataclass
 class TuningRecord:
-    """One row of the table ``tuning``; figures but the first two are of the validation pairs.
+    """One row of the table ``tuning``; ``valid_loss`` and what follows are measured on the validation pairs.
 
     Attributes:
         epoch: from 0, the untuned encoder.
         seconds: of tuning so far, validation excluded.
         loss: mean over the pairs of the epoch; None at epoch 0.
-        valid_loss: the same loss.
-        hit_1: share of pairs whose vector is nearest to the supervising item, of all items.
-        hit_10: share of pairs with it among the ten nearest.
-        mrr: mean of one over its place.
+        valid_loss: mean of the same loss.
+        hit_1: share of pairs whose vector is nearest to the supervising item, among all items.
+        hit_10: share of pairs with it among the ten nearest items.
+        mrr: mean reciprocal rank of it.
         nearer: share of pairs whose vector is nearer to the supervising item than to the pair's own.
     """
 
@@ -57,12 +57,12 @@ class TuningRecord:
 
 @dataclass
 class TuningProgress:
-    """How far a run is.
+    """How far a tuning run is.
 
     Attributes:
         epoch: epochs done.
         seconds: spent in them.
-        pairs: seen in them, over all workers.
+        pairs: processed in them, over all workers.
         best_epoch: the one with the lowest validation loss.
         best_loss: that loss.
         stale: epochs since then.
@@ -78,7 +78,7 @@ class TuningProgress:
     history: list[TuningRecord] = field(default_factory=list)
 
     def record(self, row: TuningRecord) -> bool:
-        """Note a validation; True when it is the best so far."""
+        """Add a validation; True when it is the best so far."""
         self.history.append(row)
         if row.valid_loss < self.best_loss:
             self.best_epoch, self.best_loss, self.stale = row.epoch, row.valid_loss, 0
@@ -110,7 +110,7 @@ class TuningLoop:
     def __init__(
         self, stepper: Stepper, data: TuningData, options: TuneConfig, seed: int, device: torch.device
     ) -> None:
-        """Nothing is computed yet.
+        """Prepare the first epoch; nothing is computed yet.
 
         Raises:
             DataError: there are fewer pairs than one batch.
@@ -127,7 +127,7 @@ class TuningLoop:
         self._options = options
         self._seed = seed
         self._device = device
-        # Pairs of one user stand together in the table: a block of them would be another task than a batch.
+        # In the table a user's pairs are adjacent: blocks in its order would differ from training batches.
         shuffle = seeds.generator(seed, "tune", "shuffle", "valid").permutation(len(data.valid))
         self._valid = data.valid.take(shuffle)
         self._users = torch.from_numpy(data.teacher.users).to(device)
@@ -141,11 +141,11 @@ class TuningLoop:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches of an epoch; what does not fill the last one waits for another epoch's shuffle."""
+        """Batches of an epoch; the pairs that do not fill a last batch are left out, others in every epoch."""
         return len(self._data.pairs) // self._options.batch_size
 
     def run_epoch(self) -> None:
-        """One pass over the pairs and a validation; before the first pass, a validation of what there is."""
+        """Train on the pairs once and validate; the first call also validates the untuned encoder."""
         if not self.progress.history:
             self._validate(None)
         started, epoch = time.monotonic(), self.progress.epoch + 1
@@ -161,7 +161,7 @@ class TuningLoop:
         self._validate(loss)
 
     def _step(self, rows: npt.NDArray[np.int64], step: int) -> torch.Tensor:
-        """One batch; the sum of this worker's losses."""
+        """Train on one batch; returns the sum of this worker's losses."""
         batch, parts = self._data.pairs.take(rows), self._options.accumulation
         rate = learning_rate_at(step, self._options, self._options.epochs * self.steps_per_epoch)
         share = len(rows) // world_size()
@@ -174,7 +174,7 @@ class TuningLoop:
         return total
 
     def _losses(self, vectors: torch.Tensor, batch: SupervisedPairs, rows: npt.NDArray[np.int64]) -> torch.Tensor:
-        """Losses of some rows of a batch, whose vectors are given."""
+        """Losses (b,) of the rows ``rows`` of a batch, from their vectors (b, d)."""
         targets, own = torch.from_numpy(batch.targets).to(self._device), torch.from_numpy(rows).to(self._device)
         positives = self._item_units[torch.from_numpy(batch.items[rows]).to(self._device)]
         if self._options.loss == "pairwise":
@@ -195,13 +195,13 @@ class TuningLoop:
 
     @torch.no_grad()
     def _validate(self, loss: float | None) -> None:
-        """Figures of the validation pairs; every worker takes an equal share of every block."""
+        """Measure the validation pairs; every worker takes an equal share of every block."""
         valid, size, seconds = self._valid, self._options.batch_size, self.progress.seconds
         share = size // world_size()
         sums = torch.zeros(5, dtype=torch.float64, device=self._device)
         self.stepper.module.eval()
         for start in range(0, len(valid), size):
-            # Past the end, rows repeat and count for nothing: every worker makes the same calls.
+            # Past the end, the last row is repeated and not counted, so that all workers make the same calls.
             rows = np.arange(start, start + size)
             block = valid.take(np.minimum(rows, len(valid) - 1))
             own = np.arange(rank() * share, (rank() + 1) * share)
@@ -212,24 +212,26 @@ class TuningLoop:
             self.best = self.stepper.weights()
 
     def _figures(self, block: SupervisedPairs, rows: npt.NDArray[np.int64]) -> torch.Tensor:
-        """(b, 5): loss, in the nearest 1, in the nearest 10, one over the place, nearer than the own item."""
+        """The five figures of each row, (b, 5), in the order of :class:`TuningRecord` from ``valid_loss`` on."""
         pairs = block.take(rows)
         vectors = self._vectors(pairs)
         losses = self._losses(vectors, block, rows)
         scores = vectors @ self._item_units.T
         own = (vectors * torch.from_numpy(pairs.targets).to(self._device)).sum(dim=1)
         place = (scores > own[:, None] + 1e-6).sum(dim=1) + 1
-        met = scores.gather(1, torch.from_numpy(pairs.items).to(self._device)[:, None])[:, 0]
-        return torch.stack([losses, (place <= 1).float(), (place <= 10).float(), 1.0 / place, (own > met).float()], 1)
+        positive = scores.gather(1, torch.from_numpy(pairs.items).to(self._device)[:, None])[:, 0]
+        return torch.stack(
+            [losses, (place <= 1).float(), (place <= 10).float(), 1.0 / place, (own > positive).float()], 1
+        )
 
 
 def learning_rate_at(step: int, options: TuneConfig, steps: int) -> float:
-    """Linear rise over the warm-up, then half a cosine down to 0.
+    """The learning rate of a step: a linear warm-up, then half a cosine down to 0.
 
     Args:
         step: from 0.
-        options: peak and warm-up.
-        steps: of all epochs.
+        options: highest rate and warm-up.
+        steps: in all epochs.
     """
     warmup = max(1, round(options.warmup * steps))
     if step < warmup:

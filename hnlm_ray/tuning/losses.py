@@ -1,4 +1,4 @@
-"""What the encoder is tuned by: near the supervising item, away from the others and from the pair's own item."""
+"""Losses of the encoder: a pair's vector is pulled to its supervising item, and away from other items and its own."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ def infonce(
     positives: torch.Tensor,
     temperature: float,
 ) -> torch.Tensor:
-    """InfoNCE (van den Oord et al., 2018) over a batch, with the pair's own item as one more distractor.
+    """InfoNCE (van den Oord et al., 2018) over a batch, with the pair's own item as one more negative.
 
-    ``-log(e^(v.t_own / T) / (sum over other targets of e^(v.t / T) + e^(v.t_own / T) + e^(v.p / T)))``. A target that
-    is the same item as the own one is no distractor.
+    ``-log(e^(v.t_own / T) / (sum over other targets of e^(v.t / T) + e^(v.t_own / T) + e^(v.p / T)))``. A target
+    that is the same item as the own one is left out of the sum.
 
     Args:
         vectors: (b, d) unit vectors of the encoder.
         targets: (B, d) unit vectors of the supervising items of the whole batch, over all workers.
         own: (b,) int64, the row of ``targets`` that supervises each.
-        is_same: (b, B) bool, targets that are the same as the own one; True at ``own``.
+        is_same: (b, B) bool, whether a target is the same item as the own one; True at ``own``.
         positives: (b, d) unit vectors of the items of the pairs.
         temperature: T.
 
@@ -44,6 +44,9 @@ def infonce(
 def pairwise_logistic(
     vectors: torch.Tensor, own_targets: torch.Tensor, positives: torch.Tensor, temperature: float
 ) -> torch.Tensor:
-    """``-log sigmoid((v.t - v.p) / T)``, the loss of the publication; three (b, d) of unit vectors to (b,) float32."""
+    """The loss of the publication (HNLMRec), ``-log sigmoid((v.t_own - v.p) / T)``: (b,) float32.
+
+    Arguments as in :func:`infonce`; ``own_targets`` (b, d) are the unit vectors of the supervising items.
+    """
     gap = (vectors.float() * (positives.float() - own_targets.float())).sum(dim=1)
     return functional.softplus(gap / temperature)

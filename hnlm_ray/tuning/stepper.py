@@ -1,4 +1,4 @@
-"""What makes an optimizer step of a tuning run: the protocol, and plain PyTorch."""
+"""Optimizer steps of a tuning run: the protocol, and an implementation in plain PyTorch."""
 
 from __future__ import annotations
 
@@ -10,43 +10,43 @@ from torch import nn
 
 from hnlm_ray.config.tuning import TuneConfig
 from hnlm_ray.errors import StoreError
+from hnlm_ray.training.checkpoint import MOMENTS, STEP
 from hnlm_ray.training.collectives import sum_over_workers, world_size
 
-__all__ = ["MOMENTS", "STEP", "Stepper", "TorchStepper", "trainable"]
-
-MOMENTS = ("exp_avg", "exp_avg_sq")
-"""Adam's moments; beside a parameter ``name`` they are called ``name.exp_avg`` and ``name.exp_avg_sq``."""
-STEP = "step"
+__all__ = ["Stepper", "TorchStepper", "check", "trainable"]
 
 
 class Stepper(Protocol):
-    """Holds the parameters, their gradients and the optimizer."""
+    """Holds the encoder, the gradients of its trained parameters, and the optimizer."""
 
     @property
     def module(self) -> nn.Module:
-        """What is called forward, with the arguments of the encoder."""
+        """The encoder, or a wrapper that takes the same arguments."""
         ...
 
     def accumulate(self, loss: torch.Tensor, *, is_last: bool, learning_rate: float) -> None:
-        """Add the gradient of one part of a batch; after the last part, make the step.
+        """Add the gradient of one part of a batch, and make the step after the last part.
 
         Args:
-            loss: the mean over the part; the step uses the mean over parts and workers.
+            loss: mean over the part; the step uses the mean over parts and workers.
             is_last: whether the batch is complete.
             learning_rate: of the step.
         """
         ...
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Trained parameters by name, their moments and the step, whole, float32, on the CPU; all workers call it."""
+        """Trained parameters by name, their moments and the step, undivided, float32, on the CPU.
+
+        All workers must call it.
+        """
         ...
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """Trained parameters alone, otherwise as :meth:`tensors`."""
+        """The trained parameters alone, otherwise like :meth:`tensors`."""
         ...
 
     def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Continue from :meth:`tensors` of any number of workers and of any stepper; all workers call it.
+        """Continue from :meth:`tensors` of any stepper on any number of workers; all workers must call it.
 
         Raises:
             StoreError: they belong to another model.
@@ -55,7 +55,7 @@ class Stepper(Protocol):
 
 
 class TorchStepper:
-    """AdamW; gradients are summed over the workers by hand."""
+    """AdamW, with gradients averaged over the workers by one all-reduce."""
 
     def __init__(self, module: nn.Module, options: TuneConfig, device: torch.device) -> None:
         self.module = module.to(device)
@@ -105,7 +105,7 @@ class TorchStepper:
 
 
 def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that are tuned, by name."""
+    """The trained parameters of a module, by name."""
     return {name: weight for name, weight in module.named_parameters() if weight.requires_grad}
 
 

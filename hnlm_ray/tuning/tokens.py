@@ -1,4 +1,4 @@
-"""Token ids of many texts as one flat array, and the sequence of a (user, item) pair laid out from them."""
+"""Token ids of many texts in one flat array, and the sequences of (user, item) pairs made from them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Layout", "TokenRows", "lay_out"]
 
 @dataclass(frozen=True)
 class TokenRows:
-    """The tokens of text r are ``values[offsets[r]:offsets[r + 1]]``.
+    """Token ids of texts; those of text r are ``values[offsets[r]:offsets[r + 1]]``.
 
     Attributes:
         values: int32, all tokens.
@@ -36,7 +36,7 @@ class TokenRows:
             size: how many users or items there are.
 
         Raises:
-            DataError: one is missing or stands twice.
+            DataError: one is missing or listed twice.
         """
         table = table.sort_by(key)
         if not np.array_equal(table[key].to_numpy(), np.arange(size)):
@@ -47,18 +47,18 @@ class TokenRows:
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """(R,): tokens of each text."""
+        """Number of tokens of each text: (R,) int64."""
         return np.diff(self.offsets)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Sequences of pairs, padded on the right: ``[user vector] user text [item vector] item text``.
+    """Sequences of pairs, ``[user vector] user text [item vector] item text``, padded on the right.
 
     Attributes:
-        ids: (B, L) int64 token ids; 0 where a vector or padding stands.
+        ids: (B, L) int64 token ids; 0 at vectors and padding.
         mask: (B, L) bool, False at padding.
-        item_places: (B,) int64, where the item's vector stands; that of the user stands at 0.
+        item_places: (B,) int64, the position of the item's vector; the user's is at 0.
     """
 
     ids: npt.NDArray[np.int64]
@@ -80,7 +80,7 @@ def lay_out(
         item_tokens: of every item.
         users: (B,) of the pairs.
         items: (B,) of the pairs.
-        width: L; by default that of the longest.
+        width: L; by default that of the longest sequence.
     """
     user_lengths, item_lengths = user_tokens.lengths[users], item_tokens.lengths[items]
     totals = user_lengths + item_lengths + 2
@@ -94,7 +94,7 @@ def lay_out(
 def _place(
     ids: npt.NDArray[np.int64], tokens: TokenRows, texts: npt.NDArray[np.integer], starts: npt.NDArray[np.int64]
 ) -> None:
-    """Write text ``texts[b]`` into row b from the column ``starts[b]`` on."""
+    """Write text ``texts[b]`` into row b, starting at column ``starts[b]``."""
     lengths = tokens.lengths[texts]
     rows = np.repeat(np.arange(len(texts)), lengths)
     inside = places_in_runs(lengths)

@@ -1,6 +1,6 @@
-"""A body run and pooled by vLLM from prompt embeddings: the inner part of the tuned encoder.
+"""Runs the body of a tuned encoder in vLLM, from prompt embeddings to pooled outputs.
 
-Ray Data's own vLLM stage takes token ids only, so the engine lives in an actor of ours.
+The vLLM stage of Ray Data takes token ids only, so the engine runs in an actor of this package.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ __all__ = ["VllmBody", "body_env", "body_needs"]
 
 
 _CPU_BLOCK = 32
-"""Tokens of a block of vLLM's cache, of which only whole ones are shared; its CPU kernels want multiples of 32."""
+"""Tokens per block of vLLM's cache, which shares whole blocks; its CPU kernels need multiples of 32."""
 
 
 class VllmBody:
-    """The mean of a body's last layer over each sequence, or its last token.
+    """An engine that pools the body's last layer over each sequence: its mean, or its last token.
 
-    With the last token of a causal body, vLLM keeps what sequences with the same beginning share.
+    With the last token of a causal body, vLLM caches what sequences with the same beginning share.
     """
 
     def __init__(self, folder: Path, config: EncodeConfig, longest: int, pooling: Pooling) -> None:
@@ -68,9 +68,10 @@ class VllmBody:
             raise EngineError(f"vLLM cannot run the tuned encoder's body ({what})", "use another tune.model") from error
 
     def pool(self, sequences: Sequence[torch.Tensor]) -> tuple[torch.Tensor, npt.NDArray[np.int32]]:
-        """Pooled output (B, hidden) float32 of embedded sequences, each (length, hidden).
+        """Run embedded sequences, each (length, hidden).
 
-        Also (B,): how many tokens of each sequence came from vLLM's cache.
+        Returns:
+            pooled outputs (B, hidden) float32, and (B,) int32, how many tokens of each sequence came from the cache.
         """
         import torch
 
@@ -80,13 +81,13 @@ class VllmBody:
 
 
 def body_needs(config: EncodeConfig) -> dict[str, float]:
-    """Resources of all replicas."""
+    """Resources that all replicas hold together."""
     count = float(config.replicas)
     return {"CPU": count} if config.accelerator == "cpu" else {"CPU": count, "GPU": count}
 
 
 def body_env(config: EncodeConfig) -> dict[str, str]:
-    """Environment variables of a process that holds an engine; vLLM reads them when it is imported."""
+    """Environment variables for the process of an engine; vLLM reads them when it is imported."""
     if config.accelerator != "cpu":
         return {}
     return {
@@ -98,13 +99,13 @@ def body_env(config: EncodeConfig) -> dict[str, str]:
 
 
 def _let_bert_take_embeddings() -> None:
-    """Mend the BERT of vLLM 0.32, which reads segment numbers out of token ids: prompt embeddings come without."""
+    """Replace the BERT of vLLM 0.32, which reads segment numbers from token ids and fails without them."""
     import torch
     from vllm import ModelRegistry
     from vllm.model_executor.models import bert
 
     class SoftTokenBert(bert.BertEmbeddingModel):  # type: ignore[misc]
-        """All tokens are of the first segment where there are no ids."""
+        """Without token ids, all tokens belong to the first segment."""
 
         def forward(self, input_ids: Any, positions: Any, *rest: Any, **options: Any) -> Any:
             if input_ids is None:
