@@ -1,8 +1,7 @@
-"""The contracts: the schema of every table that one stage writes and another reads.
+"""The schema of every table that one stage writes and another reads.
 
-Users and items are numbered from 0 inside a run; their own ids stand once, in ``users`` and ``items``. A reader calls
-:func:`conform` on what it read and a writer on what it is about to write, so that a wrong column fails at the boundary
-with the artefact and the column named.
+A run numbers its users and items from 0; only the tables ``users`` and ``items`` hold their ids. Tables are checked by
+:func:`conform` when they are written and when they are read, so that an error names the file and the column.
 """
 
 from __future__ import annotations
@@ -51,6 +50,7 @@ __all__ = [
 _Ids = TypeVar("_Ids", int, "npt.NDArray[np.int64]")
 
 SPLITS = ("train", "valid", "test")
+"""To fit on, to choose epochs and options on, to report."""
 
 
 def _table(**columns: pa.DataType) -> pa.Schema:
@@ -58,7 +58,7 @@ def _table(**columns: pa.DataType) -> pa.Schema:
 
 
 USERS = _table(user=pa.int32(), user_id=pa.string())
-"""One row per user, sorted by ``user`` (0-based, dense)."""
+"""The users of the run: the number of each and its id in the raw data; sorted by number, without gaps."""
 
 ITEMS = _table(
     item=pa.int32(),
@@ -68,7 +68,7 @@ ITEMS = _table(
     categories=pa.list_(pa.string()),  # from the widest to the narrowest
     description=pa.string(),
 )
-"""One row per item, sorted by ``item`` (0-based, dense). Text is never null: absent text is ``""`` or ``[]``."""
+"""The catalogue of the run, sorted by number, without gaps. Text is never null: absent text is ``""`` or ``[]``."""
 
 INTERACTIONS = _table(
     user=pa.int32(),
@@ -78,32 +78,33 @@ INTERACTIONS = _table(
     review=pa.string(),  # "" where the data has none
     split=pa.string(),  # one of SPLITS
 )
-"""One row per distinct (user, item), sorted by user, then by time (or by the order of the raw data)."""
+"""Who interacted with what, one row per pair, sorted by user, then by time or, without times, in the raw order."""
 
 TRUTH = _table(user=pa.int32(), item=pa.int32(), probability=pa.float32())
-"""Generated worlds only: the probability that the user likes the item. No stage but ``evaluate`` may read it."""
+"""For a generated world: the probability that a user likes an item. Only the stage ``evaluate`` may read it."""
 
 _ANSWER = {
     "status": pa.string(),  # ok | invalid | truncated | failed
     "reason": pa.string(),  # why the status is not ok; "" when it is
-    "attempts": pa.int32(),
-    "prompt_tokens": pa.int32(),
-    "output_tokens": pa.int32(),
+    "attempts": pa.int32(),  # how often the model was asked
+    "prompt_tokens": pa.int32(),  # of all attempts
+    "output_tokens": pa.int32(),  # of all attempts
 }
+"""How the language model answered."""
 
 ITEM_PROFILES = _table(item=pa.int32(), summary=pa.string(), reasoning=pa.string(), **_ANSWER)
-"""One row per item, whatever the model answered; text is ``""`` unless ``status`` is ``ok``."""
+"""What the language model wrote about each item: who would enjoy it. Text is ``""`` unless ``status`` is ``ok``."""
 
 USER_PROFILES = _table(user=pa.int32(), summary=pa.string(), reasoning=pa.string(), **_ANSWER)
-"""One row per user with a train interaction, whatever the model answered."""
+"""What the language model wrote about the taste of each user with a train interaction; otherwise like item profiles."""
 
 NEGATIVES = _table(
     pair=pa.int64(), user=pa.int32(), item=pa.int32(), answer=pa.string(), reasoning=pa.string(), **_ANSWER
 )
-"""One row per chosen (user, item) pair: the name of the hard negative as the model wrote it ("" for none)."""
+"""The hard negative that the language model named for each chosen pair, as it wrote it; ``""`` for none."""
 
 ITEM_VECTORS = pa.schema([pa.field("item", pa.int32()), pa.field("vector", pa.list_(pa.float16()))])
-"""Text vector of each item: unit length, the same dimension in every row."""
+"""The text vector of each item, of unit length; all have the same dimension."""
 
 GROUNDED = _table(
     pair=pa.int64(),
@@ -111,11 +112,11 @@ GROUNDED = _table(
     item=pa.int32(),
     answer=pa.string(),
     status=pa.string(),  # matched | interacted | out_of_catalogue | none
-    step=pa.string(),  # exact | fuzzy | vector | ""
-    similarity=pa.float32(),  # in [0, 1], of the step that decided; null when none did
+    step=pa.string(),  # how it was matched: exact | fuzzy | vector | ""
+    similarity=pa.float32(),  # in [0, 1], by that step; null where there was none
     negative=pa.int32(),  # the catalogue item; null unless status is matched or interacted
 )
-"""One row per row of ``negatives``: the answer matched to the catalogue."""
+"""What each row of ``negatives`` was matched to in the catalogue."""
 
 SUPERVISION = _table(
     pair=pa.int64(),
@@ -125,34 +126,34 @@ SUPERVISION = _table(
     negative=pa.int32(),  # null unless the status is ok, and where the target is a mean of items
     vector=pa.list_(pa.float16()),  # in the teacher's space; empty unless the status is ok
 )
-"""One row per train pair: what the language model is tuned to emit."""
+"""The hard negative that the encoder is tuned to emit for each train pair."""
 
 USER_TOKENS = _table(user=pa.int32(), tokens=pa.list_(pa.int32()))
-"""One row per user: the text that stands for them, in tokens of the model to tune."""
+"""The text of each user, in token ids of the model to tune."""
 
 ITEM_TOKENS = _table(item=pa.int32(), tokens=pa.list_(pa.int32()))
-"""One row per item."""
+"""The text of each item, in token ids of the model to tune."""
 
 TUNING = _table(
     epoch=pa.int32(),  # 0 is the encoder before tuning
     seconds=pa.float64(),  # of tuning so far, validation excluded
     loss=pa.float64(),  # mean over the pairs of the epoch; null at epoch 0
     valid_loss=pa.float64(),
-    hit_1=pa.float64(),  # share of validation pairs whose vector is nearest to the supervising item, of all items
-    hit_10=pa.float64(),  # with it among the ten nearest
-    mrr=pa.float64(),
-    nearer=pa.float64(),  # nearer to the supervising item than to the pair's own
+    hit_1=pa.float64(),  # share of validation pairs whose vector is nearest to the supervising item, among all items
+    hit_10=pa.float64(),  # the same for the ten nearest items
+    mrr=pa.float64(),  # mean reciprocal rank of the supervising item
+    nearer=pa.float64(),  # share of validation pairs that are nearer to the supervising item than to their own
 )
-"""Learning curve of the encoder."""
+"""The learning curve of the encoder, one row per epoch."""
 
 ENCODED = _table(
     pair=pa.int64(),
     user=pa.int32(),
     item=pa.int32(),
     vector=pa.list_(pa.float16()),  # of unit length, in the teacher's space
-    nearest=pa.list_(pa.int32()),  # items not met, the nearest first
+    nearest=pa.list_(pa.int32()),  # unseen items, the nearest first; -1 past the end
 )
-"""One row per encoded pair: the hard negative as the tuned encoder emits it."""
+"""The hard negative that the tuned encoder emits for each encoded pair."""
 
 HISTORY = _table(
     epoch=pa.int32(),
@@ -163,7 +164,7 @@ HISTORY = _table(
     valid_ndcg=pa.float64(),  # NDCG@20; null in epochs without a validation
     valid_recall=pa.float64(),
 )
-"""Learning curve of one fit, one row per epoch."""
+"""The learning curve of one fit, one row per epoch."""
 
 METRICS = _table(
     variant=pa.string(),
@@ -175,9 +176,9 @@ METRICS = _table(
     k=pa.int32(),
     value=pa.float64(),
 )
-"""One row per fit, split, metric and cut-off, averaged over the users with at least one held-out item.
+"""The metrics of each fit on each split at each cut-off: means over the users with at least one held-out item.
 
-Rankers that are not trained have rows too, with a null ``seed``; so it is in ``strata``.
+Rankers that are not trained have rows too, with a null ``seed``, as in ``strata``.
 """
 
 USER_METRICS = _table(
@@ -187,34 +188,34 @@ USER_METRICS = _table(
     recall=pa.float64(),
     ndcg=pa.float64(),
 )
-"""Test Recall and NDCG of each user at the selection cut-off."""
+"""Test Recall and NDCG of each user, at the cut-off that epochs are selected by."""
 
 STRATA = _table(
     variant=pa.string(),
     seed=pa.int32(),
     kind=pa.string(),  # user_activity | item_popularity
     stratum=pa.int32(),  # from 0, the lowest
-    low=pa.int64(),  # train interactions of its users, or items: the fewest
-    high=pa.int64(),  # the most, inclusive
+    low=pa.int64(),  # train interactions of a user, or of an item, in it: the fewest
+    high=pa.int64(),  # the most
     size=pa.int64(),  # users, or held-out interactions, in it
     metric=pa.string(),  # recall | ndcg
     k=pa.int32(),
     value=pa.float64(),
 )
-"""Test figures at the selection cut-off of users by activity, and of held-out items by popularity."""
+"""Test metrics of users by activity, and of held-out items by popularity, at the same cut-off."""
 
 FALSE_NEGATIVES = _table(
     sampler=pa.string(),
     rate=pa.float64(),
     pairs=pa.int64(),
-    hardness=pa.float64(),  # mean score of the negatives by the teacher of tune; null where none is known
+    hardness=pa.float64(),  # mean score of the negatives by the teacher of the encoder; null where there is none
 )
-"""Generated worlds only: the expected share of a sampler's negatives that the user would like."""
+"""For a generated world: the expected share of each sampler's negatives that the user would like."""
 
 SEARCH_TRIALS = _table(
     variant=pa.string(),
     trial=pa.int32(),  # from 0, the variant as it is configured
-    parameters=pa.string(),  # of the searched options: a JSON object of full path to value
+    parameters=pa.string(),  # the searched options: a JSON object of dotted paths and values
     best_epoch=pa.int32(),  # null where the trial failed, as in the columns below
     valid_ndcg=pa.float64(),  # NDCG@20 at the best epoch
     epochs=pa.int32(),  # that were trained
@@ -222,7 +223,7 @@ SEARCH_TRIALS = _table(
     status=pa.string(),  # ok | stopped, early because others were better | failed
     error=pa.string(),  # why it failed; "" where it did not
 )
-"""One row per trial of the search, sorted by variant and number; the test split is not read."""
+"""The trials of the search, sorted by variant and number; they do not read the test split."""
 
 WRITTEN_NEGATIVES = _table(
     user=pa.int32(),
@@ -232,10 +233,10 @@ WRITTEN_NEGATIVES = _table(
     status=pa.string(),  # of the match, as in GROUNDED
     negative=pa.int32(),  # the catalogue item; null where none was matched
 )
-"""In a bundle: the hard negatives that the model wrote, and what they were matched to, sorted by user."""
+"""In a bundle: the hard negatives that the language model named, and their matches, sorted by user."""
 
 AVAILABILITY = _table(item_id=pa.string(), available=pa.bool_())
-"""Beside the bundles of a service: what can be had at present. An item that is not listed can be had."""
+"""Beside the bundles of a service: which items are available now; those not listed are."""
 
 RECOMMENDATIONS = _table(
     user_id=pa.string(),
@@ -244,7 +245,7 @@ RECOMMENDATIONS = _table(
     score=pa.float32(),
     source=pa.string(),  # personal | popular
 )
-"""Written by ``hnlm recommend --all-users``: the best items of every user."""
+"""The best items for every user, as ``hnlm recommend --all-users`` writes them."""
 
 TABLES: dict[str, pa.Schema] = {
     "users": USERS,
@@ -271,11 +272,11 @@ TABLES: dict[str, pa.Schema] = {
     "recommendations": RECOMMENDATIONS,
     "trials": SEARCH_TRIALS,
 }
-"""Every table by the name under which a stage commits it."""
+"""Every table by its name, which is also that of its file."""
 
 
 def pair_id(user: _Ids, item: _Ids, n_items: int) -> _Ids:
-    """The number of a (user, item) pair: ``user * n_items + item``. Works on arrays of int64 too."""
+    """The number of a (user, item) pair, ``user * n_items + item``, of integers or of int64 arrays."""
     return user * n_items + item
 
 
@@ -285,7 +286,7 @@ def conform(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
     Args:
         table: any table; columns that the schema does not name are left out.
         schema: one of the schemas of this module.
-        where: the artefact, named in the error.
+        where: its file; the error names it.
 
     Raises:
         DataError: a column is missing, or cannot be cast without loss.

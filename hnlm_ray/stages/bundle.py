@@ -1,4 +1,4 @@
-"""The bundle stage: of a served variant, the fit that validated best becomes a folder that can be served."""
+"""Make the bundle of a served variant from its fit with the best validation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from hnlm_ray.config.tree import SELECTION_CUTOFF, Config
 from hnlm_ray.data.prepared import read_splits
 from hnlm_ray.data.vectors import read_text_vectors
 from hnlm_ray.demo import assets
-from hnlm_ray.errors import StageError, StoreError
+from hnlm_ray.errors import StageError
+from hnlm_ray.models.fitted import read_vectors
 from hnlm_ray.run.stage import StageContext, StageKey, StageSummary
 from hnlm_ray.run.store import Artifact
 from hnlm_ray.serving.bundle.contents import Contents
@@ -29,25 +30,26 @@ from hnlm_ray.tables import WRITTEN_NEGATIVES
 __all__ = ["run"]
 
 _MOST_PROFILES = 1000
-"""More make the map of texts no better in proportion to the time that reading them takes."""
+"""Text vectors of at most this many profiles are computed; more improve the map from texts little."""
 
 _FEWEST_PROFILES = 100
+"""With fewer, the bundle has no map from texts."""
 
 
 def run(context: StageContext, variant: str) -> StageSummary:
-    """Write the bundle files into the stage's own folder.
+    """Write the files of the bundle.
 
-    Reads ``prepare``, ``evaluate`` and ``train.<variant>.s<seed>``, at the seed with the best NDCG on the valid split,
-    and what the language model wrote, where it wrote anything.
+    The fit is that of the seed with the best NDCG on the valid split.
 
     Args:
-        context: with these inputs.
-        variant: which of ``train.variants``.
+        context: with the inputs ``prepare``, ``evaluate``, the fits of the variant and, where the run has them,
+            ``item_profiles``, ``user_profiles``, ``vectors``, ``negatives`` and ``ground``.
+        variant: a key of ``train.variants``.
 
     Raises:
         StageError: the evaluation does not cover the variant.
-        StoreError: the fit lacks its vectors.
-        BundleError: the parts do not belong together.
+        StoreError: the fit has no vectors of these users and items.
+        BundleError: the parts do not fit together.
     """
     config = context.config
     metrics = context.inputs["evaluate"].read("metrics")
@@ -77,7 +79,7 @@ def run(context: StageContext, variant: str) -> StageSummary:
 
 
 def _extras(config: Config, inputs: Mapping[str, Artifact], contents: Contents) -> Extras:
-    """What the language model wrote, and the text encoder, where there are any."""
+    """What the language model wrote, and the text encoder, as far as the run has them."""
     profiles = {name: inputs[name].read(name) for name in ("user_profiles", "item_profiles") if name in inputs}
     negatives = _written(inputs["negatives"], inputs["ground"]) if "ground" in inputs else None
     encoder = _encoder(config)
@@ -89,7 +91,7 @@ def _extras(config: Config, inputs: Mapping[str, Artifact], contents: Contents) 
 
 
 def _with_profile_vectors(extras: Extras, seen_offsets: npt.NDArray[np.int64]) -> Extras:
-    """With vectors of a sample of the profiles, from which the service learns to read the text of a new user."""
+    """Add text vectors of a sample of the profiles, from which the service learns to map the text of a new user."""
     assert extras.user_profiles is not None
     assert extras.encoder is not None
     written = extras.user_profiles.filter(pc.equal(extras.user_profiles["status"], "ok"))
@@ -104,7 +106,7 @@ def _with_profile_vectors(extras: Extras, seen_offsets: npt.NDArray[np.int64]) -
 
 
 def _written(negatives: Artifact, ground: Artifact) -> pa.Table:
-    """Both tables have a row per pair."""
+    """The table ``written_negatives``: what the language model wrote, and what it was matched to."""
     matches = ground.read("grounded", ["pair", "status", "negative"])
     written = negatives.read("negatives", ["pair", "user", "item", "answer", "reasoning"])
     joined = written.join(matches, "pair", join_type="inner")
@@ -137,29 +139,16 @@ def _best_seed(metrics: pa.Table, variant: str, seeds: tuple[int, ...]) -> int:
 def _contents(prepare: Artifact, fit: Artifact) -> Contents:
     users, items = prepare.read("users"), prepare.read("items")
     seen = read_splits(prepare).seen
-    user_vectors, item_vectors = _vectors(fit)
+    vectors = read_vectors(fit, len(users), len(items))
     return Contents(
-        user_vectors=user_vectors,
-        item_vectors=item_vectors,
+        user_vectors=vectors.user_vectors,
+        item_vectors=vectors.item_vectors,
         seen_offsets=seen.offsets,
         seen_items=seen.items,
         popularity=seen.item_popularity.astype(np.int64),
         users=users,
         items=items,
     )
-
-
-def _vectors(fit: Artifact) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """User and item vectors, float32."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    try:
-        tensors = load(fit.read_bytes("model.safetensors"))
-        return tensors["user_vectors"].astype(np.float32), tensors["item_vectors"].astype(np.float32)
-    except (SafetensorError, KeyError) as error:
-        path = fit.path_of("model.safetensors")
-        raise StoreError(f"{path} cannot be read ({error})", "delete its folder and train again") from error
 
 
 def _figures(metrics: pa.Table, seed: int) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The tuned encoder over pairs, under Ray Data and vLLM: the vector of every pair's hard negative."""
+"""Encode pairs with the tuned encoder, by Ray Data and vLLM: the vector of the hard negative of each pair."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _VECTORS = pa.schema(
         pa.field("vector", pa.list_(pa.float16())),
         pa.field("nearest", pa.list_(pa.int32())),
         pa.field("tokens", pa.int32()),
-        pa.field("cached_tokens", pa.int32()),  # of these, computed for another pair of the user
+        pa.field("cached_tokens", pa.int32()),  # those of them that came from vLLM's cache
     ]
 )
 
@@ -57,13 +57,15 @@ class Task:
 
 
 def run(context: StageContext) -> StageSummary:
-    """Write ``encoded``: one row per chosen pair. A killed run is resumed.
+    """Write ``encoded``: one row per chosen pair. An interrupted stage is resumed.
+
+    With ``tune.keep``, pairs that the earlier run has encoded are carried over.
 
     Args:
         context: with the inputs ``prepare``, ``vectors``, ``tokens``, ``tune`` and the teacher's fit.
 
     Raises:
-        StageError: the encoder gave a vector that is not finite.
+        StageError: a vector is not finite.
         EngineError: the engine cannot start.
         ResourceError: the cluster is too small for it.
     """
@@ -122,7 +124,7 @@ def _known(config: Config, prepare: Artifact, train: Interactions, pairs: npt.ND
 
 
 def encoded(task: Task, requests: Dataset) -> Dataset:
-    """Add the encoder to a data set of pair numbers ``id``, by row-wise maps only.
+    """Map a data set of pairs ``id`` through the encoder, lazily.
 
     Returns:
         ``id``, ``vector``, ``nearest``, ``tokens`` and ``cached_tokens``, one row per pair.
@@ -144,7 +146,7 @@ def encoded(task: Task, requests: Dataset) -> Dataset:
 
 
 class PairVectorizer:
-    """One Ray Data actor: projection, head and tables in PyTorch, the body in vLLM."""
+    """A Ray Data actor with an encoder: projections and head in PyTorch, the body in vLLM."""
 
     def __init__(self, task: Task) -> None:
         from hnlm_ray.tuning.encoder import PairEncoder, fetch_encoder
@@ -160,11 +162,11 @@ class PairVectorizer:
         self._encoder, spec = PairEncoder.load(tuned)
         merged = Path(self._place.name, "body")
         self._encoder.save_body(merged)
-        load_tokenizer(assets.resolve(spec.model)).save_pretrained(merged)  # vLLM does not start without one
+        load_tokenizer(assets.resolve(spec.model)).save_pretrained(merged)  # vLLM needs one
         self._body = VllmBody(merged, task.options, longest, spec.pooling)
 
     def __call__(self, requests: pa.Table) -> pa.Table:
-        """Vectors of the pairs ``id``, with the columns that :func:`encoded` says."""
+        """The rows of the pairs ``id``, with the columns of :func:`encoded`."""
         pairs = requests["id"].to_numpy()
         users, items = np.divmod(pairs, self._train.n_items)
         vectors, lengths, cached = self._vectors(users, items)
@@ -184,7 +186,7 @@ class PairVectorizer:
         return pa.table(columns).cast(_VECTORS)
 
     def _usable_window(self, task: Task) -> npt.NDArray[np.int32]:
-        """(U, L) the candidates of every user, -1 where the guard removes one."""
+        """The candidates of every user: (U, L) int32, -1 for none and where the guard removes one."""
         texts = read_text_vectors(task.inputs.artifacts["vectors"], self._train.n_items)
         knowledge = Knowledge(self._train, self._teacher.users, self._teacher.items, texts)
         window = teacher_window(knowledge, task.supervision)
@@ -193,7 +195,7 @@ class PairVectorizer:
     def _vectors(
         self, users: npt.NDArray[np.int64], items: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-        """Unit vectors (B, d), the tokens of each sequence, and those of them that came from vLLM's cache."""
+        """Unit vectors (B, d), the tokens of each sequence (B,), and how many of them came from vLLM's cache (B,)."""
         import torch
 
         from hnlm_ray.tuning.encoder import tensors_of

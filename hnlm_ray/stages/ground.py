@@ -1,4 +1,4 @@
-"""The names of the hard negatives, matched to items of the catalogue."""
+"""Match the names of the hard negatives to items of the catalogue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A profile of every item in ``profiles.scope``, written by the language model from the catalogue and train reviews."""
+"""Let the language model write a profile of each item from the catalogue and train reviews."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["run"]
 
 
 def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
-    """Write ``item_profiles``: one row per item in ``profiles.scope``. A killed run is resumed.
+    """Write ``item_profiles``: one row per item in ``profiles.scope``. An interrupted stage is resumed.
 
     Args:
         context: with the input ``prepare``.

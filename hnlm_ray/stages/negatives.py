@@ -1,4 +1,4 @@
-"""The name of a hard negative for every chosen pair, written by the language model from both profiles."""
+"""Let the language model name a hard negative for every chosen pair, from the profiles of user and item."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["run"]
 
 
 def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
-    """Write ``negatives``: one row per pair that ``negatives.policy`` chooses. A killed run is resumed.
+    """Write ``negatives``: one row per pair that ``negatives.policy`` chooses. An interrupted stage is resumed.
 
     A profile that is not ``ok`` is left out of the prompt; the counts say how many users and items have none.
 

@@ -1,4 +1,4 @@
-"""The report: reads what the other stages wrote and makes one page of it."""
+"""Write the report of a run as one page."""
 
 from __future__ import annotations
 
@@ -27,14 +27,15 @@ _ANSWERS = {
     "negatives": ("negatives", "Hard negatives written", "ok"),
     "ground": ("grounded", "Hard negatives matched to the catalogue", "matched"),
 }
-"""Stage: its table, the title of its bar, the status that is used further on."""
+"""By stage: its table, the title of its bar, and the status of the rows that later stages use."""
 
 
 def run(context: StageContext) -> StageSummary:
     """Write ``report.html``.
 
-    Reads ``prepare``, ``evaluate`` and the fits, and the stages of the language model where they exist; the page says
-    which were not run.
+    Args:
+        context: with the inputs ``prepare``, ``evaluate``, all fits, and the stages of the language model that are part
+            of the run; the page says which are not.
     """
     page = render(_report(context)).encode()
     context.output.write_bytes("report.html", page)

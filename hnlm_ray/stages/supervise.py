@@ -1,4 +1,4 @@
-"""The hard negative that the language model is tuned to emit, for every train pair."""
+"""Choose the hard negative that the encoder is tuned to emit for every train pair."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ __all__ = ["run"]
 
 
 def run(context: StageContext) -> StageSummary:
-    """Write ``supervision``: one row per train pair, whatever was found for it.
+    """Write ``supervision``: one row per train pair, with or without a negative.
 
     Args:
         context: with the inputs ``prepare``, ``vectors``, the teacher's fit and, for the strategy ``answer``,
             ``ground``.
 
     Raises:
-        StoreError: the teacher's vectors are missing, or belong to other users and items.
-        DataError: the strategy needs answers that nobody has written.
+        StoreError: the teacher has no vectors of these users and items.
+        DataError: the strategy ``answer`` has no written negatives.
     """
     inputs, options, teacher = context.inputs, context.config.tune.supervision, context.config.teacher
     assert teacher is not None

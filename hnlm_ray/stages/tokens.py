@@ -1,4 +1,4 @@
-"""The texts of users and items in tokens of the model to tune, once and for all pairs."""
+"""Tokenize the texts of users and items for the model to tune, once for all pairs."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from hnlm_ray.run.stage import StageContext, StageSummary
 __all__ = ["run"]
 
 _ROWS = 4096
-"""Texts of one piece of work."""
+"""Texts of one task."""
 
 
 def run(context: StageContext) -> StageSummary:
-    """Write ``user_tokens`` and ``item_tokens``; a longer text keeps its first tokens.
+    """Write ``user_tokens`` and ``item_tokens``; texts beyond the limits are cut at the end.
 
     Args:
         context: with the input ``prepare`` and, unless ``tune.texts`` is ``catalogue``, those of the profiles.
 
     Raises:
-        EngineError: the model has no tokenizer that can be loaded.
+        EngineError: the tokenizer of the model cannot be loaded.
     """
     config, prepare = context.config, context.inputs["prepare"]
     items = prepare.read("items").sort_by("item")
@@ -40,7 +40,7 @@ def run(context: StageContext) -> StageSummary:
     by_user = user_requests(prepare.read("interactions"), config.profiles)
     titles = items["title"].combine_chunks()
     user_texts, from_purchases = described_users(by_user, titles, n_users, written["user"])
-    load_tokenizer(assets.resolve(config.tune.model))  # fail here, with one sentence, and not inside a worker
+    load_tokenizer(assets.resolve(config.tune.model))  # fails here, and not in every worker
     counts: dict[str, int | float] = {"users_by_purchases": from_purchases}
     rows = {}
     with connected(config.cluster):

@@ -1,4 +1,4 @@
-"""Ray Train around :func:`hnlm_ray.training.fit.fit`: workers, checkpoints, restarts."""
+"""Train a variant with one seed on the workers of Ray Train."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["MODEL", "run"]
 
 MODEL = "model.safetensors"
-"""Tensors ``user_vectors`` (users, d) and ``item_vectors`` (items, d), float32, of the best epoch; of a baseline, those
-of :func:`hnlm_ray.models.closed_form.closed_form`."""
+"""File with the tensors ``user_vectors`` (U, d) and ``item_vectors`` (I, d), float32, of the best epoch; of a baseline,
+with those of :func:`hnlm_ray.models.closed_form.closed_form`."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,12 @@ class _Task:
 
 
 def run(context: StageContext, *, variant: str, seed: int) -> StageSummary:
-    """Train one variant with one seed and write its vectors and its learning curve.
+    """Write ``model.safetensors``, the final vectors, and ``history``, the learning curve.
 
-    A run whose driver died continues from its last checkpoint, which lies in the artefact's folder. A baseline in
-    closed form is computed here, without workers.
+    An interrupted fit continues from its last checkpoint. A baseline in closed form is computed without workers.
 
     Args:
-        context: inputs ``prepare`` and, for a semantic variant, ``ground`` and ``vectors``, or ``encode``.
+        context: with the inputs ``prepare`` and, for a semantic variant, ``ground`` and ``vectors``, or ``encode``.
         variant: a key of ``train.variants``.
         seed: of the fit.
 
@@ -94,7 +93,7 @@ def run(context: StageContext, *, variant: str, seed: int) -> StageSummary:
 
 
 def _compute(context: StageContext, variant: VariantConfig) -> StageSummary:
-    """A baseline: its model, and one row of history at epoch 0."""
+    """Compute a baseline; its ``history`` is one row, at epoch 0."""
     from safetensors.numpy import save
 
     from hnlm_ray.training.baseline import compute
@@ -131,7 +130,7 @@ def _progress_line(output: Artifact, what: str, epochs: int) -> str | None:
 
 
 def _train(task: _Task, options: TrainConfig, output: Artifact) -> tuple[Progress, dict[str, int]]:
-    """Run Ray Train to its end and write the model."""
+    """Run the fit on its workers and write the model."""
     workers = Workers(options.workers, task.use_gpu, options.max_failures, "train")
     result = run_workers(_work, task, workers, output)
     with result.checkpoint.as_directory() as folder:
@@ -162,7 +161,7 @@ def _work(config: dict[str, Any]) -> dict[str, int]:
 
 
 def _report(loop: TrainingLoop) -> None:
-    """Hand this worker's part of a checkpoint to Ray Train."""
+    """Report this worker's part of a checkpoint to Ray Train."""
     import ray.train
 
     from hnlm_ray.training import checkpoint

@@ -1,4 +1,4 @@
-"""Ray Train and DeepSpeed around the tuning loop: workers, checkpoints, restarts."""
+"""Tune the encoder of hard negatives with DeepSpeed on the workers of Ray Train."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class _Task:
 
 
 def run(context: StageContext) -> StageSummary:
-    """Tune the encoder and write it, with its learning curve.
+    """Write the encoder of the best epoch into the folder ``encoder``, and ``tuning``, the learning curve.
 
-    A run whose driver died continues from its last checkpoint, which lies in the artefact's folder.
+    An interrupted stage continues from its last checkpoint.
 
     Args:
         context: with the inputs ``prepare``, ``supervise``, ``tokens`` and the teacher's fit.
@@ -104,7 +104,7 @@ def _work(config: dict[str, Any]) -> dict[str, int]:
 
 
 def _report(loop: TuningLoop, rank: int) -> None:
-    """Hand the checkpoint to Ray Train; worker 0 has it."""
+    """Report a checkpoint to Ray Train; worker 0 has written it."""
     import ray.train
 
     from hnlm_ray.tuning import checkpoint
@@ -140,7 +140,7 @@ def _write(task: _Task, folder: Path, output: Artifact) -> TuningProgress:
 
 
 def _line(output: Artifact) -> str | None:
-    """How far the last checkpoint is, by its header alone."""
+    """A line about the last checkpoint."""
     from hnlm_ray.tuning.checkpoint import latest_progress
 
     progress = latest_progress(checkpoints(output))

@@ -1,4 +1,4 @@
-"""A profile of each user in ``profiles.scope``, written by the language model from purchases and item profiles."""
+"""Let the language model write a profile of each user from their interactions and item profiles."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ __all__ = ["run"]
 
 
 def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
-    """Write ``user_profiles``: one row per user in ``profiles.scope`` with a train row. A killed run is resumed.
+    """Write ``user_profiles``: one row per user in ``profiles.scope`` with a train row.
+
+    An interrupted stage is resumed.
 
     An item whose profile is not ``ok`` is shown by title and categories only; ``items_without_profile`` counts them.
 

@@ -1,4 +1,4 @@
-"""The text vector of every item: title and categories through any model that vLLM pools."""
+"""Compute the text vector of every item from its title and categories, by any model that vLLM can pool."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from hnlm_ray.cluster.resumable import work_folder
+from hnlm_ray.data.vectors import vector_column
 from hnlm_ray.language.embed import embed_texts
 from hnlm_ray.language.engines.choose import embedder_of
 from hnlm_ray.language.engines.protocol import Embedder
@@ -16,7 +17,7 @@ __all__ = ["run"]
 
 
 def run(context: StageContext, embedder: Embedder | None = None) -> StageSummary:
-    """Write ``item_vectors``: one unit vector per item, in half precision. A killed run is resumed.
+    """Write ``item_vectors``: one unit vector per item, in half precision. An interrupted stage is resumed.
 
     Args:
         context: with the input ``prepare``.
@@ -33,7 +34,7 @@ def run(context: StageContext, embedder: Embedder | None = None) -> StageSummary
         context.say(f"item vectors: {len(texts)} texts")
         folder = work_folder(output, "item_vectors")
         vectors = embed_texts(texts, embedder or embedder_of(context.config.embed), folder, "item vectors", context.say)
-        rows = pa.array(list(vectors.astype(np.float16)), pa.list_(pa.float16()))
-        output.write("item_vectors", pa.table({"item": np.arange(len(texts), dtype=np.int32), "vector": rows}))
+        column = vector_column(vectors.astype(np.float16))
+        output.write("item_vectors", pa.table({"item": np.arange(len(texts), dtype=np.int32), "vector": column}))
     vector = output.read("item_vectors")["vector"]
     return StageSummary({"item_vectors": len(vector)}, {"dimension": len(vector[0])})

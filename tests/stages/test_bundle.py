@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import save
 
 from hnlm_ray.config.tree import Config
-from hnlm_ray.errors import BundleError, StageError, StoreError
+from hnlm_ray.errors import StageError, StoreError
 from hnlm_ray.run.stage import StageContext
 from hnlm_ray.run.store import RunStore
 from hnlm_ray.serving.bundle.bundle import load_bundle
@@ -122,7 +122,7 @@ def test_a_damaged_fit_is_named(context: StageContext, content: bytes, words: st
 def test_vectors_of_other_users_leave_no_bundle(context: StageContext) -> None:
     tensors = {"user_vectors": USER_VECTORS[1][:2], "item_vectors": ITEM_VECTORS}
     context.inputs["train.hnlm.s1"].write_bytes("model.safetensors", save(tensors))
-    with pytest.raises(BundleError, match="user_vectors has shape"):
+    with pytest.raises(StoreError, match="user_vectors has shape"):
         run(context, variant="hnlm")
     assert not context.output.has("bundle.json")
 
