@@ -69,7 +69,7 @@ def _language_model(config: Config) -> list[str]:
     found = check(config.llm if "item_profiles" in kinds else None, config.embed if "vectors" in kinds else None)
     if "tokens" in kinds:
         found += [f"tune.model: {problem}" for problem in check_folder(assets.resolve(config.tune.model))]
-        if config.tune.start is not None and not (Path(config.tune.start) / "encoder.json").is_file():
+        if config.tune.start is not None and not (Path(config.tune.start).expanduser() / "encoder.json").is_file():
             found.append(f"tune.start: {config.tune.start} holds no encoder.json; give the folder of a tuned encoder.")
     return found
 

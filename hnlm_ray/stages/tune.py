@@ -129,7 +129,7 @@ def _write(task: _Task, folder: Path, output: Artifact) -> TuningProgress:
         target, dim = Path(place), encoder.head.out_features
         spec = EncoderSpec(options.model, dim, options.pooling)
         if options.start is not None:
-            start = Path(options.start)
+            start = Path(options.start).expanduser()
             bases = copy_adapters(start, target)
             spec = EncoderSpec(EncoderSpec.read(start).model, dim, options.pooling, bases)
         encoder.save(target, spec)

@@ -329,7 +329,8 @@ def new_encoder(teacher: Teacher, options: TuneConfig, seed: int) -> PairEncoder
     if options.start is None:
         body = load_body(options.model)
     else:
-        body = merged_body(Path(options.start), EncoderSpec.read(Path(options.start)))
+        start = Path(options.start).expanduser()
+        body = merged_body(start, EncoderSpec.read(start))
     scales = _root_mean_square(teacher.users), _root_mean_square(teacher.items)
     adapted, dim = with_adapter(body, options.lora, seed), teacher.users.shape[1]
     return PairEncoder(adapted, dim, seed, scales, options.pooling)

@@ -139,13 +139,14 @@ def test_its_pooling_is_saved_with_it(tmp_path: Path) -> None:
     torch.testing.assert_close(vectors_of(loaded), vectors_of(encoder), rtol=1e-4, atol=1e-4)
 
 
-def test_a_tuned_encoder_can_be_begun_from(tmp_path: Path) -> None:
+def test_a_tuned_encoder_can_be_begun_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir()
     second.mkdir()
     begun = stirred(small_encoder(OPTIONS))
     begun.save(first, EncoderSpec("demo", DIM))
-    going_on = small_encoder(OPTIONS.model_copy(update={"start": str(first)}))
+    monkeypatch.setenv("HOME", str(first.parent))
+    going_on = small_encoder(OPTIONS.model_copy(update={"start": f"~/{first.name}"}))
     stirred(going_on).save(second, EncoderSpec("demo", DIM, bases=copy_adapters(first, second)))
     loaded, spec = PairEncoder.load(second)
     assert spec.bases == ("base-0",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 __all__ = ["resolve"]
@@ -11,11 +12,11 @@ _SHIPPED = {("generate", "demo"): "demo_llm", ("embed", "demo"): "demo_encoder"}
 
 
 def resolve(model: str, task: str = "generate") -> str:
-    """The folder of a shipped model, or the name unchanged.
+    """The folder of a shipped model, or the name as it is, with ``~`` replaced by the user's home.
 
     Args:
         model: ``demo``, or a Hugging Face name or folder.
         task: ``generate`` or ``embed``.
     """
     shipped = _SHIPPED.get((task, model))
-    return str(_FOLDER / shipped) if shipped else model
+    return str(_FOLDER / shipped) if shipped else os.path.expanduser(model)
