@@ -193,7 +193,7 @@ def _table(title: str) -> Table:
 
 def _status_row(stage: PlannedStage) -> tuple[str | Text, ...]:
     if not stage.artifact.is_complete:
-        begun = stage.artifact.filesystem.get_file_info(stage.artifact.path).type.name == "Directory"
+        begun = stage.artifact.exists
         state = Text("interrupted", "yellow") if begun else Text("pending", "dim")
         return stage.name, state, "", "", "", "", ""
     manifest = stage.artifact.manifest()
