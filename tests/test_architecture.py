@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "hnlm_ray"
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "hnlm_ray"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 FLOOR = {"errors", "seeds", "tables"}
 """The three modules that everything may import."""
@@ -88,6 +91,46 @@ def test_the_graph_of_rooms_is_the_one_that_is_written_down() -> None:
     for name in FLOOR:
         assert not found.pop(name)
     assert found == GRAPH
+
+
+def reached(name: str, graph: Mapping[str, set[str]]) -> set[str]:
+    """Everything that a way of arrows leads to."""
+    found: set[str] = set()
+    queue = [*graph[name]]
+    for other in queue:
+        if other not in found:
+            found.add(other)
+            queue += graph[other]
+    return found
+
+
+def test_the_page_draws_the_graph_without_its_shortcuts() -> None:
+    needed = {
+        (here, there)
+        for here, others in GRAPH.items()
+        for there in others
+        if not any(there in reached(other, GRAPH) for other in others - {there})
+    }
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert (
+        set(re.findall(r"^  ([\w/]+) --> ([\w/]+)$", page.partition("flowchart BT")[2].partition("```")[0], re.M))
+        == needed
+    )
+
+
+def test_there_is_no_circle_of_rooms_or_of_modules() -> None:
+    modules = {
+        name: {other for other in imported(path) if other in FILES and "hnlm_ray" not in (name, other)} - {name}
+        for name, path in FILES.items()
+    }
+    for graph in (GRAPH, modules):
+        list(TopologicalSorter(graph).static_order())
+
+
+def test_the_floor_stays_clear() -> None:
+    assert len([path for path in PACKAGE.iterdir() if path.name != "__pycache__"]) <= 22
+    long = {path.name: count for path in MODULES if (count := len(path.read_text().splitlines())) > 350}
+    assert long.keys() <= {"tables.py"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
