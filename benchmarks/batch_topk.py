@@ -151,10 +151,10 @@ class Batch:
 
     def agreement(self, found: np.ndarray, expected: np.ndarray) -> list[float]:
         """Shares of places with the same item, and with the same or one whose score differs in the last bits only."""
-        scores = [
+        mine, other = (
             np.einsum("ud,ukd->uk", self.users[: len(found)], self.items[numbers]) for numbers in (found, expected)
-        ]
-        alike = np.isclose(*scores, rtol=1e-5, atol=1e-5)
+        )
+        alike = np.isclose(mine, other, rtol=1e-5, atol=1e-5)
         return [round(float(np.mean(each)), 6) for each in (found == expected, alike)]
 
     def use_faiss(self, threads: int) -> None:
@@ -167,7 +167,7 @@ class Batch:
         lists = [np.ascontiguousarray(met, dtype=np.int64) for met in self.met[:SELECTOR_USERS]]
         inner = [faiss.IDSelectorBatch(met) for met in lists]
         outer = [faiss.IDSelectorNot(selector) for selector in inner]
-        self.masks = [faiss.SearchParameters(sel=selector) for selector in outer]
+        self.masks = [faiss.SearchParameters(sel=selector) for selector in outer]  # type: ignore[call-arg]
         self.kept = (lists, inner, outer)  # faiss holds pointers
 
     def faiss_flat(self) -> np.ndarray:
@@ -225,7 +225,7 @@ def measure(options: argparse.Namespace, n_items: int) -> None:
 
 def compared(times: np.ndarray, base: np.ndarray) -> dict[str, float]:
     """Of (calls, 2) milliseconds: median and least, and what multiple that is of the base."""
-    figures = {"calls": len(times)}
+    figures: dict[str, float] = {"calls": len(times)}
     for column, kind in enumerate(("clock", "processor")):
         for what, reduce in (("", np.median), ("_min", np.min)):
             value, of_base = (float(reduce(each[:, column])) for each in (times, base))

@@ -50,7 +50,7 @@ def step_of(loop: TrainingLoop) -> Callable[[Batch], float]:
     def step(batch: Batch) -> float:
         loop.optimizer.zero_grad(set_to_none=True)
         loss = loop.model.loss(batch, 1).total
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         loop.optimizer.step()
         return loss.item()
 
@@ -62,7 +62,7 @@ def products_of(loop: TrainingLoop) -> Callable[[Batch], float]:
 
     def step(_: Batch) -> float:
         rows = users, items
-        for _ in range(6):
+        for _hop in range(6):
             rows = loop.model.graph.hop(*rows)
         return float(rows[0][0, 0])
 
@@ -82,7 +82,7 @@ def textbook_of(train: Interactions, loop: TrainingLoop) -> Callable[[Batch], fl
     sampler = UnseenItems(train, 0, torch.device("cpu"))
 
     def step(batch: Batch) -> float:
-        layers = [table]
+        layers: list[torch.Tensor] = [table]
         for _ in range(3):
             layers.append(torch.sparse.mm(adjacency, layers[-1]))
         final = torch.stack(layers, dim=1).mean(dim=1)
@@ -94,7 +94,7 @@ def textbook_of(train: Interactions, loop: TrainingLoop) -> Callable[[Batch], fl
         penalty = torch.stack([table[row].square().sum() for row in rows]).sum() / (2 * batch.global_size)
         loss = ranking + 1e-4 * penalty
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         return loss.item()
 

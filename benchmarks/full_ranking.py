@@ -39,8 +39,8 @@ def read_train(folder: Path) -> Interactions:
     table = pq.read_table(folder / "interactions.parquet", columns=["user_id", "item_id", "split"])
     users, items = (table[name].combine_chunks().dictionary_encode() for name in ("user_id", "item_id"))
     train = pc.equal(table["split"], "train").to_numpy()
-    pairs = (column.indices.to_numpy()[train] for column in (users, items))
-    return Interactions.from_pairs(*pairs, len(users.dictionary), len(items.dictionary))
+    of_user, of_item = (column.indices.to_numpy()[train] for column in (users, items))
+    return Interactions.from_pairs(of_user, of_item, len(users.dictionary), len(items.dictionary))
 
 
 def vectors(train: Interactions, dim: int) -> tuple[np.ndarray, np.ndarray]:

@@ -80,7 +80,7 @@ def _write_model(folder: str, like: str, hidden: int, layers: int) -> int:
     )
     model = LlamaForCausalLM(config)
     model.save_pretrained(folder)
-    return model.num_parameters()
+    return int(model.num_parameters())
 
 
 def _requests(config: Config) -> tuple[pa.Table, Call]:

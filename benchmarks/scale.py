@@ -78,7 +78,7 @@ def step(loop: TrainingLoop, steps: int) -> float:
     for batch in islice(loop.stream.epoch(1), steps):
         started = time.perf_counter()
         loop.optimizer.zero_grad(set_to_none=True)
-        loop.model.loss(batch, 1).total.backward()
+        loop.model.loss(batch, 1).total.backward()  # type: ignore[no-untyped-call]
         loop.optimizer.step()
         taken.append(time.perf_counter() - started)
     return float(np.median(taken[len(taken) // 4 :]))
