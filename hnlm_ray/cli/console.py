@@ -91,12 +91,7 @@ def summary_line(stage: PlannedStage) -> str:
 
 def print_status(run: Run, title: str) -> None:
     """Print the stages of a run: state, rows, rejected rows, tokens, seconds, when they were committed."""
-    table = _table(title)
-    for column in ("stage", "state"):
-        table.add_column(column)
-    for column in ("rows", "rejects", "tokens", "seconds"):
-        table.add_column(column, justify="right")
-    table.add_column("committed")
+    table = _table(title, "stage", "state", ">rows", ">rejects", ">tokens", ">seconds", "committed")
     for stage in run.stages:
         table.add_row(*_status_row(stage))
     output.print(table)
@@ -104,10 +99,8 @@ def print_status(run: Run, title: str) -> None:
 
 def print_estimate(estimate: Estimate) -> None:
     """Print prompts, tokens and engine-hours of each stage, then what the figures rest on."""
-    table = _table("Before anything is spent")
-    table.add_column("stage")
-    for column in ("prompts", "input tokens", "output tokens", "at most", "engine-hours"):
-        table.add_column(column, justify="right")
+    columns = ("stage", ">prompts", ">input tokens", ">output tokens", ">at most", ">engine-hours")
+    table = _table("Before anything is spent", *columns)
     for stage in estimate.stages:
         counts = (stage.prompts, stage.input_tokens, stage.output_tokens, stage.most_output_tokens)
         table.add_row(stage.stage, *(f"{count:,}" for count in counts), f"{stage.engine_hours:.2f}")
@@ -123,11 +116,8 @@ def print_search(artifact: Artifact) -> None:
     """Print validation NDCG of each variant as configured and at its best, then where the results are."""
     from hnlm_ray.report.search import summarise
 
-    table = _table("Best on validation NDCG@20")
-    table.add_column("variant")
-    for column in ("as configured", "best", "failed trials"):
-        table.add_column(column, justify="right")
-    table.add_column("with")
+    columns = ("variant", ">as configured", ">best", ">failed trials", "with")
+    table = _table("Best on validation NDCG@20", *columns)
     for result in summarise(artifact.read("trials")):
         chosen = ", ".join(f"{path}={value}" for path, value in result.chosen.items())
         configured = "" if result.configured is None else f"{result.configured:.4f}"
@@ -143,28 +133,20 @@ def print_search(artifact: Artifact) -> None:
 
 def print_comparison(comparison: RunComparison) -> None:
     """Print test NDCG@20 of each method, its difference from the baseline, and what to make of it."""
-    table = _table(f"Test NDCG@20 against {comparison.baseline}")
-    table.add_column("method")
-    for column in ("NDCG@20", "difference", "p, t-test", "p, bootstrap"):
-        table.add_column(column, justify="right")
-    table.add_column("reading")
+    columns = ("method", ">NDCG@20", ">difference", ">p, t-test", ">p, bootstrap", "reading")
+    table = _table(f"Test NDCG@20 against {comparison.baseline}", *columns)
     for method in comparison.methods:
-        mean = f"{method.result.cells['ndcg', 20].mean:.4f}"
-        row = method.differences.get("ndcg")
-        cells = ("", "", "", "") if row is None else (
-            f"{row.interval.mean:+.4f}", f"{row.t_test:.3g}", f"{row.bootstrap:.3g}", row.verdict,
-        )  # fmt: skip
-        table.add_row(method.name, mean, *cells)
+        cells = [method.name, f"{method.result.cells['ndcg', 20].mean:.4f}"]
+        if row := method.differences.get("ndcg"):
+            cells += [f"{row.interval.mean:+.4f}", f"{row.t_test:.3g}", f"{row.bootstrap:.3g}", row.verdict]
+        table.add_row(*cells)
     output.print(table)
 
 
 def print_recommendation(recommendation: Recommendation) -> None:
     """Print the recommended items: rank, id, title, score."""
-    table = _table(f"{recommendation.source} recommendations (bundle {recommendation.bundle_version})")
-    table.add_column("", justify="right")
-    table.add_column("item")
-    table.add_column("title")
-    table.add_column("score", justify="right")
+    title = f"{recommendation.source} recommendations (bundle {recommendation.bundle_version})"
+    table = _table(title, ">", "item", "title", ">score")
     for rank, item in enumerate(recommendation.items, start=1):
         table.add_row(str(rank), item.item_id, item.title, f"{item.score:.3f}")
     output.print(table)
@@ -172,30 +154,30 @@ def print_recommendation(recommendation: Recommendation) -> None:
 
 def print_bundles(shelf: Shelf) -> None:
     """Print the bundles of a shelf; a dot marks the current one."""
-    table = _table(f"Bundles of {shelf.shown}")
-    for column in ("", "version", "variant", "data", "users", "items", "test ndcg@20"):
-        table.add_column(column, justify="right" if column in ("users", "items", "test ndcg@20") else "left")
+    columns = ("", "version", "variant", "data", ">users", ">items", ">test ndcg@20")
+    table = _table(f"Bundles of {shelf.shown}", *columns)
     for one in shelf.bundles():
         mark = Text("●" if one.is_current else "", "green")
         if one.info is None:
             table.add_row(mark, one.version, Text(one.problem, "red"))
             continue
         about, ndcg = one.info.about, one.info.about.metrics.get("test ndcg@20")
-        sizes = (f"{one.info.users:,}", f"{one.info.items:,}")
-        names = (about.variant, about.data)
-        table.add_row(mark, one.version, *names, *sizes, "" if ndcg is None else f"{ndcg:.4f}")
+        figures = (f"{one.info.users:,}", f"{one.info.items:,}", "" if ndcg is None else f"{ndcg:.4f}")
+        table.add_row(mark, one.version, about.variant, about.data, *figures)
     output.print(table)
 
 
-def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+def _table(title: str, *columns: str) -> Table:
+    """A table; the cells of a column whose name begins with ``>`` are put to the right."""
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    for column in columns:
+        table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
+    return table
 
 
 def _status_row(stage: PlannedStage) -> tuple[str | Text, ...]:
     if not stage.artifact.is_complete:
-        begun = stage.artifact.exists
-        state = Text("interrupted", "yellow") if begun else Text("pending", "dim")
-        return stage.name, state, "", "", "", "", ""
+        return stage.name, Text("interrupted", "yellow") if stage.artifact.exists else Text("pending", "dim")
     manifest = stage.artifact.manifest()
     counts = manifest["counts"]
     rejects = sum(int(counts.get(key, 0)) for key in ("invalid", "truncated", "failed"))

@@ -35,7 +35,6 @@ def compare(
         typer.Option(
             metavar="RUN:VARIANT",
             help="Compare the others with this variant; by default the first one called `uniform`.",
-            show_default=False,
         ),
     ] = None,
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,12 +46,8 @@ def run(
 def search(
     overrides: Overrides,
     config: ConfigFiles,
-    trials: Annotated[
-        int | None, typer.Option(min=1, help="Trials per variant, instead of search.trials.", show_default=False)
-    ] = None,
-    to: Annotated[
-        Path | None, typer.Option(help="Also write the best configuration to this file.", show_default=False)
-    ] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Trials per variant, instead of search.trials.")] = None,
+    to: Annotated[Path | None, typer.Option(help="Also write the best configuration to this file.")] = None,
 ) -> None:
     """Search hyper-parameters: as many trials for every variant, the best by validation NDCG@20.
 
@@ -144,9 +141,6 @@ def run_stages(options: Config, stages: tuple[str, ...] = (), *, search: bool = 
     if search:
         stages = (*planned.before("search"), "search")
     wanted = [one for one in planned.pending() if not stages or {one.kind, one.name} & set(stages)]
-    if not wanted:
-        execute(options, planned, stages, console.listener(), record=record)
-        return planned
-    with connected(options.cluster):
+    with connected(options.cluster) if wanted else nullcontext():
         execute(options, planned, stages, console.listener(), record=record)
     return planned

@@ -20,9 +20,7 @@ def serve(
     config: ConfigFiles,
     shelf: Annotated[
         str | None,
-        typer.Option(
-            help="Serve the current bundle of this shelf, or this bundle, instead of the run's.", show_default=False
-        ),
+        typer.Option(help="Serve the current bundle of this shelf, or this bundle, instead of the run's."),
     ] = None,
 ) -> None:
     """Serve recommendations over HTTP, with a web page, until interrupted.
@@ -49,19 +47,15 @@ def serve(
 
 def recommend(
     *,
-    user: Annotated[
-        str | None, typer.Argument(help="The user's id in the raw data; or give --all-users.", show_default=False)
-    ] = None,
+    user: Annotated[str | None, typer.Argument(help="The user's id in the raw data; or give --all-users.")] = None,
     overrides: Overrides,
     config: ConfigFiles,
     k: Annotated[int, typer.Option(min=1, help="How many items.")] = 10,
-    bundle: Annotated[
-        str | None, typer.Option(help="A bundle or a shelf, instead of the run's bundle.", show_default=False)
-    ] = None,
+    bundle: Annotated[str | None, typer.Option(help="A bundle or a shelf, instead of the run's bundle.")] = None,
     all_users: Annotated[bool, typer.Option("--all-users", help="Recommend to every user, into --to.")] = False,
     to: Annotated[
         str | None,
-        typer.Option(help="Folder for the Parquet files of --all-users, local or s3://.", show_default=False),
+        typer.Option(help="Folder for the Parquet files of --all-users, local or s3://."),
     ] = None,
 ) -> None:
     """Print recommendations for one user, or write those of all users, without a server.
@@ -95,9 +89,9 @@ def export(
     overrides: Overrides,
     config: ConfigFiles,
     variant: Annotated[
-        str | None, typer.Option(help="One of serve.variant and serve.also; by default the first.", show_default=False)
+        str | None, typer.Option(help="One of serve.variant and serve.also; by default the first.")
     ] = None,
-    bundle: Annotated[str | None, typer.Option(help="A bundle, instead of the run's.", show_default=False)] = None,
+    bundle: Annotated[str | None, typer.Option(help="A bundle, instead of the run's.")] = None,
     use: Annotated[
         bool, typer.Option(help="Make it the current one, which services that follow the shelf load.")
     ] = True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import typer
@@ -79,22 +79,19 @@ def _resources(config: Config) -> Iterator[str]:
 
     if config.cluster.address or os.environ.get("RAY_ADDRESS"):
         return
-    have = local_cpus(config.cluster)
-    rules: tuple[tuple[str, int, Callable[[Config], int]], ...] = (
-        # An engine replica, and three slots for reading, writing and the filter of a resumed run.
-        ("llm.replicas", 3, lambda c: c.llm.replicas * c.llm.tensor_parallel if c.llm.engine == "vllm" else 0),
-        ("train.workers", 1, lambda c: c.train.workers),
-        ("tune.workers", 1, lambda c: c.tune.workers),
-        ("encode.replicas", 3, lambda c: c.encode.replicas),
-        ("serve.replicas", 1, lambda c: c.serve.replicas),
+    have, llm = local_cpus(config.cluster), config.llm
+    # An engine replica needs three slots more, for reading, writing and the filter of a resumed run.
+    rules = (
+        ("llm.replicas", 3 + (llm.replicas * llm.tensor_parallel if llm.engine == "vllm" else 0)),
+        ("train.workers", 1 + config.train.workers),
+        ("tune.workers", 1 + config.tune.workers),
+        ("encode.replicas", 3 + config.encode.replicas),
+        ("serve.replicas", 1 + config.serve.replicas),
     )
-    for option, spare, needed in rules:
-        needs = needed(config) + spare
+    for option, needs in rules:
         if needs > have:
-            yield (
-                f"{option} needs {needs} logical CPUs, a local Ray would have {have};"
-                f" set cluster.num_cpus={needs} or lower {option}."
-            )
+            action = f"set cluster.num_cpus={needs} or lower {option}"
+            yield f"{option} needs {needs} logical CPUs, a local Ray would have {have}; {action}."
 
 
 def _run_folder(config: Config) -> Iterator[str]:
