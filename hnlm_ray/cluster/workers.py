@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from hnlm_ray.cluster.connect import require
+from hnlm_ray.config.resources import WorkerOptions
 from hnlm_ray.errors import HnlmError, StageError
 from hnlm_ray.run.places import Folder
 
-__all__ = ["Workers", "checkpoints", "run_workers"]
+__all__ = ["checkpoints", "run_workers"]
 
 
 def checkpoints(output: Folder) -> Folder:
@@ -18,33 +18,23 @@ def checkpoints(output: Folder) -> Folder:
     return output.folder("_ray_train")
 
 
-@dataclass(frozen=True)
-class Workers:
-    """The workers of one fit.
-
-    Attributes:
-        count: how many; each has one CPU, and one GPU where GPUs are used.
-        use_gpu: whether each has a GPU.
-        max_failures: how often a lost worker leads to a restart from the last checkpoint.
-        option: the section of the configuration with these options; messages name it.
-        env_vars: environment variables of the workers.
-    """
-
-    count: int
-    use_gpu: bool
-    max_failures: int
-    option: str
-    env_vars: Mapping[str, str] | None = None
-
-
-def run_workers(body: Callable[[dict[str, Any]], Any], task: Any, workers: Workers, output: Folder) -> Any:
+def run_workers(
+    body: Callable[[dict[str, Any]], Any],
+    task: Any,
+    options: WorkerOptions,
+    section: str,
+    output: Folder,
+    env_vars: Mapping[str, str] | None = None,
+) -> Any:
     """Run ``body({"task": task})`` on every worker; where an earlier driver was lost, from its last checkpoint.
 
     Args:
         body: reads its task, continues from ``ray.train.get_checkpoint()`` if there is one, and reports checkpoints.
         task: what it needs; travels to every worker, so it should be small.
-        workers: how many, on what.
+        options: how many workers, on what; each has one CPU, and one GPU where GPUs are used.
+        section: the section of the configuration with these options; messages name it.
         output: of the stage; checkpoints lie in its folder :func:`checkpoints`.
+        env_vars: environment variables of the workers.
 
     Returns:
         Ray's result, with the last ``checkpoint`` and the ``return_value`` of worker 0.
@@ -56,37 +46,31 @@ def run_workers(body: Callable[[dict[str, Any]], Any], task: Any, workers: Worke
     """
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.v2.api.exceptions import TrainingFailedError
 
     class Trainer(TorchTrainer):  # type: ignore[misc]
         def _register_sigint_handler(self, controller: Any) -> None:
             """Leave Ctrl-C as it is: Ray's handler would exit with 0, in all that follows the training, too."""
 
-    needs = {"CPU": 1.0, "GPU": 1.0} if workers.use_gpu else {"CPU": 1.0}
-    require(
-        {name: amount * workers.count for name, amount in needs.items()}, f"{workers.option}.workers={workers.count}"
-    )
+    use_gpu = options.accelerator == "gpu"
+    needs = {"CPU": 1.0, "GPU": 1.0} if use_gpu else {"CPU": 1.0}
+    total = {name: amount * options.workers for name, amount in needs.items()}
+    require(total, f"{section}.workers={options.workers}")
     trainer = Trainer(
         body,
         train_loop_config={"task": task},
-        torch_config=TorchConfig(backend="nccl" if workers.use_gpu else "gloo"),
-        scaling_config=ScalingConfig(num_workers=workers.count, use_gpu=workers.use_gpu, resources_per_worker=needs),
+        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
+        scaling_config=ScalingConfig(num_workers=options.workers, use_gpu=use_gpu, resources_per_worker=needs),
         run_config=RunConfig(
             # The same name and place let a new driver continue where a lost one stopped.
             name="fit",
             storage_path=checkpoints(output).path,
             storage_filesystem=output.filesystem,
-            failure_config=FailureConfig(max_failures=workers.max_failures),
+            failure_config=FailureConfig(max_failures=options.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=1),
-            worker_runtime_env={"env_vars": dict(workers.env_vars)} if workers.env_vars else None,
+            worker_runtime_env={"env_vars": dict(env_vars)} if env_vars else None,
         ),
     )
-    return _fit_or_explain(trainer, workers)
-
-
-def _fit_or_explain(trainer: Any, workers: Workers) -> Any:
-    """``trainer.fit()``, with an error of ours where the user can do something about the failure."""
-    from ray.train.v2.api.exceptions import TrainingFailedError
-
     try:
         return trainer.fit()
     except TrainingFailedError as error:
@@ -98,6 +82,6 @@ def _fit_or_explain(trainer: Any, workers: Workers) -> Any:
         if not causes:
             raise
         raise StageError(
-            f"training failed more than {workers.max_failures} time(s), at last with: {str(causes[0]).strip()}",
-            f"run again to continue from the last checkpoint, or raise {workers.option}.max_failures",
+            f"training failed more than {options.max_failures} time(s), at last with: {str(causes[0]).strip()}",
+            f"run again to continue from the last checkpoint, or raise {section}.max_failures",
         ) from error

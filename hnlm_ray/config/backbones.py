@@ -9,8 +9,7 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
-from hnlm_ray.config.named import ByName, Named, Temperature, Weight
-from hnlm_ray.config.section import Positive
+from hnlm_ray.config.section import ByName, Named, Positive, Temperature, Weight
 
 __all__ = [
     "Backbone",

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
+from hnlm_ray.config.resources import EngineOptions
 from hnlm_ray.config.section import Fraction, Positive, Section
-from hnlm_ray.config.weights import EngineKwargs
 
 __all__ = ["EmbedConfig", "GroundConfig", "HttpConfig", "LLMConfig", "NegativesConfig", "ProfilesConfig"]
 
@@ -33,16 +33,14 @@ class HttpConfig(Section):
     """Seconds for one whole answer, after which the request is repeated."""
 
 
-class LLMConfig(Section):
+class LLMConfig(EngineOptions):
     """The language model that writes profiles and negatives."""
 
     engine: Literal["vllm", "http", "scripted"] = "vllm"
     """``scripted`` answers without any model and is for tests."""
     model: str = "demo"
     """Hugging Face name or folder; ``demo`` is the small model that comes with the package."""
-    replicas: Positive = 1
     tensor_parallel: Positive = 1
-    accelerator: Literal["cpu", "gpu"] = "cpu"
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     batch_size: Positive = 64
     """Rows that are computed and made durable together."""
@@ -50,8 +48,6 @@ class LLMConfig(Section):
     """Tokens of a prompt and its answer together."""
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
     """Options of the model's chat template, for example ``{enable_thinking: false}``."""
-    engine_kwargs: EngineKwargs = Field(default_factory=dict)
-    """Further vLLM engine arguments, passed as they are."""
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     """Nucleus sampling: the probability that the tokens drawn from hold together."""
     retries: int = Field(default=1, ge=0)
@@ -60,14 +56,10 @@ class LLMConfig(Section):
     """The lowest temperature of these passes."""
     max_reject_rate: Fraction = 0.05
     """The share of rows without a usable answer above which a stage fails."""
-    cpu_kv_cache_gib: Positive = 1
-    """Memory of one engine's key-value cache on a CPU."""
-    cpu_threads: Positive = 2
-    """Threads of one engine on a CPU."""
     http: HttpConfig = HttpConfig()
 
 
-class EmbedConfig(Section):
+class EmbedConfig(EngineOptions):
     """The model that turns text into vectors."""
 
     model: str = "demo"
@@ -76,19 +68,11 @@ class EmbedConfig(Section):
     """``scripted`` hashes words without any model and is for tests."""
     pooling: Literal["auto", "mean", "last", "cls"] = "auto"
     """``auto``: as the model's folder says; the mean of the tokens where it says nothing."""
-    replicas: Positive = 1
-    accelerator: Literal["cpu", "gpu"] = "cpu"
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "float32"
     batch_size: Positive = 64
     """Texts that are computed and made durable together."""
     max_model_len: Positive = 256
     """Tokens of a text; a longer one is cut."""
-    cpu_kv_cache_gib: Positive = 1
-    """Memory of one engine's key-value cache on a CPU."""
-    cpu_threads: Positive = 2
-    """Threads of one engine on a CPU."""
-    engine_kwargs: EngineKwargs = Field(default_factory=dict)
-    """Further vLLM engine arguments, passed as they are."""
 
 
 class ProfilesConfig(Section):

@@ -9,8 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from hnlm_ray.config.named import ByName, Named, Temperature
-from hnlm_ray.config.section import Positive
+from hnlm_ray.config.section import ByName, Named, Positive, Temperature
 
 __all__ = [
     "BPROptions",

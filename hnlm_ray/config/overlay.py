@@ -12,6 +12,7 @@ in a file.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 from hnlm_ray.config.paths import assign
@@ -29,7 +30,7 @@ def lay_over(tree: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     laid: dict[str, Any] = _merged(tree, over)
     changes = _variants(over)
     if changes:
-        current = _variants(tree) or (_default_variants() if set(changes) == {"*"} else {})
+        current = _variants(tree) or (deepcopy(DEFAULT_VARIANTS) if set(changes) == {"*"} else {})
         laid["train"]["variants"] = _changed(current, changes)
     return laid
 
@@ -47,11 +48,6 @@ def _variants(tree: Mapping[str, Any]) -> dict[str, Any]:
     train = tree.get("train")
     variants = train.get("variants") if isinstance(train, dict) else None
     return variants if isinstance(variants, dict) else {}
-
-
-def _default_variants() -> dict[str, Any]:
-    copy: dict[str, Any] = _merged(None, DEFAULT_VARIANTS)
-    return copy
 
 
 def _changed(variants: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -92,13 +88,13 @@ def apply_override(tree: dict[str, Any], override: str, following: Sequence[str]
         return
     train = tree.get("train") or {}
     if isinstance(train, dict) and not train.get("variants"):
-        assign(tree, "train.variants", _default_variants())  # changing one variant keeps the others
+        assign(tree, "train.variants", deepcopy(DEFAULT_VARIANTS))  # changing one variant keeps the others
     variants = _variants(tree)
     for name in list(variants) if parts[2] == "*" else [parts[2]]:
         if value is None and len(parts) == 3:
             _leave_out(variants, name)
         else:
-            assign(tree, ".".join([*_VARIANTS, name, *parts[3:]]), _merged(None, value))  # a copy for each
+            assign(tree, ".".join([*_VARIANTS, name, *parts[3:]]), deepcopy(value))
 
 
 def as_override(override: str, following: Sequence[str]) -> str:

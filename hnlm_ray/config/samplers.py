@@ -9,8 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from hnlm_ray.config.named import ByName, Named, Weight
-from hnlm_ray.config.section import Positive
+from hnlm_ray.config.section import ByName, Named, Positive, Weight
 
 __all__ = [
     "AHNSOptions",

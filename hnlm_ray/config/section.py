@@ -1,15 +1,17 @@
-"""The base of every section of the configuration, and the kinds of numbers that several sections share."""
+"""The bases of the sections of the configuration, and the kinds of numbers that several sections share."""
 
 from __future__ import annotations
 
-import typing
+from typing import Annotated, Any, ClassVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-__all__ = ["Fraction", "Positive", "Section"]
+__all__ = ["ByName", "Fraction", "Named", "Positive", "Section", "Temperature", "Weight", "kinds"]
 
-Fraction = typing.Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = typing.Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[int, Field(ge=1)]
+Temperature = Annotated[float, Field(gt=0.0)]
+Weight = Annotated[float, Field(ge=0.0)]
 
 
 class Section(BaseModel):
@@ -19,3 +21,26 @@ class Section(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+
+ByName = BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)
+"""Accepts the name alone for the section with its defaults."""
+
+
+class Named(Section):
+    """A section that is chosen by its name."""
+
+    implementation: ClassVar[str]
+    """``module:object`` of what these options are for; imported when it is built."""
+
+    def __str__(self) -> str:
+        """The name, and the options that differ from their defaults."""
+        options = self.model_dump(exclude_defaults=True, exclude={"name"})
+        shown = ", ".join(f"{key}={value}" for key, value in options.items())
+        name: str = type(self).model_fields["name"].default
+        return f"{name}({shown})" if shown else name
+
+
+def kinds(union: Any) -> dict[str, type[Any]]:
+    """The sections of a union such as ``Backbone``, by name."""
+    return {kind.model_fields["name"].default: kind for kind in get_args(get_args(union)[0])}

@@ -6,8 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, model_validator
 
-from hnlm_ray.config.named import Temperature, Weight
-from hnlm_ray.config.section import Fraction, Section
+from hnlm_ray.config.section import Fraction, Section, Temperature, Weight
 
 __all__ = ["ContrastOptions", "ExtraOptions", "MixingOptions", "Mode", "Semantic", "SemanticOptions"]
 

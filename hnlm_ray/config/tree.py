@@ -6,12 +6,13 @@ Every section is frozen and refuses unknown keys, naming the nearest valid one. 
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
 from hnlm_ray.config.data import DataConfig
 from hnlm_ray.config.language import EmbedConfig, GroundConfig, LLMConfig, NegativesConfig, ProfilesConfig
+from hnlm_ray.config.resources import WorkerOptions
 from hnlm_ray.config.search import SearchConfig
 from hnlm_ray.config.section import Positive, Section
 from hnlm_ray.config.serving import ServeConfig
@@ -40,15 +41,10 @@ REFERENCE_RANKERS = ("popularity", "random")
 _VARIANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
-class TrainConfig(Section):
-    """The CF models to train."""
+class TrainConfig(WorkerOptions):
+    """The CF models to train; users are divided over the workers."""
 
-    workers: Positive = 1
-    """Ray Train workers; users are divided over them."""
-    accelerator: Literal["cpu", "gpu"] = "cpu"
     seeds: tuple[int, ...] = (0,)
-    max_failures: int = Field(default=1, ge=0)
-    """Restarts from the last checkpoint after a lost worker."""
     variants: dict[str, VariantConfig] = Field(
         default_factory=lambda: {name: VariantConfig(**options) for name, options in DEFAULT_VARIANTS.items()}
     )

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from hnlm_ray.config.resources import EngineOptions, WorkerOptions
 from hnlm_ray.config.section import Fraction, Positive, Section
-from hnlm_ray.config.weights import EngineKwargs
 
 __all__ = ["EncodeConfig", "LoraOptions", "Pooling", "SupervisionConfig", "TuneConfig"]
 
@@ -54,7 +54,7 @@ class LoraOptions(Section):
     """Names of the layers with an adapter, for example ``[q_proj, v_proj]``; null: every linear layer."""
 
 
-class TuneConfig(Section):
+class TuneConfig(WorkerOptions):
     """How the language model is tuned to emit the vector of a hard negative."""
 
     teacher: str | None = None
@@ -101,13 +101,9 @@ class TuneConfig(Section):
     weight_decay: float = Field(default=0.01, ge=0.0)
     clip: float = Field(default=1.0, gt=0.0)
     """Norm to which longer gradients are scaled down."""
-    workers: Positive = 1
-    accelerator: Literal["cpu", "gpu"] = "cpu"
     dtype: Literal["float32", "bfloat16"] = "float32"
     zero: Literal[0, 1, 2, 3] | None = None
     """Stage of DeepSpeed's ZeRO: what is partitioned over the workers; null: 0 with one worker, 2 with several."""
-    max_failures: int = Field(default=1, ge=0)
-    """Restarts from the last checkpoint after a lost worker."""
 
     @model_validator(mode="after")
     def _batch_divides(self) -> TuneConfig:
@@ -127,7 +123,7 @@ class TuneConfig(Section):
         return 0 if self.workers == 1 else 2
 
 
-class EncodeConfig(Section):
+class EncodeConfig(EngineOptions):
     """How the tuned encoder is run on the pairs."""
 
     pairs: Literal["all", "chosen"] = "all"
@@ -137,13 +133,6 @@ class EncodeConfig(Section):
     within: Literal["window", "catalogue"] = "window"
     """Which items these may be. ``window``: those in the user's rank window that pass the guard, see
     ``tune.supervision``. ``catalogue``: all that the user has not seen."""
-    replicas: Positive = 1
-    accelerator: Literal["cpu", "gpu"] = "cpu"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     batch_size: Positive = 1024
     """Pairs that are written together: what is written is not computed again after an interruption."""
-    cpu_kv_cache_gib: Positive = 1
-    cpu_threads: Positive = 2
-    """Threads of one engine on a CPU."""
-    engine_kwargs: EngineKwargs = Field(default_factory=dict)
-    """Further arguments of the vLLM engine, passed unchanged."""

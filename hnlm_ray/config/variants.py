@@ -9,15 +9,16 @@ Defaults are those of the publications named in ``hnlm_ray.models`` and ``hnlm_r
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from hnlm_ray.config.backbones import Backbone, LightGCNOptions
 from hnlm_ray.config.losses import BPROptions, Loss
-from hnlm_ray.config.named import Weight, kinds
 from hnlm_ray.config.samplers import Sampler, UniformOptions
-from hnlm_ray.config.section import Positive, Section
+from hnlm_ray.config.section import Positive, Section, Weight, kinds
 from hnlm_ray.config.semantic import ExtraOptions, MixingOptions, Semantic
 
 __all__ = ["VariantConfig"]
@@ -73,61 +74,47 @@ class VariantConfig(Section):
         return self.is_trained and self.semantic is None
 
     @model_validator(mode="after")
-    def _semantic_has_an_effect(self) -> VariantConfig:
-        if self.semantic is None:
-            return self
+    def _parts_fit(self) -> VariantConfig:
+        for problem in chain(self._semantic_problems(), self._problems()):
+            raise ValueError(problem)
+        return self
+
+    def _semantic_problems(self) -> Iterator[str]:
+        """What keeps ``semantic`` from having an effect."""
+        semantic, sampler, loss = self.semantic, self.sampler, self.loss
+        if semantic is None:
+            return
         if not self.backbone.takes_negatives:
-            raise ValueError(f"the backbone {self.backbone.name} takes no negatives, so semantic has no effect")
-        if self.semantic.use == "candidates" and not self.sampler.takes_candidates:
-            able = _names(Sampler, "takes_candidates")
-            raise ValueError(f"the sampler {self.sampler.name} takes no candidates: use {' or '.join(able)}")
-        if self.loss.is_softmax and self.semantic.mixing != MixingOptions():
-            raise ValueError(
-                f"semantic.mixing has no effect with the softmax loss {self.loss.name}: use semantic.extra"
-            )
-        if not self.loss.is_softmax and self.semantic.extra != ExtraOptions():
-            raise ValueError(
-                f"semantic.extra has no effect with {self.loss.name}, a loss over pairs: use semantic.mixing"
-            )
-        return self
+            yield f"the backbone {self.backbone.name} takes no negatives, so semantic has no effect"
+        if semantic.use == "candidates" and not sampler.takes_candidates:
+            able = _names(Sampler, "takes_candidates", " or ")
+            yield f"the sampler {sampler.name} takes no candidates: use {able}"
+        if loss.is_softmax and semantic.mixing != MixingOptions():
+            yield f"semantic.mixing has no effect with the softmax loss {loss.name}: use semantic.extra"
+        if not loss.is_softmax and semantic.extra != ExtraOptions():
+            yield f"semantic.extra has no effect with {loss.name}, a loss over pairs: use semantic.mixing"
 
-    @model_validator(mode="after")
-    def _sampler_fits(self) -> VariantConfig:
-        sampler = self.sampler
-        if sampler.needs_layers and not self.backbone.gives_layers:
-            able = _names(Backbone, "gives_layers")
-            raise ValueError(f"the sampler {sampler.name} goes with the backbones {' and '.join(able)}")
-        if sampler.needs_layers and self.loss.is_cosine:
-            able = _names(Loss, "is_cosine", wanted=False)
-            raise ValueError(
-                f"the sampler {sampler.name} mixes layers, whose lengths cosines lose: use the loss {' or '.join(able)}"
-            )
-        if sampler.needs_softmax and not self.loss.is_softmax:
-            able = _names(Loss, "is_softmax")
-            raise ValueError(f"the sampler {sampler.name} goes with a softmax loss ({', '.join(able)})")
+    def _problems(self) -> Iterator[str]:
+        """What else keeps the parts from going together."""
+        backbone, sampler, loss = self.backbone, self.sampler, self.loss
+        if sampler.needs_layers and not backbone.gives_layers:
+            able = _names(Backbone, "gives_layers", " and ")
+            yield f"the sampler {sampler.name} goes with the backbones {able}"
+        if sampler.needs_layers and loss.is_cosine:
+            able = _names(Loss, "is_cosine", " or ", wanted=False)
+            yield f"the sampler {sampler.name} mixes layers, whose lengths cosines lose: use the loss {able}"
+        if sampler.needs_softmax and not loss.is_softmax:
+            able = _names(Loss, "is_softmax", ", ")
+            yield f"the sampler {sampler.name} goes with a softmax loss ({able})"
         if sampler.assumes_interactions and self.positives == "user":
-            raise ValueError(
-                f"{sampler.name} corrects for uniform interactions: set positives: interaction or correct: false"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _text_is_used(self) -> VariantConfig:
+            yield f"{sampler.name} corrects for uniform interactions: set positives: interaction or correct: false"
         if self.item_text and not self.is_trained:
-            raise ValueError(f"the backbone {self.backbone.name} has no item embeddings, so item_text has no effect")
-        return self
-
-    @model_validator(mode="after")
-    def _batch_has_pairs(self) -> VariantConfig:
-        for part, compares in (
-            (self.sampler, self.sampler.needs_batch),
-            (self.backbone, self.backbone.uniformity is not None),
-        ):
+            yield f"the backbone {backbone.name} has no item embeddings, so item_text has no effect"
+        for part, compares in ((sampler, sampler.needs_batch), (backbone, backbone.uniformity is not None)):
             if compares and self.batch_size == 1:
-                raise ValueError(f"{part.name} compares the pairs of a batch, so batch_size must be at least 2")
-        return self
+                yield f"{part.name} compares the pairs of a batch, so batch_size must be at least 2"
 
 
-def _names(union: Any, trait: str, *, wanted: bool = True) -> list[str]:
+def _names(union: Any, trait: str, joint: str, *, wanted: bool = True) -> str:
     """Names of the sections of a union that have a trait, or have it not."""
-    return [name for name, kind in kinds(union).items() if getattr(kind, trait) == wanted]
+    return joint.join(name for name, kind in kinds(union).items() if getattr(kind, trait) == wanted)

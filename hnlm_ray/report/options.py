@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hnlm_ray.config.backbones import Backbone
-from hnlm_ray.config.named import kinds
+from hnlm_ray.config.section import kinds
 from hnlm_ray.config.semantic import SemanticOptions
 
 __all__ = ["differing_options"]

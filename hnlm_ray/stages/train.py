@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from hnlm_ray.cluster.connect import connected
 from hnlm_ray.cluster.heartbeat import heartbeat
-from hnlm_ray.cluster.workers import Workers, checkpoints, run_workers
+from hnlm_ray.cluster.workers import checkpoints, run_workers
 from hnlm_ray.config.tree import TrainConfig
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.prepared import read_splits
@@ -131,8 +131,7 @@ def _progress_line(output: Artifact, what: str, epochs: int) -> str | None:
 
 def _train(task: _Task, options: TrainConfig, output: Artifact) -> tuple[Progress, dict[str, int]]:
     """Run the fit on its workers and write the model."""
-    workers = Workers(options.workers, task.use_gpu, options.max_failures, "train")
-    result = run_workers(_work, task, workers, output)
+    result = run_workers(_work, task, options, "train", output)
     with result.checkpoint.as_directory() as folder:
         return _write_model(Path(folder), output), result.return_value
 

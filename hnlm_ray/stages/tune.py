@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from hnlm_ray.cluster.connect import connected
 from hnlm_ray.cluster.heartbeat import heartbeat
-from hnlm_ray.cluster.workers import Workers, checkpoints, run_workers
+from hnlm_ray.cluster.workers import checkpoints, run_workers
 from hnlm_ray.config.tuning import TuneConfig
 from hnlm_ray.run.stage import StageContext, StageSummary
 from hnlm_ray.run.store import Artifact
@@ -51,15 +51,12 @@ def run(context: StageContext) -> StageSummary:
     """
     options, output = context.config.tune, context.output
     task = _Task(TuneInputs.of_run(context.config, context.inputs), options, context.config.seed)
-    is_gpu = options.accelerator == "gpu"
-    workers = Workers(
-        options.workers, is_gpu, options.max_failures, "tune", {} if is_gpu else {"DS_ACCELERATOR": "cpu"}
-    )
+    variables = {"DS_ACCELERATOR": "cpu"} if options.accelerator == "cpu" else {}
     context.say(
         f"tune {options.model}: {options.workers} worker(s), ZeRO {options.zero_stage}, LoRA rank {options.lora.rank}"
     )
     with connected(context.config.cluster), heartbeat(functools.partial(_line, output), context.say):
-        result = run_workers(_work, task, workers, output)
+        result = run_workers(_work, task, options, "tune", output, variables)
         with result.checkpoint.as_directory() as folder:
             progress = _write(task, Path(folder), output)
     best = progress.history[progress.best_epoch]

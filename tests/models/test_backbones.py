@@ -21,7 +21,7 @@ from hnlm_ray.config.backbones import (
     SimGCLOptions,
     XSimGCLOptions,
 )
-from hnlm_ray.config.named import kinds
+from hnlm_ray.config.section import kinds
 from hnlm_ray.models.build import build_backbone
 from hnlm_ray.models.protocol import Backbone, Draw, Encoding, Graph
 from hnlm_ray.testing.backbones import (

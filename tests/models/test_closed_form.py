@@ -17,7 +17,7 @@ from hnlm_ray.config.backbones import (
     MFOptions,
     PopularityOptions,
 )
-from hnlm_ray.config.named import kinds
+from hnlm_ray.config.section import kinds
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import DataError, ResourceError
 from hnlm_ray.evaluation.blocks import HeldOut, evaluate

@@ -11,7 +11,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hnlm_ray.config.named import kinds
 from hnlm_ray.config.samplers import (
     AHNSOptions,
     DENSOptions,
@@ -23,6 +22,7 @@ from hnlm_ray.config.samplers import (
     SoftmaxImportanceOptions,
     UniformOptions,
 )
+from hnlm_ray.config.section import kinds
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.samplers.build import build_sampler
 from hnlm_ray.samplers.protocol import Negatives, Scene, Setting, chosen_items

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from hnlm_ray.config.backbones import Backbone, DirectAUOptions, MFOptions
 from hnlm_ray.config.losses import Loss
-from hnlm_ray.config.named import kinds
 from hnlm_ray.config.samplers import Sampler, UniformOptions
+from hnlm_ray.config.section import kinds
 from hnlm_ray.config.semantic import SemanticOptions
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.samplers.semantic import PairVectors

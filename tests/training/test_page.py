@@ -11,9 +11,9 @@ import yaml
 
 from hnlm_ray.config.backbones import Backbone
 from hnlm_ray.config.losses import Loss
-from hnlm_ray.config.named import kinds
 from hnlm_ray.config.paths import lookup
 from hnlm_ray.config.samplers import Sampler
+from hnlm_ray.config.section import kinds
 from hnlm_ray.config.semantic import SemanticOptions
 from hnlm_ray.config.tree import TrainConfig
 from hnlm_ray.config.variants import VariantConfig

@@ -1,0 +1,34 @@
+"""Options of where work runs that several sections share: those of engines, and those of the workers of a fit."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from hnlm_ray.config.section import Positive, Section
+from hnlm_ray.config.weights import EngineKwargs
+
+__all__ = ["EngineOptions", "WorkerOptions"]
+
+
+class EngineOptions(Section):
+    """The replicas of an engine."""
+
+    replicas: Positive = 1
+    accelerator: Literal["cpu", "gpu"] = "cpu"
+    cpu_kv_cache_gib: Positive = 1
+    """Memory of one engine's key-value cache on a CPU."""
+    cpu_threads: Positive = 2
+    """Threads of one engine on a CPU."""
+    engine_kwargs: EngineKwargs = Field(default_factory=dict)
+    """Further vLLM engine arguments, passed as they are."""
+
+
+class WorkerOptions(Section):
+    """The workers of Ray Train that one fit is divided over."""
+
+    workers: Positive = 1
+    accelerator: Literal["cpu", "gpu"] = "cpu"
+    max_failures: int = Field(default=1, ge=0)
+    """Restarts from the last checkpoint after a lost worker."""
