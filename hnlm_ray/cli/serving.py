@@ -68,20 +68,26 @@ def recommend(
     from hnlm_ray.serving.offline import recommend_all
     from hnlm_ray.serving.recommend.recommender import Recommender
 
+    if user is not None and (all_users or _is_override(user)):
+        overrides, user = [user, *overrides], None
+    options = load_config(config, overrides)
     if not all_users:
         if user is None:
             raise ConfigError("no user is named", "give a user's id, or --all-users with --to FOLDER")
-        options = load_config(config, overrides)
         console.print_recommendation(Recommender.load(_bundle_of(options, bundle)).recommend(user, k=k))
         return
     if to is None:
         raise ConfigError("--all-users needs a place to write to", "give --to FOLDER")
-    # With --all-users the first word after it is an option of the configuration.
-    options = load_config(config, [*([user] if user else []), *overrides])
     source = _bundle_of(options, bundle)
     with connected(options.cluster):
         summary = recommend_all(source, to, k, say=console.output.print)
     console.output.print(str(summary))
+
+
+def _is_override(word: str) -> bool:
+    """Whether the first word of a command is not a user but an option of the configuration."""
+    key, equals, _ = word.partition("=")
+    return bool(equals) and key.partition(".")[0] in Config.model_fields
 
 
 def export(

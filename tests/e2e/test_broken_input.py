@@ -85,7 +85,7 @@ CASES: dict[str, tuple[Case, str]] = {
     "wrong type": (lambda p: ["run", "train.workers=many"], "train.workers"),
     "contradiction": (lambda p: ["run", "data.split.valid=0.6", "data.split.test=0.5"], "leaves nothing"),
     "no such configuration": (lambda p: ["run", "--config", str(p / "none.yaml")], "none.yaml"),
-    "configuration is a folder": (config_is_a_folder, "cannot be read"),
+    "configuration is a folder": (config_is_a_folder, "there is no configuration file"),
     "override without value": (lambda p: ["run", "seed"], "key.path=value"),
     "no such stage": (lambda p: ["run", "--stage", "trian"], "there is no stage trian"),
     "no data folder": (lambda p: ["run", "data.format=table", f"data.path={p / 'none'}"], "does not exist"),
