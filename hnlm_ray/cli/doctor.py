@@ -80,18 +80,14 @@ def _machine(config: Config) -> Iterator[Finding]:
     free = shutil.disk_usage(folder).free / _GIB
     sentence = f"{free:.0f} GiB free at {folder}; a run wants 5, since Ray moves data from memory to disk."
     yield Finding("disk", "ok" if free >= 5 else "warn", sentence)
-    yield _port(config)
-
-
-def _port(config: Config) -> Finding:
     from hnlm_ray.serving.control import require_free
 
     host, port = config.serve.host, config.serve.port
     try:
         require_free(host, port)
+        yield Finding("port", "ok", f"{host}:{port} is free to serve on.")
     except ResourceError as error:
-        return Finding("port", "warn", str(error))
-    return Finding("port", "ok", f"{host}:{port} is free to serve on.")
+        yield Finding("port", "warn", str(error))
 
 
 def _packages(config: Config) -> Iterator[Finding]:

@@ -6,12 +6,13 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from hnlm_ray.cluster import ingress
 from hnlm_ray.config.tree import ClusterConfig
 from hnlm_ray.errors import ResourceError
 
-__all__ = ["connect", "connected", "local_cpus", "require"]
+__all__ = ["connected", "local_cpus", "require"]
 
 _LEAST_LOCAL_CPUS = 6
 """An engine, the small operators of Ray Data, a checkpoint filter and a train worker need slots rather than cores."""
@@ -25,13 +26,12 @@ def local_cpus(config: ClusterConfig) -> int:
     return config.num_cpus or max(_LEAST_LOCAL_CPUS, os.cpu_count() or 1)
 
 
-def connect(config: ClusterConfig) -> bool:
-    """Join the configured cluster, the cluster of the job this runs in, or start a local Ray.
+@contextlib.contextmanager
+def connected(config: ClusterConfig) -> Iterator[None]:
+    """Be connected during the body: to the configured cluster, to that of the job this runs in, or to a new local Ray.
 
-    No runtime environment is passed: in a job, Ray refuses one that repeats a key of the job's own.
-
-    Returns:
-        whether this call connected; False where there was a connection already.
+    A connection that exists already is used and left open. No runtime environment is passed: in a job, Ray refuses one
+    that repeats a key of the job's own.
 
     Raises:
         ResourceError: the address does not answer.
@@ -43,23 +43,22 @@ def connect(config: ClusterConfig) -> bool:
     import ray
 
     if ray.is_initialized():
-        return False
-    options = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+        yield
+        return
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    if not address:
+        memory = int(config.object_store_gib * 2**30)
+        options |= {"num_cpus": local_cpus(config), "object_store_memory": memory, "include_dashboard": False}
     try:
-        if address:
-            ray.init(address=address, **options)
-        else:
-            ray.init(
-                address="local",  # never a cluster that somebody else runs on this machine
-                num_cpus=local_cpus(config),
-                object_store_memory=int(config.object_store_gib * 2**30),
-                include_dashboard=False,
-                **options,
-            )
+        # "local" is never a cluster that somebody else runs on this machine.
+        ray.init(address=address or "local", **options)
     except Exception as error:  # Ray raises a bare Exception when its processes do not come up in time
         where = address or "a local Ray"
         raise ResourceError(f"cannot reach {where} ({error})", "start it, or set cluster.address=null") from error
-    return True
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 def _quiet() -> None:
@@ -78,19 +77,6 @@ def _quiet() -> None:
     for handler in logging.getLogger("ray.data").handlers:
         if type(handler).__name__ == "PlainRayHandler":  # the console; the other handlers write files
             handler.setLevel(logging.ERROR)
-
-
-@contextlib.contextmanager
-def connected(config: ClusterConfig) -> Iterator[None]:
-    """:func:`connect` for the body, and disconnect at its end if this call connected."""
-    is_ours = connect(config)
-    try:
-        yield
-    finally:
-        if is_ours:
-            import ray
-
-            ray.shutdown()
 
 
 def require(needs: Mapping[str, float], purpose: str) -> None:

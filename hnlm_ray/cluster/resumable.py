@@ -14,9 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from hnlm_ray.cluster.connect import require
@@ -74,17 +72,17 @@ def resumable_map(
     """
     _remember(requests, folder)
     wanted = np.sort(requests["id"].to_numpy())
-    before = len(_committed(folder))
-    if before < len(wanted) or _has_pending(folder):
+    committed = _read(folder, "checkpoint", pa.schema({"id": pa.int64()}))["id"].unique()
+    has_pending = any(path.endswith(_PENDING_SUFFIX) for path in _files(folder, "checkpoint"))
+    if len(committed) < len(wanted) or has_pending:
         require({**needs, "CPU": needs.get("CPU", 0.0) + _SPARE_CPUS}, purpose)
         look = rate_line(purpose, len(wanted), _RowCount(folder))
         with _checkpointing(folder), _engine_errors(purpose), heartbeat(look, say):
             _run(transform, folder, rows_per_block)
     results = _read(folder, "results", schema).sort_by("id")
     if not np.array_equal(results["id"].to_numpy(), wanted):
-        raise StoreError(
-            f"{folder.path} holds {results.num_rows} results for {len(wanted)} requests", "delete it and run again"
-        )
+        what = f"{folder.path} holds {results.num_rows} results for {len(wanted)} requests"
+        raise StoreError(what, "delete it and run again")
     return results
 
 
@@ -129,25 +127,16 @@ def _run(transform: Callable[[Dataset], Dataset], folder: Folder, rows_per_block
 
 
 def _remember(requests: pa.Table, folder: Folder) -> None:
-    filesystem, path = folder.filesystem, f"{folder.path}/{_REQUESTS}"
-    if filesystem.get_file_info(path).type == pafs.FileType.File:
-        old = pq.read_table(path, filesystem=filesystem, columns=["id"])["id"].to_numpy()
+    if _REQUESTS in folder.files():
+        path = f"{folder.path}/{_REQUESTS}"
+        old = pq.read_table(path, filesystem=folder.filesystem, columns=["id"])["id"].to_numpy()
         if not np.array_equal(np.sort(old), np.sort(requests["id"].to_numpy())):
             raise StoreError(f"{folder.path} was begun for other rows", "delete it and run again")
         return
     folder.create()
     folder.clear()
     with folder.replacing(_REQUESTS) as temporary:
-        pq.write_table(requests, temporary, filesystem=filesystem)
-
-
-def _committed(folder: Folder) -> npt.NDArray[np.int64]:
-    """Ids of the rows whose files are complete."""
-    return np.unique(_read(folder, "checkpoint", pa.schema({"id": pa.int64()}))["id"].to_numpy())
-
-
-def _has_pending(folder: Folder) -> bool:
-    return any(path.endswith(_PENDING_SUFFIX) for path in _files(folder, "checkpoint"))
+        pq.write_table(requests, temporary, filesystem=folder.filesystem)
 
 
 @contextlib.contextmanager
@@ -184,7 +173,5 @@ def _engine_errors(purpose: str) -> Iterator[None]:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise EngineError(f"the engine of {purpose} died ({lines[-1]})", "see `hnlm doctor` and Ray's logs") from error
     except (ActorUnschedulableError, OutOfMemoryError) as error:
-        what = str(error).strip().splitlines()[0]
-        raise ResourceError(
-            f"{purpose} ran out of resources ({what})", "use a larger machine or fewer replicas"
-        ) from error
+        what = f"{purpose} ran out of resources ({str(error).strip().splitlines()[0]})"
+        raise ResourceError(what, "use a larger machine or fewer replicas") from error

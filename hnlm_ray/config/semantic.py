@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, model_validator
 
+from hnlm_ray.config.paths import lookup, walk
 from hnlm_ray.config.section import Fraction, Section, Temperature, Weight
 
 __all__ = ["ContrastOptions", "ExtraOptions", "MixingOptions", "Mode", "Semantic", "SemanticOptions"]
@@ -87,17 +88,10 @@ class SemanticOptions(Section):
 
     def __str__(self) -> str:
         """The source, and the options that differ from their defaults."""
-        options = _flat(self.model_dump(exclude_defaults=True, exclude={"source"}))
-        shown = ", ".join(f"{key}={value}" for key, value in options.items())
+        options = self.model_dump(exclude_defaults=True, exclude={"source"})
+        found = ((path, lookup(options, path)) for path in walk(options))
+        shown = ", ".join(f"{path}={value}" for path, value in found if not isinstance(value, dict))
         return f"{self.source}({shown})" if shown else self.source
-
-
-def _flat(options: dict[str, Any]) -> dict[str, Any]:
-    """Options by dotted path."""
-    flat: dict[str, Any] = {}
-    for key, value in options.items():
-        flat |= {f"{key}.{inner}": one for inner, one in value.items()} if isinstance(value, dict) else {key: value}
-    return flat
 
 
 def _is_section(value: Any) -> Any:

@@ -123,10 +123,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _served_variants_exist(self) -> Config:
-        for option, name in (
-            ("serve.variant", self.serve.variant),
-            *(("serve.also", name) for name in self.serve.also),
-        ):
+        served = [("serve.variant", self.serve.variant), *(("serve.also", name) for name in self.serve.also)]
+        for option, name in served:
             if name not in self.train.variants:
                 known = ", ".join(sorted(self.train.variants))
                 raise ValueError(f"{option} is {name!r}, train.variants has {known}")

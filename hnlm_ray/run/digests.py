@@ -12,7 +12,14 @@ import json
 import os
 from pathlib import Path
 
+from pyarrow.fs import LocalFileSystem
+
+from hnlm_ray.errors import StoreError
+from hnlm_ray.run.places import Folder
+
 __all__ = ["model_digest"]
+
+_CACHE = "digests.json"
 
 _SUFFIXES = {".json", ".safetensors", ".jinja", ".model", ".txt", ".tiktoken"}
 """Of the files that decide what a model does: weights, configuration, tokenizer, templates."""
@@ -43,15 +50,15 @@ def _file_digest(path: Path) -> str:
     status = path.stat()
     if status.st_size < _REMEMBERED_FROM:
         return _computed(path)
-    key, cache = f"{path.resolve()}:{status.st_size}:{status.st_mtime_ns}", _cache_file()
-    known = _read(cache)
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    cache = Folder(LocalFileSystem(), f"{root}/hnlm_ray")
+    known = _remembered(cache)
+    key = f"{path.resolve()}:{status.st_size}:{status.st_mtime_ns}"
     if key not in known:
         known[key] = _computed(path)
-        with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
-            cache.parent.mkdir(parents=True, exist_ok=True)
-            temporary = cache.with_suffix(f".{os.getpid()}")
-            temporary.write_text(json.dumps(known), encoding="utf-8")
-            temporary.replace(cache)
+        with contextlib.suppress(StoreError):  # a cache that cannot be written costs time, nothing else
+            cache.create()
+            cache.write_bytes(_CACHE, json.dumps(known).encode())
     return known[key]
 
 
@@ -60,14 +67,9 @@ def _computed(path: Path) -> str:
         return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
 
 
-def _cache_file() -> Path:
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "hnlm_ray" / "digests.json"
-
-
-def _read(cache: Path) -> dict[str, str]:
+def _remembered(cache: Folder) -> dict[str, str]:
     try:
-        content = json.loads(cache.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = json.loads(cache.read_bytes(_CACHE))
+    except (StoreError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -38,9 +38,8 @@ class Progress:
 
 def run_stage(stage: PlannedStage, context: StageContext) -> StageSummary:
     """Call the stage's function, imported when it runs: a plan costs no torch and no ray."""
-    named = {"variant": stage.key.variant, "seed": stage.key.seed}
-    module = import_module(f"hnlm_ray.stages.{stage.kind}")
-    summary: StageSummary = module.run(context, **{name: value for name, value in named.items() if value is not None})
+    named = {name: value for name, value in stage.key.fields().items() if name in ("variant", "seed")}
+    summary: StageSummary = import_module(f"hnlm_ray.stages.{stage.kind}").run(context, **named)
     undeclared = (summary.rows.keys() & TABLES.keys()) - set(stage.spec.writes)
     assert not undeclared, f"{stage.kind} writes {undeclared}, which its description does not say"
     return summary

@@ -116,14 +116,8 @@ def _planned(config: Config, store: RunStore) -> tuple[PlannedStage, ...]:
 def _fingerprint(config: Config, key: StageKey, inputs: Mapping[str, str]) -> str:
     """Of a stage that reads artifacts with these fingerprints."""
     spec = SPECS[key.kind]
-    parts = {
-        "stage": key.folder,
-        "version": spec.version,
-        "seed": config.seed,
-        "depends": spec.depends_on(config, key),
-        "inputs": dict(inputs),
-    }
-    return fingerprint(parts)
+    parts = {"stage": key.folder, "version": spec.version, "seed": config.seed, "inputs": dict(inputs)}
+    return fingerprint({**parts, "depends": spec.depends_on(config, key)})
 
 
 def _with_search(config: Config, store: RunStore, stages: tuple[PlannedStage, ...]) -> tuple[PlannedStage, ...]:
@@ -131,7 +125,7 @@ def _with_search(config: Config, store: RunStore, stages: tuple[PlannedStage, ..
 
     Such a stage has the number of the trial in its key; the search knows what it reads by such names.
     """
-    reads = variant_inputs(config, searched(config.search, config.train.variants))
+    reads = variant_inputs(config, searched(config))
     names = {(stage.artifact.stage, stage.artifact.fingerprint): stage.name for stage in stages}
     inputs = {name: name for name in ("prepare", *reads)}
     found = list(stages)

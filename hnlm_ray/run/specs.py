@@ -126,7 +126,7 @@ def _bundle(config: Config, key: StageKey) -> Iterable[StageKey]:
 
 
 def _search(config: Config, key: StageKey) -> Iterable[StageKey]:
-    return _keys("prepare", *variant_inputs(config, searched(config.search, config.train.variants)))
+    return _keys("prepare", *variant_inputs(config, searched(config)))
 
 
 _ALL = (

@@ -17,7 +17,6 @@ import contextlib
 import fcntl
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -154,16 +153,12 @@ class RunStore:
             yield
             return
         path = f"{self.root}/.lock"
-        with storage_errors(path):
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(descriptor)
-            raise StoreError(
-                f"another process is working on {self.root}", "wait for it, or give another run="
-            ) from error
-        try:
+        with contextlib.ExitStack() as stack:
+            with storage_errors(path):
+                stream = stack.enter_context(open(path, "a"))
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                what = f"another process is working on {self.root}"
+                raise StoreError(what, "wait for it, or give another run=") from error
             yield
-        finally:
-            os.close(descriptor)

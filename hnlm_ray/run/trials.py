@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from hnlm_ray.config.paths import assign, lookup, walk
-from hnlm_ray.config.search import Domain, SearchConfig
+from hnlm_ray.config.search import Domain
 from hnlm_ray.config.tree import Config
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.errors import ConfigError
@@ -59,17 +59,17 @@ class Trial:
         return self.outside if self.number else {}
 
 
-def searched(search: SearchConfig, variants: Mapping[str, VariantConfig]) -> tuple[str, ...]:
+def searched(config: Config) -> tuple[str, ...]:
     """Names of the variants that are searched.
 
     Raises:
         ConfigError: one does not exist or is not trained, or there is none.
     """
+    search, variants = config.search, config.train.variants
     for name in search.variants:
         if name not in variants:
-            raise ConfigError(
-                f"search.variants has {name!r}{_near(name, list(variants))}", "name one of train.variants"
-            )
+            what = f"search.variants has {name!r}{_near(name, list(variants))}"
+            raise ConfigError(what, "name one of train.variants")
         if not variants[name].is_trained:
             raise ConfigError(f"search.variants has {name!r}, which is computed, not trained", "leave it out")
     names = search.variants or tuple(name for name, options in variants.items() if options.is_trained)
@@ -85,7 +85,7 @@ def draw_trials(config: Config) -> list[Trial]:
         ConfigError: a path does not exist, a variant has nothing to search, or a draw is no valid configuration.
     """
     search, variants = config.search, config.train.variants
-    names = searched(search, variants)
+    names = searched(config)
     spaces = {name: _space_of(name, search.space, variants[name]) for name in names}
     for key in search.space:
         if key.startswith(_ROOT):
@@ -99,7 +99,7 @@ def draw_trials(config: Config) -> list[Trial]:
     found = []
     for number in range(search.trials):
         upstream = _draw_upstream(config, number)
-        found += [_draw(search, name, number, spaces[name], variants[name], upstream) for name in names]
+        found += [_draw(config, name, number, spaces[name], upstream) for name in names]
     return found
 
 
@@ -176,7 +176,7 @@ def _space_of(variant: str, space: Mapping[str, Domain], options: VariantConfig)
     """What a variant's options are drawn from, by path inside the variant, sections before the options in them."""
     paths = _paths(options.model_dump())
     found = {}
-    for key, domain in sorted(space.items(), key=lambda entry: not _is_of_every(entry[0])):
+    for key, domain in sorted(space.items(), key=lambda entry: not entry[0].startswith(f"{_ROOT}{_EVERY}.")):
         name, _, path = key.removeprefix(_ROOT).partition(".")
         if not key.startswith(_ROOT) or name not in (variant, _EVERY):
             continue
@@ -187,23 +187,13 @@ def _space_of(variant: str, space: Mapping[str, Domain], options: VariantConfig)
     return dict(sorted(found.items(), key=lambda entry: entry[0].count(".")))
 
 
-def _is_of_every(key: str) -> bool:
-    return key.startswith(f"{_ROOT}{_EVERY}.")
-
-
 def _paths(tree: Mapping[str, Any]) -> list[str]:
     """Every path that can be searched: a section's ``name`` can only be set with its section."""
     return [path for path in walk(tree) if path.rpartition(".")[2] != "name"]
 
 
-def _draw(
-    search: SearchConfig,
-    variant: str,
-    number: int,
-    space: Mapping[str, Domain],
-    configured: VariantConfig,
-    upstream: Mapping[str, Any],
-) -> Trial:
+def _draw(config: Config, variant: str, number: int, space: Mapping[str, Domain], upstream: Mapping[str, Any]) -> Trial:
+    configured = config.train.variants[variant]
     tree = configured.model_dump(mode="json")
     read = {key: value for key, value in upstream.items() if _reads(configured, key)}
     if number == 0:
@@ -211,7 +201,7 @@ def _draw(
         return Trial(variant, 0, parameters | read, configured)
     parameters = {}
     for path, domain in space.items():
-        value = domain.draw(generator(search.seed, "search", variant, number, path))
+        value = domain.draw(generator(config.search.seed, "search", variant, number, path))
         assign(tree, path, value)
         parameters[f"{_ROOT}{variant}.{path}"] = value
     try:

@@ -13,7 +13,7 @@ from hnlm_ray.config.semantic import MixingOptions, SemanticOptions
 from hnlm_ray.config.tree import Config
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.errors import ConfigError
-from hnlm_ray.run.trials import Trial, draw_trials, searched, with_upstream
+from hnlm_ray.run.trials import Trial, draw_trials, with_upstream
 
 VARIANTS = {
     "plain": VariantConfig(),
@@ -217,7 +217,7 @@ def test_what_was_drawn_outside_the_variants_is_in_the_configuration() -> None:
 
 def test_without_a_trained_variant_there_is_nothing_to_search() -> None:
     with pytest.raises(ConfigError, match=r"no variant of train\.variants is trained"):
-        searched(SearchConfig(), {"ease": VARIANTS["ease"]})
+        trials_of(SearchConfig(), {"counts": VariantConfig(backbone="popularity")})
 
 
 def test_the_default_space_suits_the_default_variants() -> None:
