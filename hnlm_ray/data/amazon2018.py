@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from hnlm_ray.config.data import ColumnsConfig
 from hnlm_ray.data.files import UsualNames
-from hnlm_ray.data.json_lines import read_objects
+from hnlm_ray.data.json_lines import fields, read_objects
 from hnlm_ray.data.lines import Chunk
 from hnlm_ray.data.raw import RAW_INTERACTIONS, RAW_ITEMS
 from hnlm_ray.data.values import first_text, joined_texts
@@ -23,27 +23,9 @@ NAMES = UsualNames(
     not_interactions=("meta*",),
 )
 
-_TEXTS = pa.list_(pa.string())
-_REVIEWS = pa.schema(
-    {
-        "reviewerID": pa.string(),
-        "asin": pa.string(),
-        "overall": pa.float64(),
-        "unixReviewTime": pa.float64(),
-        "reviewText": pa.string(),
-        "summary": pa.string(),
-    }
-)
-_ITEMS = pa.schema(
-    {
-        "asin": pa.string(),
-        "title": pa.string(),
-        "brand": pa.string(),
-        "category": _TEXTS,
-        "categories": _TEXTS,  # the release before 2018
-        "description": _TEXTS,
-    }
-)
+_REVIEWS = fields(("reviewerID", "asin", "reviewText", "summary"), ("overall", "unixReviewTime"))
+# Before 2018, the path of categories stood in "categories".
+_ITEMS = fields(("asin", "title", "brand"), texts=("category", "categories", "description"))
 
 
 def parse_interactions(chunk: Chunk, columns: ColumnsConfig) -> pa.Table:
@@ -51,14 +33,12 @@ def parse_interactions(chunk: Chunk, columns: ColumnsConfig) -> pa.Table:
     rows = read_objects(chunk, _REVIEWS)
     found = rows.columns
     return rows.to_raw(
-        {
-            "user_id": found["reviewerID"],
-            "item_id": found["asin"],
-            "rating": found["overall"],
-            "timestamp": found["unixReviewTime"],
-            "review": first_text(found["reviewText"], found["summary"]),
-        },
         RAW_INTERACTIONS,
+        user_id=found["reviewerID"],
+        item_id=found["asin"],
+        rating=found["overall"],
+        timestamp=found["unixReviewTime"],
+        review=first_text(found["reviewText"], found["summary"]),
     )
 
 
@@ -67,12 +47,10 @@ def parse_items(chunk: Chunk, columns: ColumnsConfig) -> pa.Table:
     rows = read_objects(chunk, _ITEMS)
     found = rows.columns
     return rows.to_raw(
-        {
-            "item_id": found["asin"],
-            "title": found["title"],
-            "brand": found["brand"],
-            "categories": pc.coalesce(found["category"], found["categories"]),
-            "description": joined_texts(found["description"]),
-        },
         RAW_ITEMS,
+        item_id=found["asin"],
+        title=found["title"],
+        brand=found["brand"],
+        categories=pc.coalesce(found["category"], found["categories"]),
+        description=joined_texts(found["description"]),
     )

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from hnlm_ray.config.data import ColumnsConfig
 from hnlm_ray.data.files import UsualNames
-from hnlm_ray.data.json_lines import read_objects
+from hnlm_ray.data.json_lines import fields, read_objects
 from hnlm_ray.data.lines import Chunk
 from hnlm_ray.data.raw import RAW_INTERACTIONS, RAW_ITEMS
 from hnlm_ray.data.values import first_text, joined_texts
@@ -23,27 +23,8 @@ NAMES = UsualNames(
     not_interactions=("meta_*",),
 )
 
-_TEXTS = pa.list_(pa.string())
-_REVIEWS = pa.schema(
-    {
-        "user_id": pa.string(),
-        "parent_asin": pa.string(),
-        "rating": pa.float64(),
-        "timestamp": pa.float64(),  # milliseconds
-        "title": pa.string(),
-        "text": pa.string(),
-    }
-)
-_ITEMS = pa.schema(
-    {
-        "parent_asin": pa.string(),
-        "title": pa.string(),
-        "store": pa.string(),
-        "main_category": pa.string(),
-        "categories": _TEXTS,
-        "description": _TEXTS,
-    }
-)
+_REVIEWS = fields(("user_id", "parent_asin", "title", "text"), ("rating", "timestamp"))
+_ITEMS = fields(("parent_asin", "title", "store", "main_category"), texts=("categories", "description"))
 
 
 def parse_interactions(chunk: Chunk, columns: ColumnsConfig) -> pa.Table:
@@ -51,14 +32,12 @@ def parse_interactions(chunk: Chunk, columns: ColumnsConfig) -> pa.Table:
     rows = read_objects(chunk, _REVIEWS)
     found = rows.columns
     return rows.to_raw(
-        {
-            "user_id": found["user_id"],
-            "item_id": found["parent_asin"],
-            "rating": found["rating"],
-            "timestamp": found["timestamp"],
-            "review": first_text(found["text"], found["title"]),
-        },
         RAW_INTERACTIONS,
+        user_id=found["user_id"],
+        item_id=found["parent_asin"],
+        rating=found["rating"],
+        timestamp=found["timestamp"],
+        review=first_text(found["text"], found["title"]),
     )
 
 
@@ -69,12 +48,10 @@ def parse_items(chunk: Chunk, columns: ColumnsConfig) -> pa.Table:
     has_path = pc.greater(pc.fill_null(pc.list_value_length(found["categories"]), 0), 0)
     main = pc.split_pattern(found["main_category"], "|")
     return rows.to_raw(
-        {
-            "item_id": found["parent_asin"],
-            "title": found["title"],
-            "brand": found["store"],
-            "categories": pc.if_else(has_path, found["categories"], main),
-            "description": joined_texts(found["description"]),
-        },
         RAW_ITEMS,
+        item_id=found["parent_asin"],
+        title=found["title"],
+        brand=found["store"],
+        categories=pc.if_else(has_path, found["categories"], main),
+        description=joined_texts(found["description"]),
     )

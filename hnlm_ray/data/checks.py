@@ -61,10 +61,7 @@ def _check_file(files: Files, path: str, config: DataConfig, kind: int) -> None:
         if needs_split and "split" not in chosen:
             raise DataError(f"{path} has no split column, and data.split.strategy is column", "set data.columns.split")
         return
-    chunk = next(
-        read_chunks(files.filesystem, path, 0, header=has_header(config, path), size=_HEAD_BYTES),
-        None,
-    )
+    chunk = next(read_chunks(files.filesystem, path, 0, header=has_header(config, path), size=_HEAD_BYTES), None)
     if chunk is None:
         raise DataError(f"{path} has a header and no rows", "download or write it again")
     rows = parsers(config)[kind](chunk)

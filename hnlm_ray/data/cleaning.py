@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -139,11 +140,11 @@ def clean_items(raw: pa.Table, item_ids: pa.Array) -> tuple[pa.Table, dict[str, 
     items = gather(raw, first)
     place = pc.index_in(item_ids, value_set=items["item_id"].combine_chunks())
     found = gather(items, place.drop_null().to_numpy())
-    counts = {
-        "items_repeated": raw.num_rows - len(first),
-        "items_without_interactions": items.num_rows - found.num_rows,
-        "items_unknown": place.null_count,
-    }
+    counts = Counter(
+        items_repeated=raw.num_rows - len(first),
+        items_without_interactions=items.num_rows - found.num_rows,
+        items_unknown=place.null_count,
+    )
     missing = item_ids.filter(pc.is_null(place))
     blanks = {name: pa.nulls(len(missing), found.schema.field(name).type) for name in found.column_names}
     made = pa.table({**blanks, "item_id": missing}, schema=found.schema)
@@ -151,11 +152,10 @@ def clean_items(raw: pa.Table, item_ids: pa.Array) -> tuple[pa.Table, dict[str, 
     items = items.take(pc.sort_indices(items["item_id"]))
     columns: dict[str, pa.Array | pa.ChunkedArray] = {"item_id": items["item_id"]}
     for name in ("title", "brand", "description"):
-        cleaned = clean_text(items[name].cast(pa.string()))
-        columns[name] = cleaned.values
-        _add(counts, cleaned.counts)
+        columns[name], text_counts = clean_text(items[name].cast(pa.string()))
+        counts.update(text_counts)
     columns["categories"], text_counts = _clean_categories(items["categories"])
-    _add(counts, text_counts)
+    counts.update(text_counts)
     has_title = pc.not_equal(columns["title"], "")
     counts["titles_empty"] = items.num_rows - pc.sum(has_title).as_py() - counts["items_unknown"]
     columns["title"] = pc.if_else(has_title, columns["title"], columns["item_id"])
@@ -165,12 +165,12 @@ def clean_items(raw: pa.Table, item_ids: pa.Array) -> tuple[pa.Table, dict[str, 
 def _clean_categories(column: pa.ChunkedArray) -> tuple[pa.Array, dict[str, int]]:
     """Clean every name and drop the empty ones; a null list becomes ``[]``."""
     lists = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    cleaned = clean_text(pc.list_flatten(lists))
+    names, counts = clean_text(pc.list_flatten(lists))
     parents = pc.list_parent_indices(lists).to_numpy()
-    is_named = pc.not_equal(cleaned.values, "")
+    is_named = pc.not_equal(names, "")
     sizes = np.bincount(parents[is_named.to_numpy(zero_copy_only=False)], minlength=len(lists))
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), cleaned.values.filter(is_named)), cleaned.counts
+    return pa.ListArray.from_arrays(pa.array(offsets), names.filter(is_named)), counts
 
 
 def _numbered(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], pa.Array]:
@@ -184,8 +184,3 @@ def _first_rows(ids: pa.ChunkedArray) -> npt.NDArray[np.int64]:
     """The first row of each distinct value, ascending."""
     codes = pc.index_in(ids, value_set=pc.unique(ids)).to_numpy()
     return np.sort(np.unique(codes, return_index=True)[1]).astype(np.int64)
-
-
-def _add(total: dict[str, int], more: dict[str, int]) -> None:
-    for name, count in more.items():
-        total[name] = total.get(name, 0) + count

@@ -6,7 +6,6 @@ import csv
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
@@ -63,27 +62,8 @@ def read_rows(chunk: Chunk, names: Sequence[str], delimiter: str, *, quoted: boo
             )
         except pa.ArrowInvalid as error:
             raise DataError(f"{chunk.file} is not delimited text ({error})", "check data.format") from error
-    return _located(chunk, columns, bad, filled, recoded)
-
-
-def _located(
-    chunk: Chunk,
-    columns: pa.Table,
-    bad: list[pacsv.InvalidRow],
-    filled: npt.NDArray[np.int64],
-    recoded: npt.NDArray[np.int64],
-) -> Rows:
     total = columns.num_rows + len(bad)
     # With line breaks inside quoted fields, the numbers are those of rows.
     lines = filled if len(filled) == total else np.arange(total)
-    is_bad = np.zeros(total, dtype=np.bool_)
-    is_bad[[row.number - 1 for row in bad]] = True
-    reasons = [f"{row.actual_columns} fields, expected {row.expected_columns}" for row in bad]
-    return Rows(
-        columns=columns,
-        lines=lines[~is_bad] + chunk.first_line,
-        recoded=np.isin(lines[~is_bad], recoded),
-        bad_lines=lines[is_bad] + chunk.first_line,
-        bad_reasons=reasons,
-        number=chunk.number,
-    )
+    reasons = {row.number - 1: f"{row.actual_columns} fields, expected {row.expected_columns}" for row in bad}
+    return Rows.located(chunk, columns, lines, recoded, reasons)

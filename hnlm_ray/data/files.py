@@ -11,7 +11,7 @@ import pyarrow.fs as pafs
 from hnlm_ray.errors import DataError
 from hnlm_ray.run.places import resolve, shown, storage_errors
 
-__all__ = ["DataFolder", "Files", "UsualNames", "find_files", "open_folder"]
+__all__ = ["DataFolder", "Files", "UsualNames", "find_files", "is_csv", "open_folder"]
 
 
 @dataclass(frozen=True)
@@ -116,3 +116,8 @@ def _matches(name: str, pattern: str, is_usual: bool) -> bool:
 
 def _base(name: str) -> str:
     return name.rpartition("/")[2]
+
+
+def is_csv(path: str) -> bool:
+    """Whether a file is named as CSV, compressed or not."""
+    return ".csv" in _base(path)

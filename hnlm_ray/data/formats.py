@@ -14,7 +14,7 @@ from typing import Protocol, cast
 import pyarrow as pa
 
 from hnlm_ray.config.data import ColumnsConfig, DataConfig
-from hnlm_ray.data.files import DataFolder, Files, UsualNames, find_files
+from hnlm_ray.data.files import DataFolder, Files, UsualNames, find_files, is_csv
 from hnlm_ray.data.lines import Chunk
 
 __all__ = ["Parse", "Reader", "has_header", "interaction_files", "item_files", "parsers"]
@@ -69,7 +69,7 @@ def item_files(folder: DataFolder, config: DataConfig) -> Files:
 
 def has_header(config: DataConfig, path: str) -> bool:
     """Whether the first line of a file names its fields."""
-    return _reader(config).NAMES.has_header or ".csv" in path.rpartition("/")[2]
+    return _reader(config).NAMES.has_header or is_csv(path)
 
 
 def parsers(config: DataConfig) -> tuple[Parse, Parse]:

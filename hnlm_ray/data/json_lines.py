@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,15 @@ import pyarrow.json as pajson
 from hnlm_ray.data.lines import Chunk, as_utf8, filled_lines
 from hnlm_ray.data.rows import Rows
 
-__all__ = ["read_objects"]
+__all__ = ["fields", "read_objects"]
+
+_TEXT, _NUMBER, _TEXTS = pa.string(), pa.float64(), pa.list_(pa.string())
+
+
+def fields(text: Sequence[str], number: Sequence[str] = (), texts: Sequence[str] = ()) -> pa.Schema:
+    """The schema of objects, for :func:`read_objects`: names of fields of text, of numbers and of lists of texts."""
+    kinds = ((text, _TEXT), (number, _NUMBER), (texts, _TEXTS))
+    return pa.schema([(name, kind) for names, kind in kinds for name in names])
 
 
 def read_objects(chunk: Chunk, schema: pa.Schema) -> Rows:
@@ -23,7 +31,7 @@ def read_objects(chunk: Chunk, schema: pa.Schema) -> Rows:
 
     Args:
         chunk: lines without a header. A line may also be a Python literal, as in the item files of early releases.
-        schema: of string, float64 and list<string>. A value of a similar type is converted: a number to text, a text
+        schema: from :func:`fields`. A value of a similar type is converted: a number to text, a text
             to a list of one, a list to one text.
 
     Returns:
@@ -35,15 +43,7 @@ def read_objects(chunk: Chunk, schema: pa.Schema) -> Rows:
     bad: dict[int, str] = {}
     if columns is None or columns.num_rows != len(lines):
         columns, bad = _line_by_line(content, lines, schema)
-    is_bad = np.isin(lines, np.array(list(bad), dtype=np.int64))
-    return Rows(
-        columns=columns,
-        lines=lines[~is_bad] + chunk.first_line,
-        recoded=np.isin(lines[~is_bad], recoded),
-        bad_lines=lines[is_bad] + chunk.first_line,
-        bad_reasons=list(bad.values()),
-        number=chunk.number,
-    )
+    return Rows.located(chunk, columns, lines, recoded, bad)
 
 
 def _whole(content: bytes, schema: pa.Schema) -> pa.Table | None:
@@ -58,16 +58,15 @@ def _whole(content: bytes, schema: pa.Schema) -> pa.Table | None:
 
 
 def _line_by_line(content: bytes, lines: npt.NDArray[np.int64], schema: pa.Schema) -> tuple[pa.Table, dict[int, str]]:
-    """The good rows, and the reason of each malformed line by its number."""
+    """The good rows, and the reason of each malformed line by its index in ``lines``."""
     texts = content.split(b"\n")
-    fits: dict[str, Callable[[Any], Any]] = {field.name: _FITS[str(field.type)] for field in schema}
     rows, bad = [], {}
-    for number in lines:
+    for index, number in enumerate(lines):
         try:
             record = _object(texts[number].decode())
-            rows.append({name: _fitted(record.get(name), fit, name) for name, fit in fits.items()})
+            rows.append({field.name: _fitted(record.get(field.name), field) for field in schema})
         except ValueError as error:
-            bad[int(number)] = str(error)
+            bad[index] = str(error)
     return pa.Table.from_pylist(rows, schema=schema), bad
 
 
@@ -86,13 +85,13 @@ def _object(line: str) -> dict[str, Any]:
     return record
 
 
-def _fitted(value: Any, fit: Callable[[Any], Any], name: str) -> Any:
+def _fitted(value: Any, field: pa.Field) -> Any:
     if value is None:
         return None
     try:
-        return fit(value)
+        return _FITS[field.type](value)
     except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{name} is {str(value)[:40]!r}") from error
+        raise ValueError(f"{field.name} is {str(value)[:40]!r}") from error
 
 
 def _text(value: Any) -> str:
@@ -111,8 +110,4 @@ def _texts(value: Any) -> list[str]:
     return [text for part in value if part is not None for text in _texts(part)]
 
 
-_FITS: dict[str, Callable[[Any], Any]] = {
-    "string": _text,
-    "double": float,
-    "list<item: string>": _texts,
-}
+_FITS: dict[pa.DataType, Callable[[Any], Any]] = {_TEXT: _text, _NUMBER: float, _TEXTS: _texts}

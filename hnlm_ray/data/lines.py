@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,11 +78,8 @@ def as_utf8(content: bytes) -> tuple[bytes, npt.NDArray[np.int64]]:
     Returns:
         the content, and int64 numbers, from 0, of the lines that were read as Latin-1.
     """
-    try:
+    with suppress(UnicodeDecodeError):
         content.decode()
-    except UnicodeDecodeError:
-        pass
-    else:
         return content, np.empty(0, dtype=np.int64)
     lines, recoded = content.split(b"\n"), []
     for index, line in enumerate(lines):
@@ -111,6 +109,5 @@ def _blocks(filesystem: pafs.FileSystem, path: str, size: int | None) -> Iterato
             while block := stream.read(size):
                 yield block
     except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(
-            f"{path} cannot be read ({error})", "check that the file is whole, and your access to it"
-        ) from (error)
+        action = "check that the file is whole, and your access to it"
+        raise DataError(f"{path} cannot be read ({error})", action) from error

@@ -13,9 +13,9 @@ from hnlm_ray.config.data import ColumnsConfig
 from hnlm_ray.data.delimited import header_names, read_rows
 from hnlm_ray.data.files import UsualNames
 from hnlm_ray.data.lines import Chunk
-from hnlm_ray.data.raw import RAW_INTERACTIONS, RAW_ITEMS, Column
+from hnlm_ray.data.raw import RAW_INTERACTIONS, RAW_ITEMS
 from hnlm_ray.data.rows import Rows
-from hnlm_ray.data.values import first_problem, moments, numbers
+from hnlm_ray.data.values import moments, numbers
 from hnlm_ray.errors import DataError
 
 __all__ = ["NAMES", "parse_interactions", "parse_items"]
@@ -46,9 +46,12 @@ def parse_interactions(chunk: Chunk, columns: ColumnsConfig) -> pa.Table:
     rating, wrong_rating = numbers(found["rating"], "rating")
     timestamp, wrong_time = moments(found["timestamp"], "timestamp")
     return rows.to_raw(
-        {"user_id": found["userId"], "item_id": found["movieId"], "rating": rating, "timestamp": timestamp},
         RAW_INTERACTIONS,
-        first_problem(wrong_rating, wrong_time),
+        user_id=found["userId"],
+        item_id=found["movieId"],
+        rating=rating,
+        timestamp=timestamp,
+        problem=pc.coalesce(wrong_rating, wrong_time),
     )
 
 
@@ -61,8 +64,11 @@ def parse_items(chunk: Chunk, columns: ColumnsConfig) -> pa.Table:
     is_100k = ".item" in chunk.file
     rows = _rows(chunk, _U_ITEM_FIELDS if is_100k else _MOVIE_FIELDS, "|" if is_100k else "::")
     found = rows.columns
-    genres = _flagged(found) if is_100k else _listed(found["genres"])
-    return rows.to_raw({"item_id": found["movieId"], "title": found["title"], "categories": genres}, RAW_ITEMS)
+    if is_100k:
+        genres = _flagged(found)
+    else:
+        genres = pc.split_pattern(pc.replace_substring(found["genres"], "(no genres listed)", ""), "|")
+    return rows.to_raw(RAW_ITEMS, item_id=found["movieId"], title=found["title"], categories=genres)
 
 
 def _rows(chunk: Chunk, fields: list[str], delimiter: str) -> Rows:
@@ -80,7 +86,3 @@ def _flagged(found: pa.Table) -> pa.Array:
     flags = np.stack([pc.equal(found[name], "1").to_numpy() for name in _GENRES], axis=1).astype(np.bool_)
     offsets = np.concatenate([[0], np.cumsum(flags.sum(axis=1))]).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(_GENRES).take(pa.array(np.nonzero(flags)[1])))
-
-
-def _listed(genres: Column) -> Column:
-    return pc.split_pattern(pc.replace_substring(genres, "(no genres listed)", ""), "|")

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from hnlm_ray.config.data import DataConfig
 from hnlm_ray.data.cleaning import Events, clean_items, events_of, latest_of_pair, with_ids
 from hnlm_ray.data.filters import k_core, keep_dated, keep_latest, keep_rated
-from hnlm_ray.data.raw import RawData, gather
+from hnlm_ray.data.raw import Column, RawData, gather
 from hnlm_ray.data.splits import split
 from hnlm_ray.data.text import clean_text
 from hnlm_ray.errors import DataError
@@ -68,17 +68,21 @@ def prepare_tables(raw: RawData, config: DataConfig, seed: int) -> Prepared:
     item_numbers, items = np.unique(events.items, return_inverse=True)
     user_ids, item_ids = user_ids.take(pa.array(user_numbers)), item_ids.take(pa.array(item_numbers))
     written = gather(interactions.select(["review", "split"]), events.row)
-    labels = _labels(config, seed, events, users, user_ids, written["split"])
-    reviews = clean_text(written["review"])
+    # A column of nulls means that the data has no such column.
+    own = None if written["split"].null_count == len(written) else written["split"].to_numpy()
+    names = user_ids.to_numpy(zero_copy_only=False)
+    labels = split(config.split, seed, users, names, events.timestamp, events.present, own)
+    reviews, review_counts = clean_text(written["review"])
     described, item_counts = clean_items(catalogue, item_ids)
-    for found in (event_counts, reviews.counts, item_counts):
+    described = described.append_column("item", pa.array(np.arange(len(item_ids))))
+    for found in (event_counts, review_counts, item_counts):
         counts.update(found)
     sizes = {"users": len(user_ids), "items": len(item_ids), "interactions": len(events)}
     shares = {name: int((labels == number).sum()) for number, name in enumerate(SPLITS)}
     return Prepared(
         users=pa.table([pa.array(np.arange(len(user_ids)), pa.int32()), user_ids], schema=USERS),
-        items=_item_table(described),
-        interactions=_interaction_table(users, items, events, reviews.values, labels),
+        items=described.select(ITEMS.names).cast(ITEMS),
+        interactions=_interaction_table(users, items, events, reviews, labels),
         counts={**sizes, **shares, **counts},
     )
 
@@ -107,14 +111,11 @@ def _filtered(events: Events, config: DataConfig, counts: Counter[str]) -> Event
 
     Histories are cut before the k-core is taken, so that every user and item ends up with ``k_core`` interactions.
     """
-    first, last, minimum = config.date_from, config.date_to, config.min_rating
+    first, last = config.date_from, config.date_to
+    minimum = -np.inf if config.min_rating is None else config.min_rating
     rules: tuple[tuple[str, str, _Rule], ...] = (
         ("pairs_repeated", "", latest_of_pair),
-        (
-            "dropped_by_min_rating",
-            f"data.min_rating={minimum}",
-            lambda e: keep_rated(e.rating, -np.inf if minimum is None else minimum),
-        ),
+        ("dropped_by_min_rating", f"data.min_rating={config.min_rating}", lambda e: keep_rated(e.rating, minimum)),
         (
             "dropped_by_date",
             f"data.date_from={first}, data.date_to={last}",
@@ -136,30 +137,11 @@ def _filtered(events: Events, config: DataConfig, counts: Counter[str]) -> Event
     return events
 
 
-def _labels(
-    config: DataConfig,
-    seed: int,
-    events: Events,
-    users: npt.NDArray[np.int64],
-    user_ids: pa.Array,
-    given: pa.ChunkedArray,
-) -> npt.NDArray[np.int8]:
-    """The split of each event; a column of nulls means that the data has no such column."""
-    own = None if given.null_count == len(given) else given.to_numpy()
-    names = user_ids.to_numpy(zero_copy_only=False)
-    return split(config.split, seed, users, names, events.timestamp, events.present, own)
-
-
-def _item_table(described: pa.Table) -> pa.Table:
-    numbers = pa.array(np.arange(described.num_rows), pa.int32())
-    return described.append_column("item", numbers).select(ITEMS.names).cast(ITEMS)
-
-
 def _interaction_table(
     users: npt.NDArray[np.int64],
     items: npt.NDArray[np.int64],
     events: Events,
-    reviews: pa.ChunkedArray,
+    reviews: Column,
     labels: npt.NDArray[np.int8],
 ) -> pa.Table:
     columns = [

@@ -85,42 +85,28 @@ def positions(file_number: int, lines: npt.NDArray[np.integer]) -> npt.NDArray[n
     return (np.int64(file_number) << _LINE_BITS) + lines.astype(np.int64)
 
 
-def raw_table(
-    columns: Mapping[str, Column | None], schema: pa.Schema, position: npt.NDArray[np.int64], **origin: Column
-) -> pa.Table:
-    """A raw table from the columns that a format has; the others are null.
+def raw_table(schema: pa.Schema, position: npt.NDArray[np.int64], /, **columns: Column | None) -> pa.Table:
+    """A raw table from the columns that a format has.
 
     Args:
-        columns: by name of ``schema``; None for a column that the format lacks.
         schema: :data:`RAW_INTERACTIONS` or :data:`RAW_ITEMS`.
         position: int64 (n,), see :func:`positions`.
-        origin: ``recoded`` and ``problem``; by default false and null in every row.
+        columns: by name of ``schema``. One that is None or not given is null in every row; ``recoded`` is false.
     """
-    rows = len(position)
-    given: dict[str, Column | None] = {
-        "recoded": pa.array(np.zeros(rows, dtype=np.bool_)),
-        **columns,
-        **origin,
-        "position": pa.array(position),
-    }
-    arrays = []
-    for column in schema:
-        values = given.get(column.name)
-        arrays.append(pa.nulls(rows, column.type) if values is None else values.cast(column.type))
-    return pa.Table.from_arrays(arrays, schema=schema)
+    columns = {"recoded": pa.array(np.zeros(len(position), np.bool_)), **columns, "position": pa.array(position)}
+    given = {name: values for name, values in columns.items() if values is not None}
+    arrays = (given.get(column.name, pa.nulls(len(position))).cast(column.type) for column in schema)
+    return pa.Table.from_arrays(list(arrays), schema=schema)
 
 
 def from_columns(interactions: pa.Table, items: pa.Table) -> RawData:
     """A data set from tables in memory, which may lack columns."""
-    parts = [
-        raw_table(
-            dict(zip(table.column_names, table.columns, strict=True)),
-            schema,
-            positions(0, np.arange(1, len(table) + 1)),
-        )
-        for table, schema in ((interactions, RAW_INTERACTIONS), (items, RAW_ITEMS))
-    ]
-    return RawData(parts[0], parts[1])
+
+    def raw(table: pa.Table, schema: pa.Schema) -> pa.Table:
+        columns = dict(zip(table.column_names, table.columns, strict=True))
+        return raw_table(schema, positions(0, np.arange(1, len(table) + 1)), **columns)
+
+    return RawData(raw(interactions, RAW_INTERACTIONS), raw(items, RAW_ITEMS))
 
 
 def raw_data(

@@ -15,16 +15,12 @@ from hnlm_ray.data.delimited import header_names, read_rows
 from hnlm_ray.data.files import UsualNames
 from hnlm_ray.data.lines import Chunk
 from hnlm_ray.data.raw import RAW_INTERACTIONS, RAW_ITEMS, Column
-from hnlm_ray.data.values import categories, first_problem, moments, numbers
+from hnlm_ray.data.values import categories, moments, numbers
 from hnlm_ray.errors import DataError
 
 __all__ = ["NAMES", "fields_of", "parse_interactions", "parse_items"]
 
-NAMES = UsualNames(
-    interactions=("*.inter", "*.inter.gz"),
-    items=("*.item", "*.item.gz"),
-    has_header=True,
-)
+NAMES = UsualNames(interactions=("*.inter", "*.inter.gz"), items=("*.item", "*.item.gz"), has_header=True)
 
 _KNOWN_NAMES = {
     "user": ("user_id",),
@@ -80,15 +76,13 @@ def parse_interactions(chunk: Chunk, columns: ColumnsConfig) -> pa.Table:
     rating, wrong_rating = numbers(found.get("rating", nothing), "rating")
     timestamp, wrong_time = moments(found.get("timestamp", nothing), "timestamp")
     return rows.to_raw(
-        {
-            "user_id": found["user"],
-            "item_id": found["item"],
-            "rating": rating,
-            "timestamp": timestamp,
-            "review": found.get("review"),
-        },
         RAW_INTERACTIONS,
-        first_problem(wrong_rating, wrong_time),
+        user_id=found["user"],
+        item_id=found["item"],
+        rating=rating,
+        timestamp=timestamp,
+        review=found.get("review"),
+        problem=pc.coalesce(wrong_rating, wrong_time),
     )
 
 
@@ -105,7 +99,7 @@ def parse_items(chunk: Chunk, columns: ColumnsConfig) -> pa.Table:
     if "categories" in found:
         is_sequence = f"{chosen['categories']}:token_seq" in header_names(chunk.header, "\t")
         found["categories"] = _sequence(found["categories"]) if is_sequence else categories(found["categories"])
-    return rows.to_raw(found, RAW_ITEMS)
+    return rows.to_raw(RAW_ITEMS, **found)
 
 
 def _names(header: str) -> list[str]:

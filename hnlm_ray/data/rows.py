@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from hnlm_ray.data.lines import Chunk
 from hnlm_ray.data.raw import Column, positions, raw_table
 
 __all__ = ["Rows"]
@@ -34,12 +35,32 @@ class Rows:
     bad_reasons: list[str]
     number: int
 
-    def to_raw(
-        self, columns: Mapping[str, Column | None], schema: pa.Schema, problem: Column | None = None
-    ) -> pa.Table:
-        """A raw table of the given columns, one entry per row, and of the malformed lines."""
-        origin = {"recoded": pa.array(self.recoded)} | ({} if problem is None else {"problem": problem})
-        good = raw_table(columns, schema, positions(self.number, self.lines), **origin)
+    @classmethod
+    def located(
+        cls,
+        chunk: Chunk,
+        columns: pa.Table,
+        lines: npt.NDArray[np.int64],
+        recoded: npt.NDArray[np.int64],
+        bad: Mapping[int, str],
+    ) -> Rows:
+        """The rows of a chunk whose good lines became columns.
+
+        Args:
+            chunk: what was parsed.
+            columns: one row per good line.
+            lines: int64, the good and the malformed lines of the chunk, from 0 and ascending.
+            recoded: those of the lines that were not UTF-8.
+            bad: why a line is malformed, by its index in ``lines``, in ascending order.
+        """
+        is_bad = np.zeros(len(lines), np.bool_)
+        is_bad[list(bad)] = True
+        good, first = lines[~is_bad], chunk.first_line
+        reasons = list(bad.values())
+        return cls(columns, good + first, np.isin(good, recoded), lines[is_bad] + first, reasons, chunk.number)
+
+    def to_raw(self, schema: pa.Schema, /, **columns: Column | None) -> pa.Table:
+        """A raw table of the given columns (:func:`raw_table`), one entry per row, and of the malformed lines."""
+        good = raw_table(schema, positions(self.number, self.lines), recoded=pa.array(self.recoded), **columns)
         reasons = pa.array(self.bad_reasons, pa.string())
-        bad = raw_table({}, schema, positions(self.number, self.bad_lines), problem=reasons)
-        return pa.concat_tables([good, bad])
+        return pa.concat_tables([good, raw_table(schema, positions(self.number, self.bad_lines), problem=reasons)])

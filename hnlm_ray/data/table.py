@@ -6,12 +6,13 @@ from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from hnlm_ray.config.data import ColumnsConfig, DataConfig
 from hnlm_ray.data.delimited import header_names, read_rows
-from hnlm_ray.data.files import Files, UsualNames
+from hnlm_ray.data.files import Files, UsualNames, is_csv
 from hnlm_ray.data.lines import read_chunks
 from hnlm_ray.data.raw import (
     RAW_INTERACTIONS,
@@ -22,7 +23,7 @@ from hnlm_ray.data.raw import (
     raw_data,
     raw_table,
 )
-from hnlm_ray.data.values import categories, first_problem, moments, numbers
+from hnlm_ray.data.values import categories, moments, numbers
 from hnlm_ray.errors import DataError
 
 __all__ = ["INTERACTION_ROLES", "ITEM_ROLES", "NAMES", "columns_of", "names_in", "read_tables"]
@@ -47,8 +48,8 @@ def read_tables(config: DataConfig, interactions: Files, items: Files) -> RawDat
     """
     own_split = ("split",) if config.split.strategy == "column" else ()
     return raw_data(
-        _read(interactions, config, (*INTERACTION_ROLES, *own_split), RAW_INTERACTIONS),
-        _read(items, config, ITEM_ROLES, RAW_ITEMS),
+        _read(interactions, config.columns, (*INTERACTION_ROLES, *own_split), RAW_INTERACTIONS),
+        _read(items, config.columns, ITEM_ROLES, RAW_ITEMS),
         (interactions.paths, items.paths),
         config.max_bad_rows,
     )
@@ -60,7 +61,7 @@ def names_in(filesystem: pafs.FileSystem, path: str) -> list[str]:
     Raises:
         DataError: it cannot be read.
     """
-    if ".csv" not in path.rpartition("/")[2]:
+    if not is_csv(path):
         try:
             return list(pq.read_schema(path, filesystem=filesystem).names)
         except (OSError, pa.ArrowInvalid) as error:
@@ -91,71 +92,44 @@ def columns_of(config: ColumnsConfig, roles: tuple[str, ...], found: list[str], 
     return chosen
 
 
-def _read(files: Files, config: DataConfig, roles: tuple[str, ...], schema: pa.Schema) -> pa.Table:
+def _read(files: Files, config: ColumnsConfig, roles: tuple[str, ...], schema: pa.Schema) -> pa.Table:
     parts = [schema.empty_table()]
     for number, path in enumerate(files.paths):
-        read = _read_csv if ".csv" in path.rpartition("/")[2] else _read_parquet
-        parts.append(read(files.filesystem, path, number, config.columns, roles, schema))
+        names = names_in(files.filesystem, path)
+        chosen = columns_of(config, roles, names, path)
+        if is_csv(path):
+            # The whole file at once: a quoted field may contain line breaks.
+            for chunk in read_chunks(files.filesystem, path, number, header=True, size=None):
+                rows = read_rows(chunk, names, ",", quoted=True)
+                parts.append(rows.to_raw(schema, **_converted(rows.columns, chosen, path)))
+            continue
+        try:
+            table = pq.read_table(path, columns=sorted(set(chosen.values())), filesystem=files.filesystem)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise _unreadable(path, error) from error
+        position = positions(number, np.arange(1, table.num_rows + 1))
+        parts.append(raw_table(schema, position, **_converted(table, chosen, path)))
     return pa.concat_tables(parts)
 
 
-def _read_parquet(
-    filesystem: pafs.FileSystem,
-    path: str,
-    number: int,
-    config: ColumnsConfig,
-    roles: tuple[str, ...],
-    schema: pa.Schema,
-) -> pa.Table:
-    chosen = columns_of(config, roles, names_in(filesystem, path), path)
-    try:
-        table = pq.read_table(path, columns=sorted(set(chosen.values())), filesystem=filesystem)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise _unreadable(path, error) from error
-    columns, problem = _converted({role: table[name] for role, name in chosen.items()}, config, path)
-    return raw_table(columns, schema, positions(number, np.arange(1, table.num_rows + 1)), problem=problem)
-
-
-def _read_csv(
-    filesystem: pafs.FileSystem,
-    path: str,
-    number: int,
-    config: ColumnsConfig,
-    roles: tuple[str, ...],
-    schema: pa.Schema,
-) -> pa.Table:
-    names = names_in(filesystem, path)
-    chosen = columns_of(config, roles, names, path)
-    parts = []
-    # The whole file at once: a quoted field may contain line breaks.
-    for chunk in read_chunks(filesystem, path, number, header=True, size=None):
-        rows = read_rows(chunk, names, ",", quoted=True)
-        columns, problem = _converted({role: rows.columns[name] for role, name in chosen.items()}, config, path)
-        parts.append(rows.to_raw(columns, schema, problem))
-    return pa.concat_tables(parts) if parts else schema.empty_table()
-
-
-def _converted(
-    found: Mapping[str, Column], config: ColumnsConfig, path: str
-) -> tuple[dict[str, Column | None], Column | None]:
-    """The columns of a raw table, and the first problem of each row."""
+def _converted(table: pa.Table, chosen: Mapping[str, str], path: str) -> dict[str, Column | None]:
+    """The columns of a raw table from those of a file by role; with ``problem`` where a column can have one."""
     columns: dict[str, Column | None] = {}
-    problem: Column | None = None
-    for role, values in found.items():
-        name = _RAW_NAMES.get(role, role)
+    problems = []
+    for role, name in chosen.items():
+        values, target = table[name], _RAW_NAMES.get(role, role)
         try:
             if role in ("rating", "timestamp"):
-                convert = numbers if role == "rating" else moments
-                columns[name], wrong = convert(values, role)
-                problem = wrong if problem is None else first_problem(problem, wrong)
+                columns[target], problem = (numbers if role == "rating" else moments)(values, role)
+                problems.append(problem)
             else:
-                columns[name] = categories(values) if role == "categories" else values.cast(pa.string())
+                columns[target] = categories(values) if role == "categories" else values.cast(pa.string())
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise DataError(
-                f"{path}: column {getattr(config, role)!r} is {values.type} and cannot be a {role} ({error})",
+                f"{path}: column {name!r} is {values.type} and cannot be a {role} ({error})",
                 f"name another with data.columns.{role}, or null",
             ) from error
-    return columns, problem
+    return columns | ({"problem": pc.coalesce(*problems)} if problems else {})
 
 
 def _unreadable(path: str, error: Exception) -> DataError:

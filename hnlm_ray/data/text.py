@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from hnlm_ray.data.raw import Column
 
-__all__ = ["CleanText", "clean_text", "unescape_html"]
+__all__ = ["clean_text", "unescape_html"]
 
 _ENTITY = rb"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
 _AMPERSAND = r"&(?:amp|AMP|#0*38|#[xX]0*26);"
@@ -30,32 +30,19 @@ _CONTROLS = (
 )
 
 
-@dataclass(frozen=True)
-class CleanText:
-    """A cleaned column.
+def clean_text(values: Column) -> tuple[Column, dict[str, int]]:
+    """Clean a column of text; null becomes ``""``.
 
-    Attributes:
-        values: the text, never null.
-        counts: how many values each rule changed.
+    Returns:
+        the text, never null, and how many values each rule changed.
     """
-
-    values: Column
-    counts: dict[str, int]
-
-
-def clean_text(values: Column) -> CleanText:
-    """Clean a column of text; null becomes ``""``."""
     text = pc.fill_null(values, "")
     counts = {}
-    for name, rule in (
-        ("texts_with_html", _without_html),
-        ("texts_with_control_characters", _without_controls),
-        ("texts_with_odd_spaces", _folded),
-    ):
+    for name, rule in _RULES.items():
         changed = rule(text)
         counts[name] = pc.sum(pc.not_equal(changed, text)).as_py() or 0
         text = changed
-    return CleanText(text, counts)
+    return text, counts
 
 
 def unescape_html(values: Column) -> Column:
@@ -84,9 +71,9 @@ def _without_html(values: Column) -> Column:
     return text
 
 
-def _folded(values: Column) -> Column:
-    return pc.utf8_trim(pc.replace_substring_regex(values, _SPACES, " "), " ")
-
-
-def _without_controls(values: Column) -> Column:
-    return pc.replace_substring_regex(values, _CONTROLS, "")
+_RULES: dict[str, Callable[[Column], Column]] = {
+    "texts_with_html": _without_html,
+    "texts_with_control_characters": lambda text: pc.replace_substring_regex(text, _CONTROLS, ""),
+    "texts_with_odd_spaces": lambda text: pc.utf8_trim(pc.replace_substring_regex(text, _SPACES, " "), " "),
+}
+"""By the name of its count, in the order of application."""

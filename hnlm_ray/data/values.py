@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 
 from hnlm_ray.data.raw import Column
 
-__all__ = ["categories", "first_problem", "first_text", "joined_texts", "moments", "numbers"]
+__all__ = ["categories", "first_text", "joined_texts", "moments", "numbers"]
 
 _NUMBER = r"^-?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^(?i:nan|-?inf)$"
 _NO_VALUE = r"(?i)^(null|none|n/?a)?$"
@@ -32,9 +32,7 @@ def numbers(values: Column, name: str) -> tuple[Column, Column]:
     if not _is_text(values.type):
         found = values.cast(pa.float64(), safe=False)
         return found, pa.nulls(len(found), pa.string())
-    text = _present(values)
-    fits = pc.fill_null(pc.match_substring_regex(text, _NUMBER), False)
-    found = pc.if_else(fits, text, _NOTHING).cast(pa.float64())
+    text, fits, found = _parsed(values)
     return found, _problems(text, fits, f"{name} is not a number: ")
 
 
@@ -48,9 +46,7 @@ def moments(values: Column, name: str) -> tuple[Column, Column]:
         return pc.divide(found, 1e6), pa.nulls(len(found), pa.string())
     if not _is_text(values.type):
         return numbers(values, name)
-    text = _present(values)
-    fits = pc.fill_null(pc.match_substring_regex(text, _NUMBER), False)
-    found = pc.if_else(fits, text, _NOTHING).cast(pa.float64())
+    text, _, found = _parsed(values)
     bare = pc.replace_substring_regex(text, _FRACTION_OR_UTC, "")
     for pattern in _DATES:
         date = pc.strptime(bare, format=pattern, unit="s", error_is_null=True)
@@ -80,19 +76,17 @@ def joined_texts(texts: Column) -> Column:
     return pc.binary_join(pa.ListArray.from_arrays(offsets, filled), " ")
 
 
-def first_problem(*problems: Column) -> Column:
-    """The first problem of each row, null where there is none."""
-    return pc.coalesce(*problems)
-
-
 def _is_text(kind: pa.DataType) -> bool:
     value = kind.value_type if pa.types.is_dictionary(kind) else kind
     return bool(pa.types.is_string(value) or pa.types.is_large_string(value) or pa.types.is_string_view(value))
 
 
-def _present(values: Column) -> Column:
+def _parsed(values: Column) -> tuple[Column, Column, Column]:
+    """The text of each row, null where it stands for nothing, whether it is a number, and the numbers."""
     text = pc.utf8_trim_whitespace(values.cast(pa.string()))
-    return pc.if_else(pc.match_substring_regex(text, _NO_VALUE), _NOTHING, text)
+    text = pc.if_else(pc.match_substring_regex(text, _NO_VALUE), _NOTHING, text)
+    fits = pc.fill_null(pc.match_substring_regex(text, _NUMBER), False)
+    return text, fits, pc.if_else(fits, text, _NOTHING).cast(pa.float64())
 
 
 def _problems(text: Column, fits: Column, reason: str) -> Column:

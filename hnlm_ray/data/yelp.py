@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from hnlm_ray.config.data import ColumnsConfig
 from hnlm_ray.data.files import UsualNames
-from hnlm_ray.data.json_lines import read_objects
+from hnlm_ray.data.json_lines import fields, read_objects
 from hnlm_ray.data.lines import Chunk
 from hnlm_ray.data.raw import RAW_INTERACTIONS, RAW_ITEMS
 from hnlm_ray.data.values import moments
@@ -22,16 +22,8 @@ NAMES = UsualNames(
     items=("yelp_academic_dataset_business.json", "*business*.json", "*business*.json.gz"),
 )
 
-_REVIEWS = pa.schema(
-    {
-        "user_id": pa.string(),
-        "business_id": pa.string(),
-        "stars": pa.float64(),
-        "date": pa.string(),
-        "text": pa.string(),
-    }
-)
-_BUSINESSES = pa.schema({"business_id": pa.string(), "name": pa.string(), "categories": pa.string()})
+_REVIEWS = fields(("user_id", "business_id", "date", "text"), ("stars",))
+_BUSINESSES = fields(("business_id", "name", "categories"))
 
 
 def parse_interactions(chunk: Chunk, columns: ColumnsConfig) -> pa.Table:
@@ -40,15 +32,13 @@ def parse_interactions(chunk: Chunk, columns: ColumnsConfig) -> pa.Table:
     found = rows.columns
     timestamp, problem = moments(found["date"], "date")
     return rows.to_raw(
-        {
-            "user_id": found["user_id"],
-            "item_id": found["business_id"],
-            "rating": found["stars"],
-            "timestamp": timestamp,
-            "review": found["text"],
-        },
         RAW_INTERACTIONS,
-        problem,
+        user_id=found["user_id"],
+        item_id=found["business_id"],
+        rating=found["stars"],
+        timestamp=timestamp,
+        review=found["text"],
+        problem=problem,
     )
 
 
@@ -57,10 +47,8 @@ def parse_items(chunk: Chunk, columns: ColumnsConfig) -> pa.Table:
     rows = read_objects(chunk, _BUSINESSES)
     found = rows.columns
     return rows.to_raw(
-        {
-            "item_id": found["business_id"],
-            "title": found["name"],
-            "categories": pc.split_pattern(found["categories"], ","),
-        },
         RAW_ITEMS,
+        item_id=found["business_id"],
+        title=found["name"],
+        categories=pc.split_pattern(found["categories"], ","),
     )

@@ -169,50 +169,30 @@ def ground(
     index = {answer: number for number, answer in enumerate(matches.answers)}
     answer = np.array([index.get(text, -1) for text in negatives["answer"].to_pylist()], np.int64)
     user = negatives["user"].to_numpy()
-    result, name = _Result.empty(len(answer)), np.full(len(answer), -1)
-    result.status[answer < 0] = "none"
+    size, name = len(answer), np.full(len(answer), -1)
+    status, step = np.where(answer < 0, "none", "out_of_catalogue").astype(object), np.full(size, "", object)
+    similarity, chosen = np.full(size, np.nan, np.float32), np.full(size, -1, np.int32)
     name[answer >= 0] = matches.name[answer[answer >= 0]]
     by_name = np.flatnonzero(name >= 0)
     item, seen = _items_named(name[by_name], user[by_name], matches.catalogue, history)
-    result.item[by_name] = item
-    result.status[by_name] = np.where(seen, "interacted", "matched")
-    result.step[by_name] = np.where(matches.exact[answer[by_name]], "exact", "fuzzy")
-    result.similarity[by_name] = matches.similarity[answer[by_name]]
+    chosen[by_name] = item
+    status[by_name] = np.where(seen, "interacted", "matched")
+    step[by_name] = np.where(matches.exact[answer[by_name]], "exact", "fuzzy")
+    similarity[by_name] = matches.similarity[answer[by_name]]
     by_vector = np.flatnonzero((name < 0) & (answer >= 0))
     item, cosine = _nearest_unseen(user[by_vector], vectors.answers[answer[by_vector]], vectors.items, history)
     hit = cosine >= config.vector
-    result.item[by_vector[hit]], result.similarity[by_vector[hit]] = item[hit], cosine[hit]
-    result.status[by_vector[hit]], result.step[by_vector[hit]] = "matched", "vector"
-    return result.table(negatives)
-
-
-@dataclass(frozen=True)
-class _Result:
-    """Columns under construction; ``item`` is -1 and ``similarity`` NaN where no step decided."""
-
-    status: npt.NDArray[np.object_]
-    step: npt.NDArray[np.object_]
-    similarity: npt.NDArray[np.float32]
-    item: npt.NDArray[np.int32]
-
-    @classmethod
-    def empty(cls, size: int) -> _Result:
-        return cls(
-            np.full(size, "out_of_catalogue", object),
-            np.full(size, "", object),
-            np.full(size, np.nan, np.float32),
-            np.full(size, -1, np.int32),
-        )
-
-    def table(self, negatives: pa.Table) -> pa.Table:
-        columns = {
-            "status": pa.array(self.status, pa.string()),
-            "step": pa.array(self.step, pa.string()),
-            "similarity": pa.array(np.clip(self.similarity, 0, 1), mask=np.isnan(self.similarity)),
-            "negative": pa.array(self.item, mask=self.item < 0),
-        }
-        kept = {name: negatives[name] for name in ("pair", "user", "item", "answer")}
-        return pa.table({**kept, **columns}).cast(GROUNDED)
+    by_vector = by_vector[hit]
+    chosen[by_vector], similarity[by_vector] = item[hit], cosine[hit]
+    status[by_vector], step[by_vector] = "matched", "vector"
+    columns = {
+        **{name: negatives[name] for name in ("pair", "user", "item", "answer")},
+        "status": pa.array(status, pa.string()),
+        "step": pa.array(step, pa.string()),
+        "similarity": pa.array(np.clip(similarity, 0, 1), mask=np.isnan(similarity)),
+        "negative": pa.array(chosen, mask=chosen < 0),
+    }
+    return pa.table(columns).cast(GROUNDED)
 
 
 def _items_named(

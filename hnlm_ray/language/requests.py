@@ -82,14 +82,8 @@ def user_requests(interactions: pa.Table, limits: ProfilesConfig) -> pa.Table:
     kept = np.flatnonzero(from_end < limits.max_history)
     rows = rows.take(pa.array(kept))
     ids, codes = np.unique(users[kept], return_inverse=True)
-    return pa.table(
-        {
-            "id": ids.astype(np.int64),
-            "items": _lists(codes, len(ids), rows["item"]),
-            "ratings": _lists(codes, len(ids), rows["rating"]),
-            "reviews": _lists(codes, len(ids), rows["review"]),
-        }
-    )
+    lists = {f"{name}s": _lists(codes, len(ids), rows[name]) for name in ("item", "rating", "review")}
+    return pa.table({"id": ids.astype(np.int64), **lists})
 
 
 def shown_to_pairs(
@@ -224,6 +218,4 @@ def _product(item: dict[str, Any], reviews: list[str]) -> Product:
 def _lists(codes: npt.NDArray[Any], size: int, values: pa.ChunkedArray) -> pa.ListArray:
     """Values grouped by sorted codes in ``[0, size)``."""
     offsets = np.searchsorted(codes, np.arange(size + 1)).astype(np.int32)
-    if isinstance(values, pa.ChunkedArray):
-        values = values.combine_chunks()
-    return pa.ListArray.from_arrays(offsets, values)
+    return pa.ListArray.from_arrays(offsets, values.combine_chunks())

@@ -62,16 +62,15 @@ def run(context: StageContext, variant: str) -> StageSummary:
         variant=variant,
         seed=seed,
         config=config.train.variants[variant].model_dump(mode="json"),
-        metrics=_figures(metrics, seed),
+        metrics={
+            f"{row['split']} {row['metric']}@{row['k']}": row["value"]
+            for row in metrics.filter(pc.equal(metrics["seed"], seed)).to_pylist()
+        },
         code_version=hnlm_ray.__version__,
     )
     info = write_bundle(context.output.path, contents, about, context.output.filesystem, extras)
     context.say(f"bundle {info.version}: {variant}, seed {seed}, {info.users} users, {info.items} items")
-    texts = {
-        "user_profiles": extras.user_profiles,
-        "item_profiles": extras.item_profiles,
-        "negatives": extras.negatives,
-    }
+    texts = {name: getattr(extras, name) for name in ("user_profiles", "item_profiles", "negatives")}
     return StageSummary(
         rows={"users": info.users, "items": info.items} | {n: len(t) for n, t in texts.items() if t is not None},
         counts={"seen": len(contents.seen_items), "seed": seed, "text_encoder": int(extras.encoder is not None)},
@@ -149,11 +148,6 @@ def _contents(prepare: Artifact, fit: Artifact) -> Contents:
         users=users,
         items=items,
     )
-
-
-def _figures(metrics: pa.Table, seed: int) -> dict[str, float]:
-    rows = metrics.filter(pc.equal(metrics["seed"], seed)).to_pylist()
-    return {f"{row['split']} {row['metric']}@{row['k']}": row["value"] for row in rows}
 
 
 def _data_name(config: Config) -> str:

@@ -92,14 +92,8 @@ def run(context: StageContext) -> StageSummary:
         )
     found = pa.concat_tables([found, known]).sort_by("id")
     users, items = np.divmod(found["id"].to_numpy(), train.n_items)
-    columns = {
-        "pair": found["id"],
-        "user": users,
-        "item": items,
-        "vector": found["vector"],
-        "nearest": found["nearest"],
-    }
-    output.write("encoded", pa.table(columns))
+    rows = {"pair": found["id"], "user": users, "item": items}
+    output.write("encoded", pa.table({**rows, **{name: found[name] for name in ("vector", "nearest")}}))
     counts = {name: int(found[name].to_numpy().sum()) for name in ("tokens", "cached_tokens")} | {"known": len(known)}
     return StageSummary({"encoded": len(pairs)}, counts)
 
@@ -115,12 +109,9 @@ def _known(config: Config, prepare: Artifact, train: Interactions, pairs: npt.ND
     )
     encoded = kept.artifacts["encode"].read("encoded")
     known = carried_over(encoded, users, items, train, pairs, config.encode.nearest).rename_columns({"pair": "id"})
-    nothing = np.zeros(len(known), np.int32)
-    return (
-        known.append_column("tokens", pa.array(nothing))
-        .append_column("cached_tokens", pa.array(nothing))
-        .cast(_VECTORS)
-    )
+    for name in ("tokens", "cached_tokens"):
+        known = known.append_column(name, pa.array(np.zeros(len(known), np.int32)))
+    return known.cast(_VECTORS)
 
 
 def encoded(task: Task, requests: Dataset) -> Dataset:

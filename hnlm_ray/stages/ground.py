@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnlm_ray.cluster.resumable import work_folder
@@ -54,10 +55,6 @@ def run(context: StageContext, embedder: Embedder | None = None) -> StageSummary
     grounded = ground(negatives, matches, Vectors(item_vectors, answer_vectors), train, config.ground)
     output.write("grounded", grounded)
     counts: dict[str, int | float] = {"distinct_names": len(answers), "embedded_names": len(left)}
-    counts |= {status: _count(grounded["status"], status) for status in STATUSES}
-    counts |= {f"by_{step}": _count(grounded["step"], step) for step in STEPS}
+    by_status, by_step = (Counter(grounded[name].to_pylist()) for name in ("status", "step"))
+    counts |= {status: by_status[status] for status in STATUSES} | {f"by_{step}": by_step[step] for step in STEPS}
     return StageSummary({"grounded": grounded.num_rows}, counts)
-
-
-def _count(column: pa.ChunkedArray, value: str) -> int:
-    return int(pc.sum(pc.equal(column, value)).as_py() or 0)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pyarrow as pa
-
 from hnlm_ray.language.engines.choose import engine_of
 from hnlm_ray.language.engines.protocol import Engine
 from hnlm_ray.language.generate import Request, answer_counts, generate
@@ -47,7 +44,10 @@ def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
             temperature=config.negatives.temperature,
         )
         answers = generate(request, engine or engine_of(config.llm), config, output, context.say)
-        output.write("negatives", _with_pairs(answers, items.num_rows))
+        # Both are sorted by the number of the pair.
+        for key in ("user", "item"):
+            answers = answers.append_column(key, request.rows[key])
+        output.write("negatives", answers.rename_columns({"id": "pair", "text": "answer"}))
     negatives = output.read("negatives")
     counts = {
         **answer_counts(negatives),
@@ -56,10 +56,3 @@ def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
         "users_without_profile": users_without,
     }
     return StageSummary({"negatives": negatives.num_rows}, counts)
-
-
-def _with_pairs(answers: pa.Table, n_items: int) -> pa.Table:
-    pairs = answers["id"].to_numpy()
-    named = answers.rename_columns({"id": "pair", "text": "answer"})
-    named = named.append_column("user", pa.array((pairs // n_items).astype(np.int32)))
-    return named.append_column("item", pa.array((pairs % n_items).astype(np.int32)))

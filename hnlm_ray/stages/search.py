@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -93,7 +94,8 @@ def run(context: StageContext) -> StageSummary:
             _run_trials(context, pending, rows)
     table = pa.Table.from_pylist([rows[_key(trial)] for trial in trials], schema=SEARCH_TRIALS)
     table = table.sort_by([("variant", "ascending"), ("trial", "ascending")])
-    _check(table)
+    if set(table["status"].to_pylist()) == {"failed"}:
+        raise StageError(f"every trial failed, the first with: {table['error'][0].as_py()}", "fix that and run again")
     output.write("trials", table)
     output.write_bytes(PAGE, render_search(config.run, table, config.search.space).encode())
     output.write_bytes(BEST, _overlay(config, table, trials).encode())
@@ -106,7 +108,8 @@ def _run_trials(context: StageContext, pending: Sequence[Trial], rows: _Rows) ->
     from hnlm_ray.cluster.trial_runner import TrialPool, run_trials  # imports Ray, which reads its settings then
 
     config, scratch = context.config, context.output.folder(_SCRATCH)
-    variants = tuple(_shortened(trial.options, config.search.epochs) for trial in pending)
+    most = config.search.epochs or math.inf
+    variants = tuple(trial.options.model_copy(update={"epochs": min(most, trial.options.epochs)}) for trial in pending)
     task = _Task(
         prepare=context.inputs["prepare"],
         semantics=tuple(_semantics(context.inputs, trial) for trial in pending),
@@ -125,7 +128,7 @@ def _run_trials(context: StageContext, pending: Sequence[Trial], rows: _Rows) ->
 
     def on_end(number: int, figures: Mapping[str, Any], is_finished: bool) -> None:
         trial = pending[number]
-        row = {**_row(trial, "ok" if is_finished else "stopped"), **{name: figures[name] for name in _FIGURES}}
+        row = _row(trial, "ok" if is_finished else "stopped") | {name: figures[name] for name in _FIGURES}
         rows[_key(trial)] = row
         scratch.write_bytes(f"{trial.variant}.{trial.number}.json", json.dumps(row).encode())
 
@@ -134,10 +137,6 @@ def _run_trials(context: StageContext, pending: Sequence[Trial], rows: _Rows) ->
     for trial, error in zip(pending, errors, strict=True):
         if error is not None:
             rows[_key(trial)] = _row(trial, "failed", error)
-
-
-def _shortened(options: VariantConfig, epochs: int | None) -> VariantConfig:
-    return options.model_copy(update={"epochs": min(epochs or options.epochs, options.epochs)})
 
 
 def _semantics(inputs: Mapping[str, Artifact], trial: Trial) -> SemanticInputs:
@@ -201,11 +200,6 @@ def _progress_line(rows: _Rows, total: int) -> str | None:
     return f"{len(ended)} of {total} trials, best valid NDCG@20 {best['valid_ndcg']:.4f} ({best['variant']})"
 
 
-def _check(table: pa.Table) -> None:
-    if set(table["status"].to_pylist()) == {"failed"}:
-        raise StageError(f"every trial failed, the first with: {table['error'][0].as_py()}", "fix that and run again")
-
-
 def _overlay(config: Config, table: pa.Table, trials: Sequence[Trial]) -> str:
     """What was configured, with the best options of every searched variant.
 
@@ -215,20 +209,14 @@ def _overlay(config: Config, table: pa.Table, trials: Sequence[Trial]) -> str:
     results = sorted(summarise(table), key=lambda result: -1.0 if result.best is None else -result.best["valid_ndcg"])
     best = {one.variant: by_key[one.variant, one.best["trial"]] for one in results if one.best is not None}
     outside = next((trial.outside for trial in best.values() if trial.outside), {})
-    lines = [
-        "# Best on validation NDCG@20:",
-        *(_comment(result, best.get(result.variant), outside) for result in results),
-    ]
+    comments = (_comment(result, best.get(result.variant), outside) for result in results)
     tree = config.model_dump(mode="json", exclude_unset=True)
     variants = {name: best[name].options if name in best else one for name, one in config.train.variants.items()}
-    tree["train"] = {
-        **tree.get("train", {}),
-        "variants": {n: one.model_dump(mode="json") for n, one in variants.items()},
-    }
+    tree.setdefault("train", {})["variants"] = {name: one.model_dump(mode="json") for name, one in variants.items()}
     tree.pop("search", None)
     for path, value in outside.items():
         assign(tree, path, value)
-    return "\n".join(lines) + "\n" + yaml.safe_dump(tree, sort_keys=False)
+    return "\n".join(["# Best on validation NDCG@20:", *comments, yaml.safe_dump(tree, sort_keys=False)])
 
 
 def _comment(result: VariantSearch, best: Trial | None, outside: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from hnlm_ray.cluster.connect import connected
 from hnlm_ray.demo import assets
-from hnlm_ray.language.engines.tokens import load_tokenizer
+from hnlm_ray.language.engines.tokens import cut_tokens, load_tokenizer
 from hnlm_ray.language.requests import profile_texts, user_requests
 from hnlm_ray.language.texts import described_items, described_users
 from hnlm_ray.run.stage import StageContext, StageSummary
@@ -67,5 +67,4 @@ def _tokenized(texts: list[str], key: str, model: str, limit: int) -> pa.Table:
 
 
 def _tokenize(key: str, model: str, limit: int, texts: pa.Table) -> pa.Table:
-    ids = load_tokenizer(model)(texts["text"].to_pylist(), truncation=True, max_length=limit)["input_ids"]
-    return pa.table({key: texts[key], "tokens": pa.array(ids, pa.list_(pa.int32()))})
+    return pa.table({key: texts[key], "tokens": cut_tokens(texts["text"], model, limit)})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import tempfile
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,6 @@ import pyarrow as pa
 from hnlm_ray.cluster.connect import connected
 from hnlm_ray.cluster.heartbeat import heartbeat
 from hnlm_ray.cluster.workers import checkpoints, run_workers
-from hnlm_ray.config.tree import TrainConfig
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.prepared import read_splits
 from hnlm_ray.errors import ConfigError
@@ -78,12 +78,13 @@ def run(context: StageContext, *, variant: str, seed: int) -> StageSummary:
     with connected(context.config.cluster):
         look = functools.partial(_progress_line, context.output, f"{variant}, seed {seed}", chosen.epochs)
         with heartbeat(look, context.say):
-            progress, counts = _train(task, options, context.output)
-    _write_history(progress, context.output)
+            result = run_workers(_work, task, options, "train", context.output)
+        with result.checkpoint.as_directory() as folder:
+            progress = _write(Path(folder), context.output)
     return StageSummary(
         rows={"history": len(progress.history)},
         counts={
-            **counts,
+            **result.return_value,
             "best_epoch": progress.best_epoch,
             "epochs": progress.epoch,
             "seconds": progress.seconds,
@@ -102,19 +103,11 @@ def _compute(context: StageContext, variant: VariantConfig) -> StageSummary:
     context.say(f"{variant.backbone}: computed from {len(splits.train):,} train interactions")
     baseline = compute(variant.backbone, splits.train, splits.valid)
     context.output.write_bytes(MODEL, save(baseline.tensors))
-    row = {"epoch": 0, "seconds": baseline.seconds, "valid_ndcg": baseline.valid_ndcg}
-    row["valid_recall"] = baseline.valid_recall
+    figures = {"seconds": baseline.seconds, "valid_ndcg": baseline.valid_ndcg}
+    row = {"epoch": 0, **figures, "valid_recall": baseline.valid_recall}
     context.output.write("history", pa.Table.from_pylist([row], schema=HISTORY))
-    return StageSummary(
-        rows={"history": 1},
-        counts={
-            "pairs": len(splits.train),
-            "parameters": baseline.parameters,
-            "epochs": 0,
-            "seconds": baseline.seconds,
-            "valid_ndcg": baseline.valid_ndcg,
-        },
-    )
+    counts = {"pairs": len(splits.train), "parameters": baseline.parameters, "epochs": 0, **figures}
+    return StageSummary({"history": 1}, counts)
 
 
 def _progress_line(output: Artifact, what: str, epochs: int) -> str | None:
@@ -129,13 +122,6 @@ def _progress_line(output: Artifact, what: str, epochs: int) -> str | None:
     )
 
 
-def _train(task: _Task, options: TrainConfig, output: Artifact) -> tuple[Progress, dict[str, int]]:
-    """Run the fit on its workers and write the model."""
-    result = run_workers(_work, task, options, "train", output)
-    with result.checkpoint.as_directory() as folder:
-        return _write_model(Path(folder), output), result.return_value
-
-
 def _work(config: dict[str, Any]) -> dict[str, int]:
     """The body of one Ray Train worker."""
     import ray.train
@@ -148,15 +134,17 @@ def _work(config: dict[str, Any]) -> dict[str, int]:
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // ray.train.get_context().get_local_world_size()))
     splits = read_splits(task.prepare)
     checkpoint = ray.train.get_checkpoint()
-    arguments: dict[str, Any] = {
-        **task.semantics.arguments(task.variant, splits.train),
-        "device": ray.train.torch.get_device() if task.use_gpu else "cpu",
-        "on_validation": _report,
-    }
-    if checkpoint is None:
-        return fit(splits.train, splits.valid, task.variant, task.seed, **arguments).counts
-    with checkpoint.as_directory() as folder:
-        return fit(splits.train, splits.valid, task.variant, task.seed, resume_from=Path(folder), **arguments).counts
+    with checkpoint.as_directory() if checkpoint else nullcontext() as folder:
+        return fit(
+            splits.train,
+            splits.valid,
+            task.variant,
+            task.seed,
+            **task.semantics.arguments(task.variant, splits.train),
+            resume_from=Path(folder) if folder else None,
+            device=ray.train.torch.get_device() if task.use_gpu else "cpu",
+            on_validation=_report,
+        ).counts
 
 
 def _report(loop: TrainingLoop) -> None:
@@ -172,16 +160,14 @@ def _report(loop: TrainingLoop) -> None:
         ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
 
-def _write_model(checkpoint_folder: Path, output: Artifact) -> Progress:
+def _write(checkpoint_folder: Path, output: Artifact) -> Progress:
+    """Write the vectors of the best epoch and the learning curve."""
     from safetensors.torch import save
 
     from hnlm_ray.training.checkpoint import best_vectors
 
     users, items, progress = best_vectors(checkpoint_folder)
     output.write_bytes(MODEL, save({"user_vectors": users, "item_vectors": items}))
-    return progress
-
-
-def _write_history(progress: Progress, output: Artifact) -> None:
     rows = [vars(record) for record in progress.history]
     output.write("history", pa.Table.from_pylist(rows, schema=HISTORY))
+    return progress

@@ -11,14 +11,15 @@ from hnlm_ray.data.raw import RAW_INTERACTIONS, RAW_ITEMS, positions, raw_table
 
 def raw_items(**columns: list[object]) -> pa.Table:
     arrays = {name: pa.array(values, RAW_ITEMS.field(name).type) for name, values in columns.items()}
-    return raw_table(arrays, RAW_ITEMS, positions(0, np.arange(len(columns["item_id"]))))
+    return raw_table(RAW_ITEMS, positions(0, np.arange(len(columns["item_id"]))), **arrays)
 
 
 def test_rows_without_an_id_are_taken_out_and_ids_are_trimmed() -> None:
     table = raw_table(
-        {"user_id": pa.array(["a ", None, "b", " "]), "item_id": pa.array(["1", "1", "", "2"])},
         RAW_INTERACTIONS,
         positions(0, np.arange(4)),
+        user_id=pa.array(["a ", None, "b", " "]),
+        item_id=pa.array(["1", "1", "", "2"]),
     )
     left, dropped = with_ids(table, ["user_id", "item_id"])
     assert left["user_id"].to_pylist() == ["a"]
@@ -42,7 +43,7 @@ def test_ids_are_numbered_in_sorted_order_and_nan_is_no_rating() -> None:
         "item_id": pa.array(["y", "é", "x"]),
         "rating": pa.array([1.0, float("nan"), None]),
     }
-    events, users, items, counts = events_of(raw_table(columns, RAW_INTERACTIONS, positions(0, np.arange(3))))
+    events, users, items, counts = events_of(raw_table(RAW_INTERACTIONS, positions(0, np.arange(3)), **columns))
     assert users.to_pylist() == ["a", "b"]
     assert items.to_pylist() == ["x", "y", "é"]
     assert (events.users.tolist(), events.items.tolist()) == ([1, 0, 1], [1, 2, 0])

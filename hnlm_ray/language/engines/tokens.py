@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from hnlm_ray.errors import EngineError
 from hnlm_ray.language.prompts.render import Budget, Prompt
 
-__all__ = ["approximate_budget", "chat_budget", "chat_tokens", "load_tokenizer"]
+__all__ = ["approximate_budget", "chat_budget", "chat_tokens", "cut_tokens", "load_tokenizer"]
 
 _CHARS_PER_TOKEN = 3
 """Of :func:`approximate_budget`: on the safe side for English, which has about 4."""
@@ -59,6 +61,18 @@ def _tokenizer_class(folder: str) -> Any:
     from transformers import AutoTokenizer
 
     return AutoTokenizer
+
+
+def cut_tokens(texts: pa.ChunkedArray, model: str, limit: int) -> pa.ListArray:
+    """The token ids of texts, with the special tokens of the model: lists of int32, each cut to ``limit``.
+
+    Args:
+        texts: strings.
+        model: a model folder or a Hugging Face name.
+        limit: the most tokens of a text.
+    """
+    ids = load_tokenizer(model)(texts.to_pylist(), truncation=True, max_length=limit)["input_ids"]
+    return pa.array(ids, pa.list_(pa.int32()))
 
 
 def chat_tokens(tokenizer: Any, prompt: Prompt, options: Mapping[str, Any]) -> list[int]:

@@ -21,7 +21,7 @@ from hnlm_ray.config.weights import refuse_pickles
 from hnlm_ray.demo import assets
 from hnlm_ray.language.engines.protocol import EMBEDDINGS, Call
 from hnlm_ray.language.engines.rendering import Reply, completions, render
-from hnlm_ray.language.engines.tokens import chat_budget, chat_tokens, load_tokenizer
+from hnlm_ray.language.engines.tokens import chat_budget, chat_tokens, cut_tokens, load_tokenizer
 from hnlm_ray.language.prompts.answers import json_schema
 
 if TYPE_CHECKING:
@@ -245,9 +245,7 @@ def _finished(max_tokens: int, batch: pa.Table) -> pa.Table:
 
 
 def _tokenized_texts(model: str, limit: int, texts: pa.Table) -> pa.Table:
-    tokenizer = load_tokenizer(model)
-    ids = tokenizer(texts["text"].to_pylist(), truncation=True, max_length=limit)["input_ids"]
-    return pa.table({"id": texts["id"], "tokens": pa.array(ids, pa.list_(pa.int32()))})
+    return pa.table({"id": texts["id"], "tokens": cut_tokens(texts["text"], model, limit)})
 
 
 def _embeddings(batch: pa.Table) -> pa.Table:

@@ -10,6 +10,7 @@ message as JSON. A prompt that exceeds its budget loses whole parts, in this ord
 
 from __future__ import annotations
 
+import bisect
 import functools
 import hashlib
 from collections.abc import Callable, Sequence
@@ -100,9 +101,13 @@ def item_profile(product: Product, limits: ProfilesConfig, budget: Budget | None
     description = clip(neutral(product.description), limits.max_description_chars)
 
     def render(kept: int) -> Prompt:
-        fields = _product_fields(product)
-        fields["description"] = description if kept > 0 else ""
-        fields["feedback"] = [text for text in feedback if text][: max(kept - 1, 0)]
+        fields = {
+            "title": clip(neutral(product.title), _TITLE_CHARS),
+            "brand": clip(neutral(product.brand), _BRAND_CHARS),
+            "categories": _category_path(product.categories),
+            "description": description if kept > 0 else "",
+            "feedback": [text for text in feedback if text][: max(kept - 1, 0)],
+        }
         return Prompt(_system("item_profile"), quoted(fields))
 
     return _longest(render, len(feedback) + 1, budget)
@@ -165,20 +170,8 @@ def version(task: Task) -> str:
 
 @functools.cache
 def _system(task: Task) -> str:
-    return (
-        resources.files("hnlm_ray.language.prompts")
-        .joinpath("templates", f"{task}.txt")
-        .read_text(encoding="utf-8")
-        .strip()
-    )
-
-
-def _product_fields(product: Product) -> dict[str, object]:
-    return {
-        "title": clip(neutral(product.title), _TITLE_CHARS),
-        "brand": clip(neutral(product.brand), _BRAND_CHARS),
-        "categories": _category_path(product.categories),
-    }
+    template = resources.files("hnlm_ray.language.prompts") / "templates" / f"{task}.txt"
+    return template.read_text(encoding="utf-8").strip()
 
 
 def _purchase_line(purchase: Purchase, limits: ProfilesConfig) -> str:
@@ -207,11 +200,5 @@ def _longest(render: Callable[[int], Prompt], most: int, budget: Budget | None) 
             f"the shortest prompt exceeds {budget.tokens} tokens",
             "raise llm.max_model_len or lower the max_output_tokens of its section",
         )
-    fits, exceeds = 0, most
-    while exceeds - fits > 1:
-        middle = (fits + exceeds) // 2
-        if budget.holds(render(middle)):
-            fits = middle
-        else:
-            exceeds = middle
-    return render(fits)
+    exceeds = bisect.bisect_left(range(most), True, lo=1, key=lambda kept: not budget.holds(render(kept)))
+    return render(exceeds - 1)
