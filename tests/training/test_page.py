@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from hnlm_ray.config.backbones import Backbone
+from hnlm_ray.config.load import load_config
 from hnlm_ray.config.losses import Loss
 from hnlm_ray.config.paths import lookup
 from hnlm_ray.config.samplers import Sampler
@@ -17,6 +18,7 @@ from hnlm_ray.config.section import kinds
 from hnlm_ray.config.semantic import SemanticOptions
 from hnlm_ray.config.tree import TrainConfig
 from hnlm_ray.config.variants import VariantConfig
+from hnlm_ray.run.trials import draw_trials
 
 PAGE = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
 PARTS = {"Backbones": Backbone, "Samplers": Sampler, "Losses": Loss}
@@ -41,11 +43,20 @@ def test_every_general_setting_that_the_page_names_exists() -> None:
         lookup(tree, path)
 
 
-def test_the_example_is_a_configuration() -> None:
-    (text,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
-    train = TrainConfig.model_validate(yaml.safe_load(text)["train"])
+def test_the_examples_are_a_configuration_and_a_search_over_it(tmp_path: Path) -> None:
+    variants, search = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    train = TrainConfig.model_validate(yaml.safe_load(variants)["train"])
     assert str(train.variants["dns"].sampler) == "dns(candidates=32)"
     assert len(train.variants) == 4
+    paths = [tmp_path / "variants.yaml", tmp_path / "search.yaml"]
+    for path, text in zip(paths, (variants, search), strict=True):
+        path.write_text(text, encoding="utf-8")
+    config = load_config(paths)
+    drawn = draw_trials(config)
+    assert len(drawn) == 3 * config.search.trials
+    assert {"dim", "learning_rate", "sampler.candidates", "loss"} == {
+        path.removeprefix("train.variants.dns.") for one in drawn for path in one.parameters if one.variant == "dns"
+    }
 
 
 def test_the_programs_run() -> None:
