@@ -71,17 +71,14 @@ class _Writer:
 
     def item_profiles(self) -> Iterator[Example]:
         limits = ProfilesConfig(max_description_chars=160, max_review_chars=80, max_feedback=2)
-        for item in self.rng.choice(len(self.catalogue), 80, replace=False):
-            rows = self.rows_of_items.get(int(item), np.empty(0, np.int64))
+        for item in self.rng.choice(len(self.catalogue), 80, replace=False).tolist():
+            rows = self.rows_of_items.get(item, np.empty(0, np.int64))
             feedback = [self.reviews[row] for row in self.rng.permutation(rows)[: self.rng.integers(0, 3)]]
-            description = self.descriptions[item]
-            product = Product(
-                self.catalogue.title(item), self._brand(item), self._categories(item), description, feedback
-            )
-            # As the title spells them, so that the same tokens are copied.
-            name = f"{lexicon.STYLES[int(self.catalogue.style[item])]} {self.catalogue.noun_name(int(item))}"
-            reasoning = f"{name}, sold under {self._leaf(item)}."
-            answer = _json(reasoning=reasoning, summary=_item_summary(self.catalogue, int(item)))
+            brand, categories = self.catalogue.brand_name(item), self.catalogue.categories(item)
+            product = Product(self.catalogue.title(item), brand, categories, self.descriptions[item], feedback)
+            # The name as the title spells it, so that the same tokens are copied.
+            reasoning = f"{self.catalogue.name(item)}, sold under {categories[1]}."
+            answer = _json(reasoning=reasoning, summary=_item_summary(self.catalogue, item))
             yield Example("item_profile", render.item_profile(product, limits), answer)
 
     def user_profiles(self) -> Iterator[Example]:
@@ -106,47 +103,33 @@ class _Writer:
                 item = int(self.items[row])
                 profile = _item_summary(self.catalogue, item) if self.rng.random() < 0.85 else ""
                 shown = customer if self.rng.random() < 0.95 else ""
-                product = Product(self.catalogue.title(item), categories=self._categories(item))
+                product = Product(self.catalogue.title(item), categories=self.catalogue.categories(item))
                 answer = self._negative(item, shown)
                 yield Example("negative", render.negative(shown, product, profile, NegativesConfig()), answer)
 
     def _negative(self, item: int, customer: str) -> str:
         """Name an item of the same category in a style that the customer's profile lacks; the reasoning lists these."""
-        liked = customer.rpartition("mostly ")[-1]
-        styles = [name for name in lexicon.STYLES if name.lower() not in liked and name.lower() != self._style(item)]
+        liked, own = customer.rpartition("mostly ")[-1], self.catalogue.style_name(item)
+        styles = [name for name in lexicon.STYLES if name.lower() not in liked and name != own]
         style = str(self.rng.choice(styles))
-        noun = str(self.rng.choice(lexicon.NOUNS[int(self.catalogue.category[item])]))
-        reasoning = f"Also {self._leaf(item)}; not their style: {', '.join(styles).lower()}."
+        noun = str(self.rng.choice(lexicon.NOUNS[self.catalogue.category[item]]))
+        reasoning = f"Also {self.catalogue.categories(item)[1]}; not their style: {', '.join(styles).lower()}."
         return _json(reasoning=reasoning, hard_negative=f"{style} {noun}")
 
     def _purchase(self, row: int, with_rating: bool) -> Purchase:
         item = int(self.items[row])
         return Purchase(
             title=self.catalogue.title(item),
-            categories=self._categories(item),
+            categories=self.catalogue.categories(item),
             profile=_item_summary(self.catalogue, item),
             rating=float(self.ratings[row]) if with_rating else None,
             review=self.reviews[row],
         )
 
-    def _categories(self, item: int) -> tuple[str, str]:
-        return lexicon.CATEGORIES[int(self.catalogue.category[item])]
-
-    def _leaf(self, item: int) -> str:
-        return self._categories(item)[1]
-
-    def _style(self, item: int) -> str:
-        return lexicon.STYLES[int(self.catalogue.style[item])].lower()
-
-    def _brand(self, item: int) -> str:
-        return self.catalogue.brands[int(self.catalogue.brand[item])]
-
 
 def _item_summary(catalogue: Catalogue, item: int) -> str:
-    leaf = lexicon.CATEGORIES[int(catalogue.category[item])][1]
-    style = lexicon.STYLES[int(catalogue.style[item])].lower()
-    feature = lexicon.FEATURES[int(catalogue.feature[item])]
-    return f"{leaf} for people who like {style} things; it {feature}."
+    leaf, style = catalogue.categories(item)[1], catalogue.style_name(item).lower()
+    return f"{leaf} for people who like {style} things; it {lexicon.FEATURES[catalogue.feature[item]]}."
 
 
 def _user_answer(catalogue: Catalogue, items: npt.NDArray[np.int64]) -> tuple[str, str]:

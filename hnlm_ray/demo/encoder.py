@@ -21,7 +21,6 @@ from transformers import LlamaConfig, LlamaModel, PreTrainedTokenizerBase
 
 from hnlm_ray import seeds
 from hnlm_ray.config.data import DemoWorldConfig
-from hnlm_ray.demo import lexicon
 from hnlm_ray.demo.corpus import FIRST_SEED
 from hnlm_ray.demo.world import Catalogue, generate
 from hnlm_ray.language.texts import item_texts
@@ -95,12 +94,8 @@ def pooled(model: LlamaModel, tokenizer: PreTrainedTokenizerBase, texts: list[st
 def names(catalogue: Catalogue, items: npt.NDArray[np.int64], rng: np.random.Generator) -> list[str]:
     """How a person or a model would name each item: a third whole titles, the rest without the brand."""
     whole = rng.random(len(items)) < 1 / 3
-    return [
-        catalogue.title(int(item))
-        if full
-        else f"{lexicon.STYLES[catalogue.style[item]]} {catalogue.noun_name(int(item))}"
-        for item, full in zip(items, whole, strict=True)
-    ]
+    pairs = zip(items.tolist(), whole, strict=True)
+    return [catalogue.title(item) if full else catalogue.name(item) for item, full in pairs]
 
 
 def _overlap(catalogue: Catalogue, rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]) -> Tensor:

@@ -54,9 +54,25 @@ class Catalogue:
         """The noun of an item, as in its title."""
         return lexicon.NOUNS[int(self.category[item])][int(self.noun[item])]
 
+    def style_name(self, item: int) -> str:
+        """The style of an item, as in its title."""
+        return lexicon.STYLES[int(self.style[item])]
+
+    def brand_name(self, item: int) -> str:
+        """The brand of an item."""
+        return self.brands[int(self.brand[item])]
+
+    def categories(self, item: int) -> tuple[str, str]:
+        """The department and the category of an item."""
+        return lexicon.CATEGORIES[int(self.category[item])]
+
+    def name(self, item: int) -> str:
+        """What an item is called without its brand: style, noun."""
+        return f"{self.style_name(item)} {self.noun_name(item)}"
+
     def title(self, item: int) -> str:
         """The title of an item: brand, style, noun."""
-        return f"{self.brands[self.brand[item]]} {lexicon.STYLES[self.style[item]]} {self.noun_name(item)}"
+        return f"{self.brand_name(item)} {self.name(item)}"
 
 
 @dataclass(frozen=True)
@@ -177,14 +193,14 @@ def _pairs(config: DemoWorldConfig, tastes: Tastes) -> tuple[npt.NDArray[np.int6
 
 def _items(config: DemoWorldConfig, catalogue: Catalogue, item_ids: npt.NDArray[np.str_]) -> pa.Table:
     rng = seeds.generator(config.seed, "demo", "descriptions")
-    templates = rng.choice(lexicon.DESCRIPTIONS, len(catalogue))
+    items, templates = range(len(catalogue)), rng.choice(lexicon.DESCRIPTIONS, len(catalogue))
     return pa.table(
         {
             "item_id": item_ids,
-            "title": [catalogue.title(item) for item in range(len(catalogue))],
-            "brand": [catalogue.brands[brand] for brand in catalogue.brand],
-            "categories": [list(lexicon.CATEGORIES[leaf]) for leaf in catalogue.category],
-            "description": [_worded(str(templates[item]), catalogue, item) for item in range(len(catalogue))],
+            "title": [catalogue.title(item) for item in items],
+            "brand": [catalogue.brand_name(item) for item in items],
+            "categories": [list(catalogue.categories(item)) for item in items],
+            "description": [_worded(str(templates[item]), catalogue, item) for item in items],
         }
     )
 
@@ -207,7 +223,7 @@ def _reviews(
 def _worded(template: str, catalogue: Catalogue, item: int) -> str:
     return template.format(
         noun=catalogue.noun_name(item).lower(),
-        style=lexicon.STYLES[catalogue.style[item]].lower(),
-        brand=catalogue.brands[catalogue.brand[item]],
+        style=catalogue.style_name(item).lower(),
+        brand=catalogue.brand_name(item),
         feature=lexicon.FEATURES[catalogue.feature[item]],
     )

@@ -147,11 +147,7 @@ def differences(user_metrics: pa.Table, baseline: str, seed: int) -> list[Differ
             if interval is not None:
                 p_value = paired_t_test(values, base)
                 rows.append(Difference(name, metric, float(base.mean()), interval, p_value, interval.p_value))
-        found += _adjusted(rows)
+        t_tests, bootstraps = holm([row.t_test for row in rows]), holm([row.bootstrap for row in rows])
+        adjusted = zip(rows, t_tests, bootstraps, strict=True)
+        found += [replace(row, t_test=t, bootstrap=bootstrap) for row, t, bootstrap in adjusted]
     return sorted(found, key=lambda row: names.index(row.variant))
-
-
-def _adjusted(rows: Sequence[Difference]) -> list[Difference]:
-    """The differences in one metric, with the p-values of each test adjusted for their number."""
-    tests = zip(holm([row.t_test for row in rows]), holm([row.bootstrap for row in rows]), strict=True)
-    return [replace(row, t_test=t, bootstrap=b) for row, (t, b) in zip(rows, tests, strict=True)]

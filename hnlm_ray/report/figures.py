@@ -27,19 +27,16 @@ class LearningCurves:
 
     def figures(self) -> list[str]:
         """Three ``<svg>`` elements: validation NDCG by epoch, by time, and the loss by epoch."""
-        by_epoch = [self._curve(series, table, "epoch", "valid_ndcg") for series, table in self.fits]
-        by_time = [self._curve(series, table, "seconds", "valid_ndcg") for series, table in self.fits]
-        loss = [self._curve(series, table, "epoch", "loss") for series, table in self.fits]
+        by_epoch, by_time = self._curves("epoch", "valid_ndcg"), self._curves("seconds", "valid_ndcg")
         return [
             learning_curves(by_epoch, "epoch", "validation NDCG@20", "Validation NDCG@20 by epoch"),
             learning_curves(by_time, "seconds of training", "validation NDCG@20", "Validation NDCG@20 by time"),
-            learning_curves(loss, "epoch", "loss", "Training loss by epoch"),
+            learning_curves(self._curves("epoch", "loss"), "epoch", "loss", "Training loss by epoch"),
         ]
 
-    @staticmethod
-    def _curve(series: int, table: pa.Table, x: str, y: str) -> Curve:
-        rows = table.select([x, y]).drop_null()
-        return Curve(series, rows[x].to_pylist(), rows[y].to_pylist())
+    def _curves(self, x: str, y: str) -> list[Curve]:
+        fits = [(series, table.select([x, y]).drop_null()) for series, table in self.fits]
+        return [Curve(series, rows[x].to_pylist(), rows[y].to_pylist()) for series, rows in fits]
 
 
 @dataclass(frozen=True)

@@ -75,14 +75,11 @@ def learning_curves(
         description: text for screen readers.
         ticks: labels of the positions 0, 1, ... if these are not numbers.
     """
-    figure, axes = _figure(4.0, 2.8)
+    figure, axes = _grid(x_label, y_label)
     for curve in curves:
         dash = ("-", "--", ":")[curve.series // SERIES_COLOURS % 3]
         marker = "o" if ticks or len(curve.x) == 1 else ""
         axes.plot(curve.x, curve.y, color=_series(curve.series), linestyle=dash, linewidth=1.8, marker=marker)
-    axes.set_xlabel(x_label, color=_MUTED)
-    axes.set_title(y_label, color=_INK, loc="left", fontsize=10, fontweight="bold")
-    axes.grid(axis="y", color=_GRID, linewidth=0.7)
     axes.margins(x=0.05 if ticks else 0.01)
     if ticks:
         axes.set_xticks(range(len(ticks)), ticks)
@@ -104,7 +101,7 @@ def scatter(
         is_logarithmic: draw positions on a logarithmic axis if they are numbers of 0 or more; those above 0 that span
             magnitudes always are.
     """
-    figure, axes = _figure(4.0, 2.8)
+    figure, axes = _grid(x_label, y_label)
     values = [x for group in groups for x in group.x]
     numbers = [x for x in values if not isinstance(x, str)]
     places: dict[str, int] = {}
@@ -120,10 +117,6 @@ def scatter(
     if not places:
         spans = bool(numbers) and 0 < 20 * min(numbers) < max(numbers)
         _set_ticks(axes, numbers, is_logarithmic=is_logarithmic or spans)
-    axes.set_xlabel(x_label, color=_MUTED)
-    axes.set_title(y_label, color=_INK, loc="left", fontsize=10, fontweight="bold")
-    axes.grid(axis="y", color=_GRID, linewidth=0.7)
-    axes.tick_params(which="both", colors=_MUTED, labelsize=8.5, length=0)
     return _svg(figure, f"{x_label} {y_label}", description)
 
 
@@ -174,8 +167,7 @@ def horizontal_bars(names: Sequence[str], shares: Sequence[float], highlight: st
     """
     order = sorted(range(len(names)), key=lambda index: shares[index])
     figure, axes = _figure(4.8, 0.4 + 0.4 * len(names))
-    labels = [names[index] for index in order]
-    widths = [shares[index] for index in order]
+    labels, widths = [names[index] for index in order], [shares[index] for index in order]
     colours = [_series(1) if label == highlight else _series(0) for label in labels]
     bars = axes.barh(labels, widths, color=colours, height=0.62)
     axes.bar_label(bars, labels=[f"{width:.1%}" for width in widths], padding=5, color=_INK, fontsize=9.5)
@@ -198,7 +190,16 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(_GRID)
-    axes.tick_params(colors=_MUTED, labelsize=8.5, length=0)
+    axes.tick_params(which="both", colors=_MUTED, labelsize=8.5, length=0)
+    return figure, axes
+
+
+def _grid(x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    """An empty chart over horizontal lines, with its vertical axis named in the title."""
+    figure, axes = _figure(4.0, 2.8)
+    axes.set_xlabel(x_label, color=_MUTED)
+    axes.set_title(y_label, color=_INK, loc="left", fontsize=10, fontweight="bold")
+    axes.grid(axis="y", color=_GRID, linewidth=0.7)
     return figure, axes
 
 

@@ -7,6 +7,7 @@ escaped; only the figures, which hold no such text, are inserted as they are.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -87,16 +88,14 @@ class StatusShare:
             table: one of the tables of answers.
             usable: the status of the rows that other stages use.
         """
-        tally = table.group_by("status").aggregate([("status", "count")]).to_pylist()
-        parts = sorted(((row["status"], row["status_count"]) for row in tally), key=lambda part: -part[1])
+        parts = Counter(table["status"].to_pylist()).most_common()
         parts.sort(key=lambda part: part[0] != usable)
         if "prompt_tokens" not in table.column_names:
             return cls(title, tuple(parts))
         rejected = table.filter(pc.not_equal(table["status"], usable))
-        why = rejected.group_by("reason").aggregate([("reason", "count")]).to_pylist()
-        reasons = sorted(((row["reason"], row["reason_count"]) for row in why), key=lambda reason: -reason[1])
+        reasons = Counter(rejected["reason"].to_pylist()).most_common(3)
         read, written = (pc.sum(table[name]).as_py() or 0 for name in ("prompt_tokens", "output_tokens"))
-        return cls(title, tuple(parts), read, written, tuple(reasons[:3]))
+        return cls(title, tuple(parts), read, written, tuple(reasons))
 
 
 @dataclass(frozen=True)

@@ -136,8 +136,7 @@ def negative_samples(
 
 
 def _summaries(user_profiles: pa.Table, users: Sequence[int]) -> dict[int, str]:
-    wanted = pc.is_in(user_profiles["user"], value_set=pa.array(users, pa.int32()))
-    rows = user_profiles.filter(wanted)
+    rows = user_profiles.filter(pc.is_in(user_profiles["user"], value_set=pa.array(users, pa.int32())))
     return dict(zip(rows["user"].to_pylist(), rows["summary"].to_pylist(), strict=True))
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from hnlm_ray.config.search import Domain
@@ -124,7 +124,7 @@ def _progress(results: Sequence[VariantSearch]) -> str:
     for series, result in enumerate(results):
         values = [row["valid_ndcg"] for row in result.finished]
         numbers = [row["trial"] + 1 for row in result.finished]
-        curves.append(Curve(series, numbers, np.maximum.accumulate(values).tolist() if values else []))
+        curves.append(Curve(series, numbers, list(itertools.accumulate(values, max))))
     return learning_curves(curves, "trials", f"best {_METRIC}", "Best validation NDCG@20 so far by number of trials")
 
 
@@ -139,5 +139,5 @@ def _against(path: str, results: Sequence[VariantSearch], is_logarithmic: bool) 
 
 
 def _shown(value: Any) -> float | str:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if is_number else value if isinstance(value, str) else json.dumps(value)
+    is_plain = isinstance(value, int | float | str) and not isinstance(value, bool)
+    return value if is_plain else json.dumps(value)

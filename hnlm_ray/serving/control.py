@@ -140,11 +140,10 @@ def _wait_until_ready(url: str) -> None:
         while time.monotonic() < deadline:
             try:
                 answer = client.get("/ready")
-            except httpx.TransportError as error:
-                last = str(error)
-            else:
                 if answer.status_code == httpx.codes.OK:
                     return
                 last = f"status {answer.status_code}"
+            except httpx.TransportError as error:
+                last = str(error)
             time.sleep(0.1)
     raise TimeoutError(f"{url}/ready: {last} after {_READY_TIMEOUT_S:.0f} s")

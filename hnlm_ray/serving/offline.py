@@ -52,17 +52,9 @@ _WRITING: dict[str, Any] = {
 
 _RESULT = pa.schema(
     {
-        "part": pa.string(),
-        "rows": pa.int64(),
-        "users": pa.int64(),
-        "popular": pa.int64(),
-        "bytes": pa.int64(),
-        "started": pa.float64(),  # seconds since 1970
-        "ended": pa.float64(),
-        "processor": pa.float64(),  # seconds
-        "error": pa.string(),  # name of its class, or ""
-        "problem": pa.string(),
-        "action": pa.string(),
+        **dict.fromkeys(("part", "error", "problem", "action"), pa.string()),  # error: name of its class, or ""
+        **dict.fromkeys(("rows", "users", "popular", "bytes"), pa.int64()),
+        **dict.fromkeys(("started", "ended", "processor"), pa.float64()),  # seconds; the first two since 1970
     }
 )
 """What a worker reports of one range. An error of the user is sent as a row, because Ray would wrap an exception."""

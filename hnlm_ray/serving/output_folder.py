@@ -56,13 +56,10 @@ class OutputFolder:
     def check_free(self) -> None:
         """Raise a StoreError if the folder is not empty; hidden leftovers of killed runs do not count."""
         with output_errors(self._place):
-            kind = self._filesystem.get_file_info(self._place).type
-            listed = []
-            if kind == pafs.FileType.Directory:
-                listed = self._filesystem.get_file_info(pafs.FileSelector(self._place))
+            if self._filesystem.get_file_info(self._place).is_file:
+                raise StoreError(f"{self._place} is a file", "give a folder that is absent or empty")
+            listed = self._filesystem.get_file_info(pafs.FileSelector(self._place, allow_not_found=True))
         names = {entry.base_name for entry in listed if not entry.base_name.startswith(_UNFINISHED)}
-        if kind == pafs.FileType.File:
-            raise StoreError(f"{self._place} is a file", "give a folder that is absent or empty")
         if names:
             complete = "recommendations" if DONE in names else f"files and no {DONE}"
             raise StoreError(f"{self._place} holds {complete}", "give another folder, or remove this one")

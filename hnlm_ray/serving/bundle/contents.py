@@ -45,8 +45,8 @@ class Contents:
     def __post_init__(self) -> None:
         object.__setattr__(self, "users", conform(self.users, USERS, "users of the bundle"))
         object.__setattr__(self, "items", conform(self.items, ITEMS, "items of the bundle"))
-        self._check_dtypes()
-        self._check_sizes()
+        self._check_arrays()
+        self._check_numbering()
         self._check_seen()
 
     @property
@@ -59,36 +59,27 @@ class Contents:
         """Number of items, I."""
         return int(self.items.num_rows)
 
-    def _check_dtypes(self) -> None:
-        expected = {
-            "user_vectors": np.float32,
-            "item_vectors": np.float32,
-            "seen_offsets": np.int64,
-            "seen_items": np.int32,
-            "popularity": np.int64,
-        }
-        for name, dtype in expected.items():
-            found = getattr(self, name).dtype
-            if found != dtype:
-                raise BundleError(f"{name} is {found}, expected {np.dtype(dtype)}", _ACTION)
-        for name in ("user_vectors", "item_vectors"):
-            if not np.isfinite(getattr(self, name)).all():
-                raise BundleError(f"{name} holds values that are not finite", "train again with a lower learning rate")
-
-    def _check_sizes(self) -> None:
+    def _check_arrays(self) -> None:
         if self.n_items == 0:
             raise BundleError("the bundle has no items", _ACTION)
         dim = self.item_vectors.shape[-1]
         expected = {
-            "user_vectors": (self.n_users, dim),
-            "item_vectors": (self.n_items, dim),
-            "seen_offsets": (self.n_users + 1,),
-            "popularity": (self.n_items,),
+            "user_vectors": (np.float32, (self.n_users, dim)),
+            "item_vectors": (np.float32, (self.n_items, dim)),
+            "seen_offsets": (np.int64, (self.n_users + 1,)),
+            "seen_items": (np.int32, (self.seen_items.size,)),
+            "popularity": (np.int64, (self.n_items,)),
         }
-        for name, shape in expected.items():
-            found = getattr(self, name).shape
-            if found != shape:
-                raise BundleError(f"{name} has shape {found}, expected {shape}", _ACTION)
+        for name, (dtype, shape) in expected.items():
+            found = getattr(self, name)
+            if found.dtype != dtype:
+                raise BundleError(f"{name} is {found.dtype}, expected {np.dtype(dtype)}", _ACTION)
+            if found.shape != shape:
+                raise BundleError(f"{name} has shape {found.shape}, expected {shape}", _ACTION)
+            if dtype is np.float32 and not np.isfinite(found).all():
+                raise BundleError(f"{name} holds values that are not finite", "train again with a lower learning rate")
+
+    def _check_numbering(self) -> None:
         for name, table, length in (("user", self.users, self.n_users), ("item", self.items, self.n_items)):
             if not np.array_equal(table.column(name).to_numpy(), np.arange(length)):
                 raise BundleError(f"{name}s are not numbered 0 to {length - 1} in order", _ACTION)

@@ -17,7 +17,6 @@ import os
 import re
 import uuid
 from dataclasses import dataclass
-from typing import NoReturn
 
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
@@ -174,14 +173,13 @@ class Shelf:
             BundleError: the file cannot be read.
             DataError: the table lacks a column.
         """
-        path = f"{self._root}/{AVAILABILITY_FILE}"
+        mark, path = self.availability_mark(), f"{self._root}/{AVAILABILITY_FILE}"
+        if mark is None:
+            return None, []
         with _storage_errors(path):
-            found = self._filesystem.get_file_info(path)
-            if not found.is_file:
-                return None, []
             table = conform(pq.read_table(path, filesystem=self._filesystem), AVAILABILITY, path)
         gone = table.filter(pc.invert(pc.fill_null(table["available"], True)))
-        return (found.mtime_ns, found.size), gone["item_id"].to_pylist()
+        return mark, gone["item_id"].to_pylist()
 
     def availability_mark(self) -> object:
         """A value that changes whenever the table of availability does, without reading it; None without the file."""
@@ -197,25 +195,27 @@ class Shelf:
 
     def _served_so_far(self) -> list[str]:
         """As :meth:`_pointer`, but empty without a pointer or with a damaged one, so that a new one can be written."""
-        content = self._pointer_content() if self.has_pointer else b""
-        try:
-            return _versions(content)
-        except (ValueError, KeyError, TypeError):
-            return []
+        return (self._versions() or []) if self.has_pointer else []
 
     def _pointer(self) -> list[str]:
         """The current version, then the earlier ones, the latest first."""
-        content = self._pointer_content()
-        try:
-            return _versions(content)
-        except (ValueError, KeyError, TypeError) as error:
+        versions = self._versions()
+        if versions is None:
             path = f"{self._root}/{_CURRENT}"
-            raise BundleError(f"{path} cannot be understood", "choose a version with `hnlm bundles --use`") from error
+            raise BundleError(f"{path} cannot be understood", "choose a version with `hnlm bundles --use`")
+        return versions
 
-    def _pointer_content(self) -> bytes:
+    def _versions(self) -> list[str] | None:
+        """The versions in the pointer, the current one first; None where it is damaged."""
         path = f"{self._root}/{_CURRENT}"
         with _storage_errors(path), self._filesystem.open_input_stream(path) as stream:
-            return bytes(stream.read())
+            text = bytes(stream.read())
+        try:
+            pointer = json.loads(text)
+            versions = [pointer["version"], *pointer["before"]]
+            return versions if all(map(_VERSION.fullmatch, versions)) else None
+        except (ValueError, KeyError, TypeError):
+            return None
 
     def _point(self, version: str, before: list[str]) -> None:
         content = json.dumps({"version": version, "before": before[:_REMEMBERED]}) + "\n"
@@ -237,10 +237,7 @@ class Shelf:
 
     def _require(self, version: str) -> None:
         if not _VERSION.fullmatch(version) or not self._has(f"{version}/{INFO}"):
-            self._refuse(version)
-
-    def _refuse(self, version: str) -> NoReturn:
-        raise BundleError(f"{self.shown} has no bundle {version[:80]!a}", f"see `hnlm bundles {self.shown}`")
+            raise BundleError(f"{self.shown} has no bundle {version[:80]!a}", f"see `hnlm bundles {self.shown}`")
 
 
 def current_bundle(path: str) -> str:
@@ -262,12 +259,3 @@ def current_bundle_and_unavailable(path: str) -> tuple[str, list[str]]:
     """
     shelf = Shelf(path)
     return (shelf.path_of(shelf.current()), shelf.unavailable()[1]) if shelf.has_pointer else (path, [])
-
-
-def _versions(pointer: bytes) -> list[str]:
-    """The versions in a pointer, the current one first; ValueError, KeyError or TypeError where it is damaged."""
-    content = json.loads(pointer)
-    versions = [content["version"], *content["before"]]
-    if not all(map(_VERSION.fullmatch, versions)):
-        raise ValueError("not a version")
-    return versions

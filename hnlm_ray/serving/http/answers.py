@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from hnlm_ray.serving.recommend.explanation import Explanation
@@ -10,10 +9,11 @@ from hnlm_ray.serving.recommend.live import Live, Served
 from hnlm_ray.serving.recommend.results import Ranking
 
 __all__ = [
+    "Answer",
     "bundle_answer",
     "explain_answer",
     "item_answer",
-    "named_items",
+    "named_item",
     "ranked_items",
     "recommend_answer",
     "user_answer",
@@ -37,49 +37,41 @@ def ranked_items(served: Served, ranking: Ranking) -> list[Answer]:
     return [{"item_id": ids[item], "title": titles[item], "score": score} for item, score in lines]
 
 
-def named_items(served: Served, items: Iterable[int]) -> list[Answer]:
-    """Ids and titles of items, by number."""
-    ids, titles = served.recommender.catalogue.ids, served.recommender.catalogue.titles
-    return [{"item_id": ids[item], "title": titles[item]} for item in items]
+def named_item(served: Served, item: int) -> Answer:
+    """Id and title of an item, by number."""
+    catalogue = served.recommender.catalogue
+    return {"item_id": catalogue.ids[item], "title": catalogue.titles[item]}
 
 
 def recommend_answer(served: Served, user_id: str | None, ranking: Ranking) -> Answer:
     """:class:`hnlm_ray.serving.http.types.RecommendAnswer`."""
-    return {
-        "user_id": user_id,
-        "items": ranked_items(served, ranking),
-        "source": ranking.source,
-        "bundle": served.name,
-        "bundle_version": served.version,
-    }
+    items = ranked_items(served, ranking)
+    return with_bundle(served, {"user_id": user_id, "items": items, "source": ranking.source})
 
 
 def explain_answer(served: Served, user_id: str, found: Explanation) -> Answer:
     """:class:`hnlm_ray.serving.http.types.ExplainAnswer`."""
     row = served.recommender.users[user_id]
-    because = named_items(served, (item for item, _ in found.because))
     negatives = [
         {
-            "beside": named_items(served, [one.beside])[0],
+            "beside": named_item(served, one.beside),
             "answer": one.answer,
             "reasoning": one.reasoning,
-            "item": None if one.item is None else named_items(served, [one.item])[0],
+            "item": None if one.item is None else named_item(served, one.item),
             "rank": one.rank,
         }
         for one in found.negatives
     ]
     answer = {
         "user_id": user_id,
-        "item": named_items(served, [found.item])[0],
+        "item": named_item(served, found.item),
         "score": found.score,
         "rank": found.rank,
         "user_profile": served.explainer.user_profile(row),
         "item_profile": served.explainer.item_profile(found.item),
-        "because": [
-            {**item, "similarity": cosine} for item, (_, cosine) in zip(because, found.because, strict=True)
-        ],
+        "because": [{**named_item(served, item), "similarity": cosine} for item, cosine in found.because],
         "negatives": negatives,
-    }  # fmt: skip
+    }
     return with_bundle(served, answer)
 
 
@@ -89,7 +81,7 @@ def user_answer(served: Served, user_id: str) -> Answer:
     answer = {
         "user_id": user_id,
         "interactions": len(history),
-        "history": named_items(served, history[:_MOST_HISTORY].tolist()),
+        "history": [named_item(served, item) for item in history[:_MOST_HISTORY].tolist()],
         "profile": served.explainer.user_profile(served.recommender.users[user_id]),
     }
     return with_bundle(served, answer)

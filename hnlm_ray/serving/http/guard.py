@@ -20,6 +20,7 @@ from typing import Any
 from hnlm_ray.config.serving import ServiceOptions
 from hnlm_ray.errors import ConfigError
 from hnlm_ray.serving.http.meters import Meters
+from hnlm_ray.serving.http.refusals import RefusedError, refusal
 
 __all__ = ["ASGI", "MAX_DELAYED_REFUSALS", "Guard", "JsonLines", "token_of"]
 
@@ -32,9 +33,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGI = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_Refusal = tuple[int, str, list[tuple[bytes, bytes]]]
-"""Status, sentence, headers."""
-
 _log = logging.getLogger("hnlm_ray.serving.requests")
 
 _OPEN = ("/health", "/ready", "/v1/health", "/v1/ready")
@@ -45,7 +43,6 @@ _OPEN_PAGES = ("/", "/docs", "/openapi.json")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SLOW_S = 1.0
-_RETRY_AFTER = b"1"
 
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -102,38 +99,33 @@ class Guard:
             return
         started = time.perf_counter()
         request_id = scope["hnlm_request_id"] = _request_id(scope["headers"])
-        status, has_begun = 500, False
-
-        async def answer(message: Message) -> None:
-            nonlocal status, has_begun
-            if message["type"] == "http.response.start":
-                status, has_begun = message["status"], True
-                own = [*_HEADERS, (b"x-request-id", request_id.encode())] if self._sends_request_id else _HEADERS
-                message["headers"] = [*message.get("headers", ()), *own]
-            await send(message)
-
+        headers = [*_HEADERS, (b"x-request-id", request_id.encode())] if self._sends_request_id else _HEADERS
+        exchange = _Exchange(receive, send, self._max_body_bytes, headers)
         try:
             if scope["path"] not in _OPEN and self._ongoing >= self._max_ongoing:
-                await self._refuse_busy(answer)
+                refused: RefusedError | None = await self._refuse_busy()
             else:
-                await self._accept(scope, receive, answer, lambda: has_begun)
+                refused = await self._accept(scope, exchange)
+            if refused is not None:
+                await refusal(refused)(scope, receive, exchange.answer)
         finally:
-            self._record(scope, request_id, status, time.perf_counter() - started)
+            self._record(scope, request_id, exchange.status or 500, time.perf_counter() - started)
 
-    async def _accept(self, scope: Scope, receive: Receive, answer: Send, has_begun: Callable[[], bool]) -> None:
+    async def _accept(self, scope: Scope, exchange: _Exchange) -> RefusedError | None:
         self._ongoing += 1
         try:
-            refusal = self._refusal(scope["path"], dict(scope["headers"]))
-            if refusal is None:
-                body = _Body(receive, self._max_body_bytes)
-                await self._ask(scope, body, answer, has_begun)
-                refusal = self._too_large() if body.is_too_large and not has_begun() else None
-            if refusal is not None:
-                await _refuse(answer, *refusal)
+            refused = self._refusal(scope["path"], dict(scope["headers"]))
+            if refused is not None:
+                return refused
+            await self._app(scope, exchange.receive, exchange.send)
+        except Exception:
+            if not exchange.is_too_large:
+                raise
         finally:
             self._ongoing -= 1
+        return self._too_large() if exchange.is_too_large and not exchange.status else None
 
-    async def _refuse_busy(self, answer: Send) -> None:
+    async def _refuse_busy(self) -> RefusedError:
         self._meters.refused.inc()
         if self._pause_s and self._delayed < MAX_DELAYED_REFUSALS:
             self._delayed += 1
@@ -142,38 +134,24 @@ class Guard:
                 await asyncio.sleep(self._pause_s * random.uniform(0.5, 1.5))  # noqa: S311
             finally:
                 self._delayed -= 1
-        sentence = "Too many requests are being processed, try again soon."
-        await _refuse(answer, 503, sentence, [(b"retry-after", _RETRY_AFTER)])
+        return RefusedError(503, "Too many requests are being processed, try again soon.", {"retry-after": "1"})
 
-    async def _ask(self, scope: Scope, body: _Body, answer: Send, has_begun: Callable[[], bool]) -> None:
-        """Call the application, and drop its answer to a body that was cut off: the guard explains that itself."""
-
-        async def unless_cut_off(message: Message) -> None:
-            if has_begun() or not body.is_too_large:
-                await answer(message)
-
-        try:
-            await self._app(scope, body.receive, unless_cut_off)
-        except Exception:
-            if not body.is_too_large:
-                raise
-
-    def _refusal(self, path: str, headers: dict[bytes, bytes]) -> _Refusal | None:
+    def _refusal(self, path: str, headers: dict[bytes, bytes]) -> RefusedError | None:
         if path in _OPEN:
             return None
         if self._token is not None and path not in _OPEN_PAGES:
             given = headers.get(b"authorization", b"")
             if not hmac.compare_digest(given, self._token):
                 sentence = "The header Authorization must carry the token of this service, as Bearer TOKEN."
-                return 401, sentence, [(b"www-authenticate", b"Bearer")]
+                return RefusedError(401, sentence, {"www-authenticate": "Bearer"})
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._max_body_bytes:
             return self._too_large()
         return None
 
-    def _too_large(self) -> _Refusal:
+    def _too_large(self) -> RefusedError:
         # The body is not read to its end, so the connection cannot be reused.
-        return 413, f"The body is larger than {self._max_body_bytes} bytes.", [(b"connection", b"close")]
+        return RefusedError(413, f"The body is larger than {self._max_body_bytes} bytes.", {"connection": "close"})
 
     def _record(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
         # The template of the route, never the path itself: a path may name a user.
@@ -185,15 +163,32 @@ class Guard:
         _log.info("request", extra={"fields": {**line, "milliseconds": round(seconds * 1e3, 2)}})
 
 
-class _Body:
-    """The body of a request, cut off where it becomes too large, as if the client had disconnected.
+class _Exchange:
+    """One request and its answer.
 
-    Bytes are counted, because a chunked body has no length in its headers, or one that means nothing.
+    The body is cut off where it becomes too large, as if the client had disconnected. Bytes are counted, because a
+    chunked body has no length in its headers, or one that means nothing.
+
+    Attributes:
+        is_too_large: whether the body has been cut off.
+        status: of the answer; 0 before it has begun.
     """
 
-    def __init__(self, receive: Receive, max_bytes: int) -> None:
-        self._receive, self._left = receive, max_bytes
-        self.is_too_large = False
+    def __init__(self, receive: Receive, send: Send, max_bytes: int, headers: list[tuple[bytes, bytes]]) -> None:
+        self._receive, self._send, self._left, self._headers = receive, send, max_bytes, headers
+        self.is_too_large, self.status = False, 0
+
+    async def answer(self, message: Message) -> None:
+        """Send a part of an answer, with the headers that every answer has."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message.get("headers", ()), *self._headers]
+        await self._send(message)
+
+    async def send(self, message: Message) -> None:
+        """Called by the application; its answer to a body that was cut off is dropped, as the guard explains that."""
+        if self.status or not self.is_too_large:
+            await self.answer(message)
 
     async def receive(self) -> Message:
         """Called by the application."""
@@ -226,10 +221,3 @@ def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """The client's id for a request, if it is a harmless word, else a new one."""
     given = next((value for name, value in headers if name == b"x-request-id"), b"").decode("latin-1")
     return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-
-
-async def _refuse(send: Send, status: int, sentence: str, headers: list[tuple[bytes, bytes]]) -> None:
-    body = json.dumps({"error": sentence}).encode()
-    own = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *headers]
-    await send({"type": "http.response.start", "status": status, "headers": own})
-    await send({"type": "http.response.body", "body": body})

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-__all__ = ["CONTENT_TYPE", "Meters"]
-
-CONTENT_TYPE = CONTENT_TYPE_LATEST
+__all__ = ["Meters"]
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -19,8 +18,6 @@ class Meters:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._known: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
-        self._sources: dict[tuple[str, str], Counter] = {}
         self.requests = Counter(
             "hnlm_requests", "Answered requests.", ["route", "status"], registry=self.registry
         )  # exported as hnlm_requests_total, as are the other counters
@@ -44,22 +41,27 @@ class Meters:
             "hnlm_shadow_overlap", "Share of the recommended items that a shadow recommends too.", ["name"],
             buckets=_SHARES, registry=self.registry,
         )  # fmt: skip
+        # Looking up labels takes longer than counting.
+        self._answers_of, self._requests_of = (
+            functools.cache(self.answers.labels),
+            functools.cache(self.requests.labels),
+        )
+        self._latency_of = functools.cache(self.latency.labels)
 
     def count_request(self, route: str, status: int, seconds: float) -> None:
         """Count an answered request and its time."""
-        found = self._known.get((route, status))
-        if found is None:  # looking up labels takes longer than counting
-            found = self.requests.labels(route, str(status)), self.latency.labels(route)
-            self._known[route, status] = found
-        found[0].inc()
-        found[1].observe(seconds)
+        self._requests_of(route, status).inc()
+        self._latency_of(route).observe(seconds)
 
     def count_recommendation(self, bundle: str, source: str) -> None:
         """Count a recommendation of a bundle, by what it is based on."""
-        found = self._sources.get((bundle, source))
-        if found is None:
-            found = self._sources[bundle, source] = self.answers.labels(bundle, source)
-        found.inc()
+        self._answers_of(bundle, source).inc()
+
+    def count_reload(self, name: str, version: str, is_loaded: bool) -> None:
+        """Count an attempt to replace a bundle, and report the version that is served from then on."""
+        self.reloads.labels(name, "loaded" if is_loaded else "refused").inc()
+        if is_loaded:
+            self.set_version(name, version)
 
     def set_version(self, name: str, version: str) -> None:
         """Report a version of a bundle as the one that is served under its name."""
@@ -70,5 +72,5 @@ class Meters:
         self.bundles.labels(name, version).set(1)
 
     def exposition(self) -> bytes:
-        """All metrics in Prometheus' text format, of :data:`CONTENT_TYPE`."""
+        """All metrics in Prometheus' text format, of :data:`prometheus_client.CONTENT_TYPE_LATEST`."""
         return generate_latest(self.registry)

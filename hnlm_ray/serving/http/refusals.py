@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
-
-if TYPE_CHECKING:
-    from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 __all__ = ["RefusedError", "apology", "install_refusals", "parsed", "refusal"]
 
@@ -40,24 +42,15 @@ def parsed(model: type[_Model], body: bytes) -> _Model:
 
 def install_refusals(app: FastAPI) -> None:
     """Let an application answer every error in this form."""
-    from fastapi.exceptions import RequestValidationError
-    from starlette.exceptions import HTTPException
-
     app.add_exception_handler(RefusedError, _refuse)
     app.add_exception_handler(RequestValidationError, _refuse_parameter)
     app.add_exception_handler(HTTPException, _refuse_route)
     app.add_exception_handler(Exception, _apologise)  # a bug: the server gets it as well and logs it
 
 
-def _answer(status: int, sentence: str, headers: Any = None) -> Response:
-    from fastapi.responses import JSONResponse
-
-    return JSONResponse({"error": sentence}, status_code=status, headers=headers)
-
-
 def refusal(error: RefusedError) -> Response:
     """The answer to a refused request."""
-    return _answer(error.status, error.sentence, error.headers)
+    return JSONResponse({"error": error.sentence}, error.status, error.headers)
 
 
 async def _refuse(_: Request, error: Any) -> Response:
@@ -66,7 +59,8 @@ async def _refuse(_: Request, error: Any) -> Response:
 
 async def _refuse_parameter(_: Request, error: Any) -> Response:
     # The first part of a location is the kind of the parameter.
-    return _answer(422, _sentences([{**one, "loc": one["loc"][1:]} for one in error.errors()], []))
+    problems = [{**one, "loc": one["loc"][1:]} for one in error.errors()]
+    return refusal(RefusedError(422, _sentences(problems, [])))
 
 
 async def _refuse_route(request: Request, error: Any) -> Response:
@@ -74,12 +68,13 @@ async def _refuse_route(request: Request, error: Any) -> Response:
         404: f"There is no page {request.url.path[:80]!a}, see /docs.",
         405: f"{request.method} is not allowed here, see /docs.",
     }
-    return _answer(error.status_code, reasons.get(error.status_code, f"{error.detail}."), error.headers)
+    sentence = reasons.get(error.status_code, f"{error.detail}.")
+    return refusal(RefusedError(error.status_code, sentence, error.headers))
 
 
 def apology() -> Response:
     """The answer to a request that failed because of a bug."""
-    return _answer(500, "Something went wrong in the service, its log has the reason.")
+    return refusal(RefusedError(500, "Something went wrong in the service, its log has the reason."))
 
 
 async def _apologise(_: Request, __: Any) -> Response:

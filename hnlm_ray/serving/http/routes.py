@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Query
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 from pydantic_core import to_json
 from starlette.requests import ClientDisconnect, Request
@@ -18,7 +19,7 @@ from hnlm_ray import __version__
 from hnlm_ray.config.serving import ServiceOptions
 from hnlm_ray.serving.http import answers, types
 from hnlm_ray.serving.http.batcher import Batcher
-from hnlm_ray.serving.http.meters import CONTENT_TYPE, Meters
+from hnlm_ray.serving.http.meters import Meters
 from hnlm_ray.serving.http.refusals import RefusedError, parsed
 from hnlm_ray.serving.recommend.explanation import NothingUnseenError
 from hnlm_ray.serving.recommend.live import Live, Served, UnknownBundleError
@@ -72,9 +73,8 @@ class Routes:
             ranking = await self._long(lambda: served.recommender.rank([body.user_id], options)[0])
         else:
             ranking = await self._batcher.rank(served.recommender, body.user_id, options)
-        self._count(served, ranking)
         self._ask_shadows(request, served, body.user_id, options, ranking)
-        return json_answer(answers.recommend_answer(served, body.user_id, ranking))
+        return json_answer(self._recommendation(served, body.user_id, ranking))
 
     async def recommend_batch(self, request: Request, bundle: Bundle = None) -> Response:
         """Recommend to many users at once, each from their own bundle."""
@@ -90,8 +90,7 @@ class Routes:
                 places = [place for place, one in enumerate(by_user) if one is served]
                 rankings = served.recommender.rank([users[place] for place in places], options)
                 for place, ranking in zip(places, rankings, strict=True):
-                    self._count(served, ranking)
-                    found[place] = answers.recommend_answer(served, users[place], ranking)
+                    found[place] = self._recommendation(served, users[place], ranking)
             return to_json({"answers": found})
 
         return Response(await self._long(answer), media_type="application/json")
@@ -99,14 +98,12 @@ class Routes:
     async def fold_in(self, request: Request, bundle: Bundle = None) -> Response:
         """Recommend to a new user, from their history."""
         body = await self._body(types.FoldInRequest, request)
-        served = self._served(bundle, "")
-        options = body.ranking_options()
+        served, options = self._served(bundle, ""), body.ranking_options()
         if options.diversity:
             ranking = await self._long(lambda: served.recommender.fold_in(body.item_ids, options))
         else:
             ranking = served.recommender.fold_in(body.item_ids, options)
-        self._count(served, ranking)
-        return json_answer(answers.recommend_answer(served, None, ranking))
+        return json_answer(self._recommendation(served, None, ranking))
 
     async def profile(self, request: Request, bundle: Bundle = None) -> Response:
         """Recommend to a new user, from a text about them."""
@@ -115,15 +112,12 @@ class Routes:
         if not served.recommender.reads_text:
             raise RefusedError(409, f"The bundle {served.name!a} has no text encoder.")
         ranking = await self._long(lambda: served.recommender.from_text(body.text, body.ranking_options()))
-        self._count(served, ranking)
-        return json_answer(answers.recommend_answer(served, None, ranking))
+        return json_answer(self._recommendation(served, None, ranking))
 
     async def similar_items(self, request: Request, bundle: Bundle = None) -> Response:
         """The items that are most similar to one."""
         body = await self._body(types.SimilarRequest, request)
-        served = self._served(bundle, "")
-        if body.item_id not in served.recommender.catalogue:
-            raise RefusedError(404, "The catalogue has no such item.")
+        served = self._with_item(self._served(bundle, ""), body.item_id)
         ranking = await self._long(lambda: served.recommender.similar(body.item_id, body.ranking_options()))
         items = answers.ranked_items(served, ranking)
         return json_answer(answers.with_bundle(served, {"item_id": body.item_id, "items": items}))
@@ -131,7 +125,7 @@ class Routes:
     async def score(self, request: Request, bundle: Bundle = None) -> Response:
         """The scores of given items for a user."""
         body = await self._body(types.ScoreRequest, request)
-        served = self._known(self._served(bundle, body.user_id), body.user_id)
+        served = self._with_user(self._served(bundle, body.user_id), body.user_id)
         scores = served.recommender.score(body.user_id, body.item_ids)
         items = [{"item_id": one.item_id, "score": one.score, "seen": one.seen} for one in scores]
         return json_answer(answers.with_bundle(served, {"user_id": body.user_id, "items": items}))
@@ -139,9 +133,9 @@ class Routes:
     async def explain(self, request: Request, bundle: Bundle = None) -> Response:
         """Why an item is recommended to a user, and what the language model wrote about them."""
         body = await self._body(types.ExplainRequest, request)
-        served = self._known(self._served(bundle, body.user_id), body.user_id)
-        if body.item_id is not None and body.item_id not in served.recommender.catalogue:
-            raise RefusedError(404, "The catalogue has no such item.")
+        served = self._with_user(self._served(bundle, body.user_id), body.user_id)
+        if body.item_id is not None:
+            self._with_item(served, body.item_id)
         try:
             found = await self._long(lambda: served.explainer.explain(body.user_id, body.item_id))
         except NothingUnseenError as error:
@@ -150,8 +144,7 @@ class Routes:
 
     async def user(self, user_id: str, bundle: Bundle = None) -> Response:
         """What is known about a user."""
-        served = self._known(self._served(bundle, user_id), user_id)
-        return json_answer(answers.user_answer(served, user_id))
+        return json_answer(answers.user_answer(self._with_user(self._served(bundle, user_id), user_id), user_id))
 
     async def users(self, prefix: Words = "", limit: Few = 20, bundle: Bundle = None) -> Response:
         """Users whose id begins with a prefix."""
@@ -161,16 +154,13 @@ class Routes:
 
     async def item(self, item_id: str, bundle: Bundle = None) -> Response:
         """What is known about an item."""
-        served = self._served(bundle, "")
-        if item_id not in served.recommender.catalogue:
-            raise RefusedError(404, "The catalogue has no such item.")
-        return json_answer(answers.item_answer(served, item_id))
+        return json_answer(answers.item_answer(self._with_item(self._served(bundle, ""), item_id), item_id))
 
     async def items(self, query: Words = "", limit: Few = 20, bundle: Bundle = None) -> Response:
         """Items whose title or id contains some words."""
         served = self._served(bundle, "")
         found = await self._long(lambda: served.recommender.catalogue.search(query, limit))
-        return json_answer(answers.with_bundle(served, {"items": answers.named_items(served, found)}))
+        return json_answer(answers.with_bundle(served, {"items": [answers.named_item(served, item) for item in found]}))
 
     async def categories(self, query: Words = "", limit: Few = 20, bundle: Bundle = None) -> Response:
         """Categories whose name contains some words, for the filter of that name."""
@@ -197,7 +187,7 @@ class Routes:
 
     async def metrics(self) -> Response:
         """The metrics of this process, for Prometheus."""
-        return Response(self._meters.exposition(), media_type=CONTENT_TYPE)
+        return Response(self._meters.exposition(), media_type=CONTENT_TYPE_LATEST)
 
     async def _body(self, model: type[_Model], request: Request) -> _Model:
         try:
@@ -218,9 +208,14 @@ class Routes:
             sentence = str(error.args[0])
             raise RefusedError(404, f"{sentence[0].upper()}{sentence[1:]}.") from error
 
-    def _known(self, served: Served, user_id: str) -> Served:
+    def _with_user(self, served: Served, user_id: str) -> Served:
         if user_id not in served.recommender.users:
             raise RefusedError(404, "Nothing is known about this user.")
+        return served
+
+    def _with_item(self, served: Served, item_id: str) -> Served:
+        if item_id not in served.recommender.catalogue:
+            raise RefusedError(404, "The catalogue has no such item.")
         return served
 
     async def _long(self, work: Callable[[], _Result]) -> _Result:
@@ -234,8 +229,9 @@ class Routes:
         except TimeoutError as error:
             raise RefusedError(503, "The answer took too long, try again later.", {"retry-after": "1"}) from error
 
-    def _count(self, served: Served, ranking: Ranking) -> None:
+    def _recommendation(self, served: Served, user_id: str | None, ranking: Ranking) -> answers.Answer:
         self._meters.count_recommendation(served.name, ranking.source)
+        return answers.recommend_answer(served, user_id, ranking)
 
     def _ask_shadows(
         self, request: Request, served: Served, user_id: str, options: RankingOptions, shown: Ranking
@@ -243,29 +239,25 @@ class Routes:
         """Start a comparison unless one is running: a shadow that cannot keep up skips requests and slows none down."""
         shadows = self._live.shadows(served.name)
         if shadows and not self._shadow_jobs:
-            request_id = request.scope.get("hnlm_request_id", "")
-            job = asyncio.create_task(self._compare(request_id, served, shadows, user_id, options, shown))
+            about = {"request": request.scope.get("hnlm_request_id", ""), "bundle": served.version}
+            job = asyncio.create_task(self._compare(shadows, user_id, options, _ids(served, shown), about))
             self._shadow_jobs.add(job)
             job.add_done_callback(self._shadow_jobs.discard)
 
     async def _compare(
-        self,
-        request_id: str,
-        served: Served,
-        shadows: list[Served],
-        user_id: str,
-        options: RankingOptions,
-        shown: Ranking,
+        self, shadows: list[Served], user_id: str, options: RankingOptions, shown: set[str], about: dict[str, str]
     ) -> None:
-        ids = {served.recommender.catalogue.ids[item] for item in shown.items.tolist()}
         for shadow in shadows:
             try:
                 ranking = (await asyncio.to_thread(shadow.recommender.rank, [user_id], options))[0]
             except Exception:
                 _log.exception("the shadow %s failed", shadow.name)
                 continue
-            others = {shadow.recommender.catalogue.ids[item] for item in ranking.items.tolist()}
-            overlap = len(ids & others) / max(len(ids), 1)
+            overlap = len(shown & _ids(shadow, ranking)) / max(len(shown), 1)
             self._meters.overlap.labels(shadow.name).observe(overlap)
-            fields = {"request": request_id, "bundle": served.version, "shadow": shadow.version}
-            _log.info("shadow", extra={"fields": {**fields, "overlap": round(overlap, 3), "source": ranking.source}})
+            fields = {**about, "shadow": shadow.version, "overlap": round(overlap, 3), "source": ranking.source}
+            _log.info("shadow", extra={"fields": fields})
+
+
+def _ids(served: Served, ranking: Ranking) -> set[str]:
+    return {served.recommender.catalogue.ids[item] for item in ranking.items.tolist()}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-from hnlm_ray.serving.recommend.options import RankingOptions
+from hnlm_ray.serving.recommend.options import RankingArgs, RankingOptions
 
 __all__ = [
     "BatchAnswer",
@@ -43,7 +43,6 @@ __all__ = [
 MOST_USERS, MOST_IDS, MOST_CATEGORIES, LONGEST_TEXT = 1000, 1000, 100, 4000
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=256)]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
 def _whole(value: Any) -> Any:
@@ -69,7 +68,7 @@ class Filters(_Wire):
     """Allow only these. Ids that the catalogue lacks are ignored."""
     exclude_items: list[Id] = Field(default_factory=list, max_length=MOST_IDS)
     """Leave these out."""
-    categories: list[Name] = Field(default_factory=list, max_length=MOST_CATEGORIES)
+    categories: list[Id] = Field(default_factory=list, max_length=MOST_CATEGORIES)
     """Allow only items of at least one of these."""
     available_only: bool = True
     """Leave out items that are marked as unavailable."""
@@ -82,16 +81,8 @@ class Filters(_Wire):
         """The same for the recommender."""
         if self.model_fields_set <= _PLAIN_FIELDS:
             return _plain_options(self.k)
-        return RankingOptions(
-            k=self.k,
-            exclude_seen=getattr(self, "exclude_seen", True),
-            include_items=None if self.include_items is None else tuple(self.include_items),
-            exclude_items=tuple(self.exclude_items),
-            categories=tuple(self.categories),
-            available_only=self.available_only,
-            diversity=self.diversity,
-            popularity_penalty=self.popularity_penalty,
-        )
+        chosen = self.model_dump(include={*RankingArgs.__annotations__})
+        return RankingOptions.of(self.k, cast("RankingArgs", chosen))
 
 
 _PLAIN_FIELDS = {"k", "user_id", "user_ids", "item_id", "item_ids", "text"}

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +55,7 @@ def web_app(
     options, meters = options or ServiceOptions(), meters or Meters()
     for served in live:
         meters.set_version(served.name, served.version)
-    live.on_reload = _reload_counter(meters)
+    live.on_reload = meters.count_reload
     routes = Routes(live, options, meters)
     shortcut = Shortcut(_routed(routes, live, options), "/v1/recommend", routes.recommend)
     guarded: ASGI = Guard(shortcut, meters, options, token_of(options), sends_request_id=sends_request_id)
@@ -94,17 +94,14 @@ def _routed(routes: Routes, live: Live, options: ServiceOptions) -> FastAPI:
         ("score", routes.score, types.ScoreRequest, types.ScoreAnswer),
         ("explain", routes.explain, types.ExplainRequest, types.ExplainAnswer),
     ):
-        _post(app, f"/v1/{path}", function, routes.schema_of(request), answer)
+        # A route validates its own body: the framework would take longer for that than the recommendation.
+        body = {"required": True, "content": {"application/json": {"schema": routes.schema_of(request)}}}
+        refusals = _refusals(400, 401, 404, 409, 413, 422, 503)
+        extra = {"requestBody": body}
+        app.post(f"/v1/{path}", response_model=answer, responses=refusals, openapi_extra=extra)(function)
     _add_lookups(app, routes)
     _add_operations(app, routes)
     return app
-
-
-def _post(app: FastAPI, path: str, function: Callable[..., Any], schema: dict[str, Any], answer: Any) -> None:
-    """Add a route that validates its own body: the framework would take longer for that than the recommendation."""
-    body = {"required": True, "content": {"application/json": {"schema": schema}}}
-    refusals = _refusals(400, 401, 404, 409, 413, 422, 503)
-    app.post(path, response_model=answer, responses=refusals, openapi_extra={"requestBody": body})(function)
 
 
 def _add_lookups(app: FastAPI, routes: Routes) -> None:
@@ -155,12 +152,3 @@ def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
         503: "Too busy; the header Retry-After says when to try again.",
     }
     return {status: {"model": types.ErrorAnswer, "description": reasons[status]} for status in statuses}
-
-
-def _reload_counter(meters: Meters) -> Callable[[str, str, bool], None]:
-    def count(name: str, version: str, is_loaded: bool) -> None:
-        meters.reloads.labels(name, "loaded" if is_loaded else "refused").inc()
-        if is_loaded:
-            meters.set_version(name, version)
-
-    return count

@@ -78,23 +78,15 @@ class Catalogue:
 
     def _set_unavailable(self, unavailable: npt.NDArray[np.int64]) -> None:
         self._unavailable = unavailable
-        self.available_bits = self._bits_without(unavailable)
+        available = ~np.isin(np.arange(len(self)), unavailable)
+        self.available_bits = np.packbits(available, bitorder="little") if len(unavailable) else None
         # A new cache instead of an emptied one: another thread may be about to store an old mask.
         kept = max(1, min(_FILTERS_KEPT, _FILTER_BYTES // (4 * max(1, len(self)))))
         self._filter = functools.lru_cache(kept)(functools.partial(_mask, len(self), self._categories, unavailable))
 
-    def _bits_without(self, unavailable: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8] | None:
-        if not len(unavailable):
-            return None
-        available = np.ones(len(self), dtype=np.bool_)
-        available[unavailable] = False
-        return np.packbits(available, bitorder="little")
-
     def is_available(self, item: int) -> bool:
         """Whether an item is available, by its number."""
-        unavailable = self._unavailable
-        place = int(np.searchsorted(unavailable, item))
-        return not (place < len(unavailable) and unavailable[place] == item)
+        return item not in self._unavailable
 
     def score_mask(self, options: RankingOptions) -> npt.NDArray[np.float32] | None:
         """(I,) float32 to add to scores: 0 where an item is allowed, -inf where not; None where all are allowed.
@@ -117,15 +109,13 @@ class Catalogue:
         """Categories whose name contains the words, ignoring case, with their number of items; the largest first."""
         wanted = words.casefold()
         found = [(name, len(own)) for name, own in self._categories.items() if wanted in name.casefold()]
-        found.sort(key=lambda one: (-one[1], one[0]))
-        return found[:limit]
+        return sorted(found, key=lambda one: (-one[1], one[0]))[:limit]
 
     def search(self, words: str, limit: int) -> list[int]:
         """Numbers of the items whose title or id contains the words, ignoring case; the most popular first."""
         wanted = words.casefold()
         found = [item for item, text in enumerate(self._searchable) if wanted in text]
-        found.sort(key=lambda item: -int(self.popularity[item]))
-        return found[:limit]
+        return sorted(found, key=lambda item: -int(self.popularity[item]))[:limit]
 
     @functools.cached_property
     def _searchable(self) -> list[str]:

@@ -263,7 +263,7 @@ class Recommender:
         scores = self._scores(features @ self.bundle.fold_in, options)
         if options.exclude_seen:
             scores[:, history] = -np.inf
-        return self._best(scores, self.catalogue.score_mask(options), options, "folded_in")[0]
+        return self._ranked(scores, options, "folded_in")
 
     def from_text(self, text: str, options: RankingOptions) -> Ranking:
         """:meth:`recommend_from_text` in numbers."""
@@ -272,16 +272,14 @@ class Recommender:
         vector = self._encoder.encode(text) @ self.bundle.projection
         if not vector.any():
             return self._popular(options)
-        return self._best(self._scores(vector[None], options), self.catalogue.score_mask(options), options, "profile")[
-            0
-        ]
+        return self._ranked(self._scores(vector[None], options), options, "profile")
 
     def similar(self, item_id: str, options: RankingOptions) -> Ranking:
         """:meth:`similar_items` in numbers."""
         item = self.catalogue[item_id]
         scores = (self._units @ self._units[item])[None]
         scores[0, item] = -np.inf
-        return self._best(scores, self.catalogue.score_mask(options), options, "personal")[0]
+        return self._ranked(scores, options, "personal")
 
     def _recommendation(self, ranking: Ranking) -> Recommendation:
         """The ranking with ids and titles."""
@@ -303,14 +301,14 @@ class Recommender:
             scores += spread * self.catalogue.unpopularity
         return scores
 
+    def _ranked(self, scores: Floats, options: RankingOptions, source: Source) -> Ranking:
+        """The ranking by one row of scores, (1, I)."""
+        return self._best(scores, self.catalogue.score_mask(options), options, source)[0]
+
     def _best(
-        self,
-        scores: Floats,
-        forbidden: Floats | None,
-        options: RankingOptions,
-        source: Source,
+        self, scores: Floats, forbidden: Floats | None, options: RankingOptions, source: Source,
         numbers: Rows | None = None,
-    ) -> list[Ranking]:
+    ) -> list[Ranking]:  # fmt: skip
         """Rankings by rows of scores (B, n), of all items or of those with the given ``numbers`` (n,)."""
         if forbidden is not None:
             scores += forbidden
@@ -331,4 +329,4 @@ class Recommender:
         return Ranking(ranking.items[places], ranking.scores[places], ranking.source)
 
     def _popular(self, options: RankingOptions) -> Ranking:
-        return self._best(self._popularity[None].copy(), self.catalogue.score_mask(options), options, "popular")[0]
+        return self._ranked(self._popularity[None].copy(), options, "popular")
