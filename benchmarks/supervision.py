@@ -77,7 +77,7 @@ def main() -> None:
     rows = []
     for sampler in ({"name": "uniform"}, {"name": "dns", "candidates": 8}):
         variant = VariantConfig.model_validate(options.model_dump() | {"sampler": sampler})
-        rate = scored_rate(truth, train, variant.sampler, *vectors, 0)
+        rate = scored_rate(truth, train, variant.sampler, vectors, 0)
         rows.append({"negatives": str(variant.sampler), "false_negatives": round(rate, 4), **quality(variant)})
         print(rows[-1], file=sys.stderr, flush=True)
     for label, choice in CHOICES.items():

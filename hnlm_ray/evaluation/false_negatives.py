@@ -36,6 +36,9 @@ __all__ = [
 Truth = npt.NDArray[np.float32]
 Floats = npt.NDArray[Any]
 
+Vectors = tuple[Floats, Floats]
+"""User vectors (n_users, d) and item vectors (n_items, d) of a model."""
+
 STATIC = UniformOptions | PopularitySamplerOptions | InBatchOptions
 """Samplers whose distribution does not depend on the model in training."""
 
@@ -67,13 +70,7 @@ def static_rate(truth: Truth, train: Interactions, sampler: STATIC) -> float:
 
 
 def scored_rate(
-    truth: Truth,
-    train: Interactions,
-    sampler: Sampler,
-    user_vectors: Floats,
-    item_vectors: Floats,
-    seed: int,
-    epoch: int = 1,
+    truth: Truth, train: Interactions, sampler: Sampler, vectors: Vectors, seed: int, epoch: int = 1
 ) -> float:
     """The rate of any sampler under a trained model: exact where its distribution is known, else measured.
 
@@ -81,16 +78,15 @@ def scored_rate(
         truth: as in :func:`weighted_rate`.
         train: as in :func:`weighted_rate`.
         sampler: its options.
-        user_vectors: (n_users, d) as the sampler sees them in training.
-        item_vectors: (n_items, d).
+        vectors: as the sampler sees them in training.
         seed: of the fit; used where negatives are drawn.
         epoch: from 1; used where negatives are drawn.
     """
     if isinstance(sampler, STATIC):
         return static_rate(truth, train, sampler)
     if isinstance(sampler, DNSOptions):
-        return dns_rate(truth, train, user_vectors, item_vectors, sampler.candidates, sampler.top)
-    return drawn_rate(truth, train, sampler, user_vectors, item_vectors, seed, epoch)
+        return dns_rate(truth, train, vectors, sampler.candidates, sampler.top)
+    return drawn_rate(truth, train, sampler, vectors, seed, epoch)
 
 
 def weighted_rate(truth: Truth, train: Interactions, weights: Floats) -> float:
@@ -112,9 +108,7 @@ def weighted_rate(truth: Truth, train: Interactions, weights: Floats) -> float:
     return _mean(rates, train.degree * drawable)
 
 
-def dns_rate(
-    truth: Truth, train: Interactions, user_vectors: Floats, item_vectors: Floats, candidates: int, top: int = 1
-) -> float:
+def dns_rate(truth: Truth, train: Interactions, vectors: Vectors, candidates: int, top: int = 1) -> float:
     """The exact rate of DNS(M, N): uniformly one of the M best-scored of N candidates; DNS for M = 1.
 
     With n unseen items in ascending order of score and candidates drawn with replacement, the k-th best candidate is
@@ -123,8 +117,7 @@ def dns_rate(
     Args:
         truth: as in :func:`weighted_rate`.
         train: as in :func:`weighted_rate`.
-        user_vectors: (n_users, d) of the model that scores.
-        item_vectors: (n_items, d).
+        vectors: of the model that scores.
         candidates: N.
         top: M.
 
@@ -133,7 +126,7 @@ def dns_rate(
     """
     from scipy.stats import binom
 
-    scores = user_vectors @ item_vectors.T
+    scores = vectors[0] @ vectors[1].T
     scores[train.users, train.items] = -np.inf
     seen = train.degree
     unseen = train.n_items - seen
@@ -147,26 +140,22 @@ def dns_rate(
     return _mean(rates, seen * (unseen > 0))
 
 
-def dns_at_hardness(
-    truth: Truth, train: Interactions, user_vectors: Floats, item_vectors: Floats, hardness: float
-) -> tuple[float, float]:
+def dns_at_hardness(truth: Truth, train: Interactions, vectors: Vectors, hardness: float) -> tuple[float, float]:
     """How many candidates give DNS a certain hardness, and its rate with so many; interpolated linearly.
 
     Args:
         truth: as in :func:`weighted_rate`.
         train: as in :func:`weighted_rate`.
-        user_vectors: (n_users, d) of the model that scores.
-        item_vectors: (n_items, d).
+        vectors: of the model that scores.
         hardness: mean score of the negatives.
 
     Returns:
         Candidates and rate; of the nearest number of candidates where DNS is always harder or always easier.
     """
-    scores = user_vectors @ item_vectors.T
+    scores = vectors[0] @ vectors[1].T
 
     def point(candidates: int) -> tuple[float, float]:
-        vectors = user_vectors, item_vectors
-        return tuple(dns_rate(matrix, train, *vectors, candidates) for matrix in (scores, truth))  # type: ignore[return-value]
+        return tuple(dns_rate(matrix, train, vectors, candidates) for matrix in (scores, truth))  # type: ignore[return-value]
 
     low, high = 1, 2
     (easy, low_rate), (hard, high_rate) = point(low), point(high)
@@ -188,13 +177,7 @@ def dns_at_hardness(
 
 
 def drawn_rate(
-    truth: Truth,
-    train: Interactions,
-    sampler: Sampler,
-    user_vectors: Floats,
-    item_vectors: Floats,
-    seed: int,
-    epoch: int = 1,
+    truth: Truth, train: Interactions, sampler: Sampler, vectors: Vectors, seed: int, epoch: int = 1
 ) -> float:
     """The rate of the negatives that a sampler gives to the train pairs in one epoch, measured.
 
@@ -205,8 +188,7 @@ def drawn_rate(
         truth: as in :func:`weighted_rate`.
         train: as in :func:`weighted_rate`.
         sampler: its options.
-        user_vectors: (n_users, d).
-        item_vectors: (n_items, d).
+        vectors: of the model.
         seed: of the draws.
         epoch: of the draws.
 
@@ -218,8 +200,8 @@ def drawn_rate(
     from hnlm_ray.samplers.build import build_sampler
     from hnlm_ray.samplers.protocol import Setting
 
-    tables = torch.from_numpy(user_vectors).float(), torch.from_numpy(item_vectors).float()
-    setting = Setting(train, train.item_popularity, item_vectors.shape[1], seed, torch.device("cpu"))
+    tables = torch.from_numpy(vectors[0]).float(), torch.from_numpy(vectors[1]).float()
+    setting = Setting(train, train.item_popularity, vectors[1].shape[1], seed, torch.device("cpu"))
     choose = build_sampler(sampler, setting)
     pairs = np.flatnonzero(train.degree[train.users] < train.n_items)
     rates = []

@@ -51,19 +51,11 @@ def accuracy(top: npt.NDArray[np.int32], relevant: Pairs, cutoffs: Sequence[int]
             has an item twice or one that does not exist.
     """
     found, sizes = hits(top, relevant, max(cutoffs)), np.diff(relevant.offsets)
-    return {(name, k): metric(found[:, :k], sizes) for name, metric in METRICS.items() for k in cutoffs}
-
-
-def _precision(found: Hits, sizes: Counts) -> Values:
-    return _where_any(found.mean(axis=1), sizes)
-
-
-def _hit_rate(found: Hits, sizes: Counts) -> Values:
-    return _where_any(found.any(axis=1), sizes)
-
-
-def _reciprocal_rank(found: Hits, sizes: Counts) -> Values:
-    return _where_any(found.any(axis=1) / (found.argmax(axis=1) + 1.0), sizes)
+    return {
+        (name, k): np.where(sizes > 0, metric(found[:, :k], sizes), np.nan)
+        for name, metric in METRICS.items()
+        for k in cutoffs
+    }
 
 
 def _average_precision(found: Hits, sizes: Counts) -> Values:
@@ -71,16 +63,12 @@ def _average_precision(found: Hits, sizes: Counts) -> Values:
     return ratio((precisions * found).sum(axis=1), sizes)
 
 
-METRICS: Mapping[str, Callable[[Hits, Counts], Values]] = {
+METRICS: Mapping[str, Callable[[Hits, Counts], npt.ArrayLike]] = {
     "recall": recall,
     "ndcg": ndcg,
-    "precision": _precision,
-    "hit_rate": _hit_rate,
-    "mrr": _reciprocal_rank,
+    "precision": lambda found, sizes: found.mean(axis=1),
+    "hit_rate": lambda found, sizes: found.any(axis=1),
+    "mrr": lambda found, sizes: found.any(axis=1) / (found.argmax(axis=1) + 1.0),
     "map": _average_precision,
 }
 """By the name in the table ``metrics``: functions of the hits (B, k) and the numbers of held-out items (B,)."""
-
-
-def _where_any(values: npt.ArrayLike, sizes: Counts) -> Values:
-    return np.where(sizes > 0, values, np.nan)

@@ -112,12 +112,12 @@ def _samplers(world: _World) -> Iterator[dict[str, object]]:
         for seed in config.train.seeds_of(name):
             fit = world.inputs[StageKey("train", name, seed).name]
             vectors = training_vectors(fit, train, is_cosine=variant.loss.is_cosine)
-            rates.setdefault(label, []).append(scored_rate(truth, train, sampler, *vectors, seed, _best_epoch(fit)))
+            rates.setdefault(label, []).append(scored_rate(truth, train, sampler, vectors, seed, _best_epoch(fit)))
     for label, values in rates.items():
         rate, hardness = float(np.mean(values)), None
         if label == str(UniformOptions()) and world.teacher is not None:
             scores = world.teacher[0] @ world.teacher[1].T
-            hardness = dns_rate(scores, train, *world.teacher, candidates=1)
+            hardness = dns_rate(scores, train, world.teacher, candidates=1)
         yield {"sampler": label, "rate": rate, "pairs": len(train), "hardness": hardness}
 
 
@@ -144,7 +144,7 @@ def _tuned(world: _World) -> Iterator[dict[str, object]]:
         yield row
         hardness = row["hardness"]
         if isinstance(hardness, float):
-            candidates, rate = dns_at_hardness(world.truth, world.train, *world.teacher, hardness)
+            candidates, rate = dns_at_hardness(world.truth, world.train, world.teacher, hardness)
             label = f"dns as hard as {name} (candidates={candidates:.1f})"
             yield {"sampler": label, "rate": rate, "pairs": len(world.train), "hardness": hardness}
 

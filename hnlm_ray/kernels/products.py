@@ -43,7 +43,13 @@ class SparseBlock:
         if device.type == "cpu":
             self._layout = _even_shares(rows), rows, columns, values
         else:
-            self._csr = _csr_tensor(rows, columns, values, matrix.shape, device)
+            starts, places, data = (torch.from_numpy(part) for part in (rows, columns, values))
+            # scipy made the layout, so PyTorch need not check it; its warning that CSR is in beta says nothing new.
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Sparse CSR tensor support", category=UserWarning)
+                self._csr = torch.sparse_csr_tensor(
+                    starts, places, data, size=matrix.shape, device=device, check_invariants=False
+                )
 
     def multiply(
         self,
@@ -148,19 +154,3 @@ def _even_shares(rows: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
     work = rows.astype(np.int64) + np.arange(len(rows))
     cuts = np.searchsorted(work, np.linspace(0, work[-1], _CHUNKS + 1))
     return np.unique(cuts.clip(0, len(rows) - 1)).astype(np.int64)
-
-
-def _csr_tensor(
-    rows: npt.NDArray[np.int32],
-    columns: npt.NDArray[np.int32],
-    values: npt.NDArray[np.float32],
-    shape: tuple[int, int],
-    device: torch.device,
-) -> torch.Tensor:
-    indptr, indices = torch.from_numpy(rows), torch.from_numpy(columns)
-    # The layout comes from scipy, so PyTorch need not check it; its warning that CSR is in beta says nothing new.
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support", category=UserWarning)
-        return torch.sparse_csr_tensor(
-            indptr, indices, torch.from_numpy(values), size=shape, device=device, check_invariants=False
-        )

@@ -12,23 +12,23 @@ from hnlm_ray import seeds
 __all__ = ["Alignment"]
 
 HIDDEN_DIM = 256
+"""Width between the layers."""
 
 
 class Alignment(nn.Module):
     """Two linear layers with a ReLU between them; none after, so that every coordinate can have either sign."""
 
-    def __init__(self, in_dim: int, out_dim: int, seed: int, hidden_dim: int = HIDDEN_DIM) -> None:
+    def __init__(self, in_dim: int, out_dim: int, seed: int) -> None:
         """Start from values derived from ``seed``, so that every worker starts with the same weights.
 
         Args:
             in_dim: dimension of the text vectors.
             out_dim: dimension of the collaborative embeddings.
             seed: of the fit.
-            hidden_dim: width between the layers.
         """
         super().__init__()
-        self.first = nn.Linear(in_dim, hidden_dim)
-        self.second = nn.Linear(hidden_dim, out_dim)
+        self.first = nn.Linear(in_dim, HIDDEN_DIM)
+        self.second = nn.Linear(HIDDEN_DIM, out_dim)
         generator = torch.Generator().manual_seed(seeds.derive(seed, "init", "alignment"))
         with torch.no_grad():
             for layer in (self.first, self.second):

@@ -20,7 +20,7 @@ import torch
 
 from hnlm_ray import seeds
 from hnlm_ray.kernels.hashing import random_below
-from hnlm_ray.samplers.protocol import Scene, Setting
+from hnlm_ray.samplers.protocol import NegativeSampler, Scene, Setting
 
 if TYPE_CHECKING:
     from hnlm_ray.data.interactions import Interactions
@@ -135,11 +135,8 @@ class CandidateOptions(Protocol):
 Options = TypeVar("Options", bound=CandidateOptions)
 
 
-class CandidateSampler(Generic[Options]):
+class CandidateSampler(NegativeSampler, Generic[Options]):
     """What the samplers have in common that choose among unseen items, drawn uniformly for each pair."""
-
-    needs_layers = False
-    needs_batch = False
 
     def __init__(self, options: Options, setting: Setting) -> None:
         """Prepare to draw for the users of a block."""

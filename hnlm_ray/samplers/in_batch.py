@@ -11,16 +11,15 @@ import numpy as np
 import torch
 
 from hnlm_ray.config.samplers import InBatchOptions
-from hnlm_ray.samplers.protocol import Negatives, Scene, Setting
+from hnlm_ray.samplers.protocol import Negatives, NegativeSampler, Scene, Setting
 from hnlm_ray.samplers.seen import SeenItems
 
 __all__ = ["InBatchSampler"]
 
 
-class InBatchSampler:
+class InBatchSampler(NegativeSampler):
     """Gives every pair the positives of the batch, over all workers."""
 
-    needs_layers = False
     needs_batch = InBatchOptions.needs_batch
 
     def __init__(self, options: InBatchOptions, setting: Setting) -> None:

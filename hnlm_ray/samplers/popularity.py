@@ -10,16 +10,13 @@ import numpy.typing as npt
 
 from hnlm_ray.config.samplers import PopularitySamplerOptions
 from hnlm_ray.samplers.candidates import UnseenItems, integer_weights
-from hnlm_ray.samplers.protocol import Negatives, Scene, Setting, chosen_items
+from hnlm_ray.samplers.protocol import Negatives, NegativeSampler, Scene, Setting, chosen_items
 
 __all__ = ["PopularitySampler", "popularity_weights"]
 
 
-class PopularitySampler:
+class PopularitySampler(NegativeSampler):
     """Draws unseen items; one without train interactions counts as having one, so that every item can be drawn."""
-
-    needs_layers = False
-    needs_batch = False
 
     def __init__(self, options: PopularitySamplerOptions, setting: Setting) -> None:
         """Prepare to draw for the users of a block."""

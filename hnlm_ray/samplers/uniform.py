@@ -7,17 +7,14 @@ import torch
 from hnlm_ray.config.samplers import UniformOptions
 from hnlm_ray.kernels.rows import rows_of
 from hnlm_ray.samplers.candidates import UnseenItems
-from hnlm_ray.samplers.protocol import Negatives, Scene, Setting
+from hnlm_ray.samplers.protocol import Negatives, NegativeSampler, Scene, Setting
 from hnlm_ray.samplers.seen import SeenItems
 
 __all__ = ["UniformSampler"]
 
 
-class UniformSampler:
+class UniformSampler(NegativeSampler):
     """Draws ``negatives`` items for each pair, or once for the whole batch."""
-
-    needs_layers = False
-    needs_batch = False
 
     def __init__(self, options: UniformOptions, setting: Setting) -> None:
         """Prepare to draw for the users of a block."""

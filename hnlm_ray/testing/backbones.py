@@ -175,10 +175,7 @@ def check_gradients(make: MakeBackbone) -> None:
     graphs: list[Graph] = [_sparse(train), DenseGraph(train)]
     found: list[list[torch.Tensor]] = []
     for graph, dtype in zip(graphs, (torch.float32, torch.float64), strict=True):
-        users, items = first_layer(train, dtype=dtype)
-        module = make(graph, _DIM, 1).to(dtype)
-        tables = _tables(cast("Backbone", module).encode(users, items, _DRAW))
-        gradients = torch.autograd.grad(_objective(tables), [users, items, *module.parameters()])
+        tables, gradients = _pass(make(graph, _DIM, 1).to(dtype), first_layer(train, dtype=dtype))
         found.append([*tables, *gradients])
     for sparse, dense in zip(*found, strict=True):
         torch.testing.assert_close(sparse.double(), dense, rtol=1e-3, atol=1e-4)
@@ -190,11 +187,7 @@ def check_wanted_rows(make: MakeBackbone) -> None:
     wanted = torch.tensor([7, 2, 2, 9])
     found: list[list[torch.Tensor]] = []
     for draw in (_DRAW, replace(_DRAW, users=wanted)):
-        users, items = first_layer(train)
-        module = make(_sparse(train), _DIM, 1)
-        tables = _tables(cast("Backbone", module).encode(users, items, draw))
-        read = [rows_of(table, wanted) if len(table) == train.n_users else table for table in tables]
-        gradients = torch.autograd.grad(_objective(read), [users, items, *module.parameters()])
+        read, gradients = _pass(make(_sparse(train), _DIM, 1), first_layer(train), draw, wanted)
         found.append([*read, *gradients])
     for whole, part in zip(*found, strict=True):
         torch.testing.assert_close(part.to_dense(), whole.to_dense(), rtol=1e-4, atol=1e-5)
@@ -203,11 +196,9 @@ def check_wanted_rows(make: MakeBackbone) -> None:
 def check_parameters(make: MakeBackbone) -> None:
     """A finite gradient reaches every embedding that has interactions, and every parameter."""
     train = lonely_world()
-    users, items = first_layer(train)
     module = make(_sparse(train), _DIM, 1)
     names = ["users", "items", *(name for name, _ in module.named_parameters())]
-    tables = _tables(cast("Backbone", module).encode(users, items, _DRAW))
-    gradients = torch.autograd.grad(_objective(tables), [users, items, *module.parameters()])
+    _, gradients = _pass(module, first_layer(train))
     for name, gradient in zip(names, gradients, strict=True):
         assert gradient.isfinite().all(), f"the gradient of {name} is not finite"
         assert gradient.any(), f"no gradient reaches {name}"
@@ -236,6 +227,19 @@ def _made(make: MakeBackbone) -> Backbone:
 
 def _tables(encoding: Encoding) -> list[torch.Tensor]:
     return [table for layer in (encoding.final, *(encoding.views or ())) for table in layer]
+
+
+def _pass(
+    module: nn.Module, rows: Layer, draw: Draw = _DRAW, wanted: torch.Tensor | None = None
+) -> tuple[list[torch.Tensor], tuple[torch.Tensor, ...]]:
+    """Tables of a pass, of users only the wanted rows, and gradients of an objective over them.
+
+    The gradients are those of users, items and every parameter.
+    """
+    tables = _tables(cast("Backbone", module).encode(*rows, draw))
+    if wanted is not None:
+        tables = [rows_of(table, wanted) if len(table) == len(rows[0]) else table for table in tables]
+    return tables, torch.autograd.grad(_objective(tables), [*rows, *module.parameters()])
 
 
 def _objective(tables: Sequence[torch.Tensor]) -> torch.Tensor:

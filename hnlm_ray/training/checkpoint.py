@@ -16,7 +16,7 @@ import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow.fs as pafs
 import torch
@@ -26,12 +26,14 @@ from safetensors.torch import save_file
 from hnlm_ray.errors import StoreError
 from hnlm_ray.run.places import Folder
 from hnlm_ray.training.collectives import rank
-from hnlm_ray.training.progress import Progress
+from hnlm_ray.training.progress import Progress, RunProgress
 
 if TYPE_CHECKING:
     from hnlm_ray.training.loop import TrainingLoop
 
-__all__ = ["MOMENTS", "STEP", "best_vectors", "latest_progress", "newest_metadata", "restore", "save", "store_errors"]
+__all__ = ["MOMENTS", "STEP", "best_vectors", "latest_progress", "newest_progress", "restore", "save", "store_errors"]
+
+AnyProgress = TypeVar("AnyProgress", bound=RunProgress[Any])
 
 SHARED = "shared.safetensors"
 _BEST = "best_vectors"
@@ -47,7 +49,8 @@ def save(loop: TrainingLoop, folder: Path) -> None:
     first, last = loop.shard.first_user, loop.shard.last_user
     _write(users, folder / f"users-{first:012d}-{last:012d}.safetensors", {})
     if rank() == 0:
-        _write(shared, folder / SHARED, _metadata(loop))
+        metadata = {"progress": loop.progress.to_json(), "n_users": str(loop.shard.n_users)}
+        _write(shared, folder / SHARED, metadata)
 
 
 def restore(loop: TrainingLoop, folder: Path) -> None:
@@ -93,12 +96,11 @@ def latest_progress(folder: Folder) -> Progress | None:
         OSError: a checkpoint vanished or cannot be read.
         ValueError: it is half-written.
     """
-    text = newest_metadata(folder, SHARED, "progress")
-    return None if text is None else Progress.from_json(text)
+    return newest_progress(folder, SHARED, Progress)
 
 
-def newest_metadata(folder: Folder, name: str, key: str) -> str | None:
-    """A metadata entry of the newest safetensors file called ``name`` below ``folder``; None where there is none.
+def newest_progress(folder: Folder, name: str, kind: type[AnyProgress]) -> AnyProgress | None:
+    """The progress in the newest safetensors file called ``name`` below ``folder``; None where there is none.
 
     Errors as in :func:`latest_progress`.
     """
@@ -109,8 +111,7 @@ def newest_metadata(folder: Folder, name: str, key: str) -> str | None:
     with folder.filesystem.open_input_file(max(found)) as file:
         # A safetensors file starts with the length of its JSON header, eight bytes, little-endian.
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    entry: str = header["__metadata__"][key]
-    return entry
+    return kind.from_json(header["__metadata__"]["progress"])
 
 
 def _state(loop: TrainingLoop) -> dict[str, torch.Tensor]:
@@ -131,13 +132,8 @@ def _trained(loop: TrainingLoop) -> Iterator[tuple[str, torch.nn.Parameter]]:
 def _split(tensors: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """Tensors with a row per user, and those that are equal on all workers."""
     of_users = {name for name in tensors if name.split(".")[-1] == "users_threshold" or name.split(".")[0] == "users"}
-    return {name: tensors[name] for name in of_users}, {
-        name: tensor for name, tensor in tensors.items() if name not in of_users
-    }
-
-
-def _metadata(loop: TrainingLoop) -> dict[str, str]:
-    return {"progress": loop.progress.to_json(), "n_users": str(loop.shard.n_users)}
+    shared = {name: tensors[name] for name in tensors if name not in of_users}
+    return {name: tensors[name] for name in of_users}, shared
 
 
 def _write(tensors: Mapping[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:

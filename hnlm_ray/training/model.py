@@ -123,7 +123,8 @@ class RecommenderModel(nn.Module):
             batch: this worker's pairs.
             epoch: from 1.
         """
-        users, items, places = (self._tensor(part) for part in (batch.users, batch.items, batch.places))
+        parts = batch.users, batch.items, batch.places
+        users, items, places = (torch.from_numpy(part).to(self._device) for part in parts)
         pairs = _Pairs(users, items, places, places - batch.first_place, batch)
         encoding = self._encode(Draw(epoch, batch.step, users))
         nodes = self._nodes(pairs, encoding)
@@ -240,6 +241,3 @@ class RecommenderModel(nn.Module):
         first, second = encoding.views
         sides = (first[0], second[0]), (first[1], second[1])
         return [(options.weight, view_contrast(*sides, (pairs.users, pairs.items), nodes, options.temperature))]
-
-    def _tensor(self, array: npt.NDArray[Any]) -> torch.Tensor:
-        return torch.from_numpy(array).to(self._device)

@@ -1,12 +1,52 @@
-"""The progress of a fit: what a checkpoint holds besides tensors, and the learning curve."""
+"""The progress of a fit or of a tuning run: what a checkpoint holds besides tensors, and the learning curve."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
-__all__ = ["EpochRecord", "Progress"]
+__all__ = ["EpochRecord", "Progress", "RunProgress"]
+
+Record = TypeVar("Record")
+
+
+@dataclass
+class RunProgress(Generic[Record]):
+    """How far a run of epochs is.
+
+    Attributes:
+        epoch: epochs done.
+        seconds: spent in them.
+        best_epoch: the epoch with the best validation so far, 0 before the first validation.
+        stale: validations since then.
+        history: one record per epoch.
+    """
+
+    record_type: ClassVar[Any]
+
+    epoch: int = 0
+    seconds: float = 0.0
+    best_epoch: int = 0
+    stale: int = 0
+    history: list[Record] = field(default_factory=list)
+
+    def note(self, *, is_best: bool) -> bool:
+        """Count a validation of the last epoch, and return whether it is the best so far."""
+        self.best_epoch, self.stale = (self.epoch, 0) if is_best else (self.best_epoch, self.stale + 1)
+        return is_best
+
+    def to_json(self) -> str:
+        """For the metadata of a checkpoint."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The inverse of :meth:`to_json`."""
+        content = json.loads(text)
+        content["history"] = [cls.record_type(**record) for record in content["history"]]
+        return cls(**content)
 
 
 @dataclass
@@ -23,41 +63,20 @@ class EpochRecord:
 
 
 @dataclass
-class Progress:
-    """The state of the loop.
+class Progress(RunProgress[EpochRecord]):
+    """The progress of a fit.
 
     Attributes:
-        epoch: epochs done.
-        seconds: spent in them.
-        best_epoch: the epoch with the best validation NDCG@20 so far, 0 before the first validation.
-        best_ndcg: its NDCG@20.
-        stale: validations since then.
-        history: one record per epoch.
+        best_ndcg: validation NDCG@20 of the best epoch.
     """
 
-    epoch: int = 0
-    seconds: float = 0.0
-    best_epoch: int = 0
+    record_type: ClassVar[Any] = EpochRecord
+
     best_ndcg: float = -1.0
-    stale: int = 0
-    history: list[EpochRecord] = field(default_factory=list)
 
     def record_validation(self, ndcg: float, recall: float) -> bool:
         """Note a validation of the last epoch; True when it is the best so far."""
         self.history[-1].valid_ndcg, self.history[-1].valid_recall = ndcg, recall
-        if ndcg > self.best_ndcg:
-            self.best_epoch, self.best_ndcg, self.stale = self.epoch, ndcg, 0
-            return True
-        self.stale += 1
-        return False
-
-    def to_json(self) -> str:
-        """For the metadata of a checkpoint."""
-        return json.dumps(dataclasses.asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> Progress:
-        """The inverse of :meth:`to_json`."""
-        content = json.loads(text)
-        content["history"] = [EpochRecord(**record) for record in content["history"]]
-        return cls(**content)
+        is_best = ndcg > self.best_ndcg
+        self.best_ndcg = ndcg if is_best else self.best_ndcg
+        return self.note(is_best=is_best)

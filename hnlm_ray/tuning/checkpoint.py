@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from hnlm_ray.run.places import Folder
-from hnlm_ray.training.checkpoint import newest_metadata, store_errors
+from hnlm_ray.training.checkpoint import newest_progress, store_errors
 from hnlm_ray.training.collectives import rank
 from hnlm_ray.tuning.loop import TuningLoop, TuningProgress
 
@@ -61,8 +61,7 @@ def latest_progress(folder: Folder) -> TuningProgress | None:
         OSError: a checkpoint vanished or cannot be read.
         ValueError: it is half-written.
     """
-    text = newest_metadata(folder, _STATE, "progress")
-    return None if text is None else TuningProgress.from_json(text)
+    return newest_progress(folder, _STATE, TuningProgress)
 
 
 def _load(folder: Path, name: str) -> dict[str, torch.Tensor]:

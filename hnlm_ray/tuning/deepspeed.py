@@ -6,7 +6,7 @@ are gathered and written as safetensors.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -60,9 +60,8 @@ class DeepSpeedStepper:
         """See :class:`hnlm_ray.tuning.stepper.Stepper`."""
         from deepspeed.utils import safe_get_full_fp32_param
 
-        if self._zero == 0:
-            return {name: _whole(weight) for name, weight in self._weights.items()}
-        return {name: _whole(safe_get_full_fp32_param(weight)) for name, weight in self._weights.items()}
+        weights = self._weights.items()
+        return {name: _whole(safe_get_full_fp32_param(one) if self._zero else one) for name, one in weights}
 
     def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """See :class:`hnlm_ray.tuning.stepper.Stepper`."""
@@ -80,7 +79,8 @@ class DeepSpeedStepper:
             for moment, values in moments.items():
                 safe_set_full_optimizer_state(weight, values, moment)
         self._steps = int(tensors[STEP])
-        for state in _states(self._optimizer):
+        # State per parameter, or per flat partition, of the optimizer that ZeRO wraps.
+        for state in getattr(self._optimizer, "optimizer", self._optimizer).state.values():
             state[STEP] = torch.full_like(torch.as_tensor(state[STEP]), float(self._steps))
 
     @torch.no_grad()
@@ -132,11 +132,6 @@ def _config(options: TuneConfig) -> dict[str, Any]:
         },
         "steps_per_print": 2**31,
     }
-
-
-def _states(optimizer: Any) -> Iterator[dict[str, Any]]:
-    """State per parameter, or per flat partition, of the optimizer that ZeRO wraps."""
-    yield from getattr(optimizer, "optimizer", optimizer).state.values()
 
 
 def _whole(tensor: torch.Tensor | None) -> torch.Tensor:

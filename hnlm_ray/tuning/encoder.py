@@ -177,20 +177,13 @@ class PairEncoder(nn.Module):
         """Unit vectors (B, dim) float32 from the pooled output of the body (B, hidden)."""
         return functional.normalize(self.head(pooled.to(self.head.weight.dtype)).float(), dim=-1)
 
-    def own_tensors(self) -> dict[str, torch.Tensor]:
-        """Projections, head and scales by name, without the body, float32, on the CPU."""
-        return {
-            name: tensor.detach().float().cpu().contiguous()
-            for name, tensor in self.state_dict().items()
-            if not name.startswith("body.")
-        }
-
     def save(self, folder: Path, spec: EncoderSpec) -> None:
         """Write the encoder into an existing folder, without the weights of the body that were not tuned."""
         from peft import PeftModel
         from safetensors.torch import save_file
 
-        save_file(self.own_tensors(), folder / HEAD)
+        own = {name: tensor for name, tensor in self.state_dict().items() if not name.startswith("body.")}
+        save_file({name: tensor.float().cpu().contiguous() for name, tensor in own.items()}, folder / HEAD)
         if isinstance(self.body, PeftModel):
             self.body.save_pretrained(str(folder / ADAPTER), save_embedding_layers=False)
             (folder / ADAPTER / "README.md").unlink(missing_ok=True)  # an empty template

@@ -6,11 +6,10 @@ over the whole batch needs no communication, and batches do not depend on the nu
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +19,7 @@ from hnlm_ray import seeds
 from hnlm_ray.config.tuning import TuneConfig
 from hnlm_ray.errors import DataError
 from hnlm_ray.training.collectives import rank, sum_over_workers, world_size
+from hnlm_ray.training.progress import RunProgress
 from hnlm_ray.training.schedule import half_cosine
 from hnlm_ray.tuning.encoder import tensors_of
 from hnlm_ray.tuning.inputs import SupervisedPairs, TuningData
@@ -56,46 +56,25 @@ class TuningRecord:
 
 
 @dataclass
-class TuningProgress:
-    """How far a tuning run is.
+class TuningProgress(RunProgress[TuningRecord]):
+    """The progress of a tuning run, whose history starts at epoch 0.
 
     Attributes:
-        epoch: epochs done.
-        seconds: spent in them.
-        pairs: processed in them, over all workers.
-        best_epoch: the one with the lowest validation loss.
-        best_loss: that loss.
-        stale: epochs since then.
-        history: from epoch 0 on.
+        pairs: processed in the epochs done, over all workers.
+        best_loss: validation loss of the best epoch, the lowest.
     """
 
-    epoch: int = 0
-    seconds: float = 0.0
+    record_type: ClassVar[Any] = TuningRecord
+
     pairs: int = 0
-    best_epoch: int = 0
     best_loss: float = math.inf
-    stale: int = 0
-    history: list[TuningRecord] = field(default_factory=list)
 
     def record(self, row: TuningRecord) -> bool:
-        """Add a validation; True when it is the best so far."""
+        """Add a validation of the last epoch; True when it is the best so far."""
         self.history.append(row)
-        if row.valid_loss < self.best_loss:
-            self.best_epoch, self.best_loss, self.stale = row.epoch, row.valid_loss, 0
-            return True
-        self.stale += 1
-        return False
-
-    def to_json(self) -> str:
-        """For the metadata of a checkpoint."""
-        return json.dumps(dataclasses.asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> TuningProgress:
-        """The inverse of :meth:`to_json`."""
-        content = json.loads(text)
-        content["history"] = [TuningRecord(**row) for row in content["history"]]
-        return cls(**content)
+        is_best = row.valid_loss < self.best_loss
+        self.best_loss = row.valid_loss if is_best else self.best_loss
+        return self.note(is_best=is_best)
 
 
 class TuningLoop:

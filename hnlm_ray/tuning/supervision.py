@@ -131,11 +131,8 @@ def matched_items(grounded: pa.Table, pairs: npt.NDArray[np.int64]) -> npt.NDArr
         pairs: (P,) int64, ascending and distinct.
     """
     matched = grounded.filter(pc.equal(grounded["status"], "matched"))
-    places = np.searchsorted(pairs, matched["pair"].to_numpy())
-    items = np.full(len(pairs), -1, np.int32)
-    known = places < len(pairs)
-    known[known] = pairs[places[known]] == matched["pair"].to_numpy()[known]
-    items[places[known]] = matched["negative"].to_numpy()[known]
+    rows = pc.index_in(pa.array(pairs), value_set=matched["pair"].combine_chunks())
+    items: npt.NDArray[np.int32] = pc.fill_null(matched["negative"].take(rows), -1).to_numpy().astype(np.int32)
     return items
 
 

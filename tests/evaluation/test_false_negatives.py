@@ -96,10 +96,10 @@ def test_hardest_of_agrees_with_every_possible_draw(candidates: int, top: int) -
         return float(np.mean(TRUTH[user, best]))
 
     exact = over_every_draw(choice, candidates)
-    assert dns_rate(TRUTH, SMALL, USERS, ITEMS, candidates, top) == pytest.approx(exact, rel=1e-6)
+    assert dns_rate(TRUTH, SMALL, (USERS, ITEMS), candidates, top) == pytest.approx(exact, rel=1e-6)
     options = DNSOptions(candidates=candidates, top=top)
-    assert scored_rate(TRUTH, SMALL, options, USERS, ITEMS, 0) == pytest.approx(exact, rel=1e-6)
-    drawn = [drawn_rate(TRUTH, SMALL, options, USERS, ITEMS, 0, epoch) for epoch in range(1, 200)]
+    assert scored_rate(TRUTH, SMALL, options, (USERS, ITEMS), 0) == pytest.approx(exact, rel=1e-6)
+    drawn = [drawn_rate(TRUTH, SMALL, options, (USERS, ITEMS), 0, epoch) for epoch in range(1, 200)]
     assert np.mean(drawn) == pytest.approx(exact, abs=0.02)
 
 
@@ -128,7 +128,7 @@ def weighted(user: int, positive: int, draw: tuple[int, ...]) -> float:
     ids=["mixgcf", "ahns", "softmax_importance"],
 )
 def test_what_is_drawn_agrees_with_every_possible_draw(sampler: Sampler, choice: Choice) -> None:
-    drawn = [scored_rate(TRUTH, SMALL, sampler, USERS, ITEMS, 0, epoch) for epoch in range(1, 200)]
+    drawn = [scored_rate(TRUTH, SMALL, sampler, (USERS, ITEMS), 0, epoch) for epoch in range(1, 200)]
     assert np.mean(drawn) == pytest.approx(over_every_draw(choice, 3), abs=0.015)
     assert len(set(drawn)) > 20
 
@@ -136,9 +136,9 @@ def test_what_is_drawn_agrees_with_every_possible_draw(sampler: Sampler, choice:
 def test_what_dens_draws_is_unmet_and_changes_with_the_epoch() -> None:
     truth = np.zeros((4, 5), dtype=np.float32)
     truth[SMALL.users, SMALL.items] = 1.0
-    assert drawn_rate(truth, SMALL, DENSOptions(), USERS, ITEMS, 0) == 0.0
+    assert drawn_rate(truth, SMALL, DENSOptions(), (USERS, ITEMS), 0) == 0.0
     few = DENSOptions(candidates=2)
-    rates = {drawn_rate(TRUTH, SMALL, few, USERS, ITEMS, 0, epoch) for epoch in range(1, 9)}
+    rates = {drawn_rate(TRUTH, SMALL, few, (USERS, ITEMS), 0, epoch) for epoch in range(1, 9)}
     assert len(rates) > 1
 
 
@@ -166,7 +166,7 @@ def test_samplers_that_ask_no_model_have_the_rate_of_their_law(
         for _ in (met if allowed else [])
     ]
     assert static_rate(TRUTH, SMALL, sampler) == pytest.approx(np.mean(by_hand), rel=1e-5)  # type: ignore[arg-type]
-    assert scored_rate(TRUTH, SMALL, sampler, USERS, ITEMS, 0) == pytest.approx(np.mean(by_hand), rel=1e-5)
+    assert scored_rate(TRUTH, SMALL, sampler, (USERS, ITEMS), 0) == pytest.approx(np.mean(by_hand), rel=1e-5)
 
 
 def test_items_that_nobody_met_never_come_into_a_batch(interactions: Build) -> None:
@@ -179,21 +179,21 @@ def test_without_an_unmet_item_there_is_no_rate(interactions: Build) -> None:
     full, truth = interactions([[0, 1]], 2), np.ones((1, 2), dtype=np.float32)
     vectors = np.ones((1, 2), dtype=np.float32), np.ones((2, 2), dtype=np.float32)
     for sampler in (UniformOptions(), DNSOptions(), AHNSOptions()):
-        assert np.isnan(scored_rate(truth, full, sampler, *vectors, 0))
+        assert np.isnan(scored_rate(truth, full, sampler, vectors, 0))
 
 
 @given(worlds())
 def test_one_candidate_is_the_uniform_sampler(world: tuple[np.ndarray, Interactions]) -> None:
     truth, train = world
     users, items = np.ones((train.n_users, 1)), np.arange(train.n_items)[:, None]
-    rate = dns_rate(truth, train, users, items, 1)
+    rate = dns_rate(truth, train, (users, items), 1)
     assert rate == pytest.approx(weighted_rate(truth, train, np.ones(train.n_items)), rel=1e-5, nan_ok=True)
 
 
 def test_a_model_that_knows_the_truth_finds_more_false_negatives_the_more_it_draws(interactions: Build) -> None:
     truth = np.random.default_rng(3).random((6, 30), dtype=np.float32)
     train = interactions([[user] for user in range(6)], 30)
-    rates = [dns_rate(truth, train, np.eye(6), truth.T.copy(), draws) for draws in (1, 2, 8, 64)]
+    rates = [dns_rate(truth, train, (np.eye(6), truth.T.copy()), draws) for draws in (1, 2, 8, 64)]
     assert rates == sorted(rates)
     assert rates[-1] > rates[0] + 0.3
 
@@ -225,11 +225,11 @@ def test_dns_of_a_hardness_is_found_again(candidates: int) -> None:
     rng = np.random.default_rng(0)
     users, items, truth = rng.normal(size=(20, 4)), rng.normal(size=(60, 4)), rng.random((20, 60), dtype=np.float32)
     train = build([sorted(rng.choice(60, 5, replace=False).tolist()) for _ in range(20)], 60)
-    hardness = dns_rate(users @ items.T, train, users, items, candidates)
-    found, rate = dns_at_hardness(truth, train, users, items, hardness)
+    hardness = dns_rate(users @ items.T, train, (users, items), candidates)
+    found, rate = dns_at_hardness(truth, train, (users, items), hardness)
     assert found == pytest.approx(candidates, rel=1e-6)
-    assert rate == pytest.approx(dns_rate(truth, train, users, items, candidates), rel=1e-5)
-    between, _ = dns_at_hardness(truth, train, users, items, hardness + 1e-3)
+    assert rate == pytest.approx(dns_rate(truth, train, (users, items), candidates), rel=1e-5)
+    between, _ = dns_at_hardness(truth, train, (users, items), hardness + 1e-3)
     assert candidates < between < candidates + 1
-    assert dns_at_hardness(truth, train, users, items, -1e9)[0] == 1.0
-    assert dns_at_hardness(truth, train, users, items, 1e9)[0] >= 60
+    assert dns_at_hardness(truth, train, (users, items), -1e9)[0] == 1.0
+    assert dns_at_hardness(truth, train, (users, items), 1e9)[0] >= 60

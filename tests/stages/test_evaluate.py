@@ -236,7 +236,7 @@ def test_every_variant_that_is_trained_on_negatives_has_the_rate_of_its_sampler(
     assert rate["dns(candidates=32), first"] > rate["uniform"] + 0.1
     assert rate["dns(candidates=32), first"] != rate["dns(candidates=32), second"]  # each by its own vectors
     tensors = [load(several.inputs[f"train.first.s{seed}"].read_bytes("model.safetensors")) for seed in (0, 1)]
-    by_seed = [dns_rate(truth, train, one["user_vectors"], one["item_vectors"], 32) for one in tensors]
+    by_seed = [dns_rate(truth, train, (one["user_vectors"], one["item_vectors"]), 32) for one in tensors]
     assert rate["dns(candidates=32), first"] == pytest.approx(np.mean(by_seed))
 
 
