@@ -74,14 +74,20 @@ def run_workers(
     try:
         return trainer.fit()
     except TrainingFailedError as error:
-        causes = list(getattr(error, "worker_failures", {}).values())
-        for cause in causes:
-            reason = getattr(cause, "_original_exception", cause)
-            if isinstance(reason, HnlmError):
-                raise reason from error
-        if not causes:
+        reason = _reason(error, options.max_failures, section)
+        if reason is None:
             raise
-        raise StageError(
-            f"training failed more than {options.max_failures} time(s), at last with: {str(causes[0]).strip()}",
-            f"run again to continue from the last checkpoint, or raise {section}.max_failures",
-        ) from error
+        raise reason from error
+
+
+def _reason(error: Exception, max_failures: int, section: str) -> HnlmError | None:
+    """The error of a user that a worker raised, or how often one was lost; None where no worker failed."""
+    causes = list(getattr(error, "worker_failures", {}).values())
+    originals = [getattr(cause, "_original_exception", cause) for cause in causes]
+    known = next((original for original in originals if isinstance(original, HnlmError)), None)
+    if known is not None or not causes:
+        return known
+    return StageError(
+        f"training failed more than {max_failures} time(s), at last with: {str(causes[0]).strip()}",
+        f"run again to continue from the last checkpoint, or raise {section}.max_failures",
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import ClassVar, Generic, TypeVar
 
 import torch
@@ -16,7 +17,7 @@ __all__ = ["ContrastingBackbone"]
 Options = TypeVar("Options", SGLOptions, SimGCLOptions, XSimGCLOptions)
 
 
-class ContrastingBackbone(nn.Module, Generic[Options]):
+class ContrastingBackbone(nn.Module, ABC, Generic[Options]):
     """Ranks by the mean of layers; has no parameters beside the embeddings and gives no layers.
 
     Attributes:
@@ -47,6 +48,6 @@ class ContrastingBackbone(nn.Module, Generic[Options]):
             return Encoding(mean_of_layers(self._graph, users, items, self._options.layers, self.first))
         return self._train_pass(users, items, draw)
 
+    @abstractmethod
     def _train_pass(self, users: torch.Tensor, items: torch.Tensor, draw: Draw) -> Encoding:
         """Final vectors and two views, in the shapes of :meth:`encode`."""
-        raise NotImplementedError
