@@ -71,6 +71,6 @@ def test_a_run_lives_in_an_object_store(options: list[str], object_store: str) -
         info.path for info in run.store.filesystem.get_file_info(pafs.FileSelector("hnlm/run", recursive=True))
     ]
     assert not [path for path in leftovers if "/_" in path]
-    best = Recommender.load(f"s3://{run['bundle'].artifact.path}{object_store}").recommend("u0", k=3)
+    best = Recommender.load(run["bundle.hnlm"].artifact.address).recommend("u0", k=3)
     assert len(best.items) == 3
     assert hnlm(options).count("already complete") == len(run.stages)
