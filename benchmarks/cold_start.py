@@ -23,6 +23,7 @@ from hnlm_ray.data.prepared import read_splits
 from hnlm_ray.data.vectors import read_text_vectors
 from hnlm_ray.kernels.ranking import ranked_block
 from hnlm_ray.run.plan import plan
+from hnlm_ray.run.stage import StageKey
 from hnlm_ray.serving.bundle.bundle import load_bundle
 from hnlm_ray.serving.bundle.cold_start import fit_profile_map, fit_text_map, history_features
 from hnlm_ray.serving.recommend.text_encoder import TextEncoder
@@ -37,7 +38,7 @@ def main() -> None:
     chosen = parser.parse_args()
     config = load_config(chosen.config, chosen.overrides)
     artifacts = plan(config).artifacts()
-    bundle = load_bundle(artifacts["bundle"].path)
+    bundle = load_bundle(artifacts[StageKey("bundle", config.serve.variant).name].path)
     contents, test = bundle.contents, read_splits(artifacts["prepare"]).test
     seen = Interactions(contents.seen_offsets, contents.seen_items, contents.n_items)
     items, popularity = contents.item_vectors, contents.popularity
