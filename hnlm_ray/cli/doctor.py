@@ -151,9 +151,11 @@ def _security(config: Config) -> Iterator[Finding]:
 
 def _ray_token(config: Config) -> Finding:
     """Whoever reaches a cluster without a token can run code on it."""
+    from hnlm_ray.cluster.connect import remote_address
+
     mode = os.environ.get("RAY_AUTH_MODE", "")
     file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser()
-    if config.cluster.address or os.environ.get("RAY_ADDRESS"):
+    if remote_address(config.cluster) is not None:
         if mode == "disabled":
             sentence = "RAY_AUTH_MODE=disabled on a shared cluster lets anyone run code; set it to token."
             return Finding("ray token", "fail", sentence)

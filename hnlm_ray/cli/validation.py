@@ -75,9 +75,9 @@ def _language_model(config: Config) -> list[str]:
 
 
 def _resources(config: Config) -> Iterator[str]:
-    from hnlm_ray.cluster.connect import local_cpus
+    from hnlm_ray.cluster.connect import local_cpus, remote_address
 
-    if config.cluster.address or os.environ.get("RAY_ADDRESS"):
+    if remote_address(config.cluster) is not None:
         return
     have, llm = local_cpus(config.cluster), config.llm
     # An engine replica needs three slots more, for reading, writing and the filter of a resumed run.

@@ -12,13 +12,18 @@ from hnlm_ray.cluster import ingress
 from hnlm_ray.config.tree import ClusterConfig
 from hnlm_ray.errors import ResourceError
 
-__all__ = ["connected", "local_cpus", "require"]
+__all__ = ["connected", "local_cpus", "remote_address", "require"]
 
 _LEAST_LOCAL_CPUS = 6
 """An engine, the small operators of Ray Data, a checkpoint filter and a train worker need slots rather than cores."""
 
 _HARMLESS = r"maximum expected startup concurrency|ServeController\.graceful_shutdown"
 """Log lines of Ray that mean nothing: on machines with few cores, and at the end of every service."""
+
+
+def remote_address(config: ClusterConfig) -> str | None:
+    """The cluster to join, configured or of the job this runs in; None for a new local Ray."""
+    return config.address or os.environ.get("RAY_ADDRESS") or None
 
 
 def local_cpus(config: ClusterConfig) -> int:
@@ -36,7 +41,7 @@ def connected(config: ClusterConfig) -> Iterator[None]:
     Raises:
         ResourceError: the address does not answer.
     """
-    address = config.address or os.environ.get("RAY_ADDRESS")
+    address = remote_address(config)
     if not address:
         ingress.prepare()
     _quiet()

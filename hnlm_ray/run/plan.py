@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hnlm_ray.config.tree import Config
-from hnlm_ray.run.specs import SPECS, StageSpec, goals, variant_inputs, with_inputs
+from hnlm_ray.run.specs import SPECS, StageSpec, goals, with_inputs
 from hnlm_ray.run.stage import StageKey
 from hnlm_ray.run.store import Artifact, RunStore, fingerprint
-from hnlm_ray.run.trials import draw_trials, searched, with_upstream
+from hnlm_ray.run.trials import draw_trials, with_upstream
 
 __all__ = ["PlannedStage", "Run", "plan", "planned_kinds"]
 
@@ -125,7 +125,8 @@ def _with_search(config: Config, store: RunStore, stages: tuple[PlannedStage, ..
 
     Such a stage has the number of the trial in its key; the search knows what it reads by such names.
     """
-    reads = variant_inputs(config, searched(config))
+    key = StageKey("search")
+    reads = [read.name for read in SPECS["search"].reads(config, key) if read.kind != "prepare"]
     names = {(stage.artifact.stage, stage.artifact.fingerprint): stage.name for stage in stages}
     inputs = {name: name for name in ("prepare", *reads)}
     found = list(stages)
@@ -138,13 +139,12 @@ def _with_search(config: Config, store: RunStore, stages: tuple[PlannedStage, ..
                 continue
             place = stage.artifact.stage, stage.artifact.fingerprint
             if place not in names:
-                key = replace(stage.key, trial=number)
-                names[place] = key.name
-                found.append(replace(stage, key=key, inputs={read: own[read] for read in stage.inputs}))
+                trial_key = replace(stage.key, trial=number)
+                names[place] = trial_key.name
+                found.append(replace(stage, key=trial_key, inputs={read: own[read] for read in stage.inputs}))
             own[stage.name] = names[place]
         inputs |= {StageKey(read, trial=number).name: own[read] for read in reads}
     prints = {stage.name: stage.artifact.fingerprint for stage in found}
-    key = StageKey("search")
     own_print = _fingerprint(config, key, {known: prints[name] for known, name in inputs.items()})
     return (*found, PlannedStage(key, inputs, store.artifact(key.folder, own_print), config))
 

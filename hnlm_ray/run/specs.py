@@ -16,7 +16,7 @@ from hnlm_ray.run import dependencies
 from hnlm_ray.run.stage import StageKey, first_fit
 from hnlm_ray.run.trials import searched
 
-__all__ = ["SPECS", "StageSpec", "goals", "variant_inputs", "with_inputs"]
+__all__ = ["SPECS", "StageSpec", "goals", "with_inputs"]
 
 Reads = Callable[[Config, StageKey], Iterable[StageKey]]
 
@@ -84,7 +84,7 @@ def _encode(config: Config, key: StageKey) -> Iterable[StageKey]:
     return [*_keys("prepare", "vectors", "tokens", "tune"), _teacher(config)]
 
 
-def variant_inputs(config: Config, names: Iterable[str]) -> tuple[str, ...]:
+def _variant_inputs(config: Config, names: Iterable[str]) -> tuple[str, ...]:
     """The kinds of stages that some variants read besides ``prepare``."""
     chosen = [config.train.variants[name] for name in names]
     answers = any(variant.semantic and not variant.is_tuned for variant in chosen)
@@ -97,7 +97,7 @@ def variant_inputs(config: Config, names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _train(config: Config, key: StageKey) -> Iterable[StageKey]:
-    return _keys("prepare", *variant_inputs(config, [str(key.variant)]))
+    return _keys("prepare", *_variant_inputs(config, [str(key.variant)]))
 
 
 def _fits(config: Config, variants: Iterable[str]) -> list[StageKey]:
@@ -126,7 +126,7 @@ def _bundle(config: Config, key: StageKey) -> Iterable[StageKey]:
 
 
 def _search(config: Config, key: StageKey) -> Iterable[StageKey]:
-    return _keys("prepare", *variant_inputs(config, searched(config)))
+    return _keys("prepare", *_variant_inputs(config, searched(config)))
 
 
 _ALL = (

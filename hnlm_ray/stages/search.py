@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import yaml
 
-from hnlm_ray.cluster.connect import connected
+from hnlm_ray.cluster.connect import connected, remote_address
 from hnlm_ray.cluster.heartbeat import heartbeat
 from hnlm_ray.config.paths import assign
 from hnlm_ray.config.tree import Config
@@ -117,7 +117,7 @@ def _run_trials(context: StageContext, pending: Sequence[Trial], rows: _Rows) ->
         seed=config.search.seed,
         use_gpu=config.train.accelerator == "gpu",
     )
-    is_local = not (config.cluster.address or os.environ.get("RAY_ADDRESS"))
+    is_local = remote_address(config.cluster) is None
     pool = TrialPool(
         use_gpu=task.use_gpu,
         # A local Ray has more logical CPUs than the machine has cores, and a trial is one busy core.
