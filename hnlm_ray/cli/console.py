@@ -69,9 +69,15 @@ def listener() -> Progress:
         skipped=lambda stage: errors.print(
             f"✓ {stage.name}: already complete ({stage.artifact.fingerprint})", style="dim"
         ),
-        finished=lambda stage: print_marked("ok", summary_line(stage), to=errors),
+        finished=_print_finished,
         say=lambda line: errors.print(f"    {line}", style="dim"),
     )
+
+
+def _print_finished(stage: PlannedStage) -> None:
+    print_marked("ok", summary_line(stage), to=errors)
+    for warning in stage.artifact.manifest().get("warnings", []):
+        print_marked("warn", warning, to=errors)
 
 
 def print_marked(mark: Mark, text: str, *, subject: str = "", to: Console = output) -> None:
@@ -95,6 +101,10 @@ def print_status(run: Run, title: str) -> None:
     for stage in run.stages:
         table.add_row(*_status_row(stage))
     output.print(table)
+    for stage in run.stages:
+        if stage.artifact.is_complete:
+            for warning in stage.artifact.manifest().get("warnings", []):
+                print_marked("warn", warning, subject=stage.name)
 
 
 def print_estimate(estimate: Estimate) -> None:

@@ -43,12 +43,14 @@ class StageLine:
         rows: number of rows of each table that it wrote.
         seconds: its running time; None if the manifest lacks it.
         counts: its counts.
+        warnings: sentences about what may spoil its result.
     """
 
     name: str
     rows: Mapping[str, int]
     seconds: float | None
     counts: Mapping[str, int | float]
+    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -111,6 +111,7 @@ def _execute_stage(
             "seconds": round(time.monotonic() - started, 3),
             "rows": dict(summary.rows),
             "counts": dict(summary.counts),
+            "warnings": list(summary.warnings),
             "inputs": {name: artifact.fingerprint for name, artifact in inputs.items()},
             "version": __version__,
         }

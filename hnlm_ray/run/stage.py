@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +78,10 @@ class StageSummary:
     Attributes:
         rows: rows of each table written.
         counts: anything counted on the way: tokens, rejects by reason, rows dropped by rule.
+        warnings: sentences about what does not stop the run but may spoil its result: what was found, with figures, and
+            what to do. They are printed when the stage ends, by ``hnlm status``, and in the report.
     """
 
     rows: Mapping[str, int]
     counts: Mapping[str, int | float] = field(default_factory=dict)
+    warnings: Sequence[str] = ()

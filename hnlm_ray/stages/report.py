@@ -103,6 +103,7 @@ def _stage_line(artifact: Artifact) -> StageLine:
         manifest.get("rows", {}),
         None if seconds is None else float(seconds),
         manifest.get("counts", {}),
+        manifest.get("warnings", []),
     )
 
 

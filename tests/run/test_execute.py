@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from hnlm_ray.cli import console
 from hnlm_ray.config.load import load_config
 from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import ConfigError, StageError, StoreError
@@ -169,3 +171,13 @@ def test_a_command_that_only_reads_leaves_the_record_alone(config: Config) -> No
     assert record.read_bytes() == before
     execute(other, two_stages(other), ["prepare"], function=run_both(good))
     assert record.read_bytes() != before
+
+
+def test_warnings_of_a_stage_are_kept_and_printed(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    def careless(context: StageContext) -> StageSummary:
+        return dataclasses.replace(good(context), warnings=["half of the items are unknown; check the ids."])
+
+    execute(config, two_stages(config), progress=console.listener(), function=run_both(careless))
+    assert "! half of the items are unknown; check the ids.\n" in capsys.readouterr().err
+    console.print_status(two_stages(config), "Run")
+    assert "! prepare half of the items are unknown; check the ids.\n" in capsys.readouterr().out
