@@ -12,6 +12,8 @@ __all__ = ["BundleName", "BundleSource", "ServeConfig", "ServiceOptions"]
 
 BundleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
+HostName = Annotated[str, StringConstraints(pattern=r"^(\*|[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*)$")]
+
 
 class BundleSource(Section):
     """Where a named bundle of the service comes from, and whom it answers."""
@@ -46,7 +48,7 @@ class ServiceOptions(Section):
     refusal_pause_s: float = Field(default=0.5, ge=0.0, le=10.0)
     """Seconds before a 503 is sent, on average: clients that retry at once would slow down the requests at work."""
     timeout_s: float = Field(default=10.0, gt=0.0)
-    """Seconds after which a request is given up."""
+    """Seconds after which a request is given up: for its body to arrive (408), and again for the answer (503)."""
     max_body_bytes: Positive = 1 << 20
     """Size of a request's body; a larger one is refused with 413."""
     watch_s: float = Field(default=5.0, gt=0.0)
@@ -54,6 +56,9 @@ class ServiceOptions(Section):
     token_env: str | None = None
     """Environment variable, on every node, with the token that ``Authorization: Bearer`` must carry; ``null``: no
     token is needed."""
+    allowed_hosts: tuple[HostName, ...] = ()
+    """Names that requests may carry in the header ``Host`` where no token is needed, beside ``localhost`` and IP
+    addresses; ``*``: any. A page of another site could otherwise reach the service under its own name."""
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may call the service from a browser."""
     log_requests: Literal["problems", "all", "none"] = "problems"

@@ -11,8 +11,9 @@ from pydantic import ValidationError
 from hnlm_ray.config.serving import ServiceOptions
 from hnlm_ray.errors import ConfigError
 from hnlm_ray.serving.exporter import Exporter
-from hnlm_ray.serving.http.guard import ASGI, MAX_DELAYED_REFUSALS, JsonLines
+from hnlm_ray.serving.http.guard import MAX_DELAYED_REFUSALS, JsonLines
 from hnlm_ray.serving.http.meters import Meters
+from hnlm_ray.serving.http.protocol import ASGI
 from hnlm_ray.serving.http.web import web_app
 from hnlm_ray.serving.recommend.live import Live
 

@@ -49,6 +49,8 @@ def start(bundles: Mapping[str, str], config: ServeConfig) -> str:
     sources = {name: BundleSource(path=path) for name, path in bundles.items()} | config.bundles
     sources = {name: one.model_copy(update={"path": _absolute(one.path)}) for name, one in sources.items()}
     shared = {name: getattr(config, name) for name in ServiceOptions.model_fields}
+    if ":" not in config.host:  # which is a name, or an IPv4 address that may be asked anyway
+        shared["allowed_hosts"] = (*config.allowed_hosts, config.host)
     options = ServiceOptions.model_validate({**shared, "bundles": sources})
     token_of(options)
     for source in sources.values():

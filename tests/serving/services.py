@@ -10,17 +10,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pytest
 import uvicorn
+from fastapi.testclient import TestClient
 
 from hnlm_ray.serving.bundle.contents import Contents
 from hnlm_ray.serving.bundle.shelf import Shelf
 from hnlm_ray.serving.bundle.writing import Extras, write_bundle
-from hnlm_ray.serving.http.guard import ASGI
+from hnlm_ray.serving.http.protocol import ASGI
 from hnlm_ray.tables import ITEM_PROFILES, ITEMS, USER_PROFILES, USERS, WRITTEN_NEGATIVES
 from tests.serving.conftest import ABOUT, make_contents
 
@@ -111,6 +113,13 @@ def stocked_shelf(folder: Path, seeds: tuple[int, ...] = (1, 2, 3)) -> tuple[She
         versions.append(shelf.add(str(folder / f"from-{seed}")).version)
     shelf.use(versions[0])
     return shelf, versions
+
+
+class LocalClient(TestClient):
+    """Asks an application under the name ``localhost``, which a service without a token answers."""
+
+    def __init__(self, app: ASGI, **options: Any) -> None:
+        super().__init__(app, base_url="http://localhost", **options)
 
 
 @contextlib.contextmanager

@@ -23,7 +23,8 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 from schemathesis.engine.recorder import ScenarioRecorder
 
-from hnlm_ray.serving.http.guard import ASGI
+from hnlm_ray.config.serving import ServiceOptions
+from hnlm_ray.serving.http.protocol import ASGI
 from hnlm_ray.serving.http.web import web_app
 from hnlm_ray.serving.recommend import recommender as recommender_module
 from hnlm_ray.serving.recommend.live import Live
@@ -64,7 +65,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ASGI]:
     write_rich_bundle(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recommender_module, "TextEncoder", StubEncoder)
-        yield web_app(Live.of({"0": str(folder)}))
+        yield web_app(Live.of({"0": str(folder)}), ServiceOptions(allowed_hosts=("testserver",)))
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, TypeVar
@@ -12,7 +13,7 @@ from fastapi import Query
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 from pydantic_core import to_json
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from hnlm_ray import __version__
@@ -32,6 +33,9 @@ _log = logging.getLogger("hnlm_ray.serving")
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _Result = TypeVar("_Result")
+
+_JSON = re.compile(r"\s*application/([\w!#$&^.+-]+\+)?json\s*(;.*)?", re.ASCII | re.IGNORECASE)
+"""Types of a body that is JSON; what follows a semicolon is a parameter."""
 
 _LONG_JOBS_AT_ONCE = 2
 _MOST_ITEMS = 200_000
@@ -190,10 +194,11 @@ class Routes:
         return Response(self._meters.exposition(), media_type=CONTENT_TYPE_LATEST)
 
     async def _body(self, model: type[_Model], request: Request) -> _Model:
-        try:
-            body = parsed(model, await request.body())
-        except ClientDisconnect as error:
-            raise RefusedError(400, "The body is incomplete.") from error
+        if not _JSON.fullmatch(request.headers.get("content-type", "")):
+            # Pages of other origins may send any other type without asking the service first.
+            sentence = "The body must be JSON: send the header Content-Type: application/json with it."
+            raise RefusedError(415, sentence)
+        body = parsed(model, await request.body())
         if isinstance(body, types.Filters) and body.k > self._options.max_k:
             if "k" in body.model_fields_set:
                 sentence = f"The field 'k' is refused: input should be less than or equal to {self._options.max_k}."

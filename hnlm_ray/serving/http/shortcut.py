@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from starlette.requests import Request
 from starlette.responses import Response
 
-from hnlm_ray.serving.http.guard import ASGI, Receive, Scope, Send
+from hnlm_ray.serving.http.protocol import ASGI, Receive, Scope, Send
 from hnlm_ray.serving.http.refusals import RefusedError, apology, refusal
 
 __all__ = ["Shortcut"]

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from hnlm_ray import __version__
 from hnlm_ray.config.serving import ServiceOptions
 from hnlm_ray.serving.http import types
-from hnlm_ray.serving.http.guard import ASGI, Guard, token_of
+from hnlm_ray.serving.http.guard import Guard, token_of
 from hnlm_ray.serving.http.meters import Meters
+from hnlm_ray.serving.http.protocol import ASGI
 from hnlm_ray.serving.http.refusals import install_refusals
 from hnlm_ray.serving.http.routes import Routes
 from hnlm_ray.serving.http.shortcut import Shortcut
@@ -96,7 +97,7 @@ def _routed(routes: Routes, live: Live, options: ServiceOptions) -> FastAPI:
     ):
         # A route validates its own body: the framework would take longer for that than the recommendation.
         body = {"required": True, "content": {"application/json": {"schema": routes.schema_of(request)}}}
-        refusals = _refusals(400, 401, 404, 409, 413, 422, 503)
+        refusals = _refusals(400, 401, 404, 408, 409, 413, 415, 421, 422, 503)
         extra = {"requestBody": body}
         app.post(f"/v1/{path}", response_model=answer, responses=refusals, openapi_extra=extra)(function)
     _add_lookups(app, routes)
@@ -105,7 +106,7 @@ def _routed(routes: Routes, live: Live, options: ServiceOptions) -> FastAPI:
 
 
 def _add_lookups(app: FastAPI, routes: Routes) -> None:
-    not_found = _refusals(401, 404, 422, 503)
+    not_found = _refusals(401, 404, 421, 422, 503)
     app.get("/v1/users", response_model=types.UsersAnswer, responses=not_found)(routes.users)
     app.get("/v1/users/{user_id:path}", response_model=types.UserAnswer, responses=not_found)(routes.user)
     app.get("/v1/items", response_model=types.ItemsAnswer, responses=not_found)(routes.items)
@@ -146,8 +147,11 @@ def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
         400: "The body is not JSON.",
         401: "The token is missing or wrong.",
         404: "There is no such user, item or bundle.",
+        408: "The body did not arrive in time.",
         409: "The bundle cannot do that.",
         413: "The body is too large.",
+        415: "The header Content-Type does not say that the body is JSON.",
+        421: "The header Host names no host of this service, which has no token.",
         422: "A field is missing, unknown, or out of range.",
         503: "Too busy; the header Retry-After says when to try again.",
     }

@@ -15,16 +15,19 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import ValidationError
 
 from hnlm_ray.config.serving import ServiceOptions
+from hnlm_ray.serving.http import bodies
 from hnlm_ray.serving.http import guard as guard_module
 from hnlm_ray.serving.http.guard import Guard, JsonLines
 from hnlm_ray.serving.http.meters import Meters
 from hnlm_ray.serving.http.web import web_app
 from hnlm_ray.serving.recommend.live import Live
-from tests.serving.services import running
+from tests.serving.services import LocalClient, running
 
 ORIGIN = "https://shop.example"
 PROBES = ["/health", "/ready", "/v1/health", "/v1/ready"]
@@ -373,47 +376,98 @@ def test_the_bytes_count_and_not_what_their_header_says(length: str | None) -> N
 
 
 def test_nothing_of_a_body_that_is_too_large_reaches_the_application() -> None:
+    echo = Echo()
+    assert ask(guarded(echo, Meters(), max_body_bytes=10), chunks=[b"x" * 6] * 3).status == 413
+    assert echo.asked == 0
+
+
+def test_a_body_in_pieces_reaches_the_application_whole_and_then_comes_what_the_server_says_next() -> None:
     read: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        read.extend([await receive() for _ in range(5)])
-
-    assert ask(guarded(app, Meters(), max_body_bytes=10), chunks=[b"x" * 6] * 3).status == 413
-    assert [one["type"] for one in read] == ["http.request"] + ["http.disconnect"] * 4
-
-
-def test_what_the_application_says_about_a_body_that_was_cut_off_is_dropped() -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        await send({"type": "http.response.start", "status": 500, "headers": []})
-        await send({"type": "http.response.body", "body": b"broken"})
-        raise ZeroDivisionError
-
-    answer = ask(guarded(app, Meters(), max_body_bytes=10), chunks=[b"x" * 6] * 3)
-    assert (answer.status, len(answer.starts)) == (413, 1)
-    assert answer.sentence
-
-
-def test_an_answer_that_has_begun_is_not_replaced() -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        await send({"type": "http.response.body", "body": b"the end"})
-
-    meters = Meters()
-    answer = ask(guarded(app, meters, max_body_bytes=10), chunks=[b"x" * 6] * 3)
-    assert (answer.status, len(answer.starts), answer.body) == (200, 1, b"the end")
-    assert meters.registry.get_sample_value("hnlm_requests_total", {"route": "other", "status": "200"}) == 1
-
-
-def test_an_application_that_does_not_read_its_body_may_answer() -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+        read.extend([await receive() for _ in range(2)])
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body"})
 
-    assert ask(guarded(app, Meters(), max_body_bytes=10), chunks=[b"x" * 6] * 3).status == 204
+    assert ask(guarded(app, Meters()), chunks=[b"x" * 4, b"", b"y" * 6]).status == 204
+    assert read == [
+        {"type": "http.request", "body": b"xxxxyyyyyy", "more_body": False},
+        {"type": "http.disconnect"},
+    ]
+
+
+# Time
+
+
+class SlowClient:
+    """Sends its body one byte at a time, so slowly that it never ends."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+
+    async def receive(self) -> Any:
+        await asyncio.sleep(0.005)
+        self.sent += 1
+        return {"type": "http.request", "body": b" ", "more_body": True}
+
+    async def ask(self, app: Any) -> Answer:
+        sent: list[dict[str, Any]] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await app({"type": "http", "method": "POST", "path": "/v1/x", "headers": []}, self.receive, send)
+        return Answer(sent)
+
+
+def test_a_body_must_arrive_in_time_however_often_a_byte_of_it_does() -> None:
+    echo, client = Echo(), SlowClient()
+    answer = asyncio.run(client.ask(guarded(echo, Meters(), timeout_s=0.1)))
+    assert (answer.status, answer.sentence) == (408, "The body did not arrive in time.")
+    assert answer.headers["connection"] == "close"
+    assert echo.asked == 0
+    assert 1 < client.sent <= 20
+
+
+def test_bodies_that_arrive_slowly_take_no_place() -> None:
+    guard = guarded(Echo(), Meters(), max_ongoing_requests=1, timeout_s=0.5)
+
+    async def play() -> None:
+        async with asyncio.TaskGroup() as group:
+            slow = [group.create_task(SlowClient().ask(guard)) for _ in range(100)]
+            await asyncio.sleep(0.02)
+            assert [(await send_to(guard)).status for _ in range(5)] == [200] * 5
+        assert {task.result().status for task in slow} == {408}
+
+    asyncio.run(play())
+
+
+def test_of_too_many_bodies_the_oldest_is_given_up_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "MOST_ARRIVING", 3)
+    guard = guarded(Echo(), Meters(), timeout_s=30)
+
+    async def play() -> None:
+        slow = []
+        for _ in range(3):
+            slow.append(asyncio.create_task(SlowClient().ask(guard)))
+            await asyncio.sleep(0.01)
+        assert not any(task.done() for task in slow)
+        answers = await asyncio.gather(*(send_to(guard, chunks=[b"x", b"y"]) for _ in range(2)))
+        assert [answer.status for answer in answers] == [200, 200]
+        assert (await slow[0]).status == 408
+        assert not slow[2].done()
+        for task in slow[1:]:
+            task.cancel()
+        await asyncio.gather(*slow, return_exceptions=True)
+        # Those that went away count no longer.
+        again = [asyncio.create_task(SlowClient().ask(guard)) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        assert not any(task.done() for task in again)
+        for task in again:
+            task.cancel()
+        await asyncio.gather(*again, return_exceptions=True)
+
+    asyncio.run(play())
 
 
 @pytest.fixture(scope="module")
@@ -434,7 +488,7 @@ def test_a_real_server_refuses_three_megabytes_and_closes_the_connection(live: L
         socket.create_connection(("127.0.0.1", int(url.rsplit(":", 1)[1]))) as wire,
     ):
         wire.settimeout(30)
-        wire.sendall(b"POST /v1/recommend HTTP/1.1\r\nhost: x\r\n" + framing + b"\r\n")
+        wire.sendall(b"POST /v1/recommend HTTP/1.1\r\nhost: localhost\r\n" + framing + b"\r\n")
         if b"chunked" in framing:
             for _ in range(17):
                 wire.sendall(chunk)
@@ -455,18 +509,103 @@ def test_chunks_next_to_a_small_length_are_counted(live: Live) -> None:
     ):
         wire.settimeout(30)
         wire.sendall(
-            b"POST /v1/recommend HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n"
+            b"POST /v1/recommend HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n"
         )
         for _ in range(17):
             wire.sendall(b"10000\r\n" + b" " * 65536 + b"\r\n")
         assert wire.recv(1 << 16).startswith(b"HTTP/1.1 413 ")
 
 
+@pytest.mark.parametrize("http", ["h11", "httptools"])
+def test_clients_that_drip_keep_nobody_waiting_on_a_real_server(live: Live, http: str) -> None:
+    """Sixty clients send the head of a request and then a byte now and then; there are eight places."""
+    options = ServiceOptions(max_ongoing_requests=8, timeout_s=1.5)
+    head = b"POST /v1/recommend HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+    with running(web_app(live, options), http) as url, contextlib.ExitStack() as wires:
+        address = ("127.0.0.1", int(url.rsplit(":", 1)[1]))
+        slow = [wires.enter_context(socket.create_connection(address)) for _ in range(60)]
+        for wire in slow:
+            wire.settimeout(30)
+            wire.sendall(head + b"content-length: 100\r\n\r\n{")
+        for _ in range(3):
+            for wire in slow:
+                wire.sendall(b" ")
+            answer = httpx.post(f"{url}/v1/recommend", json={"user_id": "u3"}, trust_env=False, timeout=5)
+            assert answer.status_code == 200
+        for wire in slow:
+            received = b""
+            while more := wire.recv(1 << 16):
+                received += more
+            head_of_answer, _, body = received.partition(b"\r\n\r\n")
+            assert head_of_answer.startswith(b"HTTP/1.1 408 ")
+            assert json.loads(body) == {"error": "The body did not arrive in time."}
+
+
+# Other hosts
+
+
+@pytest.mark.parametrize(
+    ("host", "names", "is_known"),
+    [
+        ("localhost", (), True),
+        ("LOCALHOST:8000", (), True),
+        ("localhost.:8000", (), True),
+        ("app.localhost:1", (), True),
+        ("127.0.0.1:8000", (), True),
+        ("192.168.1.7", (), True),
+        ("[::1]:8000", (), True),
+        ("[::1]", (), True),
+        ("evil.example", (), False),
+        ("evil.example:8000", (), False),
+        ("localhost.evil.example", (), False),
+        ("evillocalhost", (), False),
+        ("127.0.0.1.evil.example:80", (), False),
+        ("127.0.0.1@evil.example", (), False),
+        ("evil.example:127.0.0.1", (), False),
+        ("2130706433", (), False),
+        ("::1", (), False),
+        ("", (), False),
+        ("l\xf6calhost", (), False),
+        ("Shop.Example:8000", ("shop.example",), True),
+        ("shop.example", ("SHOP.example",), True),
+        ("evil.shop.example", ("shop.example",), False),
+        ("evil.example", ("*",), True),
+    ],
+)
+def test_without_a_token_only_known_hosts_are_answered(host: str, names: tuple[str, ...], is_known: bool) -> None:
+    echo = Echo()
+    answer = ask(guarded(echo, Meters(), allowed_hosts=names), headers=[("host", host)])
+    assert answer.status == (200 if is_known else 421)
+    assert echo.asked == is_known
+    if not is_known:
+        assert "serve.allowed_hosts" in answer.sentence
+        assert "evil" not in answer.sentence
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/v1/bundles", "/metrics"])
+def test_every_page_asks_for_the_host_and_no_probe_does(live: Live, path: str) -> None:
+    client = TestClient(web_app(live), base_url="http://evil.example")
+    assert client.get(path).status_code == 421
+    assert {client.get(probe).status_code for probe in PROBES} == {200}
+
+
+def test_with_a_token_any_host_is_answered() -> None:
+    guard = guarded(Echo(), Meters(), token="secret")
+    headers = [("host", "evil.example"), ("authorization", "Bearer secret")]
+    assert ask(guard, headers=headers).status == 200
+
+
+@pytest.mark.parametrize("name", ["http://shop.example", "shop.example:8000", "", "a b", "*.shop.example", "shop."])
+def test_a_name_that_no_header_carries_is_refused_as_an_option(name: str) -> None:
+    with pytest.raises(ValidationError, match="allowed_hosts"):
+        ServiceOptions(allowed_hosts=(name,))
+
+
 # Other origins
 
 
 def test_pages_of_other_origins_may_not_ask_by_default(live: Live) -> None:
-    client = TestClient(web_app(live))
+    client = LocalClient(web_app(live))
     for answer in (
         client.get("/v1/version", headers={"origin": ORIGIN}),
         client.options("/v1/recommend", headers={"origin": ORIGIN, "access-control-request-method": "POST"}),
@@ -476,7 +615,7 @@ def test_pages_of_other_origins_may_not_ask_by_default(live: Live) -> None:
 
 def test_pages_of_a_configured_origin_may(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HNLM_TEST_TOKEN", "secret")
-    client = TestClient(web_app(live, ServiceOptions(cors_origins=(ORIGIN,), token_env="HNLM_TEST_TOKEN")))
+    client = LocalClient(web_app(live, ServiceOptions(cors_origins=(ORIGIN,), token_env="HNLM_TEST_TOKEN")))
     asks = {"access-control-request-method": "POST", "access-control-request-headers": "authorization,content-type"}
     before = client.options("/v1/recommend", headers={"origin": ORIGIN, **asks})  # without a token, as browsers do
     assert before.status_code == 200
@@ -517,7 +656,7 @@ def requests_in(log: io.StringIO) -> list[dict[str, Any]]:
 
 
 def test_a_line_has_the_name_of_the_request_and_the_template_of_its_route(live: Live, log: io.StringIO) -> None:
-    client = TestClient(web_app(live, ServiceOptions(log_requests="all")))
+    client = LocalClient(web_app(live, ServiceOptions(log_requests="all")))
     client.get("/v1/users/u3", headers={"x-request-id": "mine"})
     client.get("/v1/items/none")
     client.post("/v1/recommend", json={})
@@ -555,7 +694,7 @@ def test_no_line_and_no_metric_holds_what_was_asked(
 
     monkeypatch.setenv("HNLM_TEST_TOKEN", "canary-token")
     options = ServiceOptions(log_requests="all", token_env="HNLM_TEST_TOKEN")
-    client = TestClient(web_app(live, options), raise_server_exceptions=False)
+    client = LocalClient(web_app(live, options), raise_server_exceptions=False)
     headers = {
         "authorization": "Bearer canary-token",
         "cookie": "canary",
@@ -575,7 +714,7 @@ def test_no_line_and_no_metric_holds_what_was_asked(
     }
     for path, body in bodies.items():
         client.post(f"/v1/{path}", json=body, headers=headers)
-    client.post("/v1/recommend", content="canary", headers=headers)
+    client.post("/v1/recommend", content="canary", headers={**headers, "content-type": "application/json"})
     client.post("/v1/recommend", json={"user_id": "canary"}, headers={"authorization": "Bearer canary"})
     monkeypatch.setattr(live.by_name("a").recommender, "score", break_down)
     client.post("/v1/score", json={"user_id": "u3", "item_ids": ["canary"]}, headers=headers)

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from hnlm_ray.serving.http.meters import Meters
 from hnlm_ray.serving.http.web import web_app
 from hnlm_ray.serving.recommend import recommender as recommender_module
 from hnlm_ray.serving.recommend.live import Live
-from tests.serving.services import StubEncoder, stocked_shelf, write_rich_bundle
+from tests.serving.services import LocalClient, StubEncoder, stocked_shelf, write_rich_bundle
 
 
 @pytest.fixture
@@ -41,7 +40,7 @@ def value(client: Any, name: str, /, **labels: str) -> float | None:
 
 
 def test_recommendations_are_counted_by_bundle_and_source(live: Live) -> None:
-    with TestClient(web_app(live)) as client:
+    with LocalClient(web_app(live)) as client:
         client.post("/v1/recommend", json={"user_id": "u3"})
         client.post("/v1/recommend", json={"user_id": "u3", "diversity": 0.5})
         client.post("/v1/recommend", json={"user_id": "nobody"})
@@ -58,7 +57,7 @@ def test_recommendations_are_counted_by_bundle_and_source(live: Live) -> None:
 
 
 def test_requests_are_counted_and_timed_by_route_and_status(live: Live) -> None:
-    with TestClient(web_app(live)) as client:
+    with LocalClient(web_app(live)) as client:
         for user_id in ("u3", "u4", "nobody"):
             client.get(f"/v1/users/{user_id}")
         client.get("/nope")
@@ -73,7 +72,7 @@ def test_requests_are_counted_and_timed_by_route_and_status(live: Live) -> None:
 
 
 def test_names_that_callers_invent_make_no_new_series(live: Live) -> None:
-    with TestClient(web_app(live)) as client:
+    with LocalClient(web_app(live)) as client:
         client.get("/v1/users/u3")
         client.get("/nope")
         client.get("/metrics")
@@ -85,7 +84,7 @@ def test_names_that_callers_invent_make_no_new_series(live: Live) -> None:
 
 
 def test_the_sizes_of_batches_are_observed(live: Live) -> None:
-    with TestClient(web_app(live)) as client:
+    with LocalClient(web_app(live)) as client:
         for _ in range(3):
             client.post("/v1/recommend", json={"user_id": "u3"})
         assert value(client, "hnlm_batch_size_count") == 3
@@ -95,7 +94,7 @@ def test_the_sizes_of_batches_are_observed(live: Live) -> None:
 def test_only_the_version_that_is_served_is_told(tmp_path: Path) -> None:
     shelf, (old, new, _) = stocked_shelf(tmp_path)
     live = Live.of({"shop": shelf.path})
-    with TestClient(web_app(live)) as client:
+    with LocalClient(web_app(live)) as client:
         assert value(client, "hnlm_bundle", name="shop", version=old) == 1
         shelf.use(new)
         live.refresh()
@@ -115,7 +114,7 @@ def test_a_bundle_of_another_name_keeps_its_version() -> None:
 
 
 def test_two_services_of_one_process_count_apart(live: Live) -> None:
-    one, two = TestClient(web_app(live)), TestClient(web_app(live))
+    one, two = LocalClient(web_app(live)), LocalClient(web_app(live))
     one.post("/v1/fold-in", json={"item_ids": ["i1"]})
     assert value(one, "hnlm_recommendations_total", bundle="rich", source="folded_in") == 1
     assert value(two, "hnlm_recommendations_total", bundle="rich", source="folded_in") is None

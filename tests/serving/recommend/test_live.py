@@ -22,7 +22,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fastapi.testclient import TestClient
 
 from hnlm_ray.config.serving import BundleSource, ServiceOptions
 from hnlm_ray.errors import BundleError, ConfigError
@@ -36,7 +35,7 @@ from hnlm_ray.serving.recommend.live import Live, UnknownBundleError
 from hnlm_ray.serving.recommend.options import RankingOptions
 from hnlm_ray.serving.recommend.recommender import Recommender
 from tests.serving.conftest import ABOUT, make_contents
-from tests.serving.services import running, some_contents, stocked_shelf, until
+from tests.serving.services import LocalClient, running, some_contents, stocked_shelf, until
 
 SOON = 300
 """More looks than pass until something is tried again that was refused."""
@@ -161,7 +160,7 @@ def test_an_answer_that_is_held_up_while_the_bundle_changes_has_one_version(
     monkeypatch.setattr(recommender, "rank", held)
     answers: list[Any] = []
     body = {"user_ids": ["u3"], "k": 5} if ":" in path else {"user_id": "u3", "k": 5, "diversity": 1e-9}
-    with TestClient(web_app(live, ServiceOptions(watch_s=3600))) as client:
+    with LocalClient(web_app(live, ServiceOptions(watch_s=3600))) as client:
         thread = threading.Thread(target=lambda: answers.append(client.post(f"/v1/{path}", json=body).json()))
         thread.start()
         assert reached.wait(60)
@@ -389,7 +388,7 @@ def test_an_application_that_starts_again_watches_again(live: Live, stocked: tup
     shelf, versions = stocked
     app = web_app(live, ServiceOptions(watch_s=0.01))
     for version in versions[1:]:
-        with TestClient(app):
+        with LocalClient(app):
             shelf.use(version)
             until(lambda version=version: live.by_name("shop").version == version)  # type: ignore[misc]
 
@@ -577,7 +576,7 @@ def test_how_a_shadow_differs_is_observed_and_logged_but_never_shown(paths: list
     mine, other = set(best_of(paths[0], k=20)), set(best_of(paths[1], k=20))
     overlap = len(mine & other) / 20
     assert 0 < overlap < 1
-    with TestClient(web_app(live, meters=meters)) as client:
+    with LocalClient(web_app(live, meters=meters)) as client:
         answer = client.post("/v1/recommend", json={"user_id": "u3", "k": 20}, headers={"x-request-id": "mine"}).json()
         until(lambda: len(shadow_lines(log)) == 2)
         # What the shadow answers by its name is compared with nothing but the other shadow.
@@ -611,7 +610,7 @@ def test_a_shadow_that_fails_or_dawdles_harms_nobody(
         raise ZeroDivisionError
 
     monkeypatch.setattr(live.by_name("dark").recommender, "rank", dawdle)
-    with TestClient(web_app(live)) as client:
+    with LocalClient(web_app(live)) as client:
         for _ in range(20):
             answer = client.post("/v1/recommend", json={"user_id": "u3", "k": 5}).json()
             assert [item["item_id"] for item in answer["items"]] == expected
@@ -686,7 +685,7 @@ def test_the_loop_of_one_service_may_end_and_another_begin(live: Live) -> None:
 
     async def ask_many() -> list[int]:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
-        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             body = {"user_id": "u3", "diversity": 0.5}
             asked = [client.post("/v1/recommend", json=body) for _ in range(8)]
             return [answer.status_code for answer in await asyncio.gather(*asked)]
