@@ -19,7 +19,12 @@ __all__ = ["nearest_folder", "problems", "validate"]
 
 def validate(overrides: Overrides, config: ConfigFiles) -> None:
     """Check configuration, data and models, and print every problem at once."""
-    found = problems(load_config(config, overrides))
+    from hnlm_ray.run.models import without_model
+
+    options = load_config(config, overrides)
+    found = problems(options)
+    if (left_out := without_model(options)) is not None:
+        console.print_marked("warn", left_out, to=console.errors)
     for sentence in found:
         console.print_marked("fail", sentence, to=console.errors)
     if found:
@@ -63,9 +68,12 @@ def _data(config: Config) -> list[str]:
 def _language_model(config: Config) -> list[str]:
     from hnlm_ray.demo import assets
     from hnlm_ray.language.checks import check, check_folder
+    from hnlm_ray.run.models import missing_models
     from hnlm_ray.run.plan import planned_kinds
 
-    kinds = planned_kinds(config)
+    kinds, missing = planned_kinds(config), missing_models(config)
+    if missing is not None:
+        return [str(missing)]
     found = check(config.llm if "item_profiles" in kinds else None, config.embed if "vectors" in kinds else None)
     if "tokens" in kinds:
         found += [f"tune.model: {problem}" for problem in check_folder(assets.resolve(config.tune.model))]

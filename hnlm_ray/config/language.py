@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field
 
 from hnlm_ray.config.resources import EngineOptions
-from hnlm_ray.config.section import Fraction, Positive, Section
+from hnlm_ray.config.section import Fraction, ModelName, Positive, Section
 
 __all__ = ["EmbedConfig", "GroundConfig", "HttpConfig", "LLMConfig", "NegativesConfig", "ProfilesConfig"]
 
@@ -38,8 +38,9 @@ class LLMConfig(EngineOptions):
 
     engine: Literal["vllm", "http", "scripted"] = "vllm"
     """``scripted`` answers without any model and is for tests."""
-    model: str = "demo"
-    """Hugging Face name or folder; ``demo`` is the small model that comes with the package."""
+    model: ModelName = ""
+    """Hugging Face name or folder, or the endpoint's name for it. Empty: none; on the demo's data ``demo``, the small
+    model that comes with the package and knows that data alone."""
     tensor_parallel: Positive = 1
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     batch_size: Positive = 64
@@ -62,8 +63,9 @@ class LLMConfig(EngineOptions):
 class EmbedConfig(EngineOptions):
     """The model that turns text into vectors."""
 
-    model: str = "demo"
-    """Hugging Face name or folder of any model that vLLM can pool; ``demo`` comes with the package."""
+    model: ModelName = ""
+    """Hugging Face name or folder of any model that vLLM can pool. Empty: none; on the demo's data ``demo``, which comes
+    with the package."""
     engine: Literal["vllm", "scripted"] = "vllm"
     """``scripted`` hashes words without any model and is for tests."""
     pooling: Literal["auto", "mean", "last", "cls"] = "auto"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import os
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from hnlm_ray.config.defaults import DEFAULT_VARIANTS, default_variants
 from hnlm_ray.config.overlay import apply_override, lay_over
 from hnlm_ray.config.strict_yaml import parse_yaml
 from hnlm_ray.config.tree import Config
@@ -34,11 +35,9 @@ def load_config(paths: Sequence[Path] = (), overrides: Sequence[str] = ()) -> Co
         ConfigError: with every problem found, each with its path and where it was given.
     """
     files = [(str(path), _read(path)) for path in paths]
-    tree: dict[str, Any] = {}
-    for _, one in files:
-        tree = lay_over(tree, one)
-    for index, override in enumerate(overrides):
-        apply_override(tree, override, overrides[index + 1 :])
+    tree = _laid(files, overrides, DEFAULT_VARIANTS)
+    if (defaults := default_variants(tree)) != DEFAULT_VARIANTS:
+        tree = _laid(files, overrides, defaults)
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
@@ -47,6 +46,17 @@ def load_config(paths: Sequence[Path] = (), overrides: Sequence[str] = ()) -> Co
             found.setdefault(_source(_place(detail["loc"])[0], files, overrides), []).append(_explain(detail))
         problems = " | ".join(f"{source}: {' | '.join(sentences)}" for source, sentences in found.items())
         raise ConfigError(problems, "correct it (hnlm_ray/config describes every option)") from error
+
+
+def _laid(
+    files: Sequence[tuple[str, dict[str, Any]]], overrides: Sequence[str], defaults: Mapping[str, Any]
+) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for _, one in files:
+        tree = lay_over(tree, one, defaults)
+    for index, override in enumerate(overrides):
+        apply_override(tree, override, overrides[index + 1 :], defaults)
+    return tree
 
 
 def shipped_configs() -> dict[str, Path]:

@@ -3,7 +3,8 @@
 Sections of a later file merge with those of an earlier one key by key. Every other value, a list included, replaces the
 earlier value, and so does a section with another ``name``. ``train.variants`` merges as well: a later file changes a
 variant or adds one, ``null`` leaves one out, and the name ``*`` stands for every variant so far. The default variants
-are there only until a file names its own.
+are there only until a file names its own; which they are depends on the data and the models, see
+:mod:`hnlm_ray.config.defaults`.
 
 An override replaces what is at its path, sections included; in ``train.variants``, ``*`` and ``null`` mean the same as
 in a file.
@@ -17,7 +18,7 @@ from typing import Any
 
 from hnlm_ray.config.paths import assign
 from hnlm_ray.config.strict_yaml import parse_yaml
-from hnlm_ray.config.tree import DEFAULT_VARIANTS
+from hnlm_ray.config.defaults import DEFAULT_VARIANTS
 from hnlm_ray.errors import ConfigError
 
 __all__ = ["apply_override", "as_override", "lay_over"]
@@ -25,12 +26,20 @@ __all__ = ["apply_override", "as_override", "lay_over"]
 _VARIANTS = ("train", "variants")
 
 
-def lay_over(tree: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Lay a file over the files before it; returns a new tree."""
+def lay_over(
+    tree: dict[str, Any], over: dict[str, Any], defaults: Mapping[str, Any] = DEFAULT_VARIANTS
+) -> dict[str, Any]:
+    """Lay a file over the files before it; returns a new tree.
+
+    Args:
+        tree: the files so far.
+        over: the file.
+        defaults: the variants that ``*`` stands for where no file names any.
+    """
     laid: dict[str, Any] = _merged(tree, over)
     changes = _variants(over)
     if changes:
-        current = _variants(tree) or (deepcopy(DEFAULT_VARIANTS) if set(changes) == {"*"} else {})
+        current = _variants(tree) or (deepcopy(dict(defaults)) if set(changes) == {"*"} else {})
         laid["train"]["variants"] = _changed(current, changes)
     return laid
 
@@ -68,13 +77,19 @@ def _leave_out(variants: dict[str, Any], name: str) -> None:
     del variants[name]
 
 
-def apply_override(tree: dict[str, Any], override: str, following: Sequence[str] = ()) -> None:
+def apply_override(
+    tree: dict[str, Any],
+    override: str,
+    following: Sequence[str] = (),
+    defaults: Mapping[str, Any] = DEFAULT_VARIANTS,
+) -> None:
     """Apply ``key.path=value``, in place.
 
     Args:
         tree: the files so far.
         override: its value is YAML.
         following: the words after it on the command line, for the hint of an error.
+        defaults: the variants that it changes where no file names any.
 
     Raises:
         ConfigError: the override has another form, its value is not YAML, or its path leads through a plain value.
@@ -88,7 +103,9 @@ def apply_override(tree: dict[str, Any], override: str, following: Sequence[str]
         return
     train = tree.get("train") or {}
     if isinstance(train, dict) and not train.get("variants"):
-        assign(tree, "train.variants", deepcopy(DEFAULT_VARIANTS))  # changing one variant keeps the others
+        # Changing one variant keeps the others; naming one that needs a model asks for the variants with one.
+        changed = DEFAULT_VARIANTS if parts[2] in DEFAULT_VARIANTS else defaults
+        assign(tree, "train.variants", deepcopy(dict(changed)))
     variants = _variants(tree)
     for name in list(variants) if parts[2] == "*" else [parts[2]]:
         if value is None and len(parts) == 3:

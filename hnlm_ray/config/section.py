@@ -6,9 +6,11 @@ from typing import Annotated, Any, ClassVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-__all__ = ["ByName", "Fraction", "Named", "Positive", "Section", "Temperature", "Weight", "kinds"]
+__all__ = ["ByName", "Fraction", "ModelName", "Named", "Positive", "Section", "Temperature", "Weight", "kinds"]
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+ModelName = Annotated[str, BeforeValidator(lambda value: "" if value is None else value)]
+"""The name or the folder of a model; null and "" stand for none."""
 Positive = Annotated[int, Field(ge=1)]
 Temperature = Annotated[float, Field(gt=0.0)]
 Weight = Annotated[float, Field(ge=0.0)]

@@ -6,11 +6,13 @@ Every section is frozen and refuses unknown keys, naming the nearest valid one. 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
 from hnlm_ray.config.data import DataConfig
+from hnlm_ray.config.defaults import completed
 from hnlm_ray.config.language import EmbedConfig, GroundConfig, LLMConfig, NegativesConfig, ProfilesConfig
 from hnlm_ray.config.resources import WorkerOptions
 from hnlm_ray.config.search import SearchConfig
@@ -20,7 +22,6 @@ from hnlm_ray.config.tuning import EncodeConfig, TuneConfig
 from hnlm_ray.config.variants import VariantConfig
 
 __all__ = [
-    "DEFAULT_VARIANTS",
     "REFERENCE_RANKERS",
     "SELECTION_CUTOFF",
     "ClusterConfig",
@@ -28,12 +29,6 @@ __all__ = [
     "EvaluateConfig",
     "TrainConfig",
 ]
-
-DEFAULT_VARIANTS: dict[str, dict[str, Any]] = {
-    "uniform": {},
-    "hnlm": {"semantic": {"mixing": {"share": 0.1}, "contrast": {"weight": 0.001}}},
-}
-"""What is trained where the configuration names no variants."""
 
 REFERENCE_RANKERS = ("popularity", "random")
 """Rankers without training, by which every evaluation shows what the figures of the variants mean."""
@@ -45,9 +40,9 @@ class TrainConfig(WorkerOptions):
     """The CF models to train; users are divided over the workers."""
 
     seeds: tuple[int, ...] = (0,)
-    variants: dict[str, VariantConfig] = Field(
-        default_factory=lambda: {name: VariantConfig(**options) for name, options in DEFAULT_VARIANTS.items()}
-    )
+    variants: dict[str, VariantConfig] = Field(default_factory=dict)
+    """By name. Without any, ``hnlm`` and what it is compared with, or variants without a language model where none is
+    configured: see :mod:`hnlm_ray.config.defaults`."""
 
     @field_validator("variants", mode="after")
     @classmethod
@@ -114,6 +109,11 @@ class Config(Section):
     search: SearchConfig = SearchConfig()
     serve: ServeConfig = ServeConfig()
     cluster: ClusterConfig = ClusterConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _depends_on_the_data(cls, tree: Any) -> Any:
+        return completed(tree) if isinstance(tree, Mapping) else tree
 
     @property
     def teacher(self) -> str | None:

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from hnlm_ray.config.resources import EngineOptions, WorkerOptions
-from hnlm_ray.config.section import Fraction, Positive, Section
+from hnlm_ray.config.section import Fraction, ModelName, Positive, Section
 
 __all__ = ["EncodeConfig", "LoraOptions", "Pooling", "SupervisionConfig", "TuneConfig"]
 
@@ -60,9 +60,9 @@ class TuneConfig(WorkerOptions):
     teacher: str | None = None
     """The variant whose vectors supervise; null: the first that is trained without the language model."""
     supervision: SupervisionConfig = SupervisionConfig()
-    model: str = "demo"
-    """Hugging Face name or folder of the body, a causal language model or a text encoder; ``demo`` comes with the
-    package."""
+    model: ModelName = ""
+    """Hugging Face name or folder of the body, a causal language model or a text encoder. Empty: none; on the demo's
+    data ``demo``, which comes with the package."""
     start: str | None = None
     """Folder of an encoder that was tuned before, here or on other data; its adapter is merged into the body."""
     keep: str | None = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hnlm_ray.config.tree import Config
+from hnlm_ray.run.models import missing_models
 from hnlm_ray.run.specs import SPECS, StageSpec, goals, with_inputs
 from hnlm_ray.run.stage import StageKey
 from hnlm_ray.run.store import Artifact, RunStore, fingerprint
@@ -93,10 +94,12 @@ def plan(config: Config, *, search: bool = False) -> Run:
         search: add the stage ``search``, which no other stage reads, and what its trials need.
 
     Raises:
-        ConfigError: the search does not suit the variants.
+        ConfigError: the search does not suit the variants, or a variant needs a model that is not named.
         StoreError: the run folder's file system cannot be reached.
         DataError, EngineError: raw data or a model folder that the fingerprint covers is missing.
     """
+    if (missing := missing_models(config)) is not None:
+        raise missing
     store = RunStore(config.run)
     stages = _planned(config, store)
     return Run(store, _with_search(config, store, stages) if search else stages)

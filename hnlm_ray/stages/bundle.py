@@ -115,6 +115,8 @@ def _written(negatives: Artifact, ground: Artifact) -> pa.Table:
 
 def _encoder(config: Config) -> str | None:
     """Folder of the model that made the items' text vectors, if the service can run it and it is not too large."""
+    if not config.embed.model:
+        return None
     folder = Path(assets.resolve(config.embed.model, "embed"))
     if config.embed.engine != "vllm" or config.embed.pooling != "auto" or not (folder / "config.json").is_file():
         return None

@@ -25,7 +25,7 @@ def test_a_whole_folder_has_no_problem(model: Path) -> None:
 
 
 def test_what_ships_with_the_package_has_no_problem() -> None:
-    assert check(LLMConfig(), EmbedConfig()) == []
+    assert check(LLMConfig(model="demo"), EmbedConfig(model="demo")) == []
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,14 @@ from hnlm_ray.serving.recommend.recommender import Recommender
 from hnlm_ray.stages.bundle import run
 from hnlm_ray.tables import GROUNDED, INTERACTIONS, ITEM_PROFILES, ITEMS, METRICS, NEGATIVES, USER_PROFILES, USERS
 
-CONFIG = Config.model_validate({"train": {"seeds": [0, 1, 2]}, "data": {"format": "table", "path": "/raw/shop/"}})
+CONFIG = Config.model_validate(
+    {
+        "train": {"seeds": [0, 1, 2]},
+        "data": {"format": "table", "path": "/raw/shop/"},
+        "llm": {"model": "demo"},
+        "embed": {"model": "demo"},
+    }
+)
 USER_VECTORS = {seed: np.eye(3, 4, k=seed, dtype=np.float32) + np.float32(0.1) for seed in (0, 1, 2)}
 ITEM_VECTORS = np.arange(20, dtype=np.float32).reshape(5, 4)
 

@@ -27,6 +27,7 @@ from hnlm_ray.tuning.tokens import lay_out
 from tests.stages.finished_run import DIM, HISTORY, N_ITEMS, N_USERS, FinishedRun
 
 OPTIONS = TuneConfig(
+    model="demo",
     teacher="uniform",
     supervision=SupervisionConfig(last=10),
     workers=2,

@@ -15,7 +15,7 @@ from hnlm_ray.testing.workers import run_workers
 from hnlm_ray.tuning import checkpoint
 from hnlm_ray.tuning.loop import TuningLoop
 
-OPTIONS = TuneConfig(batch_size=32, epochs=2, learning_rate=3e-3, lora=LoraOptions(rank=4))
+OPTIONS = TuneConfig(model="demo", batch_size=32, epochs=2, learning_rate=3e-3, lora=LoraOptions(rank=4))
 STAGES = {
     "zero 0": {"zero": 0, "accumulation": 2},
     "zero 1": {"zero": 1},

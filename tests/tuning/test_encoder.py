@@ -17,7 +17,7 @@ from hnlm_ray.tuning.encoder import EncoderSpec, PairEncoder, copy_adapters, loa
 from hnlm_ray.tuning.tokens import lay_out
 from tests.language.tiny_model import pickle_weights, write_tiny_model
 
-OPTIONS = TuneConfig(lora=LoraOptions(rank=4))
+OPTIONS = TuneConfig(model="demo", lora=LoraOptions(rank=4))
 
 
 def vectors_of(encoder: PairEncoder, rows: slice = slice(0, 9), scale: float = 1.0) -> torch.Tensor:
@@ -84,7 +84,7 @@ def test_what_is_tuned_is_adapter_projections_and_head() -> None:
     assert all(
         "lora_" in name or name.split(".")[0] in ("user_projection", "item_projection", "head") for name in names
     )
-    frozen = small_encoder(TuneConfig(lora=LoraOptions(rank=0)))
+    frozen = small_encoder(TuneConfig(model="demo", lora=LoraOptions(rank=0)))
     trained = {name.split(".")[0] for name, weight in frozen.named_parameters() if weight.requires_grad}
     assert trained == {"user_projection", "item_projection", "head"}
 

@@ -14,7 +14,7 @@ from hnlm_ray.testing.tuning import plain_loop, small_data
 from hnlm_ray.tuning import checkpoint
 from hnlm_ray.tuning.loop import TuningLoop, TuningProgress, TuningRecord, learning_rate_at
 
-OPTIONS = TuneConfig(batch_size=32, epochs=3, learning_rate=3e-3, lora=LoraOptions(rank=4))
+OPTIONS = TuneConfig(model="demo", batch_size=32, epochs=3, learning_rate=3e-3, lora=LoraOptions(rank=4))
 
 
 def run(options: TuneConfig) -> TuningLoop:
