@@ -1,7 +1,7 @@
 """Defaults that depend on the data: the models that come with the package, and the variants where none are named.
 
 The package's own models know the generated catalogue and nothing else. They are the default on the demo's data; on any
-other, a model is used only where the configuration names it, and without a language model the default variants need none.
+other, only models that the configuration names are used, and without a language model the default variants need none.
 """
 
 from __future__ import annotations

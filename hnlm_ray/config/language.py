@@ -64,8 +64,8 @@ class EmbedConfig(EngineOptions):
     """The model that turns text into vectors."""
 
     model: ModelName = ""
-    """Hugging Face name or folder of any model that vLLM can pool. Empty: none; on the demo's data ``demo``, which comes
-    with the package."""
+    """Hugging Face name or folder of any model that vLLM can pool. Empty: none; on the demo's data ``demo``, which
+    comes with the package."""
     engine: Literal["vllm", "scripted"] = "vllm"
     """``scripted`` hashes words without any model and is for tests."""
     pooling: Literal["auto", "mean", "last", "cls"] = "auto"

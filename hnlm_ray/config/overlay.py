@@ -16,9 +16,9 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
+from hnlm_ray.config.defaults import DEFAULT_VARIANTS
 from hnlm_ray.config.paths import assign
 from hnlm_ray.config.strict_yaml import parse_yaml
-from hnlm_ray.config.defaults import DEFAULT_VARIANTS
 from hnlm_ray.errors import ConfigError
 
 __all__ = ["apply_override", "as_override", "lay_over"]

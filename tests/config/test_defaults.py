@@ -61,7 +61,10 @@ def test_an_option_of_a_variant_with_a_model_never_makes_another_of_its_name() -
     config = load_config([], [*TABLE, "train.variants.hnlm.epochs=3"])
     assert config.train.variants["hnlm"].semantic is not None
     assert variants(*TABLE, "train.variants.hnlm=null", "serve.variant=uniform") == {"uniform"}
-    assert variants(*TABLE, "train.variants.mine={backbone: mf}", "serve.variant=mine") == {*VARIANTS_WITHOUT_MODEL, "mine"}
+    assert variants(*TABLE, "train.variants.mine={backbone: mf}", "serve.variant=mine") == {
+        *VARIANTS_WITHOUT_MODEL,
+        "mine",
+    }
 
 
 def test_variants_that_are_named_are_all_there_are() -> None:
