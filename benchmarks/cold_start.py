@@ -38,7 +38,7 @@ def main() -> None:
     chosen = parser.parse_args()
     config = load_config(chosen.config, chosen.overrides)
     artifacts = plan(config).artifacts()
-    bundle = load_bundle(artifacts[StageKey("bundle", config.serve.variant).name].path)
+    bundle = load_bundle(artifacts[StageKey("bundle", config.served[0]).name].path)
     contents, test = bundle.contents, read_splits(artifacts["prepare"]).test
     seen = Interactions(contents.seen_offsets, contents.seen_items, contents.n_items)
     items, popularity = contents.item_vectors, contents.popularity

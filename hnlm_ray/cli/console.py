@@ -11,6 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hnlm_ray.config.tree import SELECTION_CUTOFF, Config
+from hnlm_ray.run.places import shown
+
 if TYPE_CHECKING:
     from hnlm_ray.language.estimate import Estimate
     from hnlm_ray.report.run_comparison import RunComparison
@@ -30,6 +33,7 @@ __all__ = [
     "print_estimate",
     "print_marked",
     "print_recommendation",
+    "print_results",
     "print_search",
     "print_status",
     "summary_line",
@@ -105,6 +109,28 @@ def print_status(run: Run, title: str) -> None:
         if stage.artifact.is_complete:
             for warning in stage.artifact.manifest().get("warnings", []):
                 print_marked("warn", warning, subject=stage.name)
+
+
+def print_results(run: Run, config: Config) -> None:
+    """Print test NDCG and Recall of every variant with the one that validation chose, the report, and what is next."""
+    from hnlm_ray.report.comparison import best_on_validation, compare
+
+    artifacts = run.artifacts()
+    results = compare(artifacts["evaluate"].read("metrics"), None, SELECTION_CUTOFF)
+    chosen, k = best_on_validation(results), SELECTION_CUTOFF
+    columns = ("variant", f">validation NDCG@{k}", f">test NDCG@{k}", f">test Recall@{k}", "")
+    table = _table("On held-out interactions", *columns)
+    for one in results:
+        figures = (one.valid_ndcg, one.cells["ndcg", k].mean, one.cells["recall", k].mean)
+        mark = Text("chosen", "green") if one is chosen else "" if one.seeds else Text("for reference", "dim")
+        table.add_row(one.name, *(f"{figure:.4f}" for figure in figures), mark)
+    output.print(table)
+    served = next((one for one in results if one.name == config.serve.variant), None)
+    if served is not None and chosen is not None and served is not chosen:
+        compared = f"NDCG@{k} {chosen.valid_ndcg:.4f} against {served.valid_ndcg:.4f}"
+        print_marked("warn", f"serve.variant is {served.name}, and {chosen.name} is better on validation ({compared})")
+    output.print(f"report: {artifacts['report'].path_of('report.html')}")
+    output.print(f"next: `hnlm serve {shown(config.run)}`, `hnlm recommend USER_ID {shown(config.run)}`")
 
 
 def print_estimate(estimate: Estimate) -> None:

@@ -16,9 +16,8 @@ from typing import Literal
 import typer
 
 from hnlm_ray.cli import console
-from hnlm_ray.cli.options import ConfigFiles, Overrides
+from hnlm_ray.cli.options import ConfigFiles, Words, configured
 from hnlm_ray.cli.validation import nearest_folder
-from hnlm_ray.config.load import load_config
 from hnlm_ray.config.tree import Config
 from hnlm_ray.demo import assets
 from hnlm_ray.errors import HnlmError, ResourceError
@@ -47,9 +46,9 @@ class Finding:
     sentence: str
 
 
-def doctor(overrides: Overrides, config: ConfigFiles) -> None:
+def doctor(words: Words, config: ConfigFiles) -> None:
     """Check the machine, the packages, the engines and the security settings."""
-    findings = examine(load_config(config, overrides))
+    findings = examine(configured(words, config))
     for finding in findings:
         console.print_marked(finding.verdict, finding.sentence, subject=finding.subject)
     if any(finding.verdict == "fail" for finding in findings):

@@ -9,16 +9,15 @@ from typing import NoReturn
 import typer
 
 from hnlm_ray.cli.main import errors_as_sentences
-from hnlm_ray.cli.options import ConfigFiles, Overrides, refuse_dotted_options
+from hnlm_ray.cli.options import ConfigFiles, Words, configured, refuse_dotted_options
 from hnlm_ray.cli.runs import run_stages
-from hnlm_ray.config.load import load_config
 from hnlm_ray.run.specs import SPECS
 
 __all__ = ["job"]
 
 
 def job(script: str) -> NoReturn:
-    """Run what a script is named after, with the arguments ``--config FILE key.path=value ...``.
+    """Run what a script is named after, with the arguments ``--config FILE key.path=value ...`` or ``RUN``.
 
     Args:
         script: the script's path. Its name is a kind of stage; ``search``, which first runs what the trials read; or
@@ -30,8 +29,8 @@ def job(script: str) -> NoReturn:
     command = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
     @command.command(help=f"{about}, on the Ray cluster of this job.")
-    def _job(overrides: Overrides, config: ConfigFiles) -> None:
-        run_stages(load_config(config, overrides), stages, search=name == "search")
+    def _job(words: Words, config: ConfigFiles) -> None:
+        run_stages(configured(words, config), stages, search=name == "search")
 
     with errors_as_sentences():
         refuse_dotted_options(sys.argv[1:])

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hnlm_ray.cli import console
-from hnlm_ray.cli.options import ConfigFiles, Overrides
-from hnlm_ray.config.load import load_config
+from hnlm_ray.cli.options import ConfigFiles, Words, opened
 from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hnlm_ray.run.plan import Run
 
 __all__ = ["compare", "report", "write_file", "write_report"]
 
 
 def report(
-    overrides: Overrides,
+    words: Words,
     config: ConfigFiles,
     to: Annotated[Path, typer.Option(help="Where to write the page.")] = Path("report.html"),
 ) -> None:
-    """Write the report of a finished run as one self-contained HTML file."""
-    write_report(load_config(config, overrides), to)
+    """Write the report of a finished run as one self-contained HTML file.
+
+    Example: [cyan]hnlm report runs/mine --to mine.html[/]
+    """
+    write_report(*opened(words, config), to)
     console.output.print(f"wrote {to}")
 
 
@@ -59,18 +64,17 @@ def compare(
     console.output.print(f"wrote {out}")
 
 
-def write_report(options: Config, to: Path) -> None:
+def write_report(options: Config, run: Run, to: Path) -> None:
     """Write the report of a run to a file.
 
     Raises:
-        ConfigError: the run has no report, or the file cannot be written.
+        StoreError: the run has no report.
+        ConfigError: the file cannot be written.
     """
-    from hnlm_ray.run.plan import plan
+    from hnlm_ray.run.reopened import finished
+    from hnlm_ray.run.stage import StageKey
 
-    artifact = plan(options)["report"].artifact
-    if not artifact.is_complete:
-        raise ConfigError(f"{options.run} has no report for this configuration", "run `hnlm run` with it first")
-    write_file(to, artifact.read_bytes("report.html"))
+    write_file(to, finished(run, options, StageKey("report")).read_bytes("report.html"))
 
 
 def write_file(to: Path, content: bytes) -> None:

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hnlm_ray.cli import console
-from hnlm_ray.cli.options import ConfigFiles, Overrides
+from hnlm_ray.cli.options import ConfigFiles, Words, configured, opened
 from hnlm_ray.cli.reports import write_file, write_report
 from hnlm_ray.cli.serving import bundles_of
-from hnlm_ray.config.load import load_config
 from hnlm_ray.config.tree import Config
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ __all__ = ["demo", "estimate", "run", "run_stages", "search", "status"]
 
 
 def run(
-    overrides: Overrides,
+    words: Words,
     config: ConfigFiles,
     stage: Annotated[list[str] | None, typer.Option(help="Run only stages of this kind; may be repeated.")] = None,
     until: Annotated[str | None, typer.Option(help="Run this stage and those it needs, and stop.")] = None,
@@ -35,16 +34,18 @@ def run(
     """
     from hnlm_ray.run.plan import plan
 
-    options = load_config(config, overrides)
+    options = configured(words, config)
     planned = plan(options)
     if dry_run:
         console.print_status(planned, f"Plan of {options.run}")
         return
-    run_stages(options, (*(stage or ()), *((*planned.before(until), until) if until else ())))
+    done = run_stages(options, (*(stage or ()), *((*planned.before(until), until) if until else ())))
+    if not done.pending():
+        console.print_results(done, options)
 
 
 def search(
-    overrides: Overrides,
+    words: Words,
     config: ConfigFiles,
     trials: Annotated[int | None, typer.Option(min=1, help="Trials per variant, instead of search.trials.")] = None,
     to: Annotated[Path | None, typer.Option(help="Also write the best configuration to this file.")] = None,
@@ -60,7 +61,7 @@ def search(
     'search.space={"train.variants.*.learning_rate": {log_uniform: [1e-4, 1e-1]}}'[/]
     """
     extra = [] if trials is None else [f"search.trials={trials}"]
-    options = load_config(config, [*overrides, *extra])
+    options = configured([*words, *extra], config)
     found = run_stages(options, search=True)["search"].artifact
     console.print_search(found)
     if to is not None:
@@ -68,7 +69,7 @@ def search(
 
 
 def estimate(
-    overrides: Overrides,
+    words: Words,
     config: ConfigFiles,
     tokens_per_second: Annotated[
         float,
@@ -82,7 +83,7 @@ def estimate(
     from hnlm_ray.language.estimate import estimate as estimated
     from hnlm_ray.run.plan import plan
 
-    options = load_config(config, overrides)
+    options = configured(words, config)
     planned = plan(options)
     prepared = planned["prepare"].artifact
     if not prepared.is_complete:
@@ -92,15 +93,16 @@ def estimate(
     console.print_estimate(estimated(options, pending, items, users.num_rows, interactions, tokens_per_second))
 
 
-def status(overrides: Overrides, config: ConfigFiles) -> None:
-    """Show the stages of a run: state, rows, rejected rows, tokens, seconds."""
-    from hnlm_ray.run.plan import plan
+def status(words: Words, config: ConfigFiles) -> None:
+    """Show the stages of a run: state, rows, rejected rows, tokens, seconds.
 
-    options = load_config(config, overrides)
-    console.print_status(plan(options), f"Run {options.run}")
+    Example: [cyan]hnlm status runs/mine[/]
+    """
+    options, found = opened(words, config)
+    console.print_status(found, f"Run {options.run}")
 
 
-def demo(overrides: Overrides, config: ConfigFiles) -> None:
+def demo(words: Words, config: ConfigFiles) -> None:
     """Run the pipeline on generated data, serve it, ask it for recommendations, write report.html, stop."""
     import httpx
 
@@ -108,10 +110,11 @@ def demo(overrides: Overrides, config: ConfigFiles) -> None:
     from hnlm_ray.demo import showcase
     from hnlm_ray.serving import control
 
-    options = load_config(config or [Path("demo")], overrides)
+    options = configured(words, config or [Path("demo")])
     with connected(options.cluster):
-        artifacts = run_stages(options).artifacts()
-        url = control.start(bundles_of(options), options.serve)
+        planned = run_stages(options)
+        artifacts = planned.artifacts()
+        url = control.start(bundles_of(options, planned), options.serve)
         try:
             headers = {"Authorization": f"Bearer {os.environ[token]}"} if (token := options.serve.token_env) else {}
             with httpx.Client(base_url=url, headers=headers, timeout=30.0, trust_env=False) as client:
@@ -120,8 +123,8 @@ def demo(overrides: Overrides, config: ConfigFiles) -> None:
             control.stop()
     console.output.print()
     console.output.print(table)
-    write_report(options, Path("report.html"))
-    console.output.print("\nreport.html tells the whole story; `hnlm serve -c demo` serves the demo again")
+    write_report(options, planned, Path("report.html"))
+    console.output.print(f"\nreport.html tells the whole story; `hnlm serve {options.run}` serves the demo again")
 
 
 def run_stages(options: Config, stages: tuple[str, ...] = (), *, search: bool = False, record: bool = True) -> Run:

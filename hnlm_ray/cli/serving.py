@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hnlm_ray.cli import console
-from hnlm_ray.cli.options import ConfigFiles, Overrides
-from hnlm_ray.config.load import load_config
+from hnlm_ray.cli.options import ConfigFiles, Words, configured, is_override, is_run, opened
 from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import BundleError, ConfigError
+from hnlm_ray.run.record import RECORD
+
+if TYPE_CHECKING:
+    from hnlm_ray.run.plan import Run
+    from hnlm_ray.serving.bundle.shelf import Shelf
 
 __all__ = ["bundles", "bundles_of", "export", "recommend", "serve"]
 
 
 def serve(
-    overrides: Overrides,
+    words: Words,
     config: ConfigFiles,
     shelf: Annotated[
         str | None,
@@ -27,13 +33,19 @@ def serve(
 
     Serves the bundles of the run ([bold]serve.variant[/] and [bold]serve.also[/]), or follows a shelf that
     [cyan]hnlm export[/] fills and takes up a new bundle there without a pause.
+
+    Example: [cyan]hnlm serve runs/mine serve.port=9000[/]
     """
     from hnlm_ray.cluster.connect import connected
     from hnlm_ray.run.places import shown
     from hnlm_ray.serving import control
 
-    options = load_config(config, overrides)
-    served = {options.serve.variant: shelf} if shelf else bundles_of(options)
+    if shelf:
+        options = configured(words, config)
+        served = {options.serve.variant: shelf}
+    else:
+        options, found = opened(words, config)
+        served = bundles_of(options, found)
     with connected(options.cluster):
         url = control.start(served, options.serve)
         for name, path in served.items():
@@ -48,7 +60,7 @@ def serve(
 def recommend(
     *,
     user: Annotated[str | None, typer.Argument(help="The user's id in the raw data; or give --all-users.")] = None,
-    overrides: Overrides,
+    words: Words,
     config: ConfigFiles,
     k: Annotated[int, typer.Option(min=1, help="How many items.")] = 10,
     bundle: Annotated[str | None, typer.Option(help="A bundle or a shelf, instead of the run's bundle.")] = None,
@@ -60,39 +72,42 @@ def recommend(
 ) -> None:
     """Print recommendations for one user, or write those of all users, without a server.
 
-    Example: [cyan]hnlm recommend u17 -c configs/demo.yaml --k 5[/]
+    Example: [cyan]hnlm recommend u17 runs/mine --k 5[/]
 
-    Example: [cyan]hnlm recommend --all-users --k 100 --to recommendations -c configs/demo.yaml[/]
+    Example: [cyan]hnlm recommend --all-users --k 100 --to recommendations runs/mine[/]
     """
     from hnlm_ray.cluster.connect import connected
     from hnlm_ray.serving.offline import recommend_all
     from hnlm_ray.serving.recommend.recommender import Recommender
 
-    if user is not None and (all_users or _is_override(user)):
-        overrides, user = [user, *overrides], None
-    options = load_config(config, overrides)
+    user, words = (None, [user, *words] if user else words) if all_users else _user_and_rest(user, words)
     if not all_users:
         if user is None:
             raise ConfigError("no user is named", "give a user's id, or --all-users with --to FOLDER")
-        console.print_recommendation(Recommender.load(_bundle_of(options, bundle)).recommend(user, k=k))
+        source = _bundle_of(words, config, bundle)[1]
+        console.print_recommendation(Recommender.load(source).recommend(user, k=k))
         return
     if to is None:
         raise ConfigError("--all-users needs a place to write to", "give --to FOLDER")
-    source = _bundle_of(options, bundle)
+    options, source = _bundle_of(words, config, bundle)
     with connected(options.cluster):
         summary = recommend_all(source, to, k, say=console.output.print)
     console.output.print(str(summary))
 
 
-def _is_override(word: str) -> bool:
-    """Whether the first word of a command is not a user but an option of the configuration."""
-    key, equals, _ = word.partition("=")
-    return bool(equals) and key.partition(".")[0] in Config.model_fields
+def _user_and_rest(first: str | None, words: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The user's id and the other words: a run may stand before or behind it."""
+    if first is None or is_override(first):
+        return None, [*([first] if first else []), *words]
+    if not is_run(first):
+        return first, [*words]
+    second = next((word for word in words if not is_override(word)), None)
+    return second, [first, *(word for word in words if word is not second)]
 
 
 def export(
     shelf: Annotated[str, typer.Argument(help="Folder of bundles, local or s3://; made if it does not exist.")],
-    overrides: Overrides,
+    words: Words,
     config: ConfigFiles,
     variant: Annotated[
         str | None, typer.Option(help="One of serve.variant and serve.also; by default the first.")
@@ -107,12 +122,13 @@ def export(
     A service that follows the shelf ([cyan]hnlm serve --shelf SHELF[/], or deploy/serve.yaml) loads the new bundle
     beside the one it serves, tries it, and swaps the two. [cyan]hnlm bundles SHELF --back[/] returns to the one before.
 
-    Example: [cyan]hnlm export bundles/shop -c configs/demo.yaml[/]
+    Example: [cyan]hnlm export bundles/shop runs/mine[/]
     """
-    from hnlm_ray.serving.bundle.shelf import Shelf
-
-    place = Shelf(shelf)
-    info = place.add(_bundle_of(load_config(config, overrides), bundle, variant))
+    others = [word for word in words if not is_override(word)]
+    if len(others) == 1 and is_run(shelf) and not is_run(others[0]):  # the other way round
+        shelf, words = others[0], [shelf, *(word for word in words if word not in others)]
+    place = _shelf(shelf)
+    info = place.add(_bundle_of(words, config, bundle, variant)[1])
     if use:
         place.use(info.version)
     console.print_bundles(place)
@@ -128,9 +144,7 @@ def bundles(
 
     Example: [cyan]hnlm bundles bundles/shop --back[/]
     """
-    from hnlm_ray.serving.bundle.shelf import Shelf
-
-    place = Shelf(shelf)
+    place = _shelf(shelf)
     if sum((use is not None, back, drop is not None)) > 1:
         raise ConfigError("--use, --back and --drop were given together", "give one of them")
     if use is not None:
@@ -139,35 +153,56 @@ def bundles(
         place.back()
     if drop is not None:
         place.drop(drop)
+    if not place.bundles():
+        raise BundleError(f"{place.shown} has no bundles", "fill a shelf with `hnlm export SHELF RUN`")
     console.print_bundles(place)
 
 
-def bundles_of(options: Config) -> dict[str, str]:
-    """The addresses of a run's bundles by variant, the main one first.
+def _shelf(address: str) -> Shelf:
+    """A shelf by its address.
 
     Raises:
-        BundleError: one has not been made yet.
+        BundleError: the address leads to a run or to a bundle.
     """
-    from hnlm_ray.run.places import shown
-    from hnlm_ray.run.plan import plan
-    from hnlm_ray.run.stage import StageKey
+    from hnlm_ray.serving.bundle.info import INFO
+    from hnlm_ray.serving.bundle.shelf import Shelf
 
-    planned, found = plan(options), {}
-    for variant in (options.serve.variant, *options.serve.also):
-        artifact = planned[StageKey("bundle", variant).name].artifact
-        if not artifact.is_complete:
-            raise BundleError(
-                f"{shown(options.run)} has no bundle for this configuration", "run `hnlm run` with it first"
-            )
-        found[variant] = artifact.address
+    place = Shelf(address)
+    for name, kind in ((RECORD, "a run"), (INFO, "a bundle")):
+        if place.has(name):
+            raise BundleError(f"{place.shown} is {kind}, not a shelf", "give a folder that `hnlm export` fills")
+    return place
+
+
+def bundles_of(options: Config, run: Run) -> dict[str, str]:
+    """The addresses of a run's bundles by variant, the main one first; ``best`` goes by the name of its variant.
+
+    Raises:
+        ConfigError: no variant can be served.
+        StoreError: a bundle has not been made yet.
+        BundleError: a bundle is damaged.
+    """
+    from hnlm_ray.run.reopened import finished
+    from hnlm_ray.run.stage import StageKey
+    from hnlm_ray.serving.bundle.info import read_info
+
+    if not options.served:
+        raise ConfigError("no variant of the run has vectors of users to serve", "add one to train.variants")
+    found: dict[str, str] = {}
+    for name in options.served:
+        address = finished(run, options, StageKey("bundle", name)).address
+        found.setdefault(read_info(address).about.variant, address)
     return found
 
 
-def _bundle_of(options: Config, bundle: str | None, variant: str | None = None) -> str:
-    """The bundle that a command names, or that of a variant of the run, by default the main one."""
+def _bundle_of(
+    words: Sequence[str], files: Sequence[Path], bundle: str | None, variant: str | None = None
+) -> tuple[Config, str]:
+    """The configuration, and the bundle that a command names, or that of a variant of the run, by default the main."""
     if bundle is not None:
-        return bundle
-    found = bundles_of(options)
+        return configured(words, files), bundle
+    options, run = opened(words, files)
+    found = bundles_of(options, run)
     if variant is not None and variant not in found:
         raise ConfigError(f"--variant is {variant!r}, the run has bundles of {', '.join(found)}", "set serve.also")
-    return found[variant or options.serve.variant]
+    return options, found[variant or next(iter(found))]

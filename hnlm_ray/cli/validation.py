@@ -9,19 +9,18 @@ from pathlib import Path
 import typer
 
 from hnlm_ray.cli import console
-from hnlm_ray.cli.options import ConfigFiles, Overrides
-from hnlm_ray.config.load import load_config
+from hnlm_ray.cli.options import ConfigFiles, Words, configured
 from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import HnlmError
 
 __all__ = ["nearest_folder", "problems", "validate"]
 
 
-def validate(overrides: Overrides, config: ConfigFiles) -> None:
+def validate(words: Words, config: ConfigFiles) -> None:
     """Check configuration, data and models, and print every problem at once."""
     from hnlm_ray.run.models import without_model
 
-    options = load_config(config, overrides)
+    options = configured(words, config)
     found = problems(options)
     if (left_out := without_model(options)) is not None:
         console.print_marked("warn", left_out, to=console.errors)

@@ -49,8 +49,6 @@ def completed(tree: Mapping[str, Any]) -> dict[str, Any]:
     for section in _MODELS:
         _set_default(found, section, "model", _shipped(tree))
     _set_default(found, "train", "variants", default_variants(tree))
-    if set(_option(found, "train", "variants", {})) == set(VARIANTS_WITHOUT_MODEL):
-        _set_default(found, "serve", "variant", "dns")
     return found
 
 

@@ -6,6 +6,7 @@ import difflib
 import os
 import typing
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from types import UnionType
 from typing import Any
@@ -21,7 +22,9 @@ from hnlm_ray.errors import ConfigError
 __all__ = ["load_config", "shipped_configs"]
 
 
-def load_config(paths: Sequence[Path] = (), overrides: Sequence[str] = ()) -> Config:
+def load_config(
+    paths: Sequence[Path] = (), overrides: Sequence[str] = (), under: Mapping[str, Any] | None = None
+) -> Config:
     """Read a configuration: defaults, then each YAML file over the ones before, then the overrides.
 
     :mod:`hnlm_ray.config.overlay` has the rules.
@@ -30,14 +33,16 @@ def load_config(paths: Sequence[Path] = (), overrides: Sequence[str] = ()) -> Co
         paths: YAML files, later over earlier. A name such as ``demo`` or ``configs/demo.yaml`` that is no file here
             stands for the configuration shipped with the package.
         overrides: ``key.path=value`` with the value in YAML, for example ``train.seeds=[0,1]``.
+        under: sections that the first file lies over.
 
     Raises:
         ConfigError: with every problem found, each with its path and where it was given.
     """
     files = [(str(path), _read(path)) for path in paths]
-    tree = _laid(files, overrides, DEFAULT_VARIANTS)
+    base = dict(under or {})
+    tree = _laid(files, overrides, DEFAULT_VARIANTS, base)
     if (defaults := default_variants(tree)) != DEFAULT_VARIANTS:
-        tree = _laid(files, overrides, defaults)
+        tree = _laid(files, overrides, defaults, base)
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
@@ -49,9 +54,12 @@ def load_config(paths: Sequence[Path] = (), overrides: Sequence[str] = ()) -> Co
 
 
 def _laid(
-    files: Sequence[tuple[str, dict[str, Any]]], overrides: Sequence[str], defaults: Mapping[str, Any]
+    files: Sequence[tuple[str, dict[str, Any]]],
+    overrides: Sequence[str],
+    defaults: Mapping[str, Any],
+    under: dict[str, Any],
 ) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
+    tree = deepcopy(under)
     for _, one in files:
         tree = lay_over(tree, one, defaults)
     for index, override in enumerate(overrides):

@@ -21,7 +21,7 @@ from hnlm_ray.config.paths import assign
 from hnlm_ray.config.strict_yaml import parse_yaml
 from hnlm_ray.errors import ConfigError
 
-__all__ = ["apply_override", "as_override", "lay_over"]
+__all__ = ["apply_override", "as_override", "check_form", "lay_over"]
 
 _VARIANTS = ("train", "variants")
 
@@ -94,9 +94,8 @@ def apply_override(
     Raises:
         ConfigError: the override has another form, its value is not YAML, or its path leads through a plain value.
     """
-    key, equals, text = override.partition("=")
-    if not equals or not key or key.startswith("-"):
-        raise ConfigError(f"override {override!r} is not key.path=value", f"write {as_override(override, following)}")
+    check_form(override, following)
+    key, _, text = override.partition("=")
     value, parts = parse_yaml(text, f"the value of override {key}"), key.split(".")
     if (*parts[:2],) != _VARIANTS or len(parts) == 2:
         assign(tree, key, value)
@@ -112,6 +111,21 @@ def apply_override(
             _leave_out(variants, name)
         else:
             assign(tree, ".".join([*_VARIANTS, name, *parts[3:]]), deepcopy(value))
+
+
+def check_form(override: str, following: Sequence[str] = ()) -> None:
+    """Refuse what is no ``key.path=value``, with the right form of it; the value is not looked at.
+
+    Args:
+        override: as for :func:`apply_override`.
+        following: as for :func:`apply_override`.
+
+    Raises:
+        ConfigError: it has another form.
+    """
+    key, equals, _ = override.partition("=")
+    if not equals or not key or key.startswith("-"):
+        raise ConfigError(f"override {override!r} is not key.path=value", f"write {as_override(override, following)}")
 
 
 def as_override(override: str, following: Sequence[str]) -> str:

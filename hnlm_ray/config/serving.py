@@ -8,7 +8,10 @@ from pydantic import Field, StringConstraints, model_validator
 
 from hnlm_ray.config.section import Positive, Section
 
-__all__ = ["BundleName", "BundleSource", "ServeConfig", "ServiceOptions"]
+__all__ = ["BEST", "BundleName", "BundleSource", "ServeConfig", "ServiceOptions"]
+
+BEST = "best"
+"""Stands for the variant that is best on validation."""
 
 BundleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
@@ -73,8 +76,9 @@ class ServeConfig(ServiceOptions):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
-    variant: str = "hnlm"
-    """Which of ``train.variants`` becomes the bundle."""
+    variant: str = BEST
+    """Which of ``train.variants`` becomes the bundle; ``best``: the one with the best validation NDCG@20, mean over
+    seeds, which the report calls chosen."""
     also: tuple[str, ...] = ()
     """Further variants that become bundles: served by name, and shown beside the first on the web page."""
     text_encoder_mib: int = Field(default=512, ge=0)

@@ -17,7 +17,7 @@ from hnlm_ray.config.language import EmbedConfig, GroundConfig, LLMConfig, Negat
 from hnlm_ray.config.resources import WorkerOptions
 from hnlm_ray.config.search import SearchConfig
 from hnlm_ray.config.section import Positive, Section
-from hnlm_ray.config.serving import ServeConfig
+from hnlm_ray.config.serving import BEST, ServeConfig
 from hnlm_ray.config.tuning import EncodeConfig, TuneConfig
 from hnlm_ray.config.variants import VariantConfig
 
@@ -56,6 +56,8 @@ class TrainConfig(WorkerOptions):
                 )
             if name in REFERENCE_RANKERS:
                 raise ValueError(f"{name!r} is the name of a reference ranker of the evaluation: rename the variant")
+            if name == BEST:
+                raise ValueError(f"{name!r} stands for whichever variant is best on validation: rename the variant")
             if name.lower() in taken:
                 raise ValueError(f"{name!r} differs from another name in upper and lower case only: rename it")
             taken.add(name.lower())
@@ -121,10 +123,22 @@ class Config(Section):
         able = (name for name, one in self.train.variants.items() if one.can_teach)
         return self.tune.teacher or next(able, None)
 
+    @property
+    def servable(self) -> tuple[str, ...]:
+        """The variants that can become bundles: those whose users have vectors."""
+        return tuple(name for name, one in self.train.variants.items() if one.backbone.has_user_vectors)
+
+    @property
+    def served(self) -> tuple[str, ...]:
+        """What becomes bundles, the main one first: names of variants, and ``best`` where one can be served."""
+        return tuple(name for name in (self.serve.variant, *self.serve.also) if name != BEST or self.servable)
+
     @model_validator(mode="after")
     def _served_variants_exist(self) -> Config:
         served = [("serve.variant", self.serve.variant), *(("serve.also", name) for name in self.serve.also)]
         for option, name in served:
+            if name == BEST:
+                continue
             if name not in self.train.variants:
                 known = ", ".join(sorted(self.train.variants))
                 raise ValueError(f"{option} is {name!r}, train.variants has {known}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from hnlm_ray.evaluation.significance import Interval, holm, paired_bootstrap, paired_t_test
 
-__all__ = ["ACCURACY", "Cell", "Difference", "VariantResult", "compare", "differences"]
+__all__ = ["ACCURACY", "Cell", "Difference", "VariantResult", "best_on_validation", "compare", "differences"]
 
 ACCURACY = {
     "recall": "Recall",
@@ -115,6 +115,19 @@ def compare(metrics: pa.Table, baseline: str | None, selection_cutoff: int) -> l
         seeds = max((row["seed_count"] for row in rows.values()), default=0)
         results.append(VariantResult(variant, seeds, valid, cells))
     return results
+
+
+def best_on_validation(results: Iterable[VariantResult]) -> VariantResult | None:
+    """The variant with the best validation NDCG, the first of equals; reference rankers are left out.
+
+    Args:
+        results: from :func:`compare`.
+
+    Returns:
+        None where no variant has a validation NDCG, because nothing was held out for it.
+    """
+    fitted = [result for result in results if result.seeds and math.isfinite(result.valid_ndcg)]
+    return max(fitted, key=lambda result: result.valid_ndcg, default=None)
 
 
 def _cell(row: dict[str, float], base: dict[str, float] | None) -> Cell:

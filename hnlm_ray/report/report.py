@@ -6,7 +6,6 @@ escaped; only the figures, which hold no such text, are inserted as they are.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnlm_ray.config.tree import SELECTION_CUTOFF
-from hnlm_ray.report.comparison import ACCURACY, Difference, VariantResult
+from hnlm_ray.report.comparison import ACCURACY, Difference, VariantResult, best_on_validation
 from hnlm_ray.report.figures import FalseNegatives, LearningCurves, StrataFigures
 from hnlm_ray.report.page import render_page
 from hnlm_ray.report.samples import ItemSample, NegativeSample, UserSample
@@ -140,8 +139,7 @@ class Report:
     @property
     def chosen(self) -> VariantResult | None:
         """The variant that is best on validation, among those that are not reference rankers."""
-        fitted = [result for result in self.results if result.seeds and math.isfinite(result.valid_ndcg)]
-        return max(fitted, key=lambda result: result.valid_ndcg, default=None)
+        return best_on_validation(self.results)
 
 
 def render(report: Report) -> str:

@@ -6,7 +6,7 @@ batch sizes without writing anything again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pyarrow.fs as pafs
@@ -31,6 +31,7 @@ __all__ = [
     "evaluation",
     "fit",
     "grounding",
+    "is_decisive",
     "kept",
     "negatives",
     "nothing",
@@ -48,13 +49,36 @@ _LLM = {
 }  # fmt: skip
 _EMBED = {"engine", "model", "pooling", "dtype", "max_model_len", "engine_kwargs"}
 _ENCODE = {"pairs", "nearest", "within", "dtype", "engine_kwargs"}
+_WHERE_TUNE = {"workers", "accelerator", "accumulation", "zero", "max_failures"}
 _NOT_TUNE = {
     "teacher", "supervision", "texts", "max_user_tokens", "max_item_tokens",  # in the inputs already
-    "workers", "accelerator", "accumulation", "zero", "max_failures",
+    *_WHERE_TUNE,
 }  # fmt: skip
+_EVALUATE = {"cutoffs", "trec"}
+
+_DECISIVE: Mapping[str, Collection[str]] = {
+    "run": (), "cluster": (), "search": (), "llm": {*_LLM, "http.url"}, "embed": _EMBED, "encode": _ENCODE,
+    "train": {"seeds", "variants"}, "evaluate": _EVALUATE, "serve": {"text_encoder_mib"},
+}  # fmt: skip
+"""What fingerprints cover of the sections that they do not cover as a whole; ``tune`` is the other way round."""
 
 Depends = Mapping[str, Any]
 """JSON values."""
+
+
+def is_decisive(path: Sequence[str]) -> bool:
+    """Whether an option decides what a run is: whether it is part of what some stage depends on.
+
+    Which variants become bundles is no such option: it decides which stages there are, not what is in them.
+
+    Args:
+        path: the keys that lead to the option, for example ``("train", "seeds")``.
+    """
+    section, *rest = path
+    if section == "tune":
+        return not rest or rest[0] not in _WHERE_TUNE
+    covered = _DECISIVE.get(section)
+    return covered is None or any(".".join(rest[:depth]) in covered for depth in (1, 2))
 
 
 def nothing(config: Config, key: StageKey) -> Depends:
@@ -138,7 +162,7 @@ def encoding(config: Config, key: StageKey) -> Depends:
 def evaluation(config: Config, key: StageKey) -> Depends:
     """What is measured."""
     tune = config.tune.model_dump(mode="json", include={"teacher", "supervision"})
-    return {"cutoffs": config.evaluate.cutoffs, "trec": config.evaluate.trec, "tune": tune}
+    return {**config.evaluate.model_dump(mode="json", include=_EVALUATE), "tune": tune}
 
 
 def bundle(config: Config, key: StageKey) -> Depends:

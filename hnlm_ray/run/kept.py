@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pydantic import ValidationError
-
-from hnlm_ray.config.tree import Config
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.errors import ConfigError, StoreError
 from hnlm_ray.run.record import RunRecord
@@ -42,12 +39,9 @@ class KeptRun:
         """
         try:
             record = RunRecord.read(RunStore(path), path)
-            config = Config.model_validate(record.config)
+            config = record.configuration(path)
         except StoreError as error:
             raise ConfigError(f"tune.keep: {error.problem}", error.action) from error
-        except ValidationError as error:
-            what = f"tune.keep: {path} was run with options that this version does not know"
-            raise ConfigError(what, "run it again with this version") from error
         teacher = config.teacher
         fit = None if teacher is None else first_fit(config.train, teacher)
         needed = [*(StageKey(kind) for kind in _NEEDED), *([fit] if fit else [])]

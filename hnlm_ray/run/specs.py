@@ -11,6 +11,7 @@ from functools import partial
 from graphlib import TopologicalSorter
 from typing import Any
 
+from hnlm_ray.config.serving import BEST
 from hnlm_ray.config.tree import Config
 from hnlm_ray.run import dependencies
 from hnlm_ray.run.stage import StageKey, first_fit
@@ -121,8 +122,10 @@ def _report(config: Config, key: StageKey) -> Iterable[StageKey]:
 
 
 def _bundle(config: Config, key: StageKey) -> Iterable[StageKey]:
+    """Which variant is the best is known after the evaluation, so its bundle reads every fit that can be served."""
     shown = [key for key in _before_evaluation(config) if key.kind in _SHOWN]
-    return [*_keys("prepare"), *shown, *_fits(config, [str(key.variant)]), *_keys("evaluate")]
+    variants = config.servable if key.variant == BEST else (str(key.variant),)
+    return [*_keys("prepare"), *shown, *_fits(config, variants), *_keys("evaluate")]
 
 
 def _search(config: Config, key: StageKey) -> Iterable[StageKey]:
@@ -204,9 +207,8 @@ _ORDER = {kind: place for place, kind in enumerate(SPECS)}
 
 def goals(config: Config) -> list[StageKey]:
     """What a run is for; the rest is what these read."""
-    served = (config.serve.variant, *config.serve.also)
     fits = _fits(config, config.train.variants)
-    return [*fits, StageKey("report"), *(StageKey("bundle", variant) for variant in served)]
+    return [*fits, StageKey("report"), *(StageKey("bundle", variant) for variant in config.served)]
 
 
 def with_inputs(config: Config, wanted: Iterable[StageKey]) -> list[StageKey]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,12 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import hnlm_ray
+from hnlm_ray.config.serving import BEST
 from hnlm_ray.config.tree import SELECTION_CUTOFF, Config
 from hnlm_ray.data.prepared import read_splits
 from hnlm_ray.data.vectors import read_text_vectors
 from hnlm_ray.demo import assets
 from hnlm_ray.errors import StageError
 from hnlm_ray.models.fitted import read_vectors
+from hnlm_ray.report.comparison import best_on_validation, compare
 from hnlm_ray.run.stage import StageContext, StageKey, StageSummary
 from hnlm_ray.run.store import Artifact
 from hnlm_ray.serving.bundle.contents import Contents
@@ -42,9 +44,10 @@ def run(context: StageContext, variant: str) -> StageSummary:
     The fit is that of the seed with the best NDCG on the valid split.
 
     Args:
-        context: with the inputs ``prepare``, ``evaluate``, the fits of the variant and, where the run has them,
-            ``item_profiles``, ``user_profiles``, ``vectors``, ``negatives`` and ``ground``.
-        variant: a key of ``train.variants``.
+        context: with the inputs ``prepare``, ``evaluate``, the fits of the variant (of every variant that can be
+            served, for ``best``) and, where the run has them, ``item_profiles``, ``user_profiles``, ``vectors``,
+            ``negatives`` and ``ground``.
+        variant: a key of ``train.variants``, or ``best`` for the one that is best on validation.
 
     Raises:
         StageError: the evaluation does not cover the variant.
@@ -53,6 +56,9 @@ def run(context: StageContext, variant: str) -> StageSummary:
     """
     config = context.config
     metrics = context.inputs["evaluate"].read("metrics")
+    warnings: tuple[str, ...] = ()
+    if variant == BEST:
+        variant, warnings = _best_variant(metrics, config.servable)
     metrics = metrics.filter(pc.equal(metrics["variant"], variant))
     seed = _best_seed(metrics, variant, config.train.seeds)
     contents = _contents(context.inputs["prepare"], context.inputs[StageKey("train", variant, seed).name])
@@ -74,6 +80,7 @@ def run(context: StageContext, variant: str) -> StageSummary:
     return StageSummary(
         rows={"users": info.users, "items": info.items} | {n: len(t) for n, t in texts.items() if t is not None},
         counts={"seen": len(contents.seen_items), "seed": seed, "text_encoder": int(extras.encoder is not None)},
+        warnings=warnings,
     )
 
 
@@ -122,6 +129,20 @@ def _encoder(config: Config) -> str | None:
         return None
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return str(folder) if size <= config.serve.text_encoder_mib << 20 else None
+
+
+def _best_variant(metrics: pa.Table, servable: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """The best on validation of the variants that can be served, and a warning where that is not the best of all."""
+    results = compare(metrics, None, SELECTION_CUTOFF)
+    chosen = best_on_validation(results)
+    best = best_on_validation(result for result in results if result.name in servable)
+    if best is None:
+        found = f"nothing was held out for validation, so {servable[0]}, the first variant, is served as the best"
+        return servable[0], (f"{found}; set serve.variant to serve another.",) if len(servable) > 1 else ()
+    if chosen is not None and chosen.name != best.name:
+        found = f"{chosen.name} is best on validation ({chosen.valid_ndcg:.4f}) but has no vectors of users to serve"
+        return best.name, (f"{found}, so {best.name} ({best.valid_ndcg:.4f}), the best that has, is served.",)
+    return best.name, ()
 
 
 def _best_seed(metrics: pa.Table, variant: str, seeds: tuple[int, ...]) -> int:

@@ -40,7 +40,8 @@ def test_overrides_win_over_the_file(tmp_path: Path) -> None:
         ("seed.x=1", "seed"),
         ("train.variants.hnlm.semantic=true", "expected a section, for example {source: text, mixing: {share: 0.1}}"),
         ("train.variants.hnlm.semantic=text", "expected a section, for example {source: text"),
-        ("train.variants.hnlm={backbone: ease}", "serve.variant=hnlm is an item-item baseline (ease)"),
+        ("serve={variant: uniform, also: [uniform]}", "uniform is named more than once"),
+        ("train.variants.best={backbone: mf}", "'best' stands for whichever variant is best on validation"),
     ],
 )
 def test_a_wrong_option_is_one_sentence(override: str, expected: str) -> None:
@@ -200,3 +201,12 @@ def test_the_teacher_is_a_variant_trained_without_the_language_model() -> None:
         load_config([], ["tune.supervision.first=5", "tune.supervision.last=3"])
     alone = load_config([], ["train.variants={hnlm: {semantic: {mixing: {share: 0.1}}}}"])
     assert alone.teacher is None
+
+
+def test_a_named_variant_that_cannot_be_served_is_refused_and_the_best_is_one_that_can() -> None:
+    options = ["train.variants={uniform: {}, close: {backbone: ease}}"]
+    with pytest.raises(ConfigError, match=r"serve\.variant=close is an item-item baseline \(ease\)"):
+        load_config([], [*options, "serve.variant=close"])
+    config = load_config([], options)
+    assert (config.serve.variant, config.servable, config.served) == ("best", ("uniform",), ("best",))
+    assert load_config([], ["train.variants={close: {backbone: ease}}"]).served == ()

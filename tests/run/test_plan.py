@@ -172,5 +172,24 @@ def test_options_of_place_and_speed_repeat_no_tuning() -> None:
         stage.name: stage.artifact.fingerprint for stage in plan(load_config([], [tuned, "tune.epochs=9"])).stages
     }
     assert {name for name in changed if changed[name] != prints[0][name]} == {
-        "tune", "encode", "train.hnlm.s0", "evaluate", "report", "bundle.hnlm",
+        "tune", "encode", "train.hnlm.s0", "evaluate", "report", "bundle.best",
     }  # fmt: skip
+
+
+def test_the_bundle_of_the_best_depends_on_every_fit_that_can_be_served() -> None:
+    options = ["train.variants={a: {}, b: {backbone: mf}, c: {backbone: ease}}", "train.seeds=[0,1]"]
+    fits = {name for name in plan(load_config([], options))["bundle.best"].inputs if name.startswith("train.")}
+    assert fits == {"train.a.s0", "train.a.s1", "train.b.s0", "train.b.s1"}
+    before, after = prints(*options), prints(*options, "train.variants.b.epochs=7")
+    assert before["bundle.best"] != after["bundle.best"]
+    assert before["train.a.s0"] == after["train.a.s0"]
+
+
+def test_a_run_of_nothing_that_can_be_served_has_no_bundle() -> None:
+    names = prints("train.variants={close: {backbone: ease}}")
+    assert "report" in names
+    assert not [name for name in names if name.startswith("bundle")]
+
+
+def test_one_variant_needs_no_serve_variant() -> None:
+    assert "bundle.best" in prints("train.variants={mf: {backbone: mf}}")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -182,3 +183,45 @@ def test_another_variant_gets_a_bundle_of_its_own(context: StageContext) -> None
     run(context, "uniform")
     about = load_bundle(context.output.path).info.about
     assert (about.variant, about.seed, about.metrics) == ("uniform", 0, {"valid ndcg@20": 0.99})
+
+
+SERVED = {"variants": {"hnlm": {}, "uniform": {}, "close": {"backbone": "ease"}}, "seeds": [0, 1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("more", "expected", "warning"),
+    [
+        # The mean over seeds decides (0.367 of hnlm), not the best seed.
+        ([_metric("uniform", 0, "valid", 0.37), _metric("uniform", 1, "valid", 0.37)], "uniform", ""),
+        ([_metric("uniform", 0, "valid", 0.10), _metric("uniform", 1, "valid", 0.60)], "hnlm", ""),
+        (
+            [_metric("close", 0, "valid", 0.90)],
+            "hnlm",
+            "close is best on validation (0.9000) but has no vectors of users",
+        ),
+    ],
+)
+def test_the_best_is_the_variant_with_the_best_mean_on_valid(
+    more: list[dict], expected: str, warning: str, context: StageContext
+) -> None:
+    fits = [
+        _metric("hnlm", seed, split, value) for seed, value in enumerate((0.3, 0.4, 0.4)) for split in ("valid", "test")
+    ]
+    more = [*fits, *more, *({**row, "split": "test"} for row in more), _metric("popularity", None, "valid", 0.99)]
+    context.inputs["evaluate"].write("metrics", pa.Table.from_pylist(more, schema=METRICS))
+    config = Config.model_validate({"train": SERVED, "data": {"format": "table", "path": "/raw/shop/"}})
+    inputs = dict(context.inputs)
+    for seed in (0, 1, 2):
+        inputs[f"train.uniform.s{seed}"] = inputs[f"train.hnlm.s{seed}"]
+    summary = run(dataclasses.replace(context, config=config, inputs=inputs), variant="best")
+    assert load_bundle(context.output.path).info.about.variant == expected
+    assert [warning in one for one in summary.warnings] == ([True] if warning else [])
+
+
+def test_without_validation_the_first_is_served_and_it_is_said(context: StageContext) -> None:
+    rows = [_metric("hnlm", seed, split, float("nan")) for seed in (0, 1, 2) for split in ("valid", "test")]
+    context.inputs["evaluate"].write("metrics", pa.Table.from_pylist(rows, schema=METRICS))
+    config = Config.model_validate({"train": SERVED, "data": {"format": "table", "path": "/raw/shop/"}})
+    summary = run(dataclasses.replace(context, config=config), variant="best")
+    assert load_bundle(context.output.path).info.about.variant == "hnlm"
+    assert "nothing was held out for validation, so hnlm" in summary.warnings[0]

@@ -22,8 +22,11 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from hnlm_ray.errors import BundleError
+from hnlm_ray.errors import BundleError, StoreError
 from hnlm_ray.run.places import join, resolve, shown, storage_errors
+from hnlm_ray.run.record import RECORD, RunRecord
+from hnlm_ray.run.stage import StageKey
+from hnlm_ray.run.store import RunStore
 from hnlm_ray.serving.bundle.bundle import load_bundle
 from hnlm_ray.serving.bundle.info import INFO, BundleInfo, read_info
 from hnlm_ray.tables import AVAILABILITY, conform
@@ -78,7 +81,7 @@ class Shelf:
     @property
     def has_pointer(self) -> bool:
         """Whether the folder has a pointer."""
-        return self._has(_CURRENT)
+        return self.has(_CURRENT)
 
     def path_of(self, version: str) -> str:
         """The address of the bundle of a version.
@@ -114,7 +117,7 @@ class Shelf:
         """
         loaded = load_bundle(bundle)
         place = f"{self._root}/{loaded.info.version}"
-        if self._has(f"{loaded.info.version}/{INFO}"):
+        if self.has(f"{loaded.info.version}/{INFO}"):
             return loaded.info
         with _storage_errors(self.path):
             for name in (*loaded.info.files, INFO):  # bundle.json last: without it there is no bundle
@@ -148,7 +151,7 @@ class Shelf:
         """
         current, *before = self._pointer()
         for place, version in enumerate(before):
-            if self._has(f"{version}/{INFO}"):
+            if self.has(f"{version}/{INFO}"):
                 self._point(version, before[place + 1 :])
                 return version
         raise BundleError(f"{self.shown} has no bundle that was served before {current}", "choose one with --use")
@@ -231,31 +234,47 @@ class Shelf:
         if is_local:
             os.replace(written, path)
 
-    def _has(self, name: str) -> bool:
+    def has(self, name: str) -> bool:
+        """Whether there is a file of that name inside."""
         with _storage_errors(self.path):
             return bool(self._filesystem.get_file_info(f"{self._root}/{name}").is_file)
 
     def _require(self, version: str) -> None:
-        if not _VERSION.fullmatch(version) or not self._has(f"{version}/{INFO}"):
+        if not _VERSION.fullmatch(version) or not self.has(f"{version}/{INFO}"):
             raise BundleError(f"{self.shown} has no bundle {version[:80]!a}", f"see `hnlm bundles {self.shown}`")
 
 
 def current_bundle(path: str) -> str:
-    """The address of the bundle that a path leads to: itself, or the current bundle of a shelf.
+    """The address of the bundle that a path leads to: itself, the current bundle of a shelf, or the main one of a run.
 
     Raises:
-        BundleError: the shelf's pointer is damaged.
+        BundleError: the shelf's pointer is damaged, or the run has no bundle.
     """
-    shelf = Shelf(path)
-    return shelf.path_of(shelf.current()) if shelf.has_pointer else path
+    return current_bundle_and_unavailable(path)[0]
 
 
 def current_bundle_and_unavailable(path: str) -> tuple[str, list[str]]:
     """:func:`current_bundle`, and the ids of unavailable items, which only a shelf can name.
 
     Raises:
-        BundleError: the shelf's pointer is damaged, or its table of availability cannot be read.
+        BundleError: the shelf's pointer is damaged, its table of availability cannot be read, or the run has no bundle.
         DataError: the table of availability lacks a column.
     """
     shelf = Shelf(path)
-    return (shelf.path_of(shelf.current()), shelf.unavailable()[1]) if shelf.has_pointer else (path, [])
+    if shelf.has_pointer:
+        return shelf.path_of(shelf.current()), shelf.unavailable()[1]
+    return _main_bundle(shelf) if shelf.has(RECORD) else path, []
+
+
+def _main_bundle(run: Shelf) -> str:
+    """The address of the bundle of ``serve.variant`` in a run folder."""
+    try:
+        record = RunRecord.read(RunStore(run.path), run.shown)
+    except StoreError as error:
+        raise BundleError(error.problem, error.action) from error
+    serve = record.config.get("serve")
+    variant = serve.get("variant") if isinstance(serve, dict) else None
+    artifact = record.artifacts.get(StageKey("bundle", variant))
+    if artifact is None or not artifact.is_complete:
+        raise BundleError(f"the run {run.shown} has no bundle yet", f"finish it with `hnlm run {run.shown}`")
+    return artifact.address
