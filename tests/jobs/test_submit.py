@@ -117,10 +117,10 @@ def test_one_stage_and_then_the_rest_run_on_the_cluster(outcomes: list[dict[str,
     complete = {path.parent.parent.name for path in run_folder.glob("*/*/manifest.json")} - {"search"}
     assert complete == {
         "prepare", "item_profiles", "user_profiles", "vectors", "negatives", "ground",
-        "train.hnlm.s0", "evaluate", "report", "bundle.hnlm",
+        "train.hnlm.s0", "evaluate", "report", "bundle.best",
     }  # fmt: skip
     assert len(list(run_folder.glob("prepare/*"))) == 1  # the second job reused what the first wrote
-    (bundle,) = run_folder.glob("bundle.hnlm/*")
+    (bundle,) = run_folder.glob("bundle.best/*")
     recommender = Recommender.load(str(bundle))
     assert recommender.info.users <= 60
     assert len(recommender.recommend("nobody", 5).items) == 5
