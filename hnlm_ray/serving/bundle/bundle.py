@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -37,9 +36,10 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from hnlm_ray.errors import BundleError
-from hnlm_ray.run.places import resolve
+from hnlm_ray.run.checksums import verify
+from hnlm_ray.run.places import Folder, resolve
 from hnlm_ray.serving.bundle.contents import Contents
-from hnlm_ray.serving.bundle.info import INFO, REBUILD, BundleFile, BundleInfo, bundle_errors, read_info_at
+from hnlm_ray.serving.bundle.info import INFO, REBUILD, BundleInfo, bundle_errors, read_info_at
 from hnlm_ray.serving.bundle.tensors import mapped_tensors
 
 __all__ = ["Bundle", "load_bundle"]
@@ -90,9 +90,8 @@ def load_bundle(path: str) -> Bundle:
     info = read_info_at(filesystem, place)
     with bundle_errors(place, REBUILD):
         folder, held = _local_copy(filesystem, place, info)
-        with ThreadPoolExecutor(max_workers=2) as pool:
-            # Listed, so that an error of any of them is raised.
-            list(pool.map(lambda name: _verify(f"{folder}/{name}", f"{place}/{name}", info.files[name]), info.files))
+        local = Folder(pafs.LocalFileSystem(), folder)
+        verify(local, info.files, listed_in=INFO, action=REBUILD, kind=BundleError, shown=place)
         return _read_files(info, folder, place, held)
 
 
@@ -122,17 +121,6 @@ def _read_files(info: BundleInfo, folder: str, place: str, held: object) -> Bund
         raise BundleError(f"{place} lacks a tensor that a bundle has ({error})", REBUILD) from error
     except (ValueError, pa.ArrowException) as error:
         raise BundleError(f"a file of {place} cannot be read ({error})", REBUILD) from error
-
-
-def _verify(local: str, shown: str, expected: BundleFile) -> None:
-    try:
-        found = BundleFile.of(local)
-    except FileNotFoundError as error:
-        raise BundleError(f"{shown} is missing", REBUILD) from error
-    if found.bytes != expected.bytes:
-        raise BundleError(f"{shown} is damaged: it has {found.bytes} bytes, expected {expected.bytes}", REBUILD)
-    if found.sha256 != expected.sha256:
-        raise BundleError(f"{shown} is damaged: its checksum does not match {INFO}", REBUILD)
 
 
 def _local_copy(filesystem: pafs.FileSystem, place: str, info: BundleInfo) -> tuple[str, object]:

@@ -6,13 +6,13 @@ import functools
 import hashlib
 import json
 import math
-import os
 from typing import Any, Literal
 
 import pyarrow.fs as pafs
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from hnlm_ray.errors import BundleError
+from hnlm_ray.run.checksums import Checksum
 from hnlm_ray.run.places import resolve, storage_errors
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "INFO",
     "REBUILD",
     "BundleAbout",
-    "BundleFile",
     "BundleInfo",
     "bundle_errors",
     "read_info",
@@ -68,20 +67,6 @@ class BundleAbout(_Record):
         return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
-class BundleFile(_Record):
-    """Size and checksum of one file of a bundle."""
-
-    bytes: int
-    sha256: str
-
-    @classmethod
-    def of(cls, path: str) -> BundleFile:
-        """Those of a local file."""
-        with open(path, "rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        return cls(bytes=os.path.getsize(path), sha256=digest)
-
-
 class BundleInfo(_Record):
     """The content of ``bundle.json``."""
 
@@ -92,7 +77,7 @@ class BundleInfo(_Record):
     items: int
     dim: int
     about: BundleAbout
-    files: dict[str, BundleFile]
+    files: dict[str, Checksum]
 
     def content_version(self) -> str:
         """The version that follows from the other fields."""

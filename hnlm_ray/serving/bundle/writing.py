@@ -13,10 +13,11 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from hnlm_ray.errors import BundleError
+from hnlm_ray.run.checksums import Checksum
 from hnlm_ray.run.places import resolve
 from hnlm_ray.serving.bundle.cold_start import fit_fold_in, fit_profile_map, fit_text_map
 from hnlm_ray.serving.bundle.contents import Contents
-from hnlm_ray.serving.bundle.info import INFO, REBUILD, BundleAbout, BundleFile, BundleInfo, bundle_errors
+from hnlm_ray.serving.bundle.info import INFO, REBUILD, BundleAbout, BundleInfo, bundle_errors
 from hnlm_ray.tables import ITEM_PROFILES, USER_PROFILES, WRITTEN_NEGATIVES, conform
 
 __all__ = ["Extras", "write_bundle"]
@@ -88,7 +89,7 @@ def write_bundle(
             items=contents.n_items,
             dim=int(contents.item_vectors.shape[1]),
             about=about,
-            files={name: BundleFile.of(f"{local}/{name}") for name in names},
+            files={name: Checksum.of(pafs.LocalFileSystem(), f"{local}/{name}") for name in names},
         )
         info = draft.model_copy(update={"version": draft.content_version()})
         for folder in sorted({os.path.dirname(f"{path}/{name}") for name in names}):
