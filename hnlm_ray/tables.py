@@ -6,10 +6,11 @@ A run numbers its users and items from 0; only the tables ``users`` and ``items`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hnlm_ray.errors import DataError
 
@@ -289,7 +290,8 @@ def conform(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
         where: its file; the error names it.
 
     Raises:
-        DataError: a column is missing, or cannot be cast without loss.
+        DataError: a column is missing, cannot be cast without loss, or holds NaN or an infinity: what has no value is
+            null.
     """
     missing = [name for name in schema.names if name not in table.column_names]
     if missing:
@@ -307,7 +309,32 @@ def conform(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
                 f"{where}: column {field.name!r} is {found}, expected {field.type} ({error})",
                 "write it with the schema of hnlm_ray.tables",
             ) from error
+        _check_finite(columns[-1], field.name, where)
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _check_finite(column: pa.ChunkedArray, name: str, where: str) -> None:
+    is_list = pa.types.is_list(column.type)
+    if not pa.types.is_floating(column.type.value_type if is_list else column.type):
+        return
+    for start, chunk in _chunks(column):
+        finite = pc.is_finite(chunk.flatten() if is_list else chunk)
+        if pc.all(finite, min_count=0).as_py():  # nulls are left out
+            continue
+        place = pc.index(finite, value=False).as_py()
+        row = start + (pc.list_parent_indices(chunk)[place].as_py() if is_list else place)
+        raise DataError(
+            f"{where}: column {name!r} holds NaN or an infinity in row {row}, expected numbers or null",
+            "delete the folder of this file and run its stage again",
+        )
+
+
+def _chunks(column: pa.ChunkedArray) -> Iterator[tuple[int, pa.Array]]:
+    """The chunks of a column, each with the number of its first row."""
+    start = 0
+    for chunk in column.chunks:
+        yield start, chunk
+        start += len(chunk)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hnlm_ray.config.tree import SELECTION_CUTOFF, Config
+from hnlm_ray.errors import StoreError
 from hnlm_ray.run.places import shown
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def listener() -> Progress:
 
 def _print_finished(stage: PlannedStage) -> None:
     print_marked("ok", summary_line(stage), to=errors)
-    for warning in stage.artifact.manifest().get("warnings", []):
+    for warning in stage.artifact.manifest().warnings:
         print_marked("warn", warning, to=errors)
 
 
@@ -92,23 +93,28 @@ def print_marked(mark: Mark, text: str, *, subject: str = "", to: Console = outp
 def summary_line(stage: PlannedStage) -> str:
     """One line for a finished stage: rows, seconds, headline counts."""
     manifest = stage.artifact.manifest()
-    rows = ", ".join(f"{count:,} {table}" for table, count in manifest["rows"].items())
-    counts = manifest["counts"]
+    rows = ", ".join(f"{count:,} {table}" for table, count in manifest.rows.items())
+    counts = manifest.counts
     shown = [f"{key} {_number(counts[key])}" for key in stage.spec.headlines if counts.get(key)]
     made = f"{rows} in" if rows else "done in"
-    return f"{stage.name}: {made} {manifest['seconds']:.1f} s" + (f" · {', '.join(shown)}" if shown else "")
+    return f"{stage.name}: {made} {manifest.seconds:.1f} s" + (f" · {', '.join(shown)}" if shown else "")
 
 
 def print_status(run: Run, title: str) -> None:
     """Print the stages of a run: state, rows, rejected rows, tokens, seconds, when they were committed."""
     table = _table(title, "stage", "state", ">rows", ">rejects", ">tokens", ">seconds", "committed")
+    notes: list[tuple[Mark, str, str]] = []
     for stage in run.stages:
-        table.add_row(*_status_row(stage))
+        try:
+            table.add_row(*_status_row(stage))
+            if stage.artifact.is_complete:
+                notes += [("warn", stage.name, warning) for warning in stage.artifact.manifest().warnings]
+        except StoreError as error:
+            table.add_row(stage.name, Text("damaged", "red"))
+            notes.append(("fail", stage.name, str(error)))
     output.print(table)
-    for stage in run.stages:
-        if stage.artifact.is_complete:
-            for warning in stage.artifact.manifest().get("warnings", []):
-                print_marked("warn", warning, subject=stage.name)
+    for mark, name, note in notes:
+        print_marked(mark, note, subject=name)
 
 
 def print_results(run: Run, config: Config) -> None:
@@ -215,14 +221,14 @@ def _status_row(stage: PlannedStage) -> tuple[str | Text, ...]:
     if not stage.artifact.is_complete:
         return stage.name, Text("interrupted", "yellow") if stage.artifact.exists else Text("pending", "dim")
     manifest = stage.artifact.manifest()
-    counts = manifest["counts"]
+    counts = manifest.counts
     rejects = sum(int(counts.get(key, 0)) for key in ("invalid", "truncated", "failed"))
     tokens = int(counts.get("prompt_tokens", 0) + counts.get("output_tokens", 0))
-    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(manifest["committed"]))
-    rows = ", ".join(f"{count:,} {table}" for table, count in manifest["rows"].items())
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(manifest.committed))
+    rows = ", ".join(f"{count:,} {table}" for table, count in manifest.rows.items())
     return (
         stage.name, Text("complete", "green"), rows, f"{rejects:,}" if "ok" in counts else "",
-        f"{tokens:,}" if tokens else "", f"{manifest['seconds']:.1f}", when,
+        f"{tokens:,}" if tokens else "", f"{manifest.seconds:.1f}", when,
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from hnlm_ray.cli.reports import compare, report
 from hnlm_ray.cli.runs import demo, estimate, run, search, status
 from hnlm_ray.cli.serving import bundles, export, recommend, serve
 from hnlm_ray.cli.validation import validate
+from hnlm_ray.cli.verification import verify
 from hnlm_ray.errors import HnlmError
 
 __all__ = ["app", "errors_as_sentences", "main"]
@@ -37,7 +38,7 @@ then [cyan]hnlm estimate ...[/] and [cyan]hnlm run ...[/] with the same argument
 )
 
 for command in (
-    run, search, validate, estimate, status, doctor, serve, recommend, export, bundles, report, compare, demo,
+    run, search, validate, estimate, status, verify, doctor, serve, recommend, export, bundles, report, compare, demo,
 ):  # fmt: skip
     app.command()(command)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -12,13 +13,18 @@ from hnlm_ray.evaluation.blocks import Evaluation
 from hnlm_ray.evaluation.strata import Stratum
 from hnlm_ray.tables import METRICS, STRATA, USER_METRICS
 
-__all__ = ["metrics_table", "strata_table", "user_metrics_table"]
+__all__ = ["defined", "metrics_table", "strata_table", "user_metrics_table"]
+
+
+def defined(value: float) -> float | None:
+    """A figure as tables hold it: null where it is undefined, such as the mean over nobody."""
+    return None if math.isnan(value) else value
 
 
 def metrics_table(variant: str, seed: int | None, split: str, evaluation: Evaluation) -> pa.Table:
     """Table ``metrics`` of one ranker on one split."""
     key = {"variant": variant, "seed": seed, "split": split}
-    rows = [{**key, "metric": name, "k": k, "value": value} for (name, k), value in evaluation.means().items()]
+    rows = [{**key, "metric": name, "k": k, "value": defined(value)} for (name, k), value in evaluation.means().items()]
     return pa.Table.from_pylist(rows, schema=METRICS)
 
 
@@ -37,5 +43,5 @@ def user_metrics_table(variant: str, seed: int, evaluation: Evaluation, k: int) 
 
 def strata_table(variant: str, seed: int | None, strata: Sequence[Stratum]) -> pa.Table:
     """Table ``strata`` of one ranker."""
-    rows = [{"variant": variant, "seed": seed, **asdict(stratum)} for stratum in strata]
+    rows = [{**asdict(one), "variant": variant, "seed": seed, "value": defined(one.value)} for one in strata]
     return pa.Table.from_pylist(rows, schema=STRATA)

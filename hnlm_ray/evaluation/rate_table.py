@@ -28,6 +28,7 @@ from hnlm_ray.evaluation.false_negatives import (
     static_rate,
 )
 from hnlm_ray.evaluation.inputs import read_truth
+from hnlm_ray.evaluation.outcome import defined
 from hnlm_ray.models.fitted import training_vectors
 from hnlm_ray.run.stage import StageKey
 from hnlm_ray.run.store import Artifact
@@ -63,7 +64,7 @@ class _World:
         hardness = None
         if self.teacher is not None and len(users):
             hardness = float(np.einsum("pd,pd->p", self.teacher[0][users], self.teacher[1][items]).mean())
-        rate = pairs_rate(self.truth, users, items)
+        rate = defined(pairs_rate(self.truth, users, items))
         return {"sampler": name, "rate": rate, "pairs": len(users), "hardness": hardness}
 
 
@@ -117,8 +118,8 @@ def _samplers(world: _World) -> Iterator[dict[str, object]]:
         rate, hardness = float(np.mean(values)), None
         if label == str(UniformOptions()) and world.teacher is not None:
             scores = world.teacher[0] @ world.teacher[1].T
-            hardness = dns_rate(scores, train, world.teacher, candidates=1)
-        yield {"sampler": label, "rate": rate, "pairs": len(train), "hardness": hardness}
+            hardness = defined(dns_rate(scores, train, world.teacher, candidates=1))
+        yield {"sampler": label, "rate": defined(rate), "pairs": len(train), "hardness": hardness}
 
 
 def _written(world: _World) -> Iterator[dict[str, object]]:
@@ -146,7 +147,7 @@ def _tuned(world: _World) -> Iterator[dict[str, object]]:
         if isinstance(hardness, float):
             candidates, rate = dns_at_hardness(world.truth, world.train, world.teacher, hardness)
             label = f"dns as hard as {name} (candidates={candidates:.1f})"
-            yield {"sampler": label, "rate": rate, "pairs": len(world.train), "hardness": hardness}
+            yield {"sampler": label, "rate": defined(rate), "pairs": len(world.train), "hardness": hardness}
 
 
 def _best_epoch(fit: Artifact) -> int:

@@ -115,7 +115,7 @@ def _interval(users: pa.Table, name: str, metric: str, seed: int) -> Interval | 
 
 
 def _cost(run: FinishedRun, variant: str) -> Cost:
-    counts = [artifact.manifest().get("counts", {}) for artifact in run.fits(variant)]
+    counts = [artifact.manifest().counts for artifact in run.fits(variant)]
 
     def mean(name: str) -> float | None:
         values = [float(row[name]) for row in counts if name in row]

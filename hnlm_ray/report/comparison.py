@@ -109,9 +109,13 @@ def compare(metrics: pa.Table, baseline: str | None, selection_cutoff: int) -> l
     results = []
     for variant in dict.fromkeys(metrics["variant"].to_pylist()):
         rows = {key[2:]: row for key, row in means.items() if key[:2] == (variant, "test")}
-        cells = {key: _cell(row, means.get((baseline, "test", *key))) for key, row in rows.items()}
+        cells = {
+            key: _cell(row, means.get((baseline, "test", *key)))
+            for key, row in rows.items()
+            if row["value_mean"] is not None
+        }
         selected = means.get((variant, "valid", "ndcg", selection_cutoff))
-        valid = selected["value_mean"] if selected else math.nan
+        valid = selected["value_mean"] if selected and selected["value_mean"] is not None else math.nan
         seeds = max((row["seed_count"] for row in rows.values()), default=0)
         results.append(VariantResult(variant, seeds, valid, cells))
     return results

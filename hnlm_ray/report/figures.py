@@ -63,7 +63,7 @@ class StrataFigures:
         means = table.group_by(["variant", "stratum"]).aggregate([("value", "mean")]).sort_by("stratum")
         curves = []
         for series, name in enumerate(self.names):
-            rows = means.filter((pc.field("variant") == name) & ~pc.is_nan(pc.field("value_mean")))
+            rows = means.filter((pc.field("variant") == name) & pc.field("value_mean").is_valid())
             curves.append(Curve(series, rows["stratum"].to_pylist(), rows["value_mean"].to_pylist()))
         bounds = table.group_by(["stratum", "low", "high"]).aggregate([]).sort_by("stratum").to_pylist()
         ticks = ["\N{EN DASH}".join(f"{end:,}" for end in sorted({row["low"], row["high"]})) for row in bounds]

@@ -40,14 +40,14 @@ class StageLine:
     Attributes:
         name: of the stage.
         rows: number of rows of each table that it wrote.
-        seconds: its running time; None if the manifest lacks it.
+        seconds: its running time.
         counts: its counts.
         warnings: sentences about what may spoil its result.
     """
 
     name: str
     rows: Mapping[str, int]
-    seconds: float | None
+    seconds: float
     counts: Mapping[str, int | float]
     warnings: Sequence[str] = ()
 

@@ -112,9 +112,16 @@ class Folder:
 
     def files(self) -> list[str]:
         """Names of the files directly inside, sorted; empty for a folder that does not exist."""
+        return self._names(pafs.FileType.File)
+
+    def folders(self) -> list[str]:
+        """Names of the folders directly inside, sorted; empty for a folder that does not exist."""
+        return self._names(pafs.FileType.Directory)
+
+    def _names(self, kind: pafs.FileType) -> list[str]:
         with storage_errors(self.path):
             found = self.filesystem.get_file_info(pafs.FileSelector(self.path, allow_not_found=True))
-            return sorted(info.base_name for info in found if info.type == pafs.FileType.File)
+            return sorted(info.base_name for info in found if info.type == kind)
 
     def create(self) -> None:
         """Make the folder, and those above it."""

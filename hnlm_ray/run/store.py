@@ -3,12 +3,15 @@
 ::
 
     <run>/<stage>/<fingerprint>/<table>.parquet        one file, or a folder of part files
-                                manifest.json          present if and only if the artifact is complete
+                                manifest.json          written last: without it the artifact is not complete
                                 _<name>                scratch: checkpoints, work to resume; deleted after the manifest
 
 A fingerprint covers the stage's code version, the configuration sections it reads and the fingerprints of its inputs,
 so a changed option never reuses an old result and an unchanged one never runs twice. Nothing is ever changed in place:
 a crash leaves a folder without a manifest, which the next run resumes or clears.
+
+The manifest holds size and checksum of every file. Sizes are compared whenever an artifact is asked whether it is
+complete, and the checksums of what is read once per process, so that a damaged file is named and never used.
 """
 
 from __future__ import annotations
@@ -27,12 +30,12 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from hnlm_ray.errors import StoreError
+from hnlm_ray.run.checksums import Checksum, verify
+from hnlm_ray.run.manifest import MANIFEST, Manifest, StageFile
 from hnlm_ray.run.places import Folder, join, resolve, storage_errors
 from hnlm_ray.tables import TABLES, conform
 
 __all__ = ["Artifact", "RunStore", "fingerprint"]
-
-MANIFEST = "manifest.json"
 
 
 def fingerprint(parts: Mapping[str, Any]) -> str:
@@ -59,21 +62,79 @@ class Artifact(Folder):
 
     @property
     def is_complete(self) -> bool:
-        """Whether the manifest has been written."""
-        return bool(self.filesystem.get_file_info(f"{self.path}/{MANIFEST}").type == pafs.FileType.File)
+        """Whether the manifest has been written, and the files that it lists are there in their sizes.
 
-    def manifest(self) -> dict[str, Any]:
+        Raises:
+            StoreError: there is a manifest, but it or a file that it lists is damaged, missing, or from elsewhere.
+        """
+        manifest = self._manifest()
+        if manifest is None:
+            return False
+        found = self._sizes()
+        for name, expected in manifest.files.items():
+            if name not in found:
+                raise StoreError(f"{self.path}/{name} is missing", self._cure)
+            if found[name] != expected.bytes:
+                what = f"it has {found[name]} bytes, expected {expected.bytes}"
+                raise StoreError(f"{self.path}/{name} is damaged: {what}", self._cure)
+        return True
+
+    def manifest(self) -> Manifest:
         """The manifest of a complete artifact.
 
         Raises:
-            StoreError: there is none, or it is damaged.
+            StoreError: there is none, it is damaged, or it is that of another stage, fingerprint or version.
         """
+        manifest = self._manifest()
+        if manifest is None:
+            raise StoreError(f"there is no {self.path}/{MANIFEST}", "run the stage again")
+        return manifest
+
+    def verify(self, name: str | None = None) -> None:
+        """Check size and checksum of files; a checksum is computed once per process. Does nothing before the commit.
+
+        Args:
+            name: a table, a file, or a folder of files; None for all, of which then none may be unlisted either.
+
+        Raises:
+            StoreError: a file is missing, damaged, or not listed in the manifest, or the manifest is damaged.
+        """
+        manifest = self._manifest()
+        if manifest is None:
+            return
+        listed = {file: known for file, known in manifest.files.items() if _belongs(file, name)}
+        stray = sorted(file for file in self._sizes() if _belongs(file, name) and file not in listed)
+        if stray:
+            raise StoreError(f"{self.path}/{stray[0]} is not listed in {MANIFEST}", "delete that file")
+        if name is not None and not listed:
+            raise StoreError(f"there is no {self.path_of(name)}", self._cure)
+        verify(self, listed, listed_in=MANIFEST, action=self._cure)
+
+    @property
+    def _cure(self) -> str:
+        return f"delete the folder {self.path} and run the stage again"
+
+    def _manifest(self) -> Manifest | None:
+        """None where it has not been written; errors as in :meth:`manifest`."""
+        path = f"{self.path}/{MANIFEST}"
+        with storage_errors(path, self._cure):
+            if self.filesystem.get_file_info(path).type == pafs.FileType.NotFound:
+                return None
+            content = super().read_bytes(MANIFEST)
         try:
-            with self.filesystem.open_input_stream(f"{self.path}/{MANIFEST}") as stream:
-                content: dict[str, Any] = json.loads(stream.read())
-                return content
-        except (OSError, ValueError) as error:
-            raise StoreError(f"{self.path}/{MANIFEST} cannot be read ({error})", "run the stage again") from error
+            manifest = Manifest.from_json(content)
+        except ValueError as error:
+            raise StoreError(f"{path} is damaged ({error})", self._cure) from error
+        if misfit := manifest.misfit(self.stage, self.fingerprint):
+            raise StoreError(f"{path} does not fit its folder: {misfit}", self._cure)
+        return manifest
+
+    def _sizes(self) -> dict[str, int]:
+        """Bytes of each file by its path inside the folder, without the manifest and scratch."""
+        with storage_errors(self.path, self._cure):
+            found = self.filesystem.get_file_info(pafs.FileSelector(self.path, recursive=True, allow_not_found=True))
+        names = {info.path.removeprefix(f"{self.path}/"): info.size for info in found if info.is_file}
+        return {name: size for name, size in names.items() if name != MANIFEST and not name.startswith("_")}
 
     def path_of(self, name: str) -> str:
         """Path of a table (``name.parquet``, file or folder) or of any other file inside the artifact."""
@@ -91,17 +152,23 @@ class Artifact(Folder):
             columns: read only these.
 
         Raises:
-            StoreError: it cannot be read.
+            StoreError: it cannot be read, or the artifact is complete and it is not what was committed.
             DataError: it lacks a column.
         """
+        self.verify(name)
         path, schema = self.path_of(name), TABLES[name]
         try:
             table = pq.read_table(path, columns=columns, filesystem=self.filesystem)
         except (OSError, pa.ArrowInvalid) as error:
-            raise StoreError(f"{path} cannot be read ({error})", "delete its folder and run the stage again") from error
+            raise StoreError(f"{path} cannot be read ({error})", self._cure) from error
         if columns is not None:
             schema = pa.schema([schema.field(column) for column in columns])
         return conform(table, schema, path)
+
+    def read_bytes(self, name: str) -> bytes:
+        """The content of a file, as it was committed."""
+        self.verify(name)
+        return super().read_bytes(name)
 
     def write(self, name: str, table: pa.Table) -> None:
         """Write a table as one file; it appears whole or not at all."""
@@ -109,11 +176,29 @@ class Artifact(Folder):
         with self.replacing(f"{name}.parquet") as temporary:
             pq.write_table(table, temporary, filesystem=self.filesystem)
 
-    def commit(self, manifest: Mapping[str, Any]) -> None:
-        """Declare the artifact complete: write the manifest, and only then delete what the stage needed to resume."""
-        content = {"stage": self.stage, "fingerprint": self.fingerprint, "committed": time.time(), **manifest}
-        self.write_bytes(MANIFEST, json.dumps(content, indent=2, sort_keys=True, default=str).encode())
+    def commit(self, content: Mapping[str, Any]) -> None:
+        """Declare the artifact complete: write the manifest, and only then delete what the stage needed to resume.
+
+        Args:
+            content: the fields of :class:`~hnlm_ray.run.manifest.Manifest` that the caller knows: ``seconds``,
+                ``rows``, ``counts``, ``warnings``, ``inputs``.
+        """
+        with storage_errors(self.path):
+            files = {name: self._recorded(name) for name in self._sizes()}
+        own = {"stage": self.stage, "fingerprint": self.fingerprint, "committed": time.time(), "files": files}
+        self.write_bytes(MANIFEST, Manifest(**{**content, **own}).to_json())
         self.delete_scratch()
+
+    def _recorded(self, name: str) -> StageFile:
+        path = f"{self.path}/{name}"
+        is_table = name.endswith(".parquet")
+        rows = pq.read_metadata(path, filesystem=self.filesystem).num_rows if is_table else None
+        return StageFile(**Checksum.of(self.filesystem, path).model_dump(), rows=rows)
+
+
+def _belongs(file: str, name: str | None) -> bool:
+    """Whether a file is what a name stands for, a table, file or folder, or inside it; None stands for everything."""
+    return name is None or file in (name, f"{name}.parquet") or file.startswith((f"{name}/", f"{name}.parquet/"))
 
 
 class RunStore:
@@ -127,6 +212,11 @@ class RunStore:
         """The artifact of a stage, whether it exists or not."""
         path, address = f"{self.root}/{stage}/{stage_fingerprint}", join(self.address, stage, stage_fingerprint)
         return Artifact(self.filesystem, path, stage, stage_fingerprint, address)
+
+    def artifacts(self) -> list[Artifact]:
+        """Every artifact in the run, complete or not, of any configuration that it was run with; sorted by stage."""
+        root = Folder(self.filesystem, self.root)
+        return [self.artifact(stage, one) for stage in root.folders() for one in root.folder(stage).folders()]
 
     def read_text(self, name: str) -> str | None:
         """A small file at the root of the run, or None."""

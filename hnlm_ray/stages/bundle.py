@@ -70,7 +70,7 @@ def run(context: StageContext, variant: str) -> StageSummary:
         config=config.train.variants[variant].model_dump(mode="json"),
         metrics={
             f"{row['split']} {row['metric']}@{row['k']}": row["value"]
-            for row in metrics.filter(pc.equal(metrics["seed"], seed)).to_pylist()
+            for row in metrics.filter((pc.field("seed") == seed) & pc.field("value").is_valid()).to_pylist()
         },
         code_version=hnlm_ray.__version__,
     )

@@ -83,7 +83,7 @@ def _facts(context: StageContext, interactions: pa.Table, answers: list[pa.Table
     prepare = context.inputs["prepare"]
     users, items = len(prepare.read("users", ["user"])), len(prepare.read("items", ["item"]))
     splits = {row["values"]: row["counts"] for row in pc.value_counts(interactions["split"]).to_pylist()}
-    seconds = sum(float(artifact.manifest().get("seconds", 0.0)) for artifact in context.inputs.values())
+    seconds = sum(artifact.manifest().seconds for artifact in context.inputs.values())
     counted = [table for table in answers if "prompt_tokens" in table.column_names]
     tokens = sum(pc.sum(table[name]).as_py() or 0 for table in counted for name in ("prompt_tokens", "output_tokens"))
     facts = [("users", f"{users:,}"), ("items", f"{items:,}")]
@@ -97,14 +97,7 @@ def _facts(context: StageContext, interactions: pa.Table, answers: list[pa.Table
 
 def _stage_line(artifact: Artifact) -> StageLine:
     manifest = artifact.manifest()
-    seconds = manifest.get("seconds")
-    return StageLine(
-        artifact.stage,
-        manifest.get("rows", {}),
-        None if seconds is None else float(seconds),
-        manifest.get("counts", {}),
-        manifest.get("warnings", []),
-    )
+    return StageLine(artifact.stage, manifest.rows, manifest.seconds, manifest.counts, manifest.warnings)
 
 
 def _settings(context: StageContext) -> dict[str, dict[str, str]]:
@@ -139,7 +132,7 @@ def _curves(context: StageContext, baseline: str | None) -> LearningCurves:
 def _false_negatives(evaluation: Artifact) -> FalseNegatives | None:
     if not evaluation.has("false_negatives"):
         return None
-    rows = evaluation.read("false_negatives").filter(pc.is_finite(pc.field("rate"))).to_pylist()
+    rows = evaluation.read("false_negatives").filter(pc.field("rate").is_valid()).to_pylist()
     return FalseNegatives([(row["sampler"], row["rate"], row["pairs"], row["hardness"]) for row in rows])
 
 

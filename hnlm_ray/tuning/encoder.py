@@ -333,11 +333,9 @@ def fetch_encoder(tuned: Artifact, place: Path) -> Path:
     """Copy the encoder of a stage ``tune`` into the local folder ``place``, which is returned.
 
     Raises:
-        StoreError: there is none.
+        StoreError: there is none, or a file of it is damaged.
     """
-    folder = tuned.folder(ENCODER)
-    if not folder.exists:
-        raise StoreError(f"there is no {folder.path}", "delete the folder above it and run tune again")
+    tuned.verify(ENCODER)
     place.mkdir(parents=True, exist_ok=True)
-    folder.fetch(place)
+    tuned.folder(ENCODER).fetch(place)
     return place

@@ -94,16 +94,15 @@ def test_answers_are_valid_and_truncation_is_counted(run: Run, stage: str, table
     ok = pc.mean(pc.equal(answers["status"], "ok")).as_py()
     assert ok >= 0.99
     assert (
-        run[stage].artifact.manifest()["counts"]["truncated"]
-        == pc.sum(pc.equal(answers["status"], "truncated")).as_py()
+        run[stage].artifact.manifest().counts["truncated"] == pc.sum(pc.equal(answers["status"], "truncated")).as_py()
     )
 
 
 def test_the_negatives_reached_the_training(run: Run) -> None:
-    counts = run["train.hnlm.s0"].artifact.manifest()["counts"]
-    matched = run["ground"].artifact.manifest()["counts"]["matched"]
+    counts = run["train.hnlm.s0"].artifact.manifest().counts
+    matched = run["ground"].artifact.manifest().counts["matched"]
     assert counts["pairs_with_vector"] == matched > 0
-    assert not run["train.uniform.s0"].artifact.manifest()["counts"].get("pairs_with_vector")
+    assert not run["train.uniform.s0"].artifact.manifest().counts.get("pairs_with_vector")
 
 
 def test_false_negatives_are_measured_for_every_sampler(run: Run, world: DemoWorld) -> None:

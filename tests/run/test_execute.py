@@ -75,8 +75,8 @@ def test_what_a_crash_left_is_cleared(config: Config) -> None:
     leftover.mkdir(parents=True)
     (leftover / "users.parquet").write_bytes(b"half")
     execute(config, run, function=run_both(good))
-    assert run["evaluate"].artifact.manifest()["rows"] == {"users": 2}
-    assert run["evaluate"].artifact.manifest()["inputs"] == {"prepare": "1"}
+    assert run["evaluate"].artifact.manifest().rows == {"users": 2}
+    assert run["evaluate"].artifact.manifest().inputs == {"prepare": "1"}
 
 
 def test_checkpoints_outlive_a_failed_commit_and_go_after_the_next(

@@ -85,11 +85,13 @@ def test_another_split_is_other_data(tmp_path: Path) -> None:
     table = prepare.read("interactions")
     swapped = pc.replace_substring_regex(table["split"], "valid|test", "train")
     prepare.write("interactions", table.set_column(5, "split", swapped))
+    prepare.commit({})
     with pytest.raises(DataError, match=r"b has .* 90 train interactions, 0 valid .*; a has .* 30 train interactions"):
         open_runs(paths)
     other = pc.if_else(
         pc.equal(table["split"], "valid"), "test", pc.if_else(pc.equal(table["split"], "test"), "valid", "train")
     )
     prepare.write("interactions", table.set_column(5, "split", other))
+    prepare.commit({})
     with pytest.raises(DataError, match="b has other interactions than a"):
         open_runs(paths)

@@ -66,7 +66,7 @@ def test_a_fit_is_the_model_one_row_of_history_and_its_validation(computed: Fini
     expected = fit_ease(known, 2.0)
     np.testing.assert_array_equal(load(artifact.read_bytes(train.MODEL))["item_weights"], expected.weights)
     ndcg = evaluate(ItemItemRanker(expected, known), HeldOut("valid", known, valid), (20,)).mean("ndcg", 20)
-    counts = artifact.manifest()["counts"]
+    counts = artifact.manifest().counts
     assert counts["valid_ndcg"] == ndcg
     assert (counts["pairs"], counts["parameters"], counts["epochs"]) == (PAIRS, N_ITEMS**2, 0)
     [row] = artifact.read("history").to_pylist()
@@ -119,6 +119,7 @@ def test_ray_data_evaluates_baselines_and_popularity_can_be_served(computed: Fin
 def test_weights_that_do_not_fit_are_named(computed: FinishedRun) -> None:
     artifact = computed.inputs["train.ease.s3"]
     artifact.write_bytes(train.MODEL, save({"item_weights": np.zeros((3, 3), dtype=np.float32)}))
+    artifact.commit({})
     with pytest.raises(StoreError, match=r"train\.ease\.s3.*shape \(3, 3\), expected \(40, 40\)"):
         read_ranker(artifact, splits(computed)[0])
 
@@ -127,5 +128,6 @@ def test_nothing_to_count_is_a_sentence(computed: FinishedRun) -> None:
     prepare = computed.inputs["prepare"]
     table = prepare.read("interactions")
     prepare.write("interactions", table.filter(pc.not_equal(table["split"], "train")))
+    prepare.commit({})
     with pytest.raises(DataError, match="the train split is empty"):
         train.run(computed.context("train.ease.s3"), variant="ease", seed=3)

@@ -263,13 +263,15 @@ def unevaluated(tmp_path: Path) -> FinishedRun:
 
 
 def break_fit(finished: FinishedRun, content: bytes) -> None:
+    """Exchange the model of a fit as if the stage had written it so."""
     finished.inputs["train.hnlm.s1"].write_bytes("model.safetensors", content)
+    finished.inputs["train.hnlm.s1"].commit({})
 
 
 def test_a_fit_without_its_file_is_named(unevaluated: FinishedRun) -> None:
     artifact = unevaluated.inputs["train.hnlm.s1"]
     artifact.filesystem.delete_file(artifact.path_of("model.safetensors"))
-    with pytest.raises(StoreError, match=r"there is no .*train\.hnlm\.s1.*model\.safetensors"):
+    with pytest.raises(StoreError, match=r"train\.hnlm\.s1.*model\.safetensors is missing"):
         run(unevaluated.context("evaluate"))
 
 
@@ -300,5 +302,6 @@ def test_an_empty_split_is_a_sentence(unevaluated: FinishedRun) -> None:
     prepare = unevaluated.inputs["prepare"]
     table = prepare.read("interactions")
     prepare.write("interactions", table.filter(pc.not_equal(table["split"], "test")))
+    prepare.commit({})
     with pytest.raises(StageError, match="the test split is empty"):
         run(unevaluated.context("evaluate"))

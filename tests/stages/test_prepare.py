@@ -53,7 +53,7 @@ def test_files_of_lines_are_read_through_ray(tmp_path: Path) -> None:
     write_reviews(tmp_path / "raw")
     config = load_config([], ["data.format=amazon2018", f"data.path={tmp_path / 'raw'}", f"run={tmp_path / 'run'}"])
     output = prepared(config)
-    counts = output.manifest()["counts"]
+    counts = output.manifest().counts
     assert (counts["users"], counts["items"], counts["interactions"]) == (7, 80, 80)
     assert counts["items_unknown"] == 79
     assert output.read("items")["title"][0].as_py() == "Kettle & cup"

@@ -229,9 +229,9 @@ def test_the_command_searches_once_and_a_second_time_does_nothing(tmp_path: Path
     artifact = planned["search"].artifact
     assert set(planned["search"].inputs) == {"prepare"}
     assert best.read_bytes() == artifact.read_bytes(search.BEST)
-    committed = artifact.manifest()["committed"]
+    committed = artifact.manifest().committed
     assert CliRunner().invoke(app, command).exit_code == 0
-    assert artifact.manifest()["committed"] == committed
+    assert artifact.manifest().committed == committed
     stages = {stage["kind"] for stage in json.loads(planned.store.read_text("run.json"))["stages"]}
     assert {"evaluate", "search"} < stages  # a later comparison still knows the whole run
     more = load_config([], [*options, "search.trials=3"])
@@ -277,7 +277,7 @@ def test_a_trial_reads_what_its_own_options_outside_the_variants_gave(tmp_path: 
     train, valid = splits.train, splits.valid
     for number, ground in enumerate(("ground", "ground@1")):
         artifact = planned[ground].artifact
-        matched[number] = artifact.manifest()["counts"]["matched"]
+        matched[number] = artifact.manifest().counts["matched"]
         inputs = SemanticInputs(planned["vectors"].artifact, artifact)
         variant = load_config([], options).train.variants["hnlm"]
         alone = fit(train, valid, variant, 0, **inputs.arguments(variant, train)).progress
