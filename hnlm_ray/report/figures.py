@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hnlm_ray.report.plots import Curve, horizontal_bars, learning_curves
+from hnlm_ray.report.plots import Curve, learning_curves
 
-__all__ = ["FalseNegatives", "LearningCurves", "StrataFigures"]
+__all__ = ["Bar", "FalseNegatives", "LearningCurves", "StrataFigures"]
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,37 @@ class StrataFigures:
 
 
 @dataclass(frozen=True)
+class Bar:
+    """One sampler among its rivals.
+
+    Attributes:
+        sampler: its name.
+        rate: share of its negatives that the user would like.
+        length: ``rate`` as a share of the highest one.
+        pairs: number of its negatives.
+        hardness: their mean score under the teacher; None where there is no teacher.
+    """
+
+    sampler: str
+    rate: float
+    length: float
+    pairs: int
+    hardness: float | None
+
+    @property
+    def is_model(self) -> bool:
+        """Whether the language model wrote these negatives."""
+        return self.sampler == "language model"
+
+
+@dataclass(frozen=True)
 class FalseNegatives:
     """False-negative rates on generated data: rows of sampler, rate, pairs, and hardness or None."""
 
     rows: Sequence[tuple[str, float, int, float | None]]
 
-    def figure(self) -> str:
-        """A bar chart of the rates, as an ``<svg>`` element."""
-        names, rates = [row[0] for row in self.rows], [row[1] for row in self.rows]
-        return horizontal_bars(names, rates, "language model", "False-negative rate of each sampler")
+    def bars(self) -> list[Bar]:
+        """The samplers, the highest rate first."""
+        highest = max((rate for _, rate, *_ in self.rows), default=0.0) or 1.0
+        rows = sorted(self.rows, key=lambda row: -row[1])
+        return [Bar(name, rate, rate / highest, pairs, hardness) for name, rate, pairs, hardness in rows]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 from hnlm_ray.report.plots import SERIES_COLOURS
 
 __all__ = ["render_page"]
+
+_JOINT = re.compile(r"([_:/=(]|[.-](?!\d))")
+"""Where a name, or options with their values, may be broken before they are broken anywhere."""
 
 
 def render_page(template: str, **values: Any) -> str:
@@ -21,7 +25,7 @@ def render_page(template: str, **values: Any) -> str:
         jinja2.UndefinedError: the template uses a variable that is not among ``values``.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
+    from markupsafe import Markup, escape
 
     environment = Environment(
         loader=PackageLoader("hnlm_ray.report"),
@@ -32,7 +36,9 @@ def render_page(template: str, **values: Any) -> str:
     )
     filters: dict[str, Callable[..., Any]] = {"number": _number, "signed": _signed, "duration": _duration}
     environment.filters |= {**filters, "svg": Markup}  # only for figures, which hold no text of users or models
-    return environment.get_template(template).render(series_colours=SERIES_COLOURS, **values)
+    environment.filters["name"] = lambda name: Markup(_JOINT.sub(r"\1<wbr>", str(escape(name))))  # noqa: S704
+    environment.globals["series_colours"] = SERIES_COLOURS
+    return environment.get_template(template).render(**values)
 
 
 def _number(value: float) -> str:

@@ -6,6 +6,7 @@ and the dark page. Text of users or models is not drawn.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Sequence
@@ -17,10 +18,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["SERIES_COLOURS", "Curve", "Dots", "horizontal_bars", "learning_curves", "scatter"]
+__all__ = ["SERIES_COLOURS", "Curve", "Dots", "learning_curves", "scatter"]
 
 SERIES_COLOURS = 6
 """The page defines ``--series-0`` (the baseline) to ``--series-5``."""
+
+_DASHES, _MARKERS = ("-", "--", ":"), ("o", "s", "^")
+"""Of each round of colours; the legend of the pages draws the same."""
+
+_ROOM = 42
+"""Characters that fit below a chart."""
 
 _INK, _MUTED, _GRID = "#00aa01", "#00aa02", "#00aa03"
 _VARIABLES = {
@@ -36,7 +43,7 @@ class Curve:
     """One line of a chart.
 
     Attributes:
-        series: number of the variant; after :data:`SERIES_COLOURS` colours repeat with another dash.
+        series: number of the variant; after :data:`SERIES_COLOURS` colours repeat with another dash and another dot.
         x: positions.
         y: as many values.
     """
@@ -77,19 +84,26 @@ def learning_curves(
     """
     figure, axes = _grid(x_label, y_label)
     for curve in curves:
-        dash = ("-", "--", ":")[curve.series // SERIES_COLOURS % 3]
-        marker = "o" if ticks or len(curve.x) == 1 else ""
-        axes.plot(curve.x, curve.y, color=_series(curve.series), linestyle=dash, linewidth=1.8, marker=marker)
+        colour, dash, dot = _look(curve.series)
+        marker = dot if ticks or len(curve.x) == 1 else ""
+        axes.plot(curve.x, curve.y, color=colour, linestyle=dash, linewidth=1.8, marker=marker, markersize=4.5)
     axes.margins(x=0.05 if ticks else 0.01)
     if ticks:
-        axes.set_xticks(range(len(ticks)), ticks)
+        broken = [tick.replace("\N{EN DASH}", "\N{EN DASH}\n") for tick in ticks]
+        axes.set_xticks(range(len(ticks)), ticks if _fit(ticks) else broken)
     else:
         _set_ticks(axes, [x for curve in curves for x in curve.x])
     return _svg(figure, f"{x_label} {y_label}", description)
 
 
 def scatter(
-    groups: Sequence[Dots], x_label: str, y_label: str, description: str, *, is_logarithmic: bool = False
+    groups: Sequence[Dots],
+    x_label: str,
+    y_label: str,
+    description: str,
+    *,
+    is_logarithmic: bool | None = None,
+    words: Sequence[str] = (),
 ) -> str:
     """A scatter chart as an ``<svg>`` element.
 
@@ -98,36 +112,47 @@ def scatter(
         x_label: name of the horizontal axis.
         y_label: name of the vertical axis.
         description: text for screen readers.
-        is_logarithmic: draw positions on a logarithmic axis if they are numbers of 0 or more; those above 0 that span
-            magnitudes always are.
+        is_logarithmic: draw positions on a logarithmic axis if they are numbers of 0 or more; None for those above 0
+            that span magnitudes.
+        words: the positions in their order, where these are words; others come after them, by the alphabet.
     """
     figure, axes = _grid(x_label, y_label)
     values = [x for group in groups for x in group.x]
     numbers = [x for x in values if not isinstance(x, str)]
     places: dict[str, int] = {}
     if len(numbers) < len(values):
-        places = {word: place for place, word in enumerate(sorted(set(map(str, values))))}
-        axes.set_xticks(range(len(places)), [_short(word) for word in places])
-        axes.set_xlim(-0.5, len(places) - 0.5)
+        order = dict.fromkeys([*words, *sorted(set(map(str, values)))])
+        places = {word: place for place, word in enumerate(order)}
+        _set_words(axes, list(places))
     for group in groups:
+        colour, _, marker = _look(group.series)
         x = [places[str(value)] if places else value for value in group.x]
-        axes.scatter(x, group.y, color=_series(group.series), s=22, alpha=0.85, linewidths=0)
+        axes.scatter(x, group.y, color=colour, marker=marker, s=22, alpha=0.85, linewidths=0)
         for point in zip(x, group.y, strict=True) if group.label else ():
             axes.annotate(_short(group.label), point, (4, 3), textcoords="offset points", color=_MUTED, fontsize=8.5)
     if not places:
         spans = bool(numbers) and 0 < 20 * min(numbers) < max(numbers)
-        _set_ticks(axes, numbers, is_logarithmic=is_logarithmic or spans)
+        _set_ticks(axes, numbers, is_logarithmic=spans if is_logarithmic is None else is_logarithmic)
     return _svg(figure, f"{x_label} {y_label}", description)
+
+
+def _set_words(axes: Axes, words: Sequence[str]) -> None:
+    """Words below the horizontal axis, slanted where they do not fit beside each other."""
+    labels, every = [_short(word) for word in words], math.ceil(len(words) / 24)
+    slant = 0 if _fit(labels) else 30 if len(words) <= 8 else 60
+    axes.set_xticks(range(0, len(words), every), labels[::every], rotation=slant, ha="right" if slant else "center")
+    axes.set_xlim(-0.5, len(words) - 0.5)
 
 
 def _set_ticks(axes: Axes, values: Sequence[float], *, is_logarithmic: bool = False) -> None:
     """Few ticks on the horizontal axis, with plain labels: whole numbers where all values are integers."""
-    from matplotlib.ticker import FormatStrFormatter, MaxNLocator, NullLocator
+    from matplotlib.ticker import FormatStrFormatter, NullLocator
 
     positive = [value for value in values if value > 0]
     if not is_logarithmic or not positive or min(values) < 0:
-        are_whole = all(isinstance(value, int) for value in values)
-        axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=are_whole, min_n_ticks=1))
+        if values:
+            axes.set_xticks(_linear_ticks(values))
+            axes.xaxis.set_major_formatter(FormatStrFormatter("%.12g"))
         return
     ticks = _logarithmic_ticks(min(positive), max(positive))
     if min(values) == 0:  # has no logarithm: a stretch of linear axis leads to it
@@ -138,6 +163,28 @@ def _set_ticks(axes: Axes, values: Sequence[float], *, is_logarithmic: bool = Fa
     axes.set_xticks(ticks)
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+
+
+def _linear_ticks(values: Sequence[float]) -> list[float]:
+    """Round ticks among the values, as many as have room for their labels, up to seven."""
+    from matplotlib.ticker import MaxNLocator
+
+    low, high = min(values), max(values)
+    are_whole = all(isinstance(value, int) for value in values)
+    for count in range(6, 0, -1):
+        locator = MaxNLocator(count, steps=[1, 2, 5, 10], integer=are_whole, min_n_ticks=1)
+        found = [float(tick) for tick in locator.tick_values(low, high)]
+        reach = 1e-9 * max(abs(low), abs(high))
+        ticks = [tick for tick in found if low - reach <= tick <= high + reach]
+        if ticks and _fit([f"{tick:.12g}" for tick in ticks]):
+            return ticks
+    return [low]
+
+
+def _fit(labels: Sequence[str]) -> bool:
+    """Whether labels at even distances fit beside each other below a chart."""
+    room = _ROOM / max(len(labels), 1)
+    return all((len(one) + len(other)) / 2 + 1.5 <= room for one, other in itertools.pairwise(labels))
 
 
 def _logarithmic_ticks(low: float, high: float) -> list[float]:
@@ -153,50 +200,25 @@ def _logarithmic_ticks(low: float, high: float) -> list[float]:
 
 def _short(word: str) -> str:
     """A shortened label; a dollar sign is escaped, since it would start a formula."""
-    return (word if len(word) <= 18 else f"{word[:17]}\N{HORIZONTAL ELLIPSIS}").replace("$", r"\$")
+    return (word if len(word) <= 28 else f"{word[:27]}\N{HORIZONTAL ELLIPSIS}").replace("$", r"\$")
 
 
-def horizontal_bars(names: Sequence[str], shares: Sequence[float], highlight: str, description: str) -> str:
-    """A bar chart of shares in [0, 1], the largest at the top, as an ``<svg>`` element.
-
-    Args:
-        names: one per bar.
-        shares: the lengths.
-        highlight: name of the bar in the accent colour.
-        description: text for screen readers.
-    """
-    order = sorted(range(len(names)), key=lambda index: shares[index])
-    figure, axes = _figure(4.8, 0.4 + 0.4 * len(names))
-    labels, widths = [names[index] for index in order], [shares[index] for index in order]
-    colours = [_series(1) if label == highlight else _series(0) for label in labels]
-    bars = axes.barh(labels, widths, color=colours, height=0.62)
-    axes.bar_label(bars, labels=[f"{width:.1%}" for width in widths], padding=5, color=_INK, fontsize=9.5)
-    axes.set_xlim(0, 1.18 * max([*widths, 1e-6]))
-    axes.xaxis.set_visible(False)
-    axes.spines["bottom"].set_visible(False)
-    axes.tick_params(axis="y", labelcolor=_INK, labelsize=9.5, length=0)
-    return _svg(figure, "bars", description)
+def _look(series: int) -> tuple[str, str, str]:
+    """Colour, dash and dot of a series."""
+    rounds = series // SERIES_COLOURS % len(_DASHES)
+    return f"#00bb0{series % SERIES_COLOURS}", _DASHES[rounds], _MARKERS[rounds]
 
 
-def _series(index: int) -> str:
-    return f"#00bb0{index % SERIES_COLOURS}"
-
-
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+def _grid(x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    """An empty chart over horizontal lines, with its vertical axis named in the title."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(4.0, 2.8), layout="constrained")
     axes = figure.add_subplot()
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(_GRID)
     axes.tick_params(which="both", colors=_MUTED, labelsize=8.5, length=0)
-    return figure, axes
-
-
-def _grid(x_label: str, y_label: str) -> tuple[Figure, Axes]:
-    """An empty chart over horizontal lines, with its vertical axis named in the title."""
-    figure, axes = _figure(4.0, 2.8)
     axes.set_xlabel(x_label, color=_MUTED)
     axes.set_title(y_label, color=_INK, loc="left", fontsize=10, fontweight="bold")
     axes.grid(axis="y", color=_GRID, linewidth=0.7)

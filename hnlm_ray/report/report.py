@@ -124,6 +124,11 @@ class Report:
     versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def warnings(self) -> list[tuple[str, str]]:
+        """All warnings, each behind the name of its stage."""
+        return [(stage.name, warning) for stage in self.stages for warning in stage.warnings]
+
+    @property
     def beyond(self) -> dict[str, str]:
         """Measures beyond accuracy that this run has, and their names."""
         return {

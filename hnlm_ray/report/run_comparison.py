@@ -102,6 +102,11 @@ class RunComparison:
         """Accuracy metrics that the runs have and their titles, in the order of the page."""
         return {name: title for name, title in ACCURACY.items() if self._has(name)}
 
+    @property
+    def numbered_names(self) -> list[str]:
+        """Names of the methods with the numbers that stand beside their points."""
+        return [f"{number} \N{MIDDLE DOT} {method.name}" for number, method in enumerate(self.methods, start=1)]
+
     def bias_figures(self) -> list[str]:
         """NDCG against what is recommended: one ``<svg>`` element for each measure that the runs have."""
         figures = []

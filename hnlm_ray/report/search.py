@@ -11,10 +11,11 @@ from typing import Any
 import pyarrow as pa
 
 from hnlm_ray.config.search import Domain
+from hnlm_ray.report.options import shown_option
 from hnlm_ray.report.page import render_page
 from hnlm_ray.report.plots import Curve, Dots, learning_curves, scatter
 
-__all__ = ["VariantSearch", "render_search", "summarise"]
+__all__ = ["VariantSearch", "described", "render_search", "summarise"]
 
 _METRIC = "validation NDCG@20"
 
@@ -88,11 +89,13 @@ def render_search(run: str, trials: pa.Table, space: Mapping[str, Domain]) -> st
         run: name of the run.
         trials: table ``trials``.
         space: what was searched, as in :class:`hnlm_ray.config.search.SearchConfig`; options that were drawn from
-            logarithms stand on a logarithmic axis.
+            logarithms stand on a logarithmic axis, choices beside each other.
     """
     results = summarise(trials)
-    logarithmic = {_without_variant(key) for key, domain in space.items() if domain.log_uniform is not None}
-    against = [_against(path, results, path in logarithmic) for path in _paths(results)]
+    domains: dict[str, list[Domain]] = {}
+    for key, domain in space.items():
+        domains.setdefault(_without_variant(key), []).append(domain)
+    against = [_against(path, results, domains.get(path, [])) for path in _paths(results)]
     counted = {name: sum(len(getattr(result, name)) for result in results) for name in ("stopped", "failed")}
     figures = [_progress(results), *against]
     values = {"run": run, "results": results, "total": len(trials), "figures": figures, "options": _options}
@@ -111,7 +114,12 @@ def _inside(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _options(row: Mapping[str, Any]) -> str:
     """The searched options of a trial as text."""
-    return ", ".join(f"{path} {_shown(value)}" for path, value in _inside(row).items())
+    return described(_inside(row))
+
+
+def described(drawn: Mapping[str, Any]) -> str:
+    """Searched options as text, by path."""
+    return ", ".join(f"{path}={shown_option(value)}" for path, value in drawn.items())
 
 
 def _paths(results: Sequence[VariantSearch]) -> list[str]:
@@ -128,16 +136,21 @@ def _progress(results: Sequence[VariantSearch]) -> str:
     return learning_curves(curves, "trials", f"best {_METRIC}", "Best validation NDCG@20 so far by number of trials")
 
 
-def _against(path: str, results: Sequence[VariantSearch], is_logarithmic: bool) -> str:
+def _against(path: str, results: Sequence[VariantSearch], domains: Sequence[Domain]) -> str:
     """A figure of every trial that did not fail by the value of one option."""
+    is_chosen = any(domain.choice is not None for domain in domains)
     dots = []
     for series, result in enumerate(results):
         pairs = [(_inside(row), row["valid_ndcg"]) for row in result.finished]
         known = [(drawn[path], value) for drawn, value in pairs if path in drawn]
-        dots.append(Dots(series, [_shown(x) for x, _ in known], [y for _, y in known]))
-    return scatter(dots, path, _METRIC, f"Validation NDCG@20 by {path}", is_logarithmic=is_logarithmic)
+        dots.append(Dots(series, [_place(x, is_chosen) for x, _ in known], [y for _, y in known]))
+    is_logarithmic = any(domain.log_uniform is not None for domain in domains) if domains else None
+    words = [shown_option(value) for domain in domains for value in domain.choice or ()]
+    title = f"Validation NDCG@20 by {path}"
+    return scatter(dots, path, _METRIC, title, is_logarithmic=is_logarithmic, words=words)
 
 
-def _shown(value: Any) -> float | str:
-    is_plain = isinstance(value, int | float | str) and not isinstance(value, bool)
-    return value if is_plain else json.dumps(value)
+def _place(value: Any, is_chosen: bool) -> float | str:
+    """Where a value stands: a number at itself, unless it is one of some choices."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if is_number and not is_chosen else shown_option(value)

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from hnlm_ray.report.plots import SERIES_COLOURS, Curve, Dots, horizontal_bars, learning_curves, scatter
+from hnlm_ray.report.plots import SERIES_COLOURS, Curve, Dots, learning_curves, scatter
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"
 
@@ -56,17 +56,6 @@ def test_colours_repeat_with_another_dash() -> None:
     assert sum("dasharray" in line for line in lines) == 1
 
 
-def test_bars_show_their_share_and_only_one_is_highlighted() -> None:
-    svg = horizontal_bars(["uniform", "language model", "dns-8"], [0.25, 0.031, 0.5], "language model", "d")
-    assert {"25.0%", "3.1%", "50.0%", "uniform", "language model", "dns-8"} <= set(texts(svg))
-    assert svg.count("var(--series-1)") == 1
-    assert svg.count("var(--series-0)") == 2
-
-
-def test_bars_of_nothing_can_be_drawn() -> None:
-    assert "0.0%" in texts(horizontal_bars(["uniform"], [0.0], "", "d"))
-
-
 def test_points_that_span_magnitudes_stand_on_a_logarithmic_axis() -> None:
     narrow = scatter([Dots(0, [1.0, 2.0], [0, 1])], "rate", "y", "d")
     wide = scatter([Dots(0, [1e-4, 1e-1], [0, 1])], "rate", "y", "d")
@@ -106,9 +95,47 @@ def test_a_logarithmic_axis_needs_numbers_above_zero() -> None:
         assert "<svg" in scatter([Dots(0, values, [0.5] * len(values))], "x", "y", "d", is_logarithmic=True)
 
 
+@pytest.mark.parametrize("values", [(0.0, 2e-5), (1_234_567.0, 9_876_543.0), (0.1, 0.35), (-3.5, 1e6), (0.001, 0.0014)])
+def test_labels_of_a_linear_axis_have_room(values: tuple[float, float]) -> None:
+    found = texts(scatter([Dots(0, values, [0.5, 0.6])], "rate", "y", "d", is_logarithmic=False))
+    labels = found[: found.index("rate")]
+    assert len(labels) >= 2
+    assert len(set(labels)) == len(labels)
+    assert sum(map(len, labels)) <= 36
+    assert all(values[0] <= float(label.replace("\N{MINUS SIGN}", "-")) <= values[1] for label in labels)
+
+
+def test_words_stand_in_the_given_order_and_slanted_where_they_are_long() -> None:
+    group = Dots(0, ["128", "32", "64"], [0.1, 0.2, 0.3])
+    found = texts(scatter([group], "dim", "y", "d", words=["32", "64", "128"]))
+    assert found[: found.index("dim")] == ["32", "64", "128"]
+    words = [f"a rather long option {number}" for number in range(5)]
+    slanted = scatter([Dots(0, words, [0.1] * 5)], "kind", "y", "d")
+    assert set(words) <= set(texts(slanted))
+    assert slanted.count("rotate(-30)") >= 5
+    short = scatter([Dots(0, ["a", "b"], [0.1] * 2)], "kind", "y", "d")
+    assert "rotate(-30)" not in short
+
+
+def test_bounds_of_strata_are_broken_where_they_are_long() -> None:
+    long = ["1,000\N{EN DASH}123,456"] * 5
+    svg = learning_curves([Curve(0, range(5), [0.1] * 5)], "x", "y", "d", long)
+    found = " ".join(text.strip() for text in texts(svg))
+    assert long[0] not in found
+    assert found.count("1,000\N{EN DASH}") == found.count("123,456") == 5
+
+
+def test_dots_of_another_round_of_colours_have_another_shape() -> None:
+    shapes = []
+    for series in (0, SERIES_COLOURS, 2 * SERIES_COLOURS):
+        svg = scatter([Dots(series, [1.0], [0.5])], "x", "y", "d")
+        shapes.append(re.findall(r'PathCollection_1">\s*<defs>\s*<path id="\w+" d="([^"]+)"', svg)[0])
+    assert len(set(shapes)) == 3
+
+
 def test_words_get_places_of_their_own_in_every_group() -> None:
     svg = scatter([Dots(0, ["b", "a"], [0, 1]), Dots(1, ["b", "a $x$ and much more"], [1, 0])], "kind", "y", "d")
-    assert {"a", "b", "a $x$ and much mo…"} <= set(texts(svg))
+    assert {"a", "b", "a $x$ and much more"} <= set(texts(svg))
     places = sorted({float(x) for x in re.findall(r'<use[^>]* x="([\d.]+)"[^>]*style="fill: var\(--series', svg)})
     assert len(places) == 3
 

@@ -16,7 +16,7 @@ from hnlm_ray.report.samples import ItemSample, NegativeSample, UserSample
 from hnlm_ray.tables import HISTORY, STRATA
 
 ATTACK = '<script>alert("x")</script>'
-VOID = {"meta", "br", "hr", "img", "link", "input"}
+VOID = {"meta", "br", "hr", "img", "link", "input", "wbr"}
 
 
 class Page(HTMLParser):
@@ -140,6 +140,35 @@ def test_measures_beyond_accuracy_are_shown_where_the_run_has_them(full: Report)
     assert "variantCoveragePopularity hnlm" in beyond.replace("uniform 0.1234 0.1 ", "")
     assert "Intra-list" not in beyond
     assert "hnlm 0.1234+4.3% 0.1+4.3%" in beyond  # popularity has one decimal place
+
+
+def test_samplers_are_bars_from_the_highest_rate_to_the_lowest() -> None:
+    rates = FalseNegatives([("uniform", 0.1, 10, None), ("dns", 0.4, 20, 1.0), ("language model", 0.2, 7, 1.5)])
+    assert [(bar.sampler, bar.length, bar.is_model) for bar in rates.bars()] == [
+        ("dns", 1.0, False), ("language model", 0.5, True), ("uniform", 0.25, False),
+    ]  # fmt: skip
+    assert [bar.length for bar in FalseNegatives([("uniform", 0.0, 10, None)]).bars()] == [0.0]
+
+
+def test_of_many_cutoffs_all_but_that_of_the_selection_are_folded_up(full: Report) -> None:
+    cutoffs = [1, 5, 10, 20]
+    cells = {(metric, k): Cell(0.1, None, None) for metric in (*METRICS, "coverage") for k in cutoffs}
+    results = [dataclasses.replace(result, cells=cells) for result in full.results]
+    html = render(dataclasses.replace(full, results=results, cutoffs=cutoffs))
+    folded = re.findall(r"<details>.*?</details>", html, re.DOTALL)
+    assert len(folded) == 2
+    for part in folded:
+        assert re.findall(r"At (\d+)</caption>", part) == ["1", "5", "10"]
+    assert len(re.findall(r"At 20</caption>", html)) == 2
+    assert "<details>" not in render(full)
+
+
+def test_warnings_of_stages_stand_before_the_results(full: Report) -> None:
+    line = StageLine("prepare", {}, 1.0, {}, ["15 of 15 items are unknown; compare the ids."])
+    text = " ".join(Page(render(dataclasses.replace(full, stages=[line]))).text.split())
+    warned = text.index("prepare: 15 of 15 items are unknown; compare the ids.")
+    assert text.index("Look at this first") < warned < text.index("Results on the test split")
+    assert "Look at this first" not in render(full)
 
 
 def test_p_values_and_what_they_were_adjusted_for_are_shown(full: Report) -> None:

@@ -74,6 +74,30 @@ def test_what_was_drawn_from_logarithms_stands_on_a_logarithmic_axis() -> None:
     assert labels[1][:3] == ["0.02", "0.04", "0.06"]
 
 
+def test_choices_stand_beside_each_other_in_their_order_and_uniform_draws_on_a_linear_axis() -> None:
+    rows = [row("gcn", number, 0.1, dim=dim, alpha=0.01 + 0.3 * number) for number, dim in enumerate((128, 32, 64))]
+    table = pa.Table.from_pylist(rows, schema=SEARCH_TRIALS)
+    space = {
+        "train.variants.*.dim": Domain(choice=(32, 64, 128)),
+        "train.variants.gcn.alpha": Domain(uniform=(0.0, 1.0)),
+    }
+    _, dim, alpha = (
+        figure.split("</svg>")[0] for figure in render_search("runs/x", table, space).split('<svg role="img"')[1:]
+    )
+    assert re.findall(r">(\d+)</text>", dim)[:3] == ["32", "64", "128"]
+    assert re.findall(r">(0\.\d+)</text>", alpha)[:3] == ["0.1", "0.2", "0.3"]
+
+
+def test_a_drawn_section_is_shown_as_an_option_and_not_as_code() -> None:
+    page = " ".join(render_search("runs/x", TABLE, {}).replace("<wbr>", "").split())
+    assert "l2=0.01, sampler=dns" in page
+    rows = [row("gcn", 1, 0.2, sampler={"name": "dns", "candidates": 16}, item_text=True)]
+    page = render_search("runs/x", pa.Table.from_pylist(rows, schema=SEARCH_TRIALS), {}).replace("<wbr>", "")
+    assert "sampler=dns(candidates=16), item_text=yes" in page
+    assert "&#34;name" not in page
+    assert "dns(candidates=16)</text>" in page
+
+
 def test_failed_trials_are_counted_and_shown_with_their_reason() -> None:
     page = " ".join(render_search("runs/x", TABLE, {}).split())
     assert "6 trials of 2 variants" in page

@@ -22,29 +22,18 @@ from hnlm_ray.serving.bundle.writing import Extras, write_bundle
 from hnlm_ray.serving.http.web import web_app
 from hnlm_ray.serving.recommend.live import Live
 from hnlm_ray.tables import ITEM_PROFILES, ITEMS, USER_PROFILES, WRITTEN_NEGATIVES
+from tests.browser import NEEDS_BROWSER, Browser, browsing, problems, set_width
 from tests.serving.conftest import make_contents
 
-pytest.importorskip("selenium", reason="selenium is not installed")
-
-from selenium import webdriver
-from selenium.webdriver.chrome.options import Options
-from selenium.webdriver.chrome.service import Service
+# isort: split
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
-Browser = webdriver.Chrome
+pytestmark = NEEDS_BROWSER
 
-CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM.exists() and DRIVER.exists()), reason=f"no {CHROMIUM} or no {DRIVER} (Debian: chromium-driver)"
-)
-
-ARGUMENTS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
 EVIL = """<img src=x onerror="document.title='owned'">"""
 EVIL_ID, EVIL_ROW = "i5", 5
 N_USERS, N_ITEMS = 30, 60
@@ -118,28 +107,17 @@ def page_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def one_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    options = Options()
-    options.binary_location = str(CHROMIUM)
-    for argument in (*ARGUMENTS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
-    yield browser
-    browser.quit()
+    with browsing(tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
 
 
 @pytest.fixture
 def browser(one_browser: Browser) -> Browser:
     """The browser on an empty page, as wide as a desk's, with nothing in its log."""
-    _set_width(one_browser, 1440)
+    set_width(one_browser, 1440)
     one_browser.get("about:blank")  # an address that differs in its fragment alone would not load the page again
     one_browser.get_log("browser")
     return one_browser
-
-
-def _set_width(browser: Browser, width: int) -> None:
-    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
 
 def _until(browser: Browser, is_so: Callable[[], Any]) -> Any:
@@ -171,10 +149,6 @@ def _open(browser: Browser, url: str, fragment: str = "") -> None:
     _until(browser, lambda: _text(browser, "#data"))
 
 
-def _problems(browser: Browser) -> list[str]:
-    return [entry["message"] for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
-
-
 def _ask(url: str, route: str, bundle: str, body: dict[str, Any]) -> Any:
     answer = httpx.post(f"{url}{route}", params={"bundle": bundle}, json=body, trust_env=False)
     assert answer.status_code == 200, answer.text
@@ -199,7 +173,7 @@ def test_the_page_loads_and_works_without_a_complaint_of_the_browser(browser: Br
     _open(browser, page_server)
     _open(browser, page_server, f"#user={USER}")
     assert all(_lists(browser))
-    assert _problems(browser) == []  # a breach of the policy would be among them
+    assert problems(browser) == []  # a breach of the policy would be among them
 
 
 def test_a_typed_user_shows_history_profile_and_the_lists_of_the_api(browser: Browser, page_server: str) -> None:
@@ -346,7 +320,7 @@ def test_escape_closes_the_item_and_gives_the_focus_back(browser: Browser, page_
     _find(browser, ".results [data-item]").send_keys(Keys.ENTER)
     _lists(browser, "#sheet")
     assert f"item={item}" in browser.current_url
-    webdriver.ActionChains(browser).send_keys(Keys.ESCAPE).perform()
+    ActionChains(browser).send_keys(Keys.ESCAPE).perform()
     _until(browser, lambda: browser.current_url.endswith(f"#user={USER}"))
     assert browser.switch_to.active_element.get_attribute("data-item") == item
 
@@ -374,7 +348,7 @@ def test_a_bundle_without_a_text_encoder_is_not_asked_about_a_text(browser: Brow
     _find(browser, "#text").send_keys("Enjoys things.", Keys.CONTROL, Keys.ENTER)
     assert _lists(browser) == [[], []]
     assert "no text encoder" in _text(browser, ".results .side")
-    assert _problems(browser) == []  # a refused request would be among them
+    assert problems(browser) == []  # a refused request would be among them
 
 
 def test_an_unknown_user_gets_what_is_popular_and_no_error(browser: Browser, page_server: str) -> None:
@@ -404,7 +378,7 @@ def test_a_title_that_looks_like_markup_is_shown_and_not_interpreted(browser: Br
     ids=["start", "user", "item", "visitor", "text"],
 )
 def test_nothing_is_wider_than_the_window(browser: Browser, page_server: str, width: int, fragment: str) -> None:
-    _set_width(browser, width)
+    set_width(browser, width)
     _open(browser, page_server, fragment)
     if "user" in fragment or "like" in fragment:
         _lists(browser)
