@@ -185,12 +185,15 @@ def print_comparison(comparison: RunComparison) -> None:
     output.print(table)
 
 
-def print_recommendation(recommendation: Recommendation) -> None:
-    """Print the recommended items: rank, id, title, score."""
+def print_recommendation(recommendation: Recommendation, user_id: str) -> None:
+    """Print the recommended items: rank, id, title, score; of an unknown user, that these are popular items."""
+    is_popular = recommendation.source == "popular"
+    if is_popular:
+        print_marked("warn", f"the bundle has no interactions of a user {user_id!r}: these are popular items")
     title = f"{recommendation.source} recommendations (bundle {recommendation.bundle_version})"
-    table = _table(title, ">", "item", "title", ">score")
+    table = _table(title, ">", "item", "title", ">interactions" if is_popular else ">score")
     for rank, item in enumerate(recommendation.items, start=1):
-        table.add_row(str(rank), item.item_id, item.title, f"{item.score:.3f}")
+        table.add_row(str(rank), item.item_id, item.title, f"{item.score:,.0f}" if is_popular else f"{item.score:.3f}")
     output.print(table)
 
 

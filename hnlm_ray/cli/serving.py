@@ -69,6 +69,7 @@ def recommend(
         str | None,
         typer.Option(help="Folder for the Parquet files of --all-users, local or s3://."),
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the recommendations in --to.")] = False,
 ) -> None:
     """Print recommendations for one user, or write those of all users, without a server.
 
@@ -78,20 +79,24 @@ def recommend(
     """
     from hnlm_ray.cluster.connect import connected
     from hnlm_ray.serving.offline import recommend_all
+    from hnlm_ray.serving.output_folder import OutputFolder
     from hnlm_ray.serving.recommend.recommender import Recommender
 
     user, words = (None, [user, *words] if user else words) if all_users else _user_and_rest(user, words)
     if not all_users:
         if user is None:
             raise ConfigError("no user is named", "give a user's id, or --all-users with --to FOLDER")
+        if to is not None or overwrite:
+            raise ConfigError("--to and --overwrite go with --all-users", "leave them out, or name no user")
         source = _bundle_of(words, config, bundle)[1]
-        console.print_recommendation(Recommender.load(source).recommend(user, k=k))
+        console.print_recommendation(Recommender.load(source).recommend(user, k=k), user)
         return
     if to is None:
         raise ConfigError("--all-users needs a place to write to", "give --to FOLDER")
     options, source = _bundle_of(words, config, bundle)
+    OutputFolder(to, overwrite=overwrite).check_free()  # before Ray starts
     with connected(options.cluster):
-        summary = recommend_all(source, to, k, say=console.output.print)
+        summary = recommend_all(source, to, k, say=console.output.print, overwrite=overwrite)
     console.output.print(str(summary))
 
 

@@ -95,18 +95,25 @@ class Summary:
 
 
 def recommend_all(
-    bundle: str, to: str, k: int, workers: int | None = None, say: Callable[[str], None] = print
+    bundle: str,
+    to: str,
+    k: int,
+    workers: int | None = None,
+    say: Callable[[str], None] = print,
+    *,
+    overwrite: bool = False,
 ) -> Summary:
     """Write the ``k`` best items of every user into a folder; needs a running Ray.
 
     Args:
-        bundle: a bundle or a shelf, local or remote, that every node can read; of a shelf the current bundle is used,
-            and its unavailable items are left out.
+        bundle: a bundle, a shelf or a run, local or remote, that every node can read; of a shelf the current bundle is
+            used, and its unavailable items are left out.
         to: an absent or empty folder, local or remote, that every node can write to. Its files hold
             :data:`hnlm_ray.tables.RECOMMENDATIONS`, in the order of the users.
         k: at least 1; users with fewer items left get fewer.
         workers: processes with one CPU each; by default one per CPU.
         say: called with a line of progress about every ten seconds.
+        overwrite: replace recommendations that the folder holds.
 
     Raises:
         BundleError: the bundle is missing or damaged.
@@ -118,7 +125,7 @@ def recommend_all(
     RankingOptions(k=k)
     address, unavailable = current_bundle_and_unavailable(bundle)
     info = read_info(address)
-    target = OutputFolder(to)
+    target = OutputFolder(to, overwrite=overwrite)
     target.check_free()
     workers = _cores() if workers is None else workers
     if workers < 1:

@@ -12,6 +12,7 @@ from hnlm_ray import Recommender
 from hnlm_ray.cli import main as cli
 from hnlm_ray.cli import serving
 from hnlm_ray.cli.console import print_results
+from hnlm_ray.cluster import connect
 from hnlm_ray.config.load import load_config
 from hnlm_ray.errors import BundleError, HnlmError
 from hnlm_ray.run.reopened import recorded_run, reopen
@@ -177,3 +178,27 @@ def test_the_best_and_the_same_variant_by_name_are_served_once(tmp_path: Path) -
 
 def test_the_configuration_of_the_run_finds_it_like_its_folder(run: str) -> None:
     assert load_config([], [f"run={run}", *OPTIONS]) == reopen(run).model_copy(update={"run": run})
+
+
+def test_an_unknown_user_is_told_as_such(run: str) -> None:
+    done = call("recommend", "nobody", run, "--k", "1")
+    assert "! the bundle has no interactions of a user 'nobody': these are popular items" in done.stdout
+    count = Recommender.load(run).recommend("nobody", k=1).items[0].score
+    assert f"{count:,.0f} │" in done.stdout
+    assert "no interactions" not in call("recommend", "u3", run).stdout
+
+
+def test_scores_are_rounded(run: str) -> None:
+    score = Recommender.load(run).recommend("u3", k=1).items[0].score
+    assert f" {score:.3f} │" in call("recommend", "u3", run, "--k", "1").stdout
+
+
+def test_a_folder_that_is_taken_is_refused_before_ray_starts(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connect, "connected", None)
+    Path("taken").mkdir()
+    Path("taken/_SUCCESS").write_text("{}")
+    expected = "taken holds recommendations; give another folder, or add --overwrite"
+    assert expected in sentence("recommend", "--all-users", run, "--to", "taken")
+    Path("taken/notes.txt").write_text("")
+    assert "notes.txt" in sentence("recommend", "--all-users", run, "--to", "taken", "--overwrite")
+    assert "go with --all-users" in sentence("recommend", "u3", run, "--to", "taken")

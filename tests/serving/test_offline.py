@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -280,3 +282,61 @@ def test_arrays_equal_rankings(wide_path: Path, chosen: dict[str, Any]) -> None:
     for place, ranking in enumerate(recommender.rank_rows(rows, options)):
         assert items[place, : counts[place]].tolist() == ranking.items.tolist()
         assert scores[place, : counts[place]].tolist() == ranking.scores.tolist()
+
+
+@ray_test
+def test_recommendations_are_replaced_where_that_is_asked_for(
+    ray_session: None, wide_path: Path, tmp_path: Path
+) -> None:
+    out = str(tmp_path / "out")
+    recommend_all(str(wide_path), out, 3, 1)
+    with pytest.raises(StoreError, match=r"holds recommendations; give another folder, or add --overwrite"):
+        recommend_all(str(wide_path), out, 5, 1)
+    recommend_all(str(wide_path), out, 5, 1, overwrite=True)
+    assert _rows(pq.read_table(out)) == _expected(wide_path, 5)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("is_local", [True, False])
+def test_what_is_replaced_is_whole_until_the_end(
+    is_local: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not is_local:
+        remote = pa.fs.SubTreeFileSystem(str(tmp_path), pa.fs.LocalFileSystem())
+        monkeypatch.setattr(output_folder, "resolve", lambda path: (remote, "out"))
+    place = tmp_path / "out"
+    place.mkdir()
+    for name in (DONE, "part-000000.parquet", "part-000001.parquet"):
+        (place / name).write_bytes(b"old")
+    target = OutputFolder(str(place), overwrite=True)
+    target.check_free()
+    with target.writing():
+        staged = Path(target.staging) if is_local else tmp_path / target.staging
+        (staged / "part-000000.parquet").write_bytes(b"1234")
+        assert {path.read_bytes() for path in place.glob("part*")} == {b"old"}
+        target.finish({"part-000000.parquet": 4}, {"k": 3})
+    assert sorted(path.name for path in place.iterdir()) == [DONE, "part-000000.parquet"]
+    assert (place / "part-000000.parquet").read_bytes() == b"1234"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("names", [[DONE, "notes.txt"], ["notes.txt"], ["part-000000.parquet"]])
+def test_only_recommendations_are_replaced(names: list[str], tmp_path: Path) -> None:
+    for name in names:
+        (tmp_path / name).write_text("")
+    with pytest.raises(StoreError, match="give another folder"):
+        OutputFolder(str(tmp_path), overwrite=True).check_free()
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    script = (
+        "import os, signal, sys\nfrom hnlm_ray.serving.output_folder import OutputFolder\n"
+        "with OutputFolder(sys.argv[1]).writing():\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "out")], check=False)
+    [left] = tmp_path.iterdir()
+    assert "_unfinished-" in left.name
+    with OutputFolder(str(tmp_path / "out")).writing(), OutputFolder(str(tmp_path / "out")).writing():
+        assert not left.exists()
+        assert len(list(tmp_path.iterdir())) == 2  # that of a run at work stays
+    assert list(tmp_path.iterdir()) == []

@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Query
@@ -22,6 +23,7 @@ from hnlm_ray.serving.http import answers, types
 from hnlm_ray.serving.http.batcher import Batcher
 from hnlm_ray.serving.http.meters import Meters
 from hnlm_ray.serving.http.refusals import RefusedError, parsed
+from hnlm_ray.serving.recommend.catalogue import UnknownCategoryError
 from hnlm_ray.serving.recommend.explanation import NothingUnseenError
 from hnlm_ray.serving.recommend.live import Live, Served, UnknownBundleError
 from hnlm_ray.serving.recommend.options import RankingOptions
@@ -72,7 +74,8 @@ class Routes:
     async def recommend(self, request: Request, bundle: Bundle = None) -> Response:
         """Recommend items to a user."""
         body = await self._body(types.RecommendRequest, request)
-        served, options = self._served(bundle, body.user_id), body.ranking_options()
+        served = self._served(bundle, body.user_id)
+        options = _options(served, body)
         if options.diversity:
             ranking = await self._long(lambda: served.recommender.rank([body.user_id], options)[0])
         else:
@@ -83,16 +86,16 @@ class Routes:
     async def recommend_batch(self, request: Request, bundle: Bundle = None) -> Response:
         """Recommend to many users at once, each from their own bundle."""
         body = await self._body(types.BatchRequest, request)
-        options, users = body.ranking_options(), body.user_ids
-        if len(users) * options.k > _MOST_ITEMS:
-            raise RefusedError(422, f"Users times k is {len(users) * options.k}, expected at most {_MOST_ITEMS}.")
+        users = body.user_ids
+        if len(users) * body.k > _MOST_ITEMS:
+            raise RefusedError(422, f"Users times k is {len(users) * body.k}, expected at most {_MOST_ITEMS}.")
         by_user = self._live.for_users(users) if bundle is None else [self._served(bundle, "")] * len(users)
 
         def answer() -> bytes:
             found: list[Any] = [None] * len(by_user)
             for served in {id(one): one for one in by_user}.values():
                 places = [place for place, one in enumerate(by_user) if one is served]
-                rankings = served.recommender.rank([users[place] for place in places], options)
+                rankings = served.recommender.rank([users[place] for place in places], _options(served, body))
                 for place, ranking in zip(places, rankings, strict=True):
                     found[place] = self._recommendation(served, users[place], ranking)
             return to_json({"answers": found})
@@ -102,7 +105,8 @@ class Routes:
     async def fold_in(self, request: Request, bundle: Bundle = None) -> Response:
         """Recommend to a new user, from their history."""
         body = await self._body(types.FoldInRequest, request)
-        served, options = self._served(bundle, ""), body.ranking_options()
+        served = self._served(bundle, "")
+        options = _options(served, body)
         if options.diversity:
             ranking = await self._long(lambda: served.recommender.fold_in(body.item_ids, options))
         else:
@@ -115,14 +119,14 @@ class Routes:
         served = self._served(bundle, "")
         if not served.recommender.reads_text:
             raise RefusedError(409, f"The bundle {served.name!a} has no text encoder.")
-        ranking = await self._long(lambda: served.recommender.from_text(body.text, body.ranking_options()))
+        ranking = await self._long(lambda: served.recommender.from_text(body.text, _options(served, body)))
         return json_answer(self._recommendation(served, None, ranking))
 
     async def similar_items(self, request: Request, bundle: Bundle = None) -> Response:
         """The items that are most similar to one."""
         body = await self._body(types.SimilarRequest, request)
         served = self._with_item(self._served(bundle, ""), body.item_id)
-        ranking = await self._long(lambda: served.recommender.similar(body.item_id, body.ranking_options()))
+        ranking = await self._long(lambda: served.recommender.similar(body.item_id, _options(served, body)))
         items = answers.ranked_items(served, ranking)
         return json_answer(answers.with_bundle(served, {"item_id": body.item_id, "items": items}))
 
@@ -262,6 +266,17 @@ class Routes:
             self._meters.overlap.labels(shadow.name).observe(overlap)
             fields = {**about, "shadow": shadow.version, "overlap": round(overlap, 3), "source": ranking.source}
             _log.info("shadow", extra={"fields": fields})
+
+
+def _options(served: Served, body: types.Filters) -> RankingOptions:
+    """The options of a request, with categories as the catalogue spells them."""
+    options = body.ranking_options()
+    if not options.categories:
+        return options
+    try:
+        return replace(options, categories=served.recommender.catalogue.spelled(options.categories))
+    except UnknownCategoryError as error:
+        raise RefusedError(404, f"The catalogue has no such category, {error.hint}.") from error
 
 
 def _ids(served: Served, ranking: Ranking) -> set[str]:

@@ -69,7 +69,7 @@ class Filters(_Wire):
     exclude_items: list[Id] = Field(default_factory=list, max_length=MOST_IDS)
     """Leave these out."""
     categories: list[Id] = Field(default_factory=list, max_length=MOST_CATEGORIES)
-    """Allow only items of at least one of these."""
+    """Allow only items of at least one of these; case makes no difference. One that the catalogue lacks is refused."""
     available_only: bool = True
     """Leave out items that are marked as unavailable."""
     diversity: float = Field(default=0.0, ge=0.0, le=1.0)

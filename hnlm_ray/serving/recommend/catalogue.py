@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 from collections.abc import Iterable, Sequence
 
@@ -11,10 +12,28 @@ import pyarrow as pa
 
 from hnlm_ray.serving.recommend.options import RankingOptions
 
-__all__ = ["Catalogue"]
+__all__ = ["Catalogue", "UnknownCategoryError"]
+
+_NAMED = 5
+"""Categories that are named where none is near."""
+
+_LONGEST_COMPARED = 200
+"""Characters of a name that are compared with the others."""
 
 _FILTERS_KEPT, _FILTER_BYTES = 256, 64 << 20
 """Bounds on the cached masks, (I,) float32 for each combination of categories: their number and their bytes."""
+
+
+class UnknownCategoryError(ValueError):
+    """The catalogue has no such category.
+
+    Attributes:
+        hint: the nearest one, or some that there are, as a clause that does not repeat what was asked for.
+    """
+
+    def __init__(self, name: str, hint: str) -> None:
+        self.hint = hint
+        super().__init__(f"there is no category {name!r}, {hint}")
 
 
 class Catalogue:
@@ -111,6 +130,39 @@ class Catalogue:
         found = [(name, len(own)) for name, own in self._categories.items() if wanted in name.casefold()]
         return sorted(found, key=lambda one: (-one[1], one[0]))[:limit]
 
+    def spelled(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Categories as the catalogue spells them: case and space around and between words make no difference.
+
+        Args:
+            names: of categories; one that the catalogue has as it is stands for itself alone.
+
+        Raises:
+            UnknownCategoryError: the catalogue has none that is spelled like one of them.
+        """
+        found: list[str] = []
+        for name in names:
+            alike = (name,) if name in self._categories else self._spellings.get(_folded(name), ())
+            if not alike:
+                raise UnknownCategoryError(name, self._hint(name))
+            found += alike
+        return tuple(dict.fromkeys(found))
+
+    def _hint(self, name: str) -> str:
+        near = difflib.get_close_matches(_folded(name[:_LONGEST_COMPARED]), self._spellings, n=1)
+        if near:
+            return f"the nearest is {self._spellings[near[0]][0]!r}"
+        some = ", ".join(repr(one) for one, _ in self.categories("", _NAMED))
+        return f"there are {some}" if some else "the items have none"
+
+    @functools.cached_property
+    def _spellings(self) -> dict[str, tuple[str, ...]]:
+        """The names of the categories by what they fold to."""
+        spellings: dict[str, tuple[str, ...]] = {}
+        for name in self._categories:
+            key = _folded(name)
+            spellings[key] = (*spellings.get(key, ()), name)
+        return spellings
+
     def search(self, words: str, limit: int) -> list[int]:
         """Numbers of the items whose title or id contains the words, ignoring case; the most popular first."""
         wanted = words.casefold()
@@ -120,6 +172,10 @@ class Catalogue:
     @functools.cached_property
     def _searchable(self) -> list[str]:
         return [f"{title} {item_id}".casefold() for title, item_id in zip(self.titles, self.ids, strict=True)]
+
+
+def _folded(name: str) -> str:
+    return " ".join(name.casefold().split())
 
 
 def _mask(

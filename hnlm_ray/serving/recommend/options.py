@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypedDict
 
+from hnlm_ray.serving.recommend.ids import as_ids
+
 __all__ = ["RankingArgs", "RankingOptions"]
 
 
@@ -13,8 +15,8 @@ class RankingArgs(TypedDict, total=False):
     """Keyword arguments for :class:`RankingOptions`; ids and names come in any container."""
 
     exclude_seen: bool
-    include_items: Iterable[str] | None
-    exclude_items: Iterable[str]
+    include_items: Iterable[str | int] | None
+    exclude_items: Iterable[str | int]
     categories: Iterable[str]
     available_only: bool
     diversity: float
@@ -64,9 +66,12 @@ class RankingOptions:
 
         Raises:
             ValueError: a value is out of range, or a string where a list of strings is expected.
+            TypeError: an id is neither text nor a whole number.
         """
         for name, value in options.items():
             if isinstance(value, str):
                 raise ValueError(f"{name} is the string {value!r}, expected a list of strings")
-        given = {name: tuple(value) if isinstance(value, Iterable) else value for name, value in options.items()}
+        given = {
+            name: tuple(as_ids(value)) if isinstance(value, Iterable) else value for name, value in options.items()
+        }
         return cls(k=k, **given)  # type: ignore[arg-type]

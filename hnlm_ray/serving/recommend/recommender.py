@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Unpack
 
 import numpy as np
@@ -18,6 +19,7 @@ from hnlm_ray.serving.bundle.info import BundleInfo
 from hnlm_ray.serving.bundle.shelf import current_bundle_and_unavailable
 from hnlm_ray.serving.recommend.catalogue import Catalogue
 from hnlm_ray.serving.recommend.diversity import diversify, pool_size
+from hnlm_ray.serving.recommend.ids import as_id, as_ids
 from hnlm_ray.serving.recommend.index import Index
 from hnlm_ray.serving.recommend.options import RankingArgs, RankingOptions
 from hnlm_ray.serving.recommend.results import ItemScore, Ranking, Recommendation, RecommendedItem, Source
@@ -70,8 +72,8 @@ class Recommender:
         """Load a bundle.
 
         Args:
-            path: a bundle or a shelf, local or remote; of a shelf the current bundle is loaded, and its unavailable
-                items are left out of recommendations.
+            path: a bundle, a shelf or a run, local or remote; of a shelf the current bundle is loaded, and its
+                unavailable items are left out of recommendations; of a run the bundle of ``serve.variant``.
 
         Raises:
             BundleError: the bundle is missing or damaged.
@@ -96,37 +98,39 @@ class Recommender:
         """Use an approximate index from now on, for requests that neither name items nor penalise popularity."""
         self._index = index
 
-    def history(self, user_id: str) -> npt.NDArray[np.int32]:
+    def history(self, user_id: str | int) -> npt.NDArray[np.int32]:
         """Numbers of the items that a user has interacted with, ascending; KeyError for an unknown user."""
-        return self.users.history(self.users[user_id])
+        return self.users.history(self.users[as_id(user_id)])
 
-    def recommend(self, user_id: str, k: int = 10, **options: Unpack[RankingArgs]) -> Recommendation:
+    def recommend(self, user_id: str | int, k: int = 10, **options: Unpack[RankingArgs]) -> Recommendation:
         """The ``k`` best items for one user.
 
         Args:
-            user_id: as in the raw data; an unknown user gets popular items.
+            user_id: as in the raw data, where a whole number stands for its digits; an unknown user gets popular items.
             k: at least 1.
-            options: attributes of :class:`hnlm_ray.serving.recommend.options.RankingOptions`.
+            options: attributes of :class:`hnlm_ray.serving.recommend.options.RankingOptions`. Case makes no difference
+                in the names of categories.
 
         Raises:
-            ValueError: an option is out of range.
+            ValueError: an option is out of range, or the catalogue has no such category.
+            TypeError: an id is neither text nor a whole number.
         """
         return self.recommend_many([user_id], k, **options)[0]
 
     def recommend_many(
-        self, user_ids: Sequence[str], k: int = 10, **options: Unpack[RankingArgs]
+        self, user_ids: Iterable[str | int], k: int = 10, **options: Unpack[RankingArgs]
     ) -> list[Recommendation]:
         """:meth:`recommend` for many users at once, in their order.
 
         A score can differ in its last bit from that of a single request, because products are summed in another order.
         """
-        return [self._recommendation(ranking) for ranking in self.rank(user_ids, RankingOptions.of(k, options))]
+        return [self._recommendation(one) for one in self.rank(as_ids(user_ids), self._options(k, options))]
 
     def recommend_from_history(
-        self, item_ids: Sequence[str], k: int = 10, **options: Unpack[RankingArgs]
+        self, item_ids: Iterable[str | int], k: int = 10, **options: Unpack[RankingArgs]
     ) -> Recommendation:
         """:meth:`recommend` for a new user, from their history; popular items where the catalogue has none of it."""
-        return self._recommendation(self.fold_in(item_ids, RankingOptions.of(k, options)))
+        return self._recommendation(self.fold_in(as_ids(item_ids), self._options(k, options)))
 
     def recommend_from_text(self, text: str, k: int = 10, **options: Unpack[RankingArgs]) -> Recommendation:
         """:meth:`recommend` for a new user, from a text about them; popular items where the text has no token.
@@ -134,31 +138,34 @@ class Recommender:
         Raises:
             LookupError: the bundle has no text encoder.
         """
-        return self._recommendation(self.from_text(text, RankingOptions.of(k, options)))
+        return self._recommendation(self.from_text(text, self._options(k, options)))
 
-    def similar_items(self, item_id: str, k: int = 10, **options: Unpack[RankingArgs]) -> tuple[RecommendedItem, ...]:
+    def similar_items(
+        self, item_id: str | int, k: int = 10, **options: Unpack[RankingArgs]
+    ) -> tuple[RecommendedItem, ...]:
         """The ``k`` other items whose vectors have the largest cosine with that of this item.
 
         Raises:
             KeyError: the catalogue lacks the item.
         """
-        return self._recommendation(self.similar(item_id, RankingOptions.of(k, options))).items
+        return self._recommendation(self.similar(as_id(item_id), self._options(k, options))).items
 
-    def score(self, user_id: str, item_ids: Sequence[str]) -> list[ItemScore]:
+    def score(self, user_id: str | int, item_ids: Iterable[str | int]) -> list[ItemScore]:
         """The score of each item for a user, seen or not.
 
         Raises:
             KeyError: the user is unknown.
         """
-        history, vector = self.history(user_id), self._users[self.users[user_id]]
-        known = self.catalogue.numbers(item_ids)
+        ids = as_ids(item_ids)
+        history, vector = self.history(user_id), self._users[self.users[as_id(user_id)]]
+        known = self.catalogue.numbers(ids)
         scores = iter((self._vectors[known] @ vector).tolist())
         seen = iter(np.isin(known, history).tolist())
         return [
             ItemScore(item_id, next(scores), next(seen))
             if item_id in self.catalogue
             else ItemScore(item_id, None, seen=False)
-            for item_id in item_ids
+            for item_id in ids
         ]
 
     def rank(self, user_ids: Sequence[str], options: RankingOptions) -> list[Ranking]:
@@ -280,6 +287,11 @@ class Recommender:
         scores = (self._units @ self._units[item])[None]
         scores[0, item] = -np.inf
         return self._ranked(scores, options, "personal")
+
+    def _options(self, k: int, options: RankingArgs) -> RankingOptions:
+        """The options of a call, with categories as the catalogue spells them."""
+        chosen = RankingOptions.of(k, options)
+        return replace(chosen, categories=self.catalogue.spelled(chosen.categories)) if chosen.categories else chosen
 
     def _recommendation(self, ranking: Ranking) -> Recommendation:
         """The ranking with ids and titles."""

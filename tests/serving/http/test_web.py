@@ -134,7 +134,7 @@ def test_the_published_schema_of_an_answer_names_the_type_that_it_is_checked_wit
         {"exclude_seen": False},
         {"include_items": ["i1", "i2", "none"]},
         {"exclude_items": ["i1", "i2", "i3", "日本"]},
-        {"categories": ["Kind 1", "none"]},
+        {"categories": ["kind 1", " KIND  2"]},
         {"diversity": 0.7},
         {"popularity_penalty": 1.5},
         {"diversity": 0.2, "categories": ["Kind 2"], "exclude_items": ["i2"], "popularity_penalty": 0.1},
@@ -761,3 +761,19 @@ def test_any_json_object_gets_an_answer_or_a_sentence(
     else:
         assert answer.status_code in (400, 404, 422)
         assert types.ErrorAnswer.model_validate_json(answer.content).error
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("recommend", {"user_id": "u3"}),
+        ("recommend:batch", {"user_ids": ["u3", "u4"]}),
+        ("fold-in", {"item_ids": ["i3"]}),
+        ("similar-items", {"item_id": "i3"}),
+        ("profile", {"text": "boats"}),
+    ],
+)
+def test_an_unknown_category_is_refused_with_the_near_one(client: TestClient, path: str, body: dict[str, Any]) -> None:
+    answer = client.post(f"/v1/{path}", json={**body, "categories": ["kind 1", "Knid 2"]})
+    assert refused(answer, 404) == "The catalogue has no such category, the nearest is 'Kind 2'."
+    assert client.post(f"/v1/{path}", json={**body, "categories": ["KIND 2"]}).status_code == 200

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hnlm_ray.serving.recommend import catalogue as catalogue_module
-from hnlm_ray.serving.recommend.catalogue import Catalogue
+from hnlm_ray.serving.recommend.catalogue import Catalogue, UnknownCategoryError
 from hnlm_ray.serving.recommend.options import RankingOptions
 from hnlm_ray.tables import ITEMS
 
@@ -244,3 +244,12 @@ def test_unpopularity_is_minus_the_standardised_log_of_popularity() -> None:
     np.testing.assert_allclose(found, -(logs - logs.mean()) / logs.std(), rtol=1e-6)
     assert found.dtype == np.float32
     assert catalogue_of(popularity=np.full(6, 3)).unpopularity.tolist() == [0.0] * 6
+
+
+def test_a_category_is_spelled_as_it_is_or_like_all_that_fold_to_the_same() -> None:
+    catalogue = catalogue_of([["Tea"], ["TEA"], ["Green  Tea"]], [""] * 3, np.zeros(3, np.int64))
+    assert catalogue.spelled(["Tea"]) == ("Tea",)
+    assert catalogue.spelled(["tea", "TEA"]) == ("Tea", "TEA")
+    assert catalogue.spelled(["green tea "]) == ("Green  Tea",)
+    with pytest.raises(UnknownCategoryError, match="the items have none"):
+        catalogue_of([[]], [""], np.zeros(1, np.int64)).spelled(["tea"])

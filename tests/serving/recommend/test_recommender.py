@@ -187,7 +187,7 @@ def _random_wishes(rng: np.random.Generator) -> tuple[int, RankingArgs]:
     if rng.random() < 0.3:
         options["exclude_items"] = ids[-int(rng.integers(1, 200)) :]
     if rng.random() < 0.4:
-        options["categories"] = rng.choice([*WISHED_CATEGORIES, "none"], size=rng.integers(0, 4)).tolist()
+        options["categories"] = rng.choice(WISHED_CATEGORIES, size=rng.integers(0, 4)).tolist()
     if rng.random() < 0.3:
         options["available_only"] = bool(rng.random() < 0.5)
     if rng.random() < 0.4:
@@ -377,3 +377,64 @@ def test_ids_may_come_in_any_container(shop: Shop) -> None:
         found = shop.recommender.recommend("u9", 20, include_items=container(items), categories=container(["a", "b"]))
         assert found == expected
     assert hash(RankingOptions.of(5, {"exclude_items": {"i1"}, "categories": np.array(["a"])}))  # type: ignore[typeddict-item]
+
+
+@pytest.fixture
+def numbered() -> Recommender:
+    """Users and items whose ids are digits."""
+    vectors = np.random.default_rng(3).normal(size=(20, 4))
+    made = make_contents(
+        vectors[:8], vectors[8:], [[row] for row in range(8)], categories=[["Puzzles"], ["Board Games"]] * 6
+    )
+    users, items = made.users, made.items
+    users = users.set_column(1, "user_id", pa.array([str(40 + row) for row in range(8)]))
+    items = items.set_column(1, "item_id", pa.array([str(100 + row) for row in range(12)]))
+    return Recommender(bundle_of(dataclasses.replace(made, users=users, items=items)))
+
+
+@pytest.mark.parametrize("kind", [int, np.int64, np.int32, np.uint8, np.str_])
+def test_an_id_is_what_a_data_frame_gives(kind: type, numbered: Recommender) -> None:
+    user, items = kind(42), [kind(100), kind(101)]
+    assert numbered.recommend(user).source == "personal"
+    assert numbered.recommend(user) == numbered.recommend("42")
+    assert numbered.recommend_many(np.array([user, kind(43)])) == numbered.recommend_many(["42", "43"])
+    assert numbered.recommend_from_history(items) == numbered.recommend_from_history(["100", "101"])
+    assert numbered.similar_items(items[0]) == numbered.similar_items("100")
+    assert numbered.score(user, items) == numbered.score("42", ["100", "101"])
+    assert numbered.history(user).tolist() == [2]
+    for name in ("include_items", "exclude_items"):
+        assert numbered.recommend(user, **{name: items}) == numbered.recommend("42", **{name: ["100", "101"]})
+
+
+@pytest.mark.parametrize("user", [42.0, np.float64(42), True, None, b"42", ("42",), float("nan")])
+def test_what_is_no_id_is_refused_and_not_taken_for_an_unknown_user(user: object, numbered: Recommender) -> None:
+    with pytest.raises(TypeError, match="expected an id"):
+        numbered.recommend(user)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="expected an id"):
+        numbered.recommend_from_history(["100", user])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("call", ["recommend_many", "recommend_from_history"])
+def test_a_single_text_is_not_taken_for_a_list_of_letters(call: str, numbered: Recommender) -> None:
+    with pytest.raises(TypeError, match="expected a list of ids"):
+        getattr(numbered, call)("42")
+
+
+@pytest.mark.parametrize("name", ["puzzles", "PUZZLES", " Puzzles "])
+def test_case_makes_no_difference_in_a_category(name: str, numbered: Recommender) -> None:
+    found = numbered.recommend("42", categories=[name])
+    assert found == numbered.recommend("42", categories=["Puzzles"])
+    assert {int(item.item_id) % 2 for item in found.items} == {0}
+
+
+def test_an_unknown_category_is_refused_with_the_near_one(numbered: Recommender) -> None:
+    calls = [
+        lambda **options: numbered.recommend("42", **options),
+        lambda **options: numbered.recommend_from_history(["100"], **options),
+        lambda **options: numbered.similar_items("100", **options),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match="there is no category 'puzles', the nearest is 'Puzzles'"):
+            call(categories=["Board games", "puzles"])
+    with pytest.raises(ValueError, match="there is no category 'xyz', there are 'Board Games', 'Puzzles'"):
+        numbered.recommend("42", categories=["xyz"])
