@@ -76,6 +76,9 @@ class DataConfig(Section):
     """Keep at most this many interactions of each user, the latest."""
     max_bad_rows: Fraction = 0.001
     """Share of malformed lines above which the run stops; up to it they are dropped and counted."""
+    max_unknown_items: Fraction = 0.5
+    """Share of interactions with an item that the files of items lack above which the run stops; up to it these items
+    are called by their ids, with a warning from 1 % on."""
     split: SplitConfig = SplitConfig()
     demo: DemoWorldConfig = DemoWorldConfig()
 

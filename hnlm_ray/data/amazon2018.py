@@ -12,8 +12,9 @@ from hnlm_ray.config.data import ColumnsConfig
 from hnlm_ray.data.files import UsualNames
 from hnlm_ray.data.json_lines import fields, read_objects
 from hnlm_ray.data.lines import Chunk
+from hnlm_ray.data.lists import names, paragraphs
 from hnlm_ray.data.raw import RAW_INTERACTIONS, RAW_ITEMS
-from hnlm_ray.data.values import first_text, joined_texts
+from hnlm_ray.data.values import first_text
 
 __all__ = ["NAMES", "parse_interactions", "parse_items"]
 
@@ -51,6 +52,6 @@ def parse_items(chunk: Chunk, columns: ColumnsConfig) -> pa.Table:
         item_id=found["asin"],
         title=found["title"],
         brand=found["brand"],
-        categories=pc.coalesce(found["category"], found["categories"]),
-        description=joined_texts(found["description"]),
+        categories=names(pc.coalesce(found["category"], found["categories"])),
+        description=paragraphs(found["description"]),
     )

@@ -12,8 +12,9 @@ from hnlm_ray.config.data import ColumnsConfig
 from hnlm_ray.data.files import UsualNames
 from hnlm_ray.data.json_lines import fields, read_objects
 from hnlm_ray.data.lines import Chunk
+from hnlm_ray.data.lists import names, paragraphs
 from hnlm_ray.data.raw import RAW_INTERACTIONS, RAW_ITEMS
-from hnlm_ray.data.values import first_text, joined_texts
+from hnlm_ray.data.values import first_text
 
 __all__ = ["NAMES", "parse_interactions", "parse_items"]
 
@@ -45,13 +46,14 @@ def parse_items(chunk: Chunk, columns: ColumnsConfig) -> pa.Table:
     """Raw items; the store is the brand, and the main category stands in for an empty category path."""
     rows = read_objects(chunk, _ITEMS)
     found = rows.columns
-    has_path = pc.greater(pc.fill_null(pc.list_value_length(found["categories"]), 0), 0)
-    main = pc.split_pattern(found["main_category"], "|")
+    paths = names(found["categories"])
+    has_path = pc.greater(pc.fill_null(pc.list_value_length(paths), 0), 0)
+    main = names(found["main_category"])
     return rows.to_raw(
         RAW_ITEMS,
         item_id=found["parent_asin"],
         title=found["title"],
         brand=found["store"],
-        categories=pc.if_else(has_path, found["categories"], main),
-        description=joined_texts(found["description"]),
+        categories=pc.if_else(has_path, paths, main),
+        description=paragraphs(found["description"]),
     )

@@ -11,14 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnlm_ray.data.raw import gather
-from hnlm_ray.data.text import clean_text
+from hnlm_ray.data.text import clean_text, without_scripts
+from hnlm_ray.data.times import Times, times_of
 
-__all__ = ["Events", "clean_items", "clean_timestamps", "events_of", "latest_of_pair", "with_ids"]
-
-# As milliseconds this is the year 1973, as seconds the year 5138: data of interest lies between.
-_LEAST_MILLISECONDS = 1e11
-_LATEST = 4_102_444_800  # 2100-01-01
-_BEFORE_ALL = np.iinfo(np.int64).min
+__all__ = ["Events", "clean_items", "events_of", "latest_of_pair"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +24,7 @@ class Events:
     Attributes:
         users, items: int64 (n,), numbers of the ids in sorted order.
         rating: float32 (n,), NaN for none.
-        timestamp: int64 (n,), seconds since 1970; 0 where there is none.
+        timestamp: float64 (n,), seconds since 1970; 0 where there is none.
         present: bool (n,), whether there is a timestamp.
         row: int64 (n,), row of the raw table.
     """
@@ -36,7 +32,7 @@ class Events:
     users: npt.NDArray[np.int64]
     items: npt.NDArray[np.int64]
     rating: npt.NDArray[np.float32]
-    timestamp: npt.NDArray[np.int64]
+    timestamp: npt.NDArray[np.float64]
     present: npt.NDArray[np.bool_]
     row: npt.NDArray[np.int64]
 
@@ -51,70 +47,31 @@ class Events:
     def order(self) -> npt.NDArray[np.int64]:
         """Rank of each event in time, int64 (n,): events without a timestamp first, equal ones in the raw order."""
         rank = np.empty(len(self), dtype=np.int64)
-        rank[np.lexsort((self.row, np.where(self.present, self.timestamp, _BEFORE_ALL)))] = np.arange(len(self))
+        rank[np.lexsort((self.row, np.where(self.present, self.timestamp, -np.inf)))] = np.arange(len(self))
         return rank
 
 
-def with_ids(table: pa.Table, columns: list[str]) -> tuple[pa.Table, int]:
-    """Trim white space around ids, and drop the rows where an id is empty.
-
-    Args:
-        table: raw.
-        columns: names of its id columns.
-
-    Returns:
-        the rows left, and how many were dropped.
-    """
-    has_ids = pa.scalar(True)
-    for name in columns:
-        ids = pc.fill_null(pc.utf8_trim_whitespace(table[name]), "")
-        table = table.set_column(table.column_names.index(name), name, ids)
-        has_ids = pc.and_(has_ids, pc.not_equal(ids, ""))
-    left = table.filter(has_ids)
-    return left, table.num_rows - left.num_rows
-
-
-def events_of(table: pa.Table) -> tuple[Events, pa.Array, pa.Array, dict[str, int]]:
+def events_of(table: pa.Table) -> tuple[Events, pa.Array, pa.Array, Times, dict[str, int]]:
     """Turn raw interactions into numbers.
 
     Args:
         table: raw interactions, ids not empty.
 
     Returns:
-        the events, the user ids and the item ids in sorted order, and the counts.
+        the events, the user ids and the item ids in sorted order, how times were read, and the counts.
+
+    Raises:
+        DataError: most of the timestamps are unusable.
     """
     users, user_ids = _numbered(table["user_id"])
     items, item_ids = _numbered(table["item_id"])
     rating = table["rating"].to_numpy()
     given = pc.is_valid(table["rating"]).to_numpy()
-    timestamp, present, counts = clean_timestamps(table["timestamp"])
-    counts["ratings_not_finite"] = int((given & ~np.isfinite(rating)).sum())
+    times = times_of(table["timestamp"], table["moment"])
+    counts = {**times.counts, "ratings_not_finite": int((given & ~np.isfinite(rating)).sum())}
     finite = np.where(np.isfinite(rating), rating, np.nan).astype(np.float32)
-    events = Events(users, items, finite, timestamp, present, np.arange(table.num_rows))
-    return events, user_ids, item_ids, counts
-
-
-def clean_timestamps(
-    column: pa.ChunkedArray,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_], dict[str, int]]:
-    """Seconds since 1970.
-
-    Values too large for seconds are milliseconds. Values that are not finite, before 1970, or in 2100 and later are
-    dropped.
-
-    Returns:
-        int64 (n,) seconds (0 for none), bool (n,) whether there is one, and the counts.
-    """
-    given = pc.is_valid(column).to_numpy()
-    values = column.to_numpy().astype(np.float64)
-    is_milliseconds = given & (np.abs(values) >= _LEAST_MILLISECONDS)
-    seconds = np.where(is_milliseconds, values / 1000.0, values)
-    present = given & (seconds >= 0) & (seconds < _LATEST)
-    counts = {
-        "timestamps_in_milliseconds": int((is_milliseconds & present).sum()),
-        "timestamps_out_of_range": int((given & ~present).sum()),
-    }
-    return np.where(present, seconds, 0.0).astype(np.int64), present, counts
+    events = Events(users, items, finite, times.seconds, times.present, np.arange(table.num_rows))
+    return events, user_ids, item_ids, times, counts
 
 
 def latest_of_pair(events: Events) -> npt.NDArray[np.bool_]:
@@ -152,7 +109,12 @@ def clean_items(raw: pa.Table, item_ids: pa.Array) -> tuple[pa.Table, dict[str, 
     items = items.take(pc.sort_indices(items["item_id"]))
     columns: dict[str, pa.Array | pa.ChunkedArray] = {"item_id": items["item_id"]}
     for name in ("title", "brand", "description"):
-        columns[name], text_counts = clean_text(items[name].cast(pa.string()))
+        text = items[name].cast(pa.string())
+        if name != "description":
+            shown = without_scripts(text)
+            counts[f"{name}s_with_scripts"] = pc.sum(pc.not_equal(shown, text)).as_py() or 0
+            text = shown
+        columns[name], text_counts = clean_text(text)
         counts.update(text_counts)
     columns["categories"], text_counts = _clean_categories(items["categories"])
     counts.update(text_counts)

@@ -20,13 +20,13 @@ def keep_rated(rating: npt.NDArray[np.floating], minimum: float) -> Mask:
     return kept
 
 
-def keep_dated(timestamp: npt.NDArray[np.int64], present: Mask, first: date | None, last: date | None) -> Mask:
+def keep_dated(timestamp: npt.NDArray[np.number], present: Mask, first: date | None, last: date | None) -> Mask:
     """Keep what happened between two days, both included, in UTC: mask (n,).
 
     With a window, interactions without a timestamp are dropped.
 
     Args:
-        timestamp: int64 (n,), seconds since 1970.
+        timestamp: (n,), seconds since 1970.
         present: bool (n,), where ``timestamp`` means something.
         first: earliest day, or None.
         last: latest day, or None.

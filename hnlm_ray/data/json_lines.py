@@ -20,10 +20,20 @@ __all__ = ["fields", "read_objects"]
 _TEXT, _NUMBER, _TEXTS = pa.string(), pa.float64(), pa.list_(pa.string())
 
 
-def fields(text: Sequence[str], number: Sequence[str] = (), texts: Sequence[str] = ()) -> pa.Schema:
-    """The schema of objects, for :func:`read_objects`: names of fields of text, of numbers and of lists of texts."""
-    kinds = ((text, _TEXT), (number, _NUMBER), (texts, _TEXTS))
-    return pa.schema([(name, kind) for names, kind in kinds for name in names])
+def fields(
+    text: Sequence[str], number: Sequence[str] = (), texts: Sequence[str] = (), either: Sequence[str] = ()
+) -> pa.Schema:
+    """The schema of objects, for :func:`read_objects`.
+
+    Args:
+        text: names of fields of text.
+        number: of numbers.
+        texts: of lists of texts.
+        either: of text in which a list is kept as JSON.
+    """
+    kinds = ((text, _TEXT), (number, _NUMBER), (texts, _TEXTS), (either, _TEXT))
+    schema = pa.schema([(name, kind) for names, kind in kinds for name in names])
+    return schema.with_metadata(dict.fromkeys(either, "list"))
 
 
 def read_objects(chunk: Chunk, schema: pa.Schema) -> Rows:
@@ -64,7 +74,7 @@ def _line_by_line(content: bytes, lines: npt.NDArray[np.int64], schema: pa.Schem
     for index, number in enumerate(lines):
         try:
             record = _object(texts[number].decode())
-            rows.append({field.name: _fitted(record.get(field.name), field) for field in schema})
+            rows.append({field.name: _fitted(_kept(record.get(field.name), field, schema), field) for field in schema})
         except ValueError as error:
             bad[index] = str(error)
     return pa.Table.from_pylist(rows, schema=schema), bad
@@ -83,6 +93,12 @@ def _object(line: str) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise ValueError(f"a JSON {type(record).__name__}, expected an object")
     return record
+
+
+def _kept(value: Any, field: pa.Field, schema: pa.Schema) -> Any:
+    """The value; a list as JSON where the field may be either."""
+    is_either = field.name.encode() in (schema.metadata or {})
+    return json.dumps(value) if is_either and isinstance(value, list) else value
 
 
 def _fitted(value: Any, field: pa.Field) -> Any:

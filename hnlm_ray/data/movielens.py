@@ -13,6 +13,7 @@ from hnlm_ray.config.data import ColumnsConfig
 from hnlm_ray.data.delimited import header_names, read_rows
 from hnlm_ray.data.files import UsualNames
 from hnlm_ray.data.lines import Chunk
+from hnlm_ray.data.lists import names
 from hnlm_ray.data.raw import RAW_INTERACTIONS, RAW_ITEMS
 from hnlm_ray.data.rows import Rows
 from hnlm_ray.data.values import moments, numbers
@@ -44,14 +45,15 @@ def parse_interactions(chunk: Chunk, columns: ColumnsConfig) -> pa.Table:
     rows = _rows(chunk, _RATING_FIELDS, "\t" if ".data" in chunk.file else "::")
     found = rows.columns
     rating, wrong_rating = numbers(found["rating"], "rating")
-    timestamp, wrong_time = moments(found["timestamp"], "timestamp")
+    when = moments(found["timestamp"], "timestamp")
     return rows.to_raw(
         RAW_INTERACTIONS,
         user_id=found["userId"],
         item_id=found["movieId"],
         rating=rating,
-        timestamp=timestamp,
-        problem=pc.coalesce(wrong_rating, wrong_time),
+        timestamp=when.timestamp,
+        moment=when.moment,
+        problem=pc.coalesce(wrong_rating, when.problem),
     )
 
 
@@ -64,21 +66,18 @@ def parse_items(chunk: Chunk, columns: ColumnsConfig) -> pa.Table:
     is_100k = ".item" in chunk.file
     rows = _rows(chunk, _U_ITEM_FIELDS if is_100k else _MOVIE_FIELDS, "|" if is_100k else "::")
     found = rows.columns
-    if is_100k:
-        genres = _flagged(found)
-    else:
-        genres = pc.split_pattern(pc.replace_substring(found["genres"], "(no genres listed)", ""), "|")
+    genres = _flagged(found) if is_100k else names(pc.replace_substring(found["genres"], "(no genres listed)", ""))
     return rows.to_raw(RAW_ITEMS, item_id=found["movieId"], title=found["title"], categories=genres)
 
 
 def _rows(chunk: Chunk, fields: list[str], delimiter: str) -> Rows:
     if not chunk.header:
         return read_rows(chunk, fields, delimiter, quoted=False)
-    names = header_names(chunk.header, ",")
-    missing = [name for name in fields if name not in names]
+    header = header_names(chunk.header, ",")
+    missing = [name for name in fields if name not in header]
     if missing:
         raise DataError(f"{chunk.file} lacks the column {missing[0]!r}", "give a MovieLens file or use format=table")
-    return read_rows(chunk, names, ",", quoted=True)
+    return read_rows(chunk, header, ",", quoted=True)
 
 
 def _flagged(found: pa.Table) -> pa.Array:

@@ -12,10 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnlm_ray.config.data import DataConfig
-from hnlm_ray.data.cleaning import Events, clean_items, events_of, latest_of_pair, with_ids
+from hnlm_ray.data.cleaning import Events, clean_items, events_of, latest_of_pair
 from hnlm_ray.data.filters import k_core, keep_dated, keep_latest, keep_rated
+from hnlm_ray.data.findings import findings
+from hnlm_ray.data.ids import Meeting, clean_ids, meeting, with_ids
 from hnlm_ray.data.raw import Column, RawData, gather
-from hnlm_ray.data.splits import split
+from hnlm_ray.data.splits import pairs_in_two_splits, split
 from hnlm_ray.data.text import clean_text
 from hnlm_ray.errors import DataError
 from hnlm_ray.tables import INTERACTIONS, ITEMS, SPLITS, TRUTH, USERS
@@ -32,12 +34,16 @@ class Prepared:
     Attributes:
         users, items, interactions: as :mod:`hnlm_ray.tables` says.
         counts: rows of each table and split, and how many rows each rule touched.
+        notes: lines that say how the data was read.
+        warnings: sentences about what may spoil a result.
     """
 
     users: pa.Table
     items: pa.Table
     interactions: pa.Table
     counts: dict[str, int]
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def prepare_tables(raw: RawData, config: DataConfig, seed: int) -> Prepared:
@@ -54,22 +60,23 @@ def prepare_tables(raw: RawData, config: DataConfig, seed: int) -> Prepared:
         the tables ``users``, ``items`` and ``interactions``, and what was counted.
 
     Raises:
-        DataError: no interaction is left, or the split is impossible.
+        DataError: no interaction is left, most times are unusable, ids of interactions and items do not meet, or the
+            split is impossible.
     """
     counts = Counter(raw.counts)
-    interactions, counts["interactions_without_id"] = with_ids(raw.interactions, ["user_id", "item_id"])
-    catalogue, counts["items_without_id"] = with_ids(raw.items, ["item_id"])
-    if interactions.num_rows == 0:
-        raise DataError("the data has no interaction with a user id and an item id", "check data.path and data.columns")
-    events, user_ids, item_ids, event_counts = events_of(interactions)
+    interactions, catalogue = _identified(raw, counts)
+    events, user_ids, item_ids, times, event_counts = events_of(interactions)
+    known = _meeting(events, item_ids, catalogue, config)
+    # A column of nulls means that the data has no such column.
+    labelled = None if interactions["split"].null_count == len(interactions) else interactions["split"]
+    counts["pairs_in_two_splits"] = pairs_in_two_splits(events.users, events.items, labelled)
     events = _filtered(events, config, counts)
     events = events.select(np.lexsort((events.order, events.users)))
     user_numbers, users = np.unique(events.users, return_inverse=True)
     item_numbers, items = np.unique(events.items, return_inverse=True)
     user_ids, item_ids = user_ids.take(pa.array(user_numbers)), item_ids.take(pa.array(item_numbers))
     written = gather(interactions.select(["review", "split"]), events.row)
-    # A column of nulls means that the data has no such column.
-    own = None if written["split"].null_count == len(written) else written["split"].to_numpy()
+    own = None if labelled is None else written["split"].to_numpy()
     names = user_ids.to_numpy(zero_copy_only=False)
     labels = split(config.split, seed, users, names, events.timestamp, events.present, own)
     reviews, review_counts = clean_text(written["review"])
@@ -79,11 +86,14 @@ def prepare_tables(raw: RawData, config: DataConfig, seed: int) -> Prepared:
         counts.update(found)
     sizes = {"users": len(user_ids), "items": len(item_ids), "interactions": len(events)}
     shares = {name: int((labels == number).sum()) for number, name in enumerate(SPLITS)}
+    counted = {**sizes, **shares, **counts}
     return Prepared(
         users=pa.table([pa.array(np.arange(len(user_ids)), pa.int32()), user_ids], schema=USERS),
         items=described.select(ITEMS.names).cast(ITEMS),
         interactions=_interaction_table(users, items, events, reviews, labels),
-        counts={**sizes, **shares, **counts},
+        counts=counted,
+        notes=(times.note,) if times.note else (),
+        warnings=tuple(findings(counted, len(interactions), len(catalogue), times, known)),
     )
 
 
@@ -104,6 +114,34 @@ def renumber_truth(truth: pa.Table, users: pa.Table, items: pa.Table) -> pa.Tabl
     return table.filter(pc.and_(pc.is_valid(user), pc.is_valid(item))).sort_by(
         [("user", "ascending"), ("item", "ascending")]
     )
+
+
+def _identified(raw: RawData, counts: Counter[str]) -> tuple[pa.Table, pa.Table]:
+    """The raw interactions and items with clean ids, without the rows that lack one."""
+    (user_ids,) = clean_ids(raw.interactions["user_id"])
+    item_ids, own_ids = clean_ids(raw.interactions["item_id"], raw.items["item_id"])
+    interactions, counts["interactions_without_id"] = with_ids(raw.interactions, user_id=user_ids, item_id=item_ids)
+    catalogue, counts["items_without_id"] = with_ids(raw.items, item_id=own_ids)
+    if interactions.num_rows == 0:
+        raise DataError("the data has no interaction with a user id and an item id", "check data.path and data.columns")
+    return interactions, catalogue
+
+
+def _meeting(events: Events, item_ids: pa.Array, catalogue: pa.Table, config: DataConfig) -> Meeting | None:
+    """How the items of all interactions are found; None where the data has no file of items.
+
+    Raises:
+        DataError: more of them are unknown than ``data.max_unknown_items`` allows.
+    """
+    if config.items == "":
+        return None
+    found = meeting(events.items, item_ids, catalogue["item_id"])
+    if found.share > config.max_unknown_items:
+        raise DataError(
+            found.sentence(f", more than data.max_unknown_items={config.max_unknown_items:g}"),
+            'write the ids of both files alike, raise the limit, or set data.items="" to go without items',
+        )
+    return found
 
 
 def _filtered(events: Events, config: DataConfig, counts: Counter[str]) -> Events:
@@ -148,7 +186,7 @@ def _interaction_table(
         pa.array(users, pa.int32()),
         pa.array(items, pa.int32()),
         pa.array(events.rating, mask=np.isnan(events.rating)),
-        pa.array(events.timestamp, mask=~events.present),
+        pa.array(np.floor(events.timestamp).astype(np.int64), mask=~events.present),
         reviews.cast(pa.string()),
         pa.array(SPLITS).take(pa.array(labels)),
     ]

@@ -43,7 +43,8 @@ RAW_INTERACTIONS = pa.schema(
         pa.field("user_id", pa.string()),
         pa.field("item_id", pa.string()),
         pa.field("rating", pa.float64()),
-        pa.field("timestamp", pa.float64()),  # seconds or milliseconds since 1970
+        pa.field("timestamp", pa.float64()),  # a number as it was written, of a unit that the whole column tells
+        pa.field("moment", pa.float64()),  # seconds since 1970, of a time that was written as a date
         pa.field("review", pa.large_string()),  # reviews of one data set may exceed the 2 GiB of a string array
         pa.field("split", pa.string()),
         *_ORIGIN,

@@ -14,8 +14,9 @@ from hnlm_ray.config.data import ColumnsConfig
 from hnlm_ray.data.delimited import header_names, read_rows
 from hnlm_ray.data.files import UsualNames
 from hnlm_ray.data.lines import Chunk
+from hnlm_ray.data.lists import names
 from hnlm_ray.data.raw import RAW_INTERACTIONS, RAW_ITEMS, Column
-from hnlm_ray.data.values import categories, moments, numbers
+from hnlm_ray.data.values import moments, numbers
 from hnlm_ray.errors import DataError
 
 __all__ = ["NAMES", "fields_of", "parse_interactions", "parse_items"]
@@ -44,7 +45,7 @@ def fields_of(header: str, roles: Sequence[str], config: ColumnsConfig, file: st
         DataError: the header is not typed, or lacks a field that is required or that the user named.
     """
     typed = header_names(header, "\t")
-    names = [name.partition(":")[0] for name in typed]
+    bare = [name.partition(":")[0] for name in typed]
     if not all(":" in name for name in typed):
         raise DataError(f"{file}:1: the header {header[:60]!r} has no types", "write fields as user_id:token")
     chosen = {}
@@ -53,12 +54,12 @@ def fields_of(header: str, roles: Sequence[str], config: ColumnsConfig, file: st
         own = (getattr(config, role),) if given else ()
         # The file of items may call the id by a known name.
         wanted = (*own, *_KNOWN_NAMES[role]) if not given or (role == "item" and "user" not in roles) else own
-        present = [name for name in wanted if name in names]
+        present = [name for name in wanted if name in bare]
         if present:
             chosen[role] = present[0]
         elif role in _REQUIRED or (given and wanted[0] is not None):
             raise DataError(
-                f"{file} lacks the field {wanted[0]!r}, it has {', '.join(names)}", f"name it with data.columns.{role}"
+                f"{file} lacks the field {wanted[0]!r}, it has {', '.join(bare)}", f"name it with data.columns.{role}"
             )
     return chosen
 
@@ -74,15 +75,16 @@ def parse_interactions(chunk: Chunk, columns: ColumnsConfig) -> pa.Table:
     nothing = pa.nulls(len(rows.lines), pa.string())
     found = {role: rows.columns[name] for role, name in chosen.items()}
     rating, wrong_rating = numbers(found.get("rating", nothing), "rating")
-    timestamp, wrong_time = moments(found.get("timestamp", nothing), "timestamp")
+    when = moments(found.get("timestamp", nothing), "timestamp")
     return rows.to_raw(
         RAW_INTERACTIONS,
         user_id=found["user"],
         item_id=found["item"],
         rating=rating,
-        timestamp=timestamp,
+        timestamp=when.timestamp,
+        moment=when.moment,
         review=found.get("review"),
-        problem=pc.coalesce(wrong_rating, wrong_time),
+        problem=pc.coalesce(wrong_rating, when.problem),
     )
 
 
@@ -98,7 +100,7 @@ def parse_items(chunk: Chunk, columns: ColumnsConfig) -> pa.Table:
     found["item_id"] = found.pop("item")
     if "categories" in found:
         is_sequence = f"{chosen['categories']}:token_seq" in header_names(chunk.header, "\t")
-        found["categories"] = _sequence(found["categories"]) if is_sequence else categories(found["categories"])
+        found["categories"] = _sequence(found["categories"]) if is_sequence else names(found["categories"])
     return rows.to_raw(RAW_ITEMS, **found)
 
 
@@ -107,10 +109,6 @@ def _names(header: str) -> list[str]:
 
 
 def _sequence(text: Column) -> Column:
-    """Names separated by spaces, or by commas where there are commas or quotes."""
+    """Names separated by spaces, or by commas where there are commas or quotes; in brackets or quotes as everywhere."""
     by_comma = pc.match_substring_regex(text, r",|^\s*\[?['\"]")
-    bare = pc.replace_substring_regex(text, r"^\s*\[|\]\s*$", "")
-    commas = pc.replace_substring_regex(bare, r"\s*,\s*", "|")
-    unquoted = pc.replace_substring_regex(commas, r"(^|\|)['\"]", r"\1")
-    unquoted = pc.replace_substring_regex(unquoted, r"['\"](\||$)", r"\1")
-    return pc.split_pattern(pc.if_else(by_comma, unquoted, pc.replace_substring(text, " ", "|")), "|")
+    return names(pc.if_else(by_comma, text, pc.replace_substring(text, " ", ",")), ",")

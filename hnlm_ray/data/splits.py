@@ -7,16 +7,19 @@ order of the data.
 from __future__ import annotations
 
 import hashlib
+import math
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from hnlm_ray import seeds
 from hnlm_ray.config.data import SplitConfig
 from hnlm_ray.errors import DataError
 from hnlm_ray.kernels.runs import places_in_runs, runs_of
 
-__all__ = ["TEST", "TRAIN", "VALID", "split"]
+__all__ = ["TEST", "TRAIN", "VALID", "pairs_in_two_splits", "require_held_out", "split"]
 
 TRAIN, VALID, TEST = 0, 1, 2
 
@@ -30,7 +33,7 @@ def split(
     seed: int,
     users: npt.NDArray[np.integer],
     user_ids: npt.NDArray[np.object_],
-    timestamps: npt.NDArray[np.int64],
+    timestamps: npt.NDArray[np.number],
     present: npt.NDArray[np.bool_],
     given: npt.NDArray[np.object_] | None = None,
 ) -> Labels:
@@ -41,7 +44,7 @@ def split(
         seed: of the run.
         users: (n,), ascending; the rows of a user are in the order of time.
         user_ids: (n_users,) the users' own ids.
-        timestamps: int64 (n,), seconds.
+        timestamps: (n,), seconds.
         present: bool (n,), where ``timestamps`` means something.
         given: (n,) the data's own labels, for the strategy ``column``.
 
@@ -60,6 +63,54 @@ def split(
         _check_times(present, allow_none=False, strategy="global_time")
         return _global_time(config, timestamps)
     return _given(given)
+
+
+def pairs_in_two_splits(
+    users: npt.NDArray[np.integer], items: npt.NDArray[np.integer], given: pa.ChunkedArray | None
+) -> int:
+    """How many pairs of user and item have rows in more than one split.
+
+    Args:
+        users: (n,), numbers from 0.
+        items: (n,), likewise.
+        given: (n,) the data's own labels; None where it has none.
+    """
+    if given is None:
+        return 0
+    labels = pc.unique(given)
+    codes = pc.index_in(given, value_set=labels).to_numpy()
+    pairs = users.astype(np.int64) * (int(items.max()) + 1) + items
+    placed = np.unique(np.stack([pairs, codes.astype(np.int64)]), axis=1)[0]
+    return int((np.unique(placed, return_counts=True)[1] > 1).sum())
+
+
+def require_held_out(labels: Labels, users: npt.NDArray[np.integer], config: SplitConfig) -> None:
+    """Check that there is something to choose epochs on and something to report.
+
+    Args:
+        labels: (n,), from :func:`split`.
+        users: (n,), numbers from 0.
+        config: the strategy and the shares of valid and test.
+
+    Raises:
+        DataError: no interaction is valid, or none is test.
+    """
+    empty = [name for name, number in (("valid", VALID), ("test", TEST)) if not (labels == number).any()]
+    if not empty:
+        return
+    reason, action = "", "bring more interactions, or choose another data.split.strategy"
+    shares = {"valid": config.valid, "test": config.test}
+    unset = [name for name in empty if shares[name] == 0.0]
+    if config.strategy == "column":
+        action = "label some rows of the split column with it"
+    elif config.strategy in ("random", "global_time") and unset:
+        reason, action = f", because data.split.{unset[0]}=0", f"raise data.split.{unset[0]}"
+    elif config.strategy in ("random", "leave_last_two"):
+        needed = 3 if config.strategy == "leave_last_two" else math.ceil(0.5 / min(shares[name] for name in empty))
+        most = int(np.bincount(users).max())
+        reason = f", because a user needs {needed} interactions for that and none has more than {most}"
+        action = "bring more interactions, filter fewer, or split by global_time or by a column"
+    raise DataError(f"no interaction falls into the split {' or '.join(empty)}{reason}", action)
 
 
 def _random(
@@ -88,7 +139,7 @@ def _leave_last_two(users: npt.NDArray[np.integer]) -> Labels:
     return np.where(enough & (from_end == 1), TEST, np.where(enough & (from_end == 2), VALID, TRAIN)).astype(np.int8)
 
 
-def _global_time(config: SplitConfig, timestamps: npt.NDArray[np.int64]) -> Labels:
+def _global_time(config: SplitConfig, timestamps: npt.NDArray[np.number]) -> Labels:
     """Divide at two moments, the same for all users: the quantiles of time at ``1 - valid - test`` and ``1 - test``."""
     first, second = np.quantile(timestamps, [1.0 - config.valid - config.test, 1.0 - config.test], method="higher")
     if first == timestamps.min():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,7 @@ from hnlm_ray.config.data import ColumnsConfig, DataConfig
 from hnlm_ray.data.delimited import header_names, read_rows
 from hnlm_ray.data.files import Files, UsualNames, is_csv
 from hnlm_ray.data.lines import read_chunks
+from hnlm_ray.data.lists import names, paragraphs
 from hnlm_ray.data.raw import (
     RAW_INTERACTIONS,
     RAW_ITEMS,
@@ -23,7 +24,7 @@ from hnlm_ray.data.raw import (
     raw_data,
     raw_table,
 )
-from hnlm_ray.data.values import categories, moments, numbers
+from hnlm_ray.data.values import ids, moments, numbers
 from hnlm_ray.errors import DataError
 
 __all__ = ["INTERACTION_ROLES", "ITEM_ROLES", "NAMES", "columns_of", "names_in", "read_tables"]
@@ -77,9 +78,10 @@ def columns_of(config: ColumnsConfig, roles: tuple[str, ...], found: list[str], 
     the table of items, the id may also have its default name.
 
     Raises:
-        DataError: a column is missing.
+        DataError: columns are missing, all of them in one sentence; or several columns have one name.
     """
-    chosen = {}
+    chosen: dict[str, str] = {}
+    missing: list[tuple[str, str]] = []
     for role in roles:
         name = getattr(config, role)
         if role == "item" and "user" not in roles and name not in found:
@@ -87,8 +89,20 @@ def columns_of(config: ColumnsConfig, roles: tuple[str, ...], found: list[str], 
         if name in found:
             chosen[role] = name
         elif name is not None and (role in _REQUIRED or role in config.model_fields_set):
-            has = ", ".join(repr(other) for other in found) or "none"
-            raise DataError(f"{path} lacks the column {name!r}, it has {has}", f"name it with data.columns.{role}")
+            missing.append((role, name))
+    has = ", ".join(repr(other) for other in found) or "none"
+    if missing:
+        names = " and ".join(repr(name) for _, name in missing)
+        options = " and ".join(f"data.columns.{role}" for role, _ in missing)
+        raise DataError(
+            f"{path} lacks the column{'s' if len(missing) > 1 else ''} {names}, it has {has}",
+            f"name {'them' if len(missing) > 1 else 'it'} with {options}",
+        )
+    if repeated := sorted({name for name in chosen.values() if found.count(name) > 1}):
+        raise DataError(
+            f"{path} has several columns called {' and '.join(map(repr, repeated))}, it has {has}",
+            "rename the columns so that each name stands once",
+        )
     return chosen
 
 
@@ -113,27 +127,54 @@ def _read(files: Files, config: ColumnsConfig, roles: tuple[str, ...], schema: p
 
 
 def _converted(table: pa.Table, chosen: Mapping[str, str], path: str) -> dict[str, Column | None]:
-    """The columns of a raw table from those of a file by role; with ``problem`` where a column can have one."""
+    """The columns of a raw table from those of a file by role; with ``problem`` where a column can have one.
+
+    Raises:
+        DataError: columns are of the wrong type, all of them in one sentence.
+    """
     columns: dict[str, Column | None] = {}
-    problems = []
+    problems, unfit = [], []
     for role, name in chosen.items():
         values, target = table[name], _RAW_NAMES.get(role, role)
         try:
-            if role in ("rating", "timestamp"):
-                columns[target], problem = (numbers if role == "rating" else moments)(values, role)
+            if role == "rating":
+                columns[target], problem = numbers(values, role)
+                problems.append(problem)
+            elif role == "timestamp":
+                columns["timestamp"], columns["moment"], problem = moments(values, role)
                 problems.append(problem)
             else:
-                columns[target] = categories(values) if role == "categories" else values.cast(pa.string())
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise DataError(
-                f"{path}: column {name!r} is {values.type} and cannot be a {role} ({error})",
-                f"name another with data.columns.{role}, or null",
-            ) from error
+                columns[target] = _TEXTS.get(role, _text)(values)
+        except (ValueError, pa.ArrowNotImplementedError) as error:
+            article = "a list of categories" if role == "categories" else f"a {role}"
+            unfit.append((role, f"column {name!r} is {values.type} and cannot be {article} ({_first_line(error)})"))
+    if unfit:
+        raise DataError(
+            f"{path}: {'; '.join(problem for _, problem in unfit)}",
+            f"name another with data.columns.{unfit[0][0]}" + ("" if unfit[0][0] in _REQUIRED else ", or null"),
+        )
     return columns | ({"problem": pc.coalesce(*problems)} if problems else {})
 
 
+def _text(values: Column) -> Column:
+    return values.cast(pa.string())
+
+
+_TEXTS: dict[str, Callable[[Column], Column]] = {
+    "user": ids,
+    "item": ids,
+    "categories": names,
+    "description": paragraphs,
+}
+"""How the columns of some roles become text."""
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
 def _unreadable(path: str, error: Exception) -> DataError:
-    what = str(error).splitlines()[0] if str(error) else type(error).__name__
     return DataError(
-        f"{path} cannot be read as Parquet ({what})", "check that the file is whole, and your access to it"
+        f"{path} cannot be read as Parquet ({_first_line(error)})",
+        "check that the file is whole, and your access to it",
     )

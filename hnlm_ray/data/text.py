@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from hnlm_ray.data.raw import Column
 
-__all__ = ["clean_text", "unescape_html"]
+__all__ = ["clean_text", "unescape_html", "without_controls", "without_scripts"]
 
 _ENTITY = rb"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
 _AMPERSAND = r"&(?:amp|AMP|#0*38|#[xX]0*26);"
@@ -22,6 +22,13 @@ _TAGS = (
     (r"(?i)</?(?:br|p|div|li|ul|ol|tr|td|th|table|h[1-6]|hr|blockquote)\b[^<>]*>", " "),
     (r"</?[A-Za-z][A-Za-z0-9:-]*(?:\s[^<>]*)?/?>", ""),
 )
+_SCRIPT = (
+    r"(?s)(?i:(<|&lt;)(style|script)\b|^\s*(<|&lt;)span\s+(id|class)=)|\bue_t0\b|\bgetTime\(\)"
+    r"|^\s*(var|let|const)\s+\w+\s*=|^\s*[(!]*function\s*\w*\s*\(|\bdocument\.(write|getElementById)\("
+    r"|^\s*[.#@][\w-][^{}]*\{[^{}]*:[^{}]*[;}]"
+)
+# What exports write where there is no text.
+_NO_TEXT = r"^\s*(nan|NaN|<NA>|null|NULL|None)\s*$"
 _SPACES = r"[\s\p{Z}\x{0B}\x{85}]+"
 # Control characters other than white space, marks of the direction of writing, and characters without width.
 _CONTROLS = (
@@ -64,6 +71,19 @@ def unescape_html(values: Column) -> Column:
     return pc.replace_with_mask(values, is_escaped, text)
 
 
+def without_controls(values: Column) -> Column:
+    """Remove control characters, marks of the direction of writing, and characters without width."""
+    return pc.replace_substring_regex(values, _CONTROLS, "")
+
+
+def without_scripts(values: Column) -> Column:
+    """Titles and names; "" where the text is the script or the style of the page that it was taken from.
+
+    Such titles are frequent in the item files of Amazon Reviews 2018.
+    """
+    return pc.if_else(pc.fill_null(pc.match_substring_regex(values, _SCRIPT), False), "", values)
+
+
 def _without_html(values: Column) -> Column:
     text = unescape_html(values)
     for pattern, replacement in _TAGS:
@@ -72,8 +92,9 @@ def _without_html(values: Column) -> Column:
 
 
 _RULES: dict[str, Callable[[Column], Column]] = {
+    "texts_missing": lambda text: pc.if_else(pc.match_substring_regex(text, _NO_TEXT), "", text),
     "texts_with_html": _without_html,
-    "texts_with_control_characters": lambda text: pc.replace_substring_regex(text, _CONTROLS, ""),
+    "texts_with_control_characters": without_controls,
     "texts_with_odd_spaces": lambda text: pc.utf8_trim(pc.replace_substring_regex(text, _SPACES, " "), " "),
 }
 """By the name of its count, in the order of application."""

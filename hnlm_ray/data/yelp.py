@@ -6,12 +6,12 @@ Source: https://business.yelp.com/data/resources/open-dataset.
 from __future__ import annotations
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from hnlm_ray.config.data import ColumnsConfig
 from hnlm_ray.data.files import UsualNames
 from hnlm_ray.data.json_lines import fields, read_objects
 from hnlm_ray.data.lines import Chunk
+from hnlm_ray.data.lists import names
 from hnlm_ray.data.raw import RAW_INTERACTIONS, RAW_ITEMS
 from hnlm_ray.data.values import moments
 
@@ -23,22 +23,22 @@ NAMES = UsualNames(
 )
 
 _REVIEWS = fields(("user_id", "business_id", "date", "text"), ("stars",))
-_BUSINESSES = fields(("business_id", "name", "categories"))
+# Early releases have lists, later ones text such as "Restaurants, Mexican".
+_BUSINESSES = fields(("business_id", "name"), either=("categories",))
 
 
 def parse_interactions(chunk: Chunk, columns: ColumnsConfig) -> pa.Table:
     """Raw interactions; a date that cannot be read makes a bad row."""
     rows = read_objects(chunk, _REVIEWS)
     found = rows.columns
-    timestamp, problem = moments(found["date"], "date")
+    when = moments(found["date"], "date")
     return rows.to_raw(
         RAW_INTERACTIONS,
         user_id=found["user_id"],
         item_id=found["business_id"],
         rating=found["stars"],
-        timestamp=timestamp,
         review=found["text"],
-        problem=problem,
+        **when._asdict(),
     )
 
 
@@ -50,5 +50,5 @@ def parse_items(chunk: Chunk, columns: ColumnsConfig) -> pa.Table:
         RAW_ITEMS,
         item_id=found["business_id"],
         title=found["name"],
-        categories=pc.split_pattern(found["categories"], ","),
+        categories=names(found["categories"], ","),
     )

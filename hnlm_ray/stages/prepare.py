@@ -50,7 +50,9 @@ def run(context: StageContext) -> StageSummary:
         output.write(name, table)
     counts = prepared.counts
     context.say(f"{counts['users']:,} users, {counts['items']:,} items, {counts['interactions']:,} interactions")
-    return StageSummary({name: table.num_rows for name, table in tables.items()}, counts)
+    for note in prepared.notes:
+        context.say(note)
+    return StageSummary({name: table.num_rows for name, table in tables.items()}, counts, prepared.warnings)
 
 
 def _read(config: Config) -> RawData:

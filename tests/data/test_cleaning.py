@@ -5,7 +5,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hnlm_ray.data.cleaning import Events, clean_items, clean_timestamps, events_of, latest_of_pair, with_ids
+from hnlm_ray.data.cleaning import Events, clean_items, events_of, latest_of_pair
 from hnlm_ray.data.raw import RAW_INTERACTIONS, RAW_ITEMS, positions, raw_table
 
 
@@ -14,36 +14,13 @@ def raw_items(**columns: list[object]) -> pa.Table:
     return raw_table(RAW_ITEMS, positions(0, np.arange(len(columns["item_id"]))), **arrays)
 
 
-def test_rows_without_an_id_are_taken_out_and_ids_are_trimmed() -> None:
-    table = raw_table(
-        RAW_INTERACTIONS,
-        positions(0, np.arange(4)),
-        user_id=pa.array(["a ", None, "b", " "]),
-        item_id=pa.array(["1", "1", "", "2"]),
-    )
-    left, dropped = with_ids(table, ["user_id", "item_id"])
-    assert left["user_id"].to_pylist() == ["a"]
-    assert dropped == 3
-
-
-def test_timestamps_that_cannot_be_are_taken_away() -> None:
-    year = 31_536_000
-    column = pa.chunked_array(
-        [[10.0, -1.0, None, float("nan"), 1e18, 200.0 * year, 1.5e12, -1.5e12, float("inf"), 0.0]]
-    )
-    seconds, present, counts = clean_timestamps(column)
-    assert np.flatnonzero(present).tolist() == [0, 6, 9]
-    assert seconds.tolist() == [10, 0, 0, 0, 0, 0, 1_500_000_000, 0, 0, 0]
-    assert counts == {"timestamps_in_milliseconds": 1, "timestamps_out_of_range": 6}
-
-
 def test_ids_are_numbered_in_sorted_order_and_nan_is_no_rating() -> None:
     columns = {
         "user_id": pa.array(["b", "a", "b"]),
         "item_id": pa.array(["y", "é", "x"]),
         "rating": pa.array([1.0, float("nan"), None]),
     }
-    events, users, items, counts = events_of(raw_table(RAW_INTERACTIONS, positions(0, np.arange(3)), **columns))
+    events, users, items, _, counts = events_of(raw_table(RAW_INTERACTIONS, positions(0, np.arange(3)), **columns))
     assert users.to_pylist() == ["a", "b"]
     assert items.to_pylist() == ["x", "y", "é"]
     assert (events.users.tolist(), events.items.tolist()) == ([1, 0, 1], [1, 2, 0])
@@ -59,7 +36,7 @@ EVENT = st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 5) | st.n
 def test_the_latest_of_each_pair_is_kept(rows: list[tuple[int, int, int | None]]) -> None:
     users, items = (np.array([row[part] for row in rows], np.int64) for part in (0, 1))
     present = np.array([row[2] is not None for row in rows], bool)
-    time = np.array([row[2] or 0 for row in rows], np.int64)
+    time = np.array([row[2] or 0 for row in rows], np.float64)
     events = Events(users, items, np.zeros(len(rows), np.float32), time, present, np.arange(len(rows)))
     best: dict[tuple[int, int], tuple[int, int]] = {}
     for number, (user, item, when) in enumerate(rows):
@@ -92,8 +69,27 @@ def test_items_are_completed_cleaned_and_cut_to_those_met() -> None:
         "items_without_interactions": 1,
         "items_unknown": 1,
         "titles_empty": 1,
+        "titles_with_scripts": 0,
+        "brands_with_scripts": 0,
     }
     assert counts["texts_with_html"] == 3
+
+
+def test_the_script_of_a_page_is_no_title() -> None:
+    raw = raw_items(
+        item_id=["a", "b", "c"],
+        title=[
+            "var aPageStart = (new Date()).getTime();\nvar ue_t0=ue_t0||+new Date();",
+            "nan",
+            "Function (Band) Shirt",
+        ],
+        brand=["<style>.a {b: c;}</style>", "None", "N"],
+    )
+    items, counts = clean_items(raw, pa.array(["a", "b", "c"]))
+    assert items["title"].to_pylist() == ["a", "b", "Function (Band) Shirt"]
+    assert items["brand"].to_pylist() == ["", "", "N"]
+    assert (counts["titles_with_scripts"], counts["brands_with_scripts"]) == (1, 1)
+    assert (counts["titles_empty"], counts["texts_missing"]) == (2, 2)
 
 
 def test_items_without_an_item_table() -> None:

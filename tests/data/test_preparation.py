@@ -20,7 +20,7 @@ WORLD = generate(DemoWorldConfig(users=60, items=48, interactions=900))
 
 
 def prepare(interactions: dict[str, Any], seed: int = 0, **options: Any) -> Prepared:
-    config = DataConfig.model_validate(options)
+    config = DataConfig.model_validate({"items": "", **options})
     return prepare_tables(from_columns(pa.table(interactions), NO_ITEMS), config, seed)
 
 

@@ -26,9 +26,9 @@ def test_columns_of_any_fitting_type(tmp_path: Path, read_raw: Read) -> None:
     interactions = {"user_id": [7, 8], "item_id": pa.array(["1", "2"]).dictionary_encode(), "rating": [4, None]}
     write(tmp_path, interactions | {"timestamp": [when, None]}, ITEMS | {"categories": ["A|B", None]})
     raw = read_raw("table")
-    assert raw.interactions.select(["user_id", "item_id", "rating", "timestamp", "review"]).to_pylist() == [
-        {"user_id": "7", "item_id": "1", "rating": 4.0, "timestamp": when.timestamp(), "review": None},
-        {"user_id": "8", "item_id": "2", "rating": None, "timestamp": None, "review": None},
+    assert raw.interactions.select(["user_id", "item_id", "rating", "moment", "review"]).to_pylist() == [
+        {"user_id": "7", "item_id": "1", "rating": 4.0, "moment": when.timestamp(), "review": None},
+        {"user_id": "8", "item_id": "2", "rating": None, "moment": None, "review": None},
     ]
     assert raw.items["categories"].to_pylist() == [["A", "B"], None]
 
@@ -72,7 +72,8 @@ def test_csv(tmp_path: Path, read_raw: Read) -> None:
     (tmp_path / "items.csv").write_text("item_id,title,categories\n1,Kettle,Home|Kitchen\n2,Mug,\n")
     raw = read_raw("table", columns={"user": "who", "item": "what"})
     assert raw.interactions["user_id"].to_pylist() == ["a", "b"]
-    assert raw.interactions["timestamp"].to_pylist() == [1_577_923_200, 60]
+    assert raw.interactions["moment"].to_pylist() == [1_577_923_200, None]
+    assert raw.interactions["timestamp"].to_pylist() == [None, 60]
     assert raw.interactions["review"].to_pylist() == ["two\nlines, one café", ""]
     assert raw.items["categories"].to_pylist() == [["Home", "Kitchen"], [""]]
 

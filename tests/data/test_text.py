@@ -26,6 +26,9 @@ TEXTS = st.lists(
         ("nul\x00l\u202e\ufeff and \x07 bell", "null and bell"),
         ("&unknown; & ;", "&unknown; & ;"),
         (None, ""),
+        (" NaN ", ""),
+        ("None", ""),
+        ("Nan", "Nan"),
     ],
 )
 def test_rules(raw: str | None, clean: str) -> None:
@@ -35,6 +38,7 @@ def test_rules(raw: str | None, clean: str) -> None:
 def test_every_rule_counts_the_texts_it_changed() -> None:
     column = pa.chunked_array([["a", "<i>b</i>", "c  d"], ["e\x00", "<i>f</i> \x00 g", None]])
     assert clean_text(column)[1] == {
+        "texts_missing": 0,
         "texts_with_html": 2,
         "texts_with_control_characters": 2,
         "texts_with_odd_spaces": 2,
