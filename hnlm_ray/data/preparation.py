@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from hnlm_ray.data.ids import Meeting, clean_ids, meeting, with_ids
 from hnlm_ray.data.raw import Column, RawData, gather
 from hnlm_ray.data.splits import pairs_in_two_splits, split
 from hnlm_ray.data.text import clean_text
+from hnlm_ray.data.times import Times
 from hnlm_ray.errors import DataError
 from hnlm_ray.tables import INTERACTIONS, ITEMS, SPLITS, TRUTH, USERS
 
@@ -92,7 +93,7 @@ def prepare_tables(raw: RawData, config: DataConfig, seed: int) -> Prepared:
         items=described.select(ITEMS.names).cast(ITEMS),
         interactions=_interaction_table(users, items, events, reviews, labels),
         counts=counted,
-        notes=(times.note,) if times.note else (),
+        notes=tuple(_notes(times, config)),
         warnings=tuple(findings(counted, len(interactions), len(catalogue), times, known)),
     )
 
@@ -114,6 +115,14 @@ def renumber_truth(truth: pa.Table, users: pa.Table, items: pa.Table) -> pa.Tabl
     return table.filter(pc.and_(pc.is_valid(user), pc.is_valid(item))).sort_by(
         [("user", "ascending"), ("item", "ascending")]
     )
+
+
+def _notes(times: Times, config: DataConfig) -> Iterator[str]:
+    """How times were read."""
+    if times.note:
+        yield times.note
+    if config.split.strategy == "leave_last_two" and not times.present.any():
+        yield "there are no timestamps; the order of the rows stands in for time"
 
 
 def _identified(raw: RawData, counts: Counter[str]) -> tuple[pa.Table, pa.Table]:

@@ -84,18 +84,17 @@ def pairs_in_two_splits(
     return int((np.unique(placed, return_counts=True)[1] > 1).sum())
 
 
-def require_held_out(labels: Labels, users: npt.NDArray[np.integer], config: SplitConfig) -> None:
+def require_held_out(interactions: pa.Table, config: SplitConfig) -> None:
     """Check that there is something to choose epochs on and something to report.
 
     Args:
-        labels: (n,), from :func:`split`.
-        users: (n,), numbers from 0.
+        interactions: with the columns ``user`` and ``split``.
         config: the strategy and the shares of valid and test.
 
     Raises:
         DataError: no interaction is valid, or none is test.
     """
-    empty = [name for name, number in (("valid", VALID), ("test", TEST)) if not (labels == number).any()]
+    empty = [name for name in ("valid", "test") if name not in pc.unique(interactions["split"]).to_pylist()]
     if not empty:
         return
     reason, action = "", "bring more interactions, or choose another data.split.strategy"
@@ -107,7 +106,7 @@ def require_held_out(labels: Labels, users: npt.NDArray[np.integer], config: Spl
         reason, action = f", because data.split.{unset[0]}=0", f"raise data.split.{unset[0]}"
     elif config.strategy in ("random", "leave_last_two"):
         needed = 3 if config.strategy == "leave_last_two" else math.ceil(0.5 / min(shares[name] for name in empty))
-        most = int(np.bincount(users).max())
+        most = int(np.bincount(interactions["user"].to_numpy()).max())
         reason = f", because a user needs {needed} interactions for that and none has more than {most}"
         action = "bring more interactions, filter fewer, or split by global_time or by a column"
     raise DataError(f"no interaction falls into the split {' or '.join(empty)}{reason}", action)

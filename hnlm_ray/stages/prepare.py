@@ -15,6 +15,7 @@ from hnlm_ray.data.formats import Parse, has_header, interaction_files, item_fil
 from hnlm_ray.data.lines import Chunk, read_chunks
 from hnlm_ray.data.preparation import prepare_tables, renumber_truth
 from hnlm_ray.data.raw import RAW_INTERACTIONS, RAW_ITEMS, RawData, from_columns, raw_data
+from hnlm_ray.data.splits import require_held_out
 from hnlm_ray.data.table import read_tables
 from hnlm_ray.demo.world import generate
 from hnlm_ray.errors import DataError
@@ -33,7 +34,8 @@ def run(context: StageContext) -> StageSummary:
         context: without inputs.
 
     Raises:
-        DataError: the raw data is missing or malformed, the filters leave nothing, or the split is impossible.
+        DataError: the raw data is missing or malformed, ids or times cannot be used, the filters leave nothing, or the
+            split is impossible or holds nothing out.
     """
     config, output = context.config.data, context.output
     truth = None
@@ -43,6 +45,7 @@ def run(context: StageContext) -> StageSummary:
     else:
         raw = _read(context.config)
     prepared = prepare_tables(raw, config, context.config.seed)
+    require_held_out(prepared.interactions, config.split)
     tables = {"users": prepared.users, "items": prepared.items, "interactions": prepared.interactions}
     if truth is not None:
         tables["truth"] = renumber_truth(truth, prepared.users, prepared.items)

@@ -118,6 +118,104 @@ def test_truth_is_kept_for_kept_users_and_items_alone() -> None:
     assert row["probability"] == WORLD.tastes.probability[int(user[1:]), int(item[1:])]
 
 
+def test_the_newest_is_test_whatever_the_unit_and_the_order_of_rows() -> None:
+    for scale in (1, 1000, 10**9):
+        moments = [(1_500_000_000.0 + 60 * n) * scale for n in reversed(range(10))]
+        rows = {"user_id": ["u"] * 10, "item_id": [f"i{n}" for n in reversed(range(10))], "timestamp": moments}
+        made = prepare(rows, split={"strategy": "leave_last_two"})
+        last = made.interactions.slice(9).to_pylist()[0]
+        assert (made.items["item_id"][last["item"]].as_py(), last["split"]) == ("i9", "test")
+        assert last["timestamp"] == 1_500_000_540
+    assert made.notes == ("timestamps are read as nanoseconds since 1970",)
+    assert made.counts["timestamps_in_nanoseconds"] == 10
+
+
+def test_events_within_one_second_keep_their_order() -> None:
+    rows = {"user_id": ["u"] * 3, "item_id": list("cba"), "timestamp": [1_500_000_000_900, 1_500_000_000_500, 15e11]}
+    made = prepare(rows, split={"strategy": "leave_last_two"})
+    assert [made.items["item_id"][i].as_py() for i in made.interactions["item"].to_pylist()] == list("abc")
+    assert made.interactions["timestamp"].to_pylist() == [1_500_000_000] * 3
+
+
+def test_without_times_the_order_of_rows_is_said() -> None:
+    made = prepare({"user_id": ["u"] * 3, "item_id": list("abc")}, split={"strategy": "leave_last_two"})
+    assert made.notes == ("there are no timestamps; the order of the rows stands in for time",)
+
+
+def described(interactions: dict[str, Any], items: dict[str, Any], **options: Any) -> Prepared:
+    raw = from_columns(pa.table(interactions), pa.table(items))
+    return prepare_tables(raw, DataConfig.model_validate(options), 0)
+
+
+def test_ids_that_do_not_meet_stop_and_the_limit_is_an_option() -> None:
+    rows, items = {"user_id": list("aab"), "item_id": ["001", "002", "7"]}, {"item_id": ["1", "2", "7"]}
+    with pytest.raises(DataError) as caught:
+        described(rows, items)
+    assert str(caught.value).startswith(
+        "2 of 3 interactions (66.7%, more than data.max_unknown_items=0.5) have an item that the items lack, such as"
+        " '001', while the items have ids such as '1': one side has lost its leading zeros; "
+    )
+    made = described(rows, items, max_unknown_items=1.0)
+    assert made.counts["items_unknown"] == 2
+    assert "one side has lost its leading zeros; their titles are their ids" in made.warnings[0]
+    assert described(rows, {"item_id": ["001", "002", "7"]}).counts["items_unknown"] == 0
+    assert not described(rows, items, items="").warnings
+
+
+SOUND = {"user_id": [f"u{n}" for n in range(200)], "item_id": ["a", "b"] * 100, "timestamp": [1_500_000_000] * 200}
+DESCRIBED = {"item_id": ["a", "b"], "title": ["A", "B"]}
+
+
+def changed(column: str, values: list[Any]) -> dict[str, Any]:
+    return SOUND | {column: values + SOUND[column][len(values) :]}
+
+
+@pytest.mark.parametrize(
+    ("rows", "items", "options", "sentence"),
+    [
+        (changed("user_id", ["nan"] * 3), DESCRIBED, {}, "3 of 200 (1.5%) rows of the interactions have no id"),
+        (SOUND, {"item_id": ["a", "b", None], "title": list("ABC")}, {}, "1 of 3 (33.3%) rows of the items have no id"),
+        (changed("item_id", ["x"] * 3), DESCRIBED, {}, "3 of 200 interactions (1.5%) have an item that the items lack"),
+        (changed("timestamp", [-1]), DESCRIBED, {}, "1 timestamps such as -1 are no time from 1970 to 2100"),
+        (
+            changed("timestamp", [15e17] * 5),
+            DESCRIBED,
+            {},
+            "5 of 200 (2.5%) timestamps are no time between 1970 and 2100",
+        ),
+        (changed("timestamp", [7] * 150), DESCRIBED, {}, "most timestamps lie before 1980"),
+        (changed("user_id", ["u198"] * 12), DESCRIBED, {}, "11 of 200 (5.5%) interactions repeat a pair"),
+        (
+            SOUND,
+            {"item_id": ["a", "b", "b"], "title": list("ABC")},
+            {},
+            "1 of 3 (33.3%) rows of the items repeat an id",
+        ),
+        (SOUND, {"item_id": ["a", "b"]}, {}, "2 of 2 (100.0%) items have no title"),
+        (
+            SOUND | {"rating": [1.0] * 150 + [5.0] * 50},
+            DESCRIBED,
+            {"min_rating": 4},
+            "150 of 200 (75.0%) interactions are dropped by filters: 150 by data.min_rating;",
+        ),
+        (
+            {"user_id": list("uuu"), "item_id": list("aab"), "split": ["train", "test", "train"]},
+            DESCRIBED,
+            {"split": {"strategy": "column"}},
+            "1 pairs of user and item are in two splits",
+        ),
+    ],
+)
+def test_a_share_that_sound_data_does_not_have_is_said(
+    rows: dict[str, Any], items: dict[str, Any], options: dict[str, Any], sentence: str
+) -> None:
+    assert any(warning.startswith(sentence) for warning in described(rows, items, **options).warnings)
+
+
+def test_sound_data_has_no_warning() -> None:
+    assert described(SOUND, DESCRIBED).warnings == ()
+
+
 @pytest.mark.data
 @pytest.mark.parametrize(
     ("name", "options", "expected"),

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hnlm_ray.config.data import SplitConfig
-from hnlm_ray.data.splits import TEST, TRAIN, VALID, split
+from hnlm_ray.data.splits import TEST, TRAIN, VALID, pairs_in_two_splits, require_held_out, split
 from hnlm_ray.errors import DataError
 
 
@@ -72,3 +73,33 @@ def test_the_data_may_say() -> None:
 def test_a_law_that_does_not_fit_says_so(strategy: str, options: dict[str, object], message: str) -> None:
     with pytest.raises(DataError, match=message):
         labels(strategy, [3], **options)
+
+
+def test_pairs_in_two_splits_are_counted_once() -> None:
+    users, items = np.array([0, 0, 0, 1, 1, 1]), np.array([3, 3, 3, 3, 0, 0])
+    given_labels = pa.chunked_array([["train", "test", "valid", "test", "train", "train"]])
+    assert pairs_in_two_splits(users, items, given_labels) == 1
+    assert pairs_in_two_splits(users, items, None) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "split valid or test, because a user needs 5 interactions for that and none has more than 2; bring more"),
+        ({"valid": 0.4, "test": 0.05}, "needs 10 interactions"),
+        ({"valid": 0.0}, r"because data\.split\.valid=0; raise data\.split\.valid"),
+        ({"strategy": "leave_last_two"}, "needs 3 interactions for that and none has more than 2"),
+        ({"strategy": "column"}, "label some rows"),
+        ({"strategy": "global_time", "test": 0.0}, r"because data\.split\.test=0"),
+    ],
+)
+def test_nothing_held_out(options: dict[str, object], message: str) -> None:
+    table = pa.table({"user": [0, 0, 1], "split": ["train"] * 3})
+    with pytest.raises(DataError, match=message):
+        require_held_out(table, SplitConfig.model_validate(options))
+
+
+def test_one_row_of_each_split_is_enough() -> None:
+    require_held_out(pa.table({"user": [0, 0, 1], "split": ["train", "valid", "test"]}), SplitConfig())
+    with pytest.raises(DataError, match="falls into the split test"):
+        require_held_out(pa.table({"user": [0, 1], "split": ["train", "valid"]}), SplitConfig())

@@ -60,6 +60,44 @@ def test_a_column_of_the_wrong_kind(tmp_path: Path, read_raw: Read) -> None:
         read_raw("table")
 
 
+def test_lists_and_ids_of_any_type(tmp_path: Path, read_raw: Read) -> None:
+    interactions = {"user_id": [b"a", b"b"], "item_id": [1.0, 2.0], "timestamp": pa.array([10**18, None], pa.int64())}
+    items = {"item_id": [1, 2], "title": ["x", "y"], "categories": [[["A", "B"], ["C"]], None]}
+    write(tmp_path, interactions, items | {"description": [["One.", "Two."], None]})
+    raw = read_raw("table")
+    assert raw.interactions.select(["user_id", "item_id", "timestamp"]).to_pylist() == [
+        {"user_id": "a", "item_id": "1", "timestamp": 1e18},
+        {"user_id": "b", "item_id": "2", "timestamp": None},
+    ]
+    assert raw.items.select(["item_id", "categories", "description"]).to_pylist() == [
+        {"item_id": "1", "categories": ["A", "B", "C"], "description": "One. Two."},
+        {"item_id": "2", "categories": None, "description": None},
+    ]
+
+
+def test_all_wrong_types_are_in_one_sentence(tmp_path: Path, read_raw: Read) -> None:
+    columns = {"user_id": [True], "item_id": [1e17], "timestamp": pa.array([1], pa.time64("us"))}
+    write(tmp_path, columns)
+    with pytest.raises(DataError) as caught:
+        read_raw("table")
+    for part in ("'user_id' is bool and cannot be a user", "1e+17 has lost digits", "'timestamp' is time64[us]"):
+        assert part in str(caught.value)
+
+
+def test_all_missing_columns_are_in_one_sentence(tmp_path: Path, read_raw: Read) -> None:
+    write(tmp_path, {"who": ["a"], "what": ["1"]})
+    with pytest.raises(DataError, match=r"lacks the columns 'user_id' and 'item_id', it has 'who', 'what'; name them"):
+        read_raw("table")
+
+
+def test_two_columns_of_one_name(tmp_path: Path, read_raw: Read) -> None:
+    (tmp_path / "interactions.csv").write_text("user_id,item_id,rating,rating,note,note\na,1,5,4,x,y\n")
+    (tmp_path / "items.csv").write_text("item_id,title\n1,Kettle\n")
+    with pytest.raises(DataError, match=r"several columns called 'rating', it has .*; rename the columns"):
+        read_raw("table")
+    assert read_raw("table", columns={"rating": None}).interactions.num_rows == 1
+
+
 def test_the_split_column_is_read_for_its_law_alone(tmp_path: Path, read_raw: Read) -> None:
     write(tmp_path, {"user_id": ["a"], "item_id": ["1"], "split": ["test"]})
     assert read_raw("table").interactions["split"].to_pylist() == [None]
