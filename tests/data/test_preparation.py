@@ -142,8 +142,8 @@ def test_without_times_the_order_of_rows_is_said() -> None:
     assert made.notes == ("there are no timestamps; the order of the rows stands in for time",)
 
 
-def described(interactions: dict[str, Any], items: dict[str, Any], **options: Any) -> Prepared:
-    raw = from_columns(pa.table(interactions), pa.table(items))
+def described(interactions: dict[str, Any], catalogue: dict[str, Any], **options: Any) -> Prepared:
+    raw = from_columns(pa.table(interactions), pa.table(catalogue))
     return prepare_tables(raw, DataConfig.model_validate(options), 0)
 
 
@@ -159,7 +159,7 @@ def test_ids_that_do_not_meet_stop_and_the_limit_is_an_option() -> None:
     assert made.counts["items_unknown"] == 2
     assert "one side has lost its leading zeros; their titles are their ids" in made.warnings[0]
     assert described(rows, {"item_id": ["001", "002", "7"]}).counts["items_unknown"] == 0
-    assert not described(rows, items, items="").warnings
+    assert not described(rows, items | {"title": list("ABC")}, items="").warnings
 
 
 SOUND = {"user_id": [f"u{n}" for n in range(200)], "item_id": ["a", "b"] * 100, "timestamp": [1_500_000_000] * 200}
