@@ -118,3 +118,5 @@ class GroundConfig(Section):
     """The least string similarity of the fuzzy step."""
     vector: Fraction = 0.6
     """The least cosine of the text-vector step, whose scale depends on ``embed.model``."""
+    min_matched: Fraction = 0.1
+    """The share of the written negatives that must name an item of the catalogue; with less, the stage fails."""

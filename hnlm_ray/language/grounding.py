@@ -1,21 +1,28 @@
 """The name that a model wrote, matched to the catalogue in three steps: exact, fuzzy, nearest text vector.
 
-1. **Exact**, after :func:`normalised`. Similarity 1.
-2. **Fuzzy**: the catalogue name of the highest ratio (RapidFuzz: ``1 - d / (|a| + |b|)``, d the insert-delete
+1. **Exact**: as the title is written, or else :func:`folded <hnlm_ray.language.names.folded>`, or else
+   :func:`normalised <hnlm_ray.language.names.normalised>`: "Yes?" is the item "Yes?" before "Yes!", and a title without
+   a letter, such as "???", can be named as it is. Similarity 1.
+2. **Fuzzy**: the normalised title of the highest ratio (RapidFuzz: ``1 - d / (|a| + |b|)``, d the insert-delete
    distance), as written or with the words sorted, whichever is higher, if it is at least ``ground.fuzzy``. The first
    forgives misspelling, the second word order. Token-set and partial scores are not used: a short title inside a long
    answer would score as high as the right one.
 3. **Vector**: the item with the highest cosine that the user has not seen, if the cosine is at least ``ground.vector``.
 
+Numbers, units and single letters (:mod:`hnlm_ray.language.marks`) must be the same of both in the second step; in the
+third, the item must have those of the name.
+
+"None" names nothing, since the prompt asks for this word. Other words that stand for no name, such as "N/A" or "-",
+name an item only if its title is written so; a refusal names one only if the first two steps find it.
+
 The first two steps ask what the name means, and so look at the whole catalogue; if the user has that item in train, the
-status is ``interacted``. A name that several items share stands for the first of them that the user has seen, or else
-for the first of all.
+status is ``interacted``. A name that several items share stands for the one of them that the user has seen, or else for
+the one with the most train interactions; among equals, for the first of the catalogue.
 """
 
 from __future__ import annotations
 
-import re
-import unicodedata
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,49 +33,69 @@ import pyarrow as pa
 from hnlm_ray.config.language import GroundConfig
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.kernels.runs import places_in_runs
+from hnlm_ray.language.marks import Agreement, Marks, marks_of
+from hnlm_ray.language.names import folded, is_none, is_refusal, normalised, verbatim, words_of
 from hnlm_ray.tables import GROUNDED
 
-__all__ = ["Catalogue", "NameMatches", "Vectors", "ground", "is_none", "match_names", "normalised"]
+__all__ = ["Catalogue", "NameMatches", "Vectors", "ground", "match_names"]
 
-_NOT_WORD = re.compile(r"[\W_]+")
 _BLOCK = 512
 """Answers compared at once, which bounds memory to ``_BLOCK * items`` scores."""
 
 
-def normalised(name: str) -> str:
-    """The form in which names are compared: Unicode NFKC, case folded, punctuation and spaces as single spaces."""
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())  # folding can undo NFKC
-    return _NOT_WORD.sub(" ", folded).strip()
-
-
-def is_none(name: str) -> bool:
-    """Whether the model named nothing: a blank, or "none" in any case and punctuation."""
-    return normalised(name) in ("", "none")
-
-
 @dataclass(frozen=True)
 class Catalogue:
-    """The items by normalised name; those whose name is blank are left out.
+    """The items by name, in each of three spellings: as written, folded, and normalised.
 
     Attributes:
-        names: N distinct names, sorted.
+        folded: (I,) the folded titles.
+        numbers: for each spelling, the number of each distinct name that is not blank; numbers go on from one spelling
+            to the next, within one in the order of the names.
         offsets: (N + 1,) int64; the items of name ``n`` are ``items[offsets[n] : offsets[n + 1]]``.
-        items: int32, ascending within a name.
+        items: int32, within a name those with the most interactions first.
     """
 
-    names: list[str]
+    folded: list[str]
+    numbers: tuple[dict[str, int], ...]
     offsets: npt.NDArray[np.int64]
     items: npt.NDArray[np.int32]
 
     @classmethod
-    def of(cls, titles: Sequence[str]) -> Catalogue:
-        """From one title per item, in the order of the item numbers."""
-        keys = np.array([normalised(title) for title in titles], dtype=object)
-        named = np.flatnonzero(keys != "").astype(np.int32)
-        names, codes = np.unique(keys[named].astype(str), return_inverse=True)
-        order = np.argsort(codes, kind="stable")
-        offsets = np.searchsorted(codes[order], np.arange(len(names) + 1))
-        return cls(names.tolist(), offsets.astype(np.int64), named[order])
+    def of(cls, titles: Sequence[str], popularity: npt.NDArray[np.int64] | None = None) -> Catalogue:
+        """From one title per item, in the order of the item numbers.
+
+        Args:
+            titles: (I,).
+            popularity: (I,) train interactions of each item; None: the same of each.
+        """
+        spellings = [[*map(verbatim, titles)]]
+        for stricter in (folded, words_of):
+            spellings.append([*map(stricter, spellings[-1])])
+        rank = np.zeros(len(titles), np.int64) if popularity is None else -popularity
+        numbers: list[dict[str, int]] = []
+        items, codes = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)]
+        for keys in spellings:
+            first = sum(map(len, numbers))
+            numbers.append({name: number for number, name in enumerate(sorted({*keys} - {""}), first)})
+            number = np.array([numbers[-1].get(key, -1) for key in keys], np.int64)
+            ranked = np.lexsort((rank, number)).astype(np.int32)
+            items.append(ranked[np.searchsorted(number[ranked], 0) :])
+            codes.append(number[items[-1]])
+        offsets = np.searchsorted(np.concatenate(codes), np.arange(sum(map(len, numbers)) + 1))
+        return cls(spellings[1], tuple(numbers), offsets.astype(np.int64), np.concatenate(items))
+
+    @functools.cached_property
+    def marks(self) -> list[Marks]:
+        """(I,) what sets the titles apart from similar ones."""
+        return [*map(marks_of, self.folded)]
+
+    def exactly(self, answer: str) -> int:
+        """The number of the name that an answer is, in the strictest spelling; -1 if it is none."""
+        shown = verbatim(answer)
+        if is_none(shown):
+            return self.numbers[0].get(shown, -1) if normalised(shown) != "none" else -1
+        spellings = zip(self.numbers, (shown, folded(shown), normalised(shown)), strict=True)
+        return next((names[spelling] for names, spelling in spellings if spelling in names), -1)
 
 
 @dataclass(frozen=True)
@@ -78,9 +105,10 @@ class NameMatches:
     Attributes:
         answers: the answers, as the model wrote them.
         catalogue: the names that they were compared with.
-        name: (A,) int64 index into :attr:`Catalogue.names`, -1 where neither step matched.
+        name: (A,) int64 number of a name of the catalogue, -1 where neither step matched.
         similarity: (A,) float32 in [0, 1].
         exact: (A,) bool, whether the exact step matched.
+        none: (A,) bool, whether the answer names nothing.
     """
 
     answers: Sequence[str]
@@ -88,11 +116,12 @@ class NameMatches:
     name: npt.NDArray[np.int64]
     similarity: npt.NDArray[np.float32]
     exact: npt.NDArray[np.bool_]
+    none: npt.NDArray[np.bool_]
 
     @property
     def unmatched(self) -> npt.NDArray[np.int64]:
         """Indices of the answers that are left for the vector step."""
-        return np.flatnonzero(self.name < 0)
+        return np.flatnonzero((self.name < 0) & ~self.none)
 
 
 @dataclass(frozen=True)
@@ -101,7 +130,7 @@ class Vectors:
 
     Attributes:
         items: (I, d) float32.
-        answers: (A, d) float32; only the rows of :attr:`NameMatches.unmatched` are read.
+        answers: (L, d) float32, of the answers that :attr:`NameMatches.unmatched` lists.
     """
 
     items: npt.NDArray[np.float32]
@@ -116,25 +145,30 @@ def match_names(answers: Sequence[str], catalogue: Catalogue, fuzzy: float) -> N
         catalogue: the names to compare with.
         fuzzy: the least similarity of the fuzzy step.
     """
-    index = {name: number for number, name in enumerate(catalogue.names)}
-    keys = [normalised(answer) for answer in answers]
-    name = np.array([index.get(key, -1) for key in keys], np.int64)
+    name = np.array([catalogue.exactly(answer) for answer in answers], np.int64)
     exact = name >= 0
     similarity = exact.astype(np.float32)
-    rest = np.flatnonzero(~exact)
-    sorted_names = [_sorted_words(name) for name in catalogue.names]
-    for start in range(0, len(rest) if sorted_names else 0, _BLOCK):
-        rows = rest[start : start + _BLOCK]
-        queries = [keys[row] for row in rows]
+    none = np.array([is_none(answer) for answer in answers], bool) & ~exact
+    rest = np.flatnonzero(~exact & ~none)
+    names, first = list(catalogue.numbers[-1]), sum(map(len, catalogue.numbers[:-1]))
+    marks = [catalogue.marks[item] for item in catalogue.items[catalogue.offsets[first:-1]]] if len(rest) else []
+    queries = [normalised(answers[row]) for row in rest]
+    spellings = [(queries, names), ([*map(_sorted_words, queries)], [*map(_sorted_words, names)])]
+    for rows, columns, allowed in Agreement([marks_of(folded(answers[row])) for row in rest], marks).blocks(_BLOCK):
         scores = np.maximum(
-            _ratios(queries, catalogue.names, fuzzy),
-            _ratios([_sorted_words(query) for query in queries], sorted_names, fuzzy),
+            *(
+                _ratios([mine[row] for row in rows], [theirs[column] for column in columns], fuzzy)
+                for mine, theirs in spellings
+            )
         )
+        if allowed is not None:
+            scores *= allowed
         best = scores.argmax(axis=1)
         score = scores[np.arange(len(rows)), best]
         hit = (score >= fuzzy) & (score > 0)
-        name[rows[hit]], similarity[rows[hit]] = best[hit], score[hit]
-    return NameMatches(answers, catalogue, name, similarity, exact)
+        name[rest[rows[hit]]], similarity[rest[rows[hit]]] = first + columns[best[hit]], score[hit]
+    none[rest] = [name[row] < 0 and is_refusal(answers[row]) for row in rest]
+    return NameMatches(answers, catalogue, name, similarity, exact, none)
 
 
 def _sorted_words(text: str) -> str:
@@ -158,7 +192,7 @@ def ground(
 
     Args:
         negatives: the columns ``pair``, ``user``, ``item`` and ``answer``; a rejected answer is "" and so ``none``.
-        matches: of every distinct answer that names something.
+        matches: of every distinct answer that is not "".
         vectors: of all items, and of the answers that ``matches`` left unmatched.
         history: the train interactions.
         config: the thresholds.
@@ -170,7 +204,8 @@ def ground(
     answer = np.array([index.get(text, -1) for text in negatives["answer"].to_pylist()], np.int64)
     user = negatives["user"].to_numpy()
     size, name = len(answer), np.full(len(answer), -1)
-    status, step = np.where(answer < 0, "none", "out_of_catalogue").astype(object), np.full(size, "", object)
+    none = (answer < 0) | np.append(matches.none, True)[answer]
+    status, step = np.where(none, "none", "out_of_catalogue").astype(object), np.full(size, "", object)
     similarity, chosen = np.full(size, np.nan, np.float32), np.full(size, -1, np.int32)
     name[answer >= 0] = matches.name[answer[answer >= 0]]
     by_name = np.flatnonzero(name >= 0)
@@ -179,8 +214,13 @@ def ground(
     status[by_name] = np.where(seen, "interacted", "matched")
     step[by_name] = np.where(matches.exact[answer[by_name]], "exact", "fuzzy")
     similarity[by_name] = matches.similarity[answer[by_name]]
-    by_vector = np.flatnonzero((name < 0) & (answer >= 0))
-    item, cosine = _nearest_unseen(user[by_vector], vectors.answers[answer[by_vector]], vectors.items, history)
+    by_vector = np.flatnonzero((name < 0) & ~none)
+    left = matches.unmatched
+    agreement = Agreement(
+        [marks_of(folded(matches.answers[row])) for row in left], matches.catalogue.marks if len(left) else []
+    )
+    rows = np.searchsorted(left, answer[by_vector])
+    item, cosine = _nearest_unseen(user[by_vector], rows, vectors, agreement, history)
     hit = cosine >= config.vector
     by_vector = by_vector[hit]
     chosen[by_vector], similarity[by_vector] = item[hit], cosine[hit]
@@ -211,17 +251,30 @@ def _items_named(
 
 def _nearest_unseen(
     user: npt.NDArray[np.int32],
-    vectors: npt.NDArray[np.float32],
-    item_vectors: npt.NDArray[np.float32],
+    left: npt.NDArray[np.int64],
+    vectors: Vectors,
+    agreement: Agreement,
     history: Interactions,
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-    """The item of the highest cosine that each row's user has not seen; -inf where they have seen every item."""
+    """The item of the highest cosine, of those that each row's user has not seen and that have the answer's marks.
+
+    Args:
+        user: (n,) the user of each row.
+        left: (n,) the row of its answer among the unmatched ones.
+        vectors: of the items and of the unmatched answers.
+        agreement: of the marks of the unmatched answers and of the items.
+        history: the train interactions.
+
+    Returns:
+        (n,) items and (n,) cosines; -inf where there is no such item.
+    """
     item, cosine = np.zeros(len(user), np.int32), np.full(len(user), -np.inf, np.float32)
     for start in range(0, len(user), _BLOCK):
         rows = slice(start, start + _BLOCK)
-        scores = vectors[rows] @ item_vectors.T
+        scores = vectors.answers[left[rows]] @ vectors.items.T
         for place, owner in enumerate(user[rows]):
             scores[place, history.row(owner)] = -np.inf
+        scores[~agreement.including(left[rows])] = -np.inf
         item[rows] = scores.argmax(axis=1)
         cosine[rows] = scores.max(axis=1)
     return item, cosine

@@ -114,7 +114,7 @@ def embedding(config: Config, key: StageKey) -> Depends:
 
 def grounding(config: Config, key: StageKey) -> Depends:
     """Names matched to items."""
-    return {**embedding(config, key), "ground": config.ground.model_dump(mode="json")}
+    return {**embedding(config, key), "ground": config.ground.model_dump(mode="json", exclude={"min_matched"})}
 
 
 def fit(config: Config, key: StageKey) -> Depends:

@@ -158,7 +158,7 @@ _ALL = (
     StageSpec(
         "ground", "Match the names that the language model wrote to items of the catalogue",
         _always("prepare", "vectors", "negatives"), dependencies.grounding, ("grounded",),
-        ("matched", "interacted", "out_of_catalogue", "none"), resumes=True,
+        ("matched", "interacted", "out_of_catalogue", "none"), version=2, resumes=True,
     ),
     StageSpec(
         "train", "Fit every variant with every seed", _train, dependencies.fit, ("history",),

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from hnlm_ray.config.language import GroundConfig
+from hnlm_ray.errors import StageError
 from hnlm_ray.language.engines.scripted import ScriptedEmbedder
-from hnlm_ray.run.stage import StageContext
+from hnlm_ray.run.stage import StageContext, StageSummary
 from hnlm_ray.run.store import RunStore
 from hnlm_ray.stages import ground
 from tests.stages.language_run import N_USERS, LanguageRun
@@ -43,15 +45,35 @@ def test_no_engine_is_started_where_every_name_is_known(language_run: LanguageRu
         def embed(self, texts: Any) -> Any:
             raise AssertionError("an engine was started for nothing")
 
-    store = RunStore(str(tmp_path))
-    known = store.artifact("negatives", "known")
-    known.create()
+    summary = grounded_names(language_run, tmp_path, ["None", "Red Kettle number 0"], Forbidden())
+    assert summary.counts["embedded_names"] == 0
+    assert summary.counts["none"] == summary.rows["grounded"] / 2
+    assert not summary.warnings
+
+
+def grounded_names(
+    language_run: LanguageRun, folder: Path, names: list[str], embedder: ScriptedEmbedder, **options: float
+) -> StageSummary:
+    """What the stage says of a run whose model wrote these names in turn."""
+    store = RunStore(str(folder))
+    negatives = store.artifact("negatives", "known")
+    negatives.create()
     table = language_run.artifacts["negatives"].read("negatives")
-    names = ["None", "Red Kettle number 0"] * table.num_rows
-    known.write("negatives", table.set_column(3, "answer", [names[: table.num_rows]]))
+    answers = (names * table.num_rows)[: table.num_rows]
+    negatives.write("negatives", table.set_column(3, "answer", [answers]))
     output = store.artifact("ground", "known")
     output.create()
-    artifacts = {**language_run.artifacts, "negatives": known}
-    summary = ground.run(StageContext(language_run.config, artifacts, output), Forbidden())
-    assert summary.counts["embedded_names"] == 0
-    assert summary.counts["none"] == table.num_rows / 2
+    config = language_run.config.model_copy(update={"ground": GroundConfig(**options)})
+    artifacts = {**language_run.artifacts, "negatives": negatives}
+    return ground.run(StageContext(config, artifacts, output), embedder)
+
+
+def test_names_that_the_catalogue_lacks_stop_the_run(language_run: LanguageRun, tmp_path: Path) -> None:
+    names = [*("Quantum Flux", "Zyx") * 7, *["None"] * 5, "Red Kettle number 0"]
+    with pytest.raises(StageError) as caught:
+        grounded_names(language_run, tmp_path / "a", names, ScriptedEmbedder())
+    assert "fewer than ground.min_matched=0.1; use a language model that knows" in str(caught.value)
+    assert "name an item of the catalogue" in str(caught.value)
+    summary = grounded_names(language_run, tmp_path / "b", names, ScriptedEmbedder(), min_matched=0.01)
+    (warning,) = summary.warnings
+    assert f"{summary.counts['out_of_catalogue']} name something else and {summary.counts['none']} nothing" in warning
