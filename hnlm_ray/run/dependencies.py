@@ -48,6 +48,7 @@ _LLM = {
     "chat_template_kwargs",
 }  # fmt: skip
 _EMBED = {"engine", "model", "pooling", "dtype", "max_model_len", "engine_kwargs"}
+_GROUND = {"fuzzy", "vector"}
 _ENCODE = {"pairs", "nearest", "within", "dtype", "engine_kwargs"}
 _WHERE_TUNE = {"workers", "accelerator", "accumulation", "zero", "max_failures"}
 _NOT_TUNE = {
@@ -58,7 +59,7 @@ _EVALUATE = {"cutoffs", "trec"}
 
 _DECISIVE: Mapping[str, Collection[str]] = {
     "run": (), "cluster": (), "search": (), "llm": {*_LLM, "http.url"}, "embed": _EMBED, "encode": _ENCODE,
-    "train": {"seeds", "variants"}, "evaluate": _EVALUATE, "serve": {"text_encoder_mib"},
+    "ground": _GROUND, "train": {"seeds", "variants"}, "evaluate": _EVALUATE, "serve": {"text_encoder_mib"},
 }  # fmt: skip
 """What fingerprints cover of the sections that they do not cover as a whole; ``tune`` is the other way round."""
 
@@ -114,7 +115,7 @@ def embedding(config: Config, key: StageKey) -> Depends:
 
 def grounding(config: Config, key: StageKey) -> Depends:
     """Names matched to items."""
-    return {**embedding(config, key), "ground": config.ground.model_dump(mode="json", exclude={"min_matched"})}
+    return {**embedding(config, key), "ground": config.ground.model_dump(mode="json", include=_GROUND)}
 
 
 def fit(config: Config, key: StageKey) -> Depends:
