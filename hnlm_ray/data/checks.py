@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pyarrow.compute as pc
+
 from hnlm_ray.config.data import DataConfig
 from hnlm_ray.data.files import Files, open_folder
-from hnlm_ray.data.formats import has_header, interaction_files, item_files, parsers
-from hnlm_ray.data.lines import read_chunks
+from hnlm_ray.data.formats import chunks_of, interaction_files, item_files, parsers
+from hnlm_ray.data.raw import BLANK, place_of
 from hnlm_ray.data.table import INTERACTION_ROLES, ITEM_ROLES, columns_of, names_in
 from hnlm_ray.errors import DataError
 
@@ -34,26 +36,27 @@ def check(config: DataConfig) -> list[str]:
         except DataError as error:
             found.append(str(error))
             continue
-        for path in files.paths:
+        for file in range(len(files.paths)):
             try:
-                _check_file(files, path, config, number)
+                _check_file(files, file, config, number)
             except DataError as error:
                 found.append(str(error))
     return found
 
 
-def _check_file(files: Files, path: str, config: DataConfig, kind: int) -> None:
+def _check_file(files: Files, number: int, config: DataConfig, kind: int) -> None:
     """Read the first lines of a file.
 
     Args:
         files: that it is one of.
-        path: of the file.
+        number: of the file.
         config: the section ``data``.
         kind: 0 for interactions, 1 for items.
 
     Raises:
         DataError: the file is empty or not of its format, lacks a column, or begins with a malformed line.
     """
+    path = files.paths[number]
     if config.format == "table":
         needs_split = kind == 0 and config.split.strategy == "column"
         roles = (*(INTERACTION_ROLES, ITEM_ROLES)[kind], *(("split",) if needs_split else ()))
@@ -61,10 +64,13 @@ def _check_file(files: Files, path: str, config: DataConfig, kind: int) -> None:
         if needs_split and "split" not in chosen:
             raise DataError(f"{path} has no split column, and data.split.strategy is column", "set data.columns.split")
         return
-    chunk = next(read_chunks(files.filesystem, path, 0, header=has_header(config, path), size=_HEAD_BYTES), None)
-    if chunk is None:
+    chunk = next(chunks_of(config, files, number, size=_HEAD_BYTES))
+    if not chunk.content.strip():
         raise DataError(f"{path} has a header and no rows", "download or write it again")
     rows = parsers(config)[kind](chunk)
-    problems = rows["problem"].drop_null()
-    if len(problems) > config.max_bad_rows * rows.num_rows:
-        raise DataError(f"{path} begins with malformed lines: {problems[0]}", "check data.format, or fix the file")
+    bad = rows.filter(pc.not_equal(rows["problem"], BLANK)).sort_by("position")
+    if bad.num_rows > config.max_bad_rows * rows.num_rows:
+        place, problem = place_of(bad["position"][0].as_py(), files.paths), bad["problem"][0].as_py()
+        raise DataError(
+            f"{place}: {problem}; lines near the beginning are malformed", "check data.format, or fix the file"
+        )

@@ -11,7 +11,7 @@ import pyarrow.fs as pafs
 from hnlm_ray.errors import DataError
 from hnlm_ray.run.places import resolve, shown, storage_errors
 
-__all__ = ["DataFolder", "Files", "UsualNames", "find_files", "is_csv", "open_folder"]
+__all__ = ["DataFolder", "Files", "UsualNames", "find_files", "has_extension", "open_folder"]
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,6 @@ def _base(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def is_csv(path: str) -> bool:
-    """Whether a file is named as CSV, compressed or not."""
-    return ".csv" in _base(path)
+def has_extension(path: str, *extensions: str) -> bool:
+    """Whether a file is named as one of some kinds, compressed or not: ``ratings.csv.gz`` has the extension ``csv``."""
+    return any(part in extensions for part in _base(path).split(".")[1:])

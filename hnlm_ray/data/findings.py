@@ -46,9 +46,6 @@ def _of_ids(counts: Mapping[str, int], rows: int, item_rows: int) -> Iterator[st
         lost, whole = counts[f"{name}_without_id"], left + counts[f"{name}_without_id"]
         if lost > _FEW * whole:
             yield f"{_of(lost, whole)} rows of the {name} have no id and are dropped; check the id columns."
-    for name in ("interaction", "item"):
-        if malformed := counts.get(f"{name}_lines_malformed", 0):
-            yield f"{malformed:,} malformed lines of the {name}s are dropped; data.max_bad_rows=0 shows the first."
 
 
 def _of_items(counts: Mapping[str, int], known: Meeting | None) -> Iterator[str]:

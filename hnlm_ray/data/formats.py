@@ -6,7 +6,7 @@ A module gives :class:`Reader`; ``demo`` is generated and has none, and ``table`
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from importlib import import_module
 from typing import Protocol, cast
@@ -14,10 +14,11 @@ from typing import Protocol, cast
 import pyarrow as pa
 
 from hnlm_ray.config.data import ColumnsConfig, DataConfig
-from hnlm_ray.data.files import DataFolder, Files, UsualNames, find_files, is_csv
-from hnlm_ray.data.lines import Chunk
+from hnlm_ray.data.delimited import csv_cut
+from hnlm_ray.data.files import DataFolder, Files, UsualNames, find_files, has_extension
+from hnlm_ray.data.lines import Chunk, read_chunks
 
-__all__ = ["Parse", "Reader", "has_header", "interaction_files", "item_files", "parsers"]
+__all__ = ["Parse", "Reader", "chunks_of", "interaction_files", "item_files", "parsers"]
 
 Parse = Callable[[Chunk], pa.Table]
 """From a piece of a file to a raw table."""
@@ -67,9 +68,22 @@ def item_files(folder: DataFolder, config: DataConfig) -> Files:
     return find_files(folder, "data.items", config.items, _reader(config).NAMES.items)
 
 
-def has_header(config: DataConfig, path: str) -> bool:
-    """Whether the first line of a file names its fields."""
-    return _reader(config).NAMES.has_header or is_csv(path)
+def chunks_of(config: DataConfig, files: Files, number: int, **options: int) -> Iterator[Chunk]:
+    """Read one of some files in chunks that the parsers of its format take.
+
+    Args:
+        config: the section ``data``.
+        files: that it is one of.
+        number: of the file.
+        options: ``size``, see :func:`hnlm_ray.data.lines.read_chunks`.
+
+    Raises:
+        DataError: as :func:`hnlm_ray.data.lines.read_chunks`.
+    """
+    path = files.paths[number]
+    is_csv = has_extension(path, "csv")
+    header, cut = is_csv or _reader(config).NAMES.has_header, csv_cut if is_csv else None
+    return read_chunks(files.filesystem, path, number, header=header, cut=cut, **options)
 
 
 def parsers(config: DataConfig) -> tuple[Parse, Parse]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,11 +13,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.json as pajson
 
-from hnlm_ray.data.lines import Chunk, as_utf8, filled_lines
+from hnlm_ray.data.lines import Chunk, as_utf8, filled_lines, line_bounds
 from hnlm_ray.data.rows import Rows
+from hnlm_ray.errors import DataError
 
 __all__ = ["fields", "read_objects"]
 
+_ARRAY = re.compile(rb"\s*\[\s*(?:\{|\Z)")
 _TEXT, _NUMBER, _TEXTS = pa.string(), pa.float64(), pa.list_(pa.string())
 
 
@@ -46,14 +49,21 @@ def read_objects(chunk: Chunk, schema: pa.Schema) -> Rows:
 
     Returns:
         the rows; a line is malformed if it is not an object, or if a value cannot be converted.
+
+    Raises:
+        DataError: the file is a JSON array.
     """
     content, recoded = as_utf8(chunk.content)
+    if chunk.first_line == 1 and _ARRAY.match(content):
+        raise DataError(f"{chunk.file} is one JSON array", "write one object per line, for example with jq -c '.[]'")
     lines = filled_lines(content)
     columns = _whole(content, schema) if len(lines) else schema.empty_table()
     bad: dict[int, str] = {}
     if columns is None or columns.num_rows != len(lines):
         columns, bad = _line_by_line(content, lines, schema)
-    return Rows.located(chunk, columns, lines, recoded, bad)
+    blank = np.setdiff1d(np.arange(len(line_bounds(content)[1])), lines, assume_unique=True)
+    good = lines[~np.isin(lines, list(bad))]
+    return Rows.located(chunk, columns, good, recoded=recoded, bad=bad, blank=blank)
 
 
 def _whole(content: bytes, schema: pa.Schema) -> pa.Table | None:
@@ -68,15 +78,15 @@ def _whole(content: bytes, schema: pa.Schema) -> pa.Table | None:
 
 
 def _line_by_line(content: bytes, lines: npt.NDArray[np.int64], schema: pa.Schema) -> tuple[pa.Table, dict[int, str]]:
-    """The good rows, and the reason of each malformed line by its index in ``lines``."""
+    """The good rows, and the reason of each malformed line."""
     texts = content.split(b"\n")
     rows, bad = [], {}
-    for index, number in enumerate(lines):
+    for number in lines.tolist():
         try:
             record = _object(texts[number].decode())
             rows.append({field.name: _fitted(_kept(record.get(field.name), field, schema), field) for field in schema})
         except ValueError as error:
-            bad[index] = str(error)
+            bad[number] = str(error)
     return pa.Table.from_pylist(rows, schema=schema), bad
 
 

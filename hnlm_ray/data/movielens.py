@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnlm_ray.config.data import ColumnsConfig
-from hnlm_ray.data.delimited import header_names, read_rows
-from hnlm_ray.data.files import UsualNames
+from hnlm_ray.data.delimited import column_of, csv_delimiter, header_names, read_rows
+from hnlm_ray.data.files import UsualNames, has_extension
 from hnlm_ray.data.lines import Chunk
 from hnlm_ray.data.lists import names
 from hnlm_ray.data.raw import RAW_INTERACTIONS, RAW_ITEMS
@@ -42,7 +42,7 @@ def parse_interactions(chunk: Chunk, columns: ColumnsConfig) -> pa.Table:
     Raises:
         DataError: a CSV file lacks a column.
     """
-    rows = _rows(chunk, _RATING_FIELDS, "\t" if ".data" in chunk.file else "::")
+    rows = _rows(chunk, _RATING_FIELDS, "\t" if has_extension(chunk.file, "data") else "::")
     found = rows.columns
     rating, wrong_rating = numbers(found["rating"], "rating")
     when = moments(found["timestamp"], "timestamp")
@@ -63,7 +63,7 @@ def parse_items(chunk: Chunk, columns: ColumnsConfig) -> pa.Table:
     Raises:
         DataError: a CSV file lacks a column.
     """
-    is_100k = ".item" in chunk.file
+    is_100k = not chunk.header and has_extension(chunk.file, "item")
     rows = _rows(chunk, _U_ITEM_FIELDS if is_100k else _MOVIE_FIELDS, "|" if is_100k else "::")
     found = rows.columns
     genres = _flagged(found) if is_100k else names(pc.replace_substring(found["genres"], "(no genres listed)", ""))
@@ -73,11 +73,12 @@ def parse_items(chunk: Chunk, columns: ColumnsConfig) -> pa.Table:
 def _rows(chunk: Chunk, fields: list[str], delimiter: str) -> Rows:
     if not chunk.header:
         return read_rows(chunk, fields, delimiter, quoted=False)
-    header = header_names(chunk.header, ",")
-    missing = [name for name in fields if name not in header]
+    mark = csv_delimiter(chunk.header)
+    header = header_names(chunk.header, mark)
+    missing = [name for name in fields if not column_of(header, name, chunk.file)]
     if missing:
         raise DataError(f"{chunk.file} lacks the column {missing[0]!r}", "give a MovieLens file or use format=table")
-    return read_rows(chunk, header, ",", quoted=True)
+    return read_rows(chunk, header, mark, quoted=True)
 
 
 def _flagged(found: pa.Table) -> pa.Array:

@@ -94,7 +94,7 @@ def prepare_tables(raw: RawData, config: DataConfig, seed: int) -> Prepared:
         interactions=_interaction_table(users, items, events, reviews, labels),
         counts=counted,
         notes=tuple(_notes(times, config)),
-        warnings=tuple(findings(counted, len(interactions), len(catalogue), times, known)),
+        warnings=(*raw.warnings, *findings(counted, len(interactions), len(catalogue), times, known)),
     )
 
 

@@ -1,41 +1,57 @@
 """The raw tables: what every reader gives, whatever the format, before anything is cleaned.
 
-A row is an interaction (or an item), or it is malformed: then ``problem`` says what is wrong with it, and its other
-columns mean nothing. ``position`` holds file and line of a row, so that rows can be put into the order of the files.
+A row is an interaction (or an item), or it stands for lines that are none: then ``problem`` says what is wrong, and its
+other columns mean nothing. ``position`` holds file and line of a row, so that rows can be put into the order of the
+files, and ``lines`` how many lines it takes, so that every line is accounted for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import IntFlag
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
-
-from hnlm_ray.errors import DataError
 
 __all__ = [
+    "BLANK",
     "RAW_INTERACTIONS",
     "RAW_ITEMS",
     "Column",
+    "Oddity",
     "RawData",
     "from_columns",
     "gather",
+    "place_of",
     "positions",
-    "raw_data",
     "raw_table",
-    "without_bad_rows",
 ]
 
 _LINE_BITS = 40
+BLANK = ""
+"""The problem of blank lines."""
+
+
+class Oddity(IntFlag):
+    """What a line that became a row had that a plain one has not."""
+
+    NONE = 0
+    NOT_UTF8 = 1
+    NUL = 2
+    RETURN = 4
+    BARE_QUOTE = 8
+    BACKSLASH = 16
+    EMPTY_FIELD = 32
+
 
 _ORIGIN = [
     pa.field("position", pa.int64()),  # file number * 2**40 + line or row number, from 1
-    pa.field("recoded", pa.bool_()),  # the line was not UTF-8 and was read as Latin-1
-    pa.field("problem", pa.string()),  # null unless the row is malformed
+    pa.field("lines", pa.int32()),  # of the file that the row takes; null where the file has no lines
+    pa.field("oddity", pa.uint8()),  # the rules that it needed: flags of Oddity
+    pa.field("problem", pa.string()),  # null for a row; BLANK for blank lines; else why a line is malformed
 ]
 
 RAW_INTERACTIONS = pa.schema(
@@ -73,12 +89,14 @@ class RawData:
     Attributes:
         interactions: rows of :data:`RAW_INTERACTIONS`, ordered by position, without malformed rows.
         items: rows of :data:`RAW_ITEMS`, likewise.
-        counts: malformed lines, and lines that were not UTF-8.
+        counts: of lines: all, blank ones, malformed ones, and those that needed a rule to become rows.
+        warnings: what stands out among them, and on which lines.
     """
 
     interactions: pa.Table
     items: pa.Table
     counts: Mapping[str, int] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
 
 
 def positions(file_number: int, lines: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
@@ -92,9 +110,9 @@ def raw_table(schema: pa.Schema, position: npt.NDArray[np.int64], /, **columns: 
     Args:
         schema: :data:`RAW_INTERACTIONS` or :data:`RAW_ITEMS`.
         position: int64 (n,), see :func:`positions`.
-        columns: by name of ``schema``. One that is None or not given is null in every row; ``recoded`` is false.
+        columns: by name of ``schema``. One that is None or not given is null in every row; ``oddity`` is 0.
     """
-    columns = {"recoded": pa.array(np.zeros(len(position), np.bool_)), **columns, "position": pa.array(position)}
+    columns = {"oddity": pa.array(np.zeros(len(position), np.uint8)), **columns, "position": pa.array(position)}
     given = {name: values for name, values in columns.items() if values is not None}
     arrays = (given.get(column.name, pa.nulls(len(position))).cast(column.type) for column in schema)
     return pa.Table.from_arrays(list(arrays), schema=schema)
@@ -110,60 +128,9 @@ def from_columns(interactions: pa.Table, items: pa.Table) -> RawData:
     return RawData(raw(interactions, RAW_INTERACTIONS), raw(items, RAW_ITEMS))
 
 
-def raw_data(
-    interactions: pa.Table, items: pa.Table, files: tuple[Sequence[str], Sequence[str]], allowed: float
-) -> RawData:
-    """Put the raw tables of all files together, without malformed rows.
-
-    Args:
-        interactions: raw, rows in any order.
-        items: likewise.
-        files: the paths of the files of each, by file number.
-        allowed: the share of malformed lines up to which they are dropped: ``data.max_bad_rows``.
-
-    Raises:
-        DataError: too many lines are malformed.
-    """
-    interactions, bad_interactions = without_bad_rows(interactions, files[0], allowed)
-    items, bad_items = without_bad_rows(items, files[1], allowed)
-    recoded = sum(pc.sum(table["recoded"]).as_py() or 0 for table in (interactions, items))
-    counts = {
-        "interaction_lines_malformed": bad_interactions,
-        "item_lines_malformed": bad_items,
-        "lines_not_utf8": recoded,
-    }
-    return RawData(interactions, items, counts)
-
-
-def without_bad_rows(table: pa.Table, files: Sequence[str], allowed: float) -> tuple[pa.Table, int]:
-    """Put the rows in the order of the files, and drop the malformed ones if they are few enough.
-
-    Args:
-        table: raw, rows in any order.
-        files: the path of each file by its number.
-        allowed: ``data.max_bad_rows``.
-
-    Returns:
-        the other rows, and how many were malformed.
-
-    Raises:
-        DataError: more than the share ``allowed`` is malformed; it names the first line.
-    """
-    position = table["position"].to_numpy()
-    if np.any(position[1:] < position[:-1]):
-        table = gather(table, np.argsort(position, kind="stable"))
-    bad = table.num_rows - table["problem"].null_count
-    if bad == 0:
-        return table, 0
-    if bad > allowed * table.num_rows:
-        first = table.select(["position", "problem"]).filter(pc.is_valid(table["problem"])).slice(0, 1).to_pylist()[0]
-        file, line = files[first["position"] >> _LINE_BITS], first["position"] & ((1 << _LINE_BITS) - 1)
-        raise DataError(
-            f"{file}:{line}: {first['problem']}; this is the first of {bad:,} malformed lines among {table.num_rows:,},"
-            f" more than data.max_bad_rows={allowed:g}",
-            "fix the file, check data.format, or raise data.max_bad_rows",
-        )
-    return table.filter(pc.is_null(table["problem"])), bad
+def place_of(position: int, files: Sequence[str]) -> str:
+    """The file and the line, or the row, of a ``position``, as messages name them."""
+    return f"{files[position >> _LINE_BITS]}:{position & ((1 << _LINE_BITS) - 1)}"
 
 
 def gather(table: pa.Table, rows: npt.NDArray[np.integer], most: int = 1 << 18) -> pa.Table:

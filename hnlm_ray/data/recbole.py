@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnlm_ray.config.data import ColumnsConfig
-from hnlm_ray.data.delimited import header_names, read_rows
+from hnlm_ray.data.delimited import column_of, header_names, read_rows
 from hnlm_ray.data.files import UsualNames
 from hnlm_ray.data.lines import Chunk
 from hnlm_ray.data.lists import names
@@ -54,7 +54,7 @@ def fields_of(header: str, roles: Sequence[str], config: ColumnsConfig, file: st
         own = (getattr(config, role),) if given else ()
         # The file of items may call the id by a known name.
         wanted = (*own, *_KNOWN_NAMES[role]) if not given or (role == "item" and "user" not in roles) else own
-        present = [name for name in wanted if name in bare]
+        present = [name for name in wanted if name is not None and column_of(bare, name, file)]
         if present:
             chosen[role] = present[0]
         elif role in _REQUIRED or (given and wanted[0] is not None):

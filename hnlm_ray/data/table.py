@@ -11,8 +11,9 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from hnlm_ray.config.data import ColumnsConfig, DataConfig
-from hnlm_ray.data.delimited import header_names, read_rows
-from hnlm_ray.data.files import Files, UsualNames, is_csv
+from hnlm_ray.data.accounting import raw_data
+from hnlm_ray.data.delimited import csv_cut, csv_delimiter, header_names, read_rows
+from hnlm_ray.data.files import Files, UsualNames, has_extension
 from hnlm_ray.data.lines import read_chunks
 from hnlm_ray.data.lists import names, paragraphs
 from hnlm_ray.data.raw import (
@@ -21,7 +22,6 @@ from hnlm_ray.data.raw import (
     Column,
     RawData,
     positions,
-    raw_data,
     raw_table,
 )
 from hnlm_ray.data.values import ids, moments, numbers
@@ -62,13 +62,13 @@ def names_in(filesystem: pafs.FileSystem, path: str) -> list[str]:
     Raises:
         DataError: it cannot be read.
     """
-    if not is_csv(path):
+    if _is_parquet(filesystem, path):
         try:
             return list(pq.read_schema(path, filesystem=filesystem).names)
         except (OSError, pa.ArrowInvalid) as error:
             raise _unreadable(path, error) from error
-    chunk = next(read_chunks(filesystem, path, 0, header=True), None)
-    return [] if chunk is None else header_names(chunk.header, ",")
+    header = next(read_chunks(filesystem, path, 0, header=True)).header
+    return header_names(header, csv_delimiter(header))
 
 
 def columns_of(config: ColumnsConfig, roles: tuple[str, ...], found: list[str], path: str) -> dict[str, str]:
@@ -111,10 +111,9 @@ def _read(files: Files, config: ColumnsConfig, roles: tuple[str, ...], schema: p
     for number, path in enumerate(files.paths):
         names = names_in(files.filesystem, path)
         chosen = columns_of(config, roles, names, path)
-        if is_csv(path):
-            # The whole file at once: a quoted field may contain line breaks.
-            for chunk in read_chunks(files.filesystem, path, number, header=True, size=None):
-                rows = read_rows(chunk, names, ",", quoted=True)
+        if not _is_parquet(files.filesystem, path):
+            for chunk in read_chunks(files.filesystem, path, number, header=True, cut=csv_cut):
+                rows = read_rows(chunk, names, csv_delimiter(chunk.header), quoted=True)
                 parts.append(rows.to_raw(schema, **_converted(rows.columns, chosen, path)))
             continue
         try:
@@ -124,6 +123,15 @@ def _read(files: Files, config: ColumnsConfig, roles: tuple[str, ...], schema: p
         position = positions(number, np.arange(1, table.num_rows + 1))
         parts.append(raw_table(schema, position, **_converted(table, chosen, path)))
     return pa.concat_tables(parts)
+
+
+def _is_parquet(filesystem: pafs.FileSystem, path: str) -> bool:
+    """Whether a file begins as Parquet does, or is named so."""
+    try:
+        with filesystem.open_input_stream(path, compression=None) as stream:
+            return bytes(stream.read(4)) == b"PAR1" or has_extension(path, "parquet", "pq")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error})", "check the path and your access to it") from error
 
 
 def _converted(table: pa.Table, chosen: Mapping[str, str], path: str) -> dict[str, Column | None]:

@@ -10,11 +10,12 @@ import pyarrow as pa
 from hnlm_ray.cluster.connect import connected
 from hnlm_ray.config.data import DataConfig
 from hnlm_ray.config.tree import Config
+from hnlm_ray.data.accounting import raw_data
 from hnlm_ray.data.files import Files, open_folder
-from hnlm_ray.data.formats import Parse, has_header, interaction_files, item_files, parsers
-from hnlm_ray.data.lines import Chunk, read_chunks
+from hnlm_ray.data.formats import Parse, chunks_of, interaction_files, item_files, parsers
+from hnlm_ray.data.lines import Chunk
 from hnlm_ray.data.preparation import prepare_tables, renumber_truth
-from hnlm_ray.data.raw import RAW_INTERACTIONS, RAW_ITEMS, RawData, from_columns, raw_data
+from hnlm_ray.data.raw import RAW_INTERACTIONS, RAW_ITEMS, RawData, from_columns
 from hnlm_ray.data.splits import require_held_out
 from hnlm_ray.data.table import read_tables
 from hnlm_ray.demo.world import generate
@@ -84,9 +85,8 @@ def _parse(files: Files, config: DataConfig, parse: Parse, schema: pa.Schema) ->
 
     def chunks(names: pa.Table) -> Iterator[pa.Table]:
         for row in names.to_pylist():
-            header = has_header(config, row["path"])
             try:
-                for chunk in read_chunks(files.filesystem, row["path"], row["number"], header=header):
+                for chunk in chunks_of(config, files, row["number"]):
                     yield _chunk_row(chunk)
             except DataError as error:
                 yield _chunk_row(Chunk(row["path"], row["number"], 1, b""), error)

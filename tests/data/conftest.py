@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 
 from hnlm_ray.config.data import DataConfig
+from hnlm_ray.data.accounting import raw_data
 from hnlm_ray.data.files import open_folder
-from hnlm_ray.data.formats import has_header, interaction_files, item_files, parsers
-from hnlm_ray.data.lines import read_chunks
-from hnlm_ray.data.raw import RAW_INTERACTIONS, RAW_ITEMS, RawData, raw_data
+from hnlm_ray.data.formats import chunks_of, interaction_files, item_files, parsers
+from hnlm_ray.data.raw import RAW_INTERACTIONS, RAW_ITEMS, RawData
 from hnlm_ray.data.table import read_tables
 
 Read = Callable[..., RawData]
@@ -27,9 +27,8 @@ def read_serially(config: DataConfig, size: int = 1 << 20) -> RawData:
     tables = []
     for files, parse, schema in zip(found, parsers(config), (RAW_INTERACTIONS, RAW_ITEMS), strict=True):
         parts = [schema.empty_table()]
-        for number, path in enumerate(files.paths):
-            chunks = read_chunks(files.filesystem, path, number, header=has_header(config, path), size=size)
-            parts += [parse(chunk) for chunk in chunks]
+        for number in range(len(files.paths)):
+            parts += [parse(chunk) for chunk in chunks_of(config, files, number, size=size)]
         # Ray gives the pieces back in any order.
         tables.append(pa.concat_tables(reversed(parts)))
     return raw_data(tables[0], tables[1], (found[0].paths, found[1].paths), config.max_bad_rows)

@@ -45,7 +45,7 @@ def test_the_first_lines_are_looked_at(tmp_path: Path) -> None:
     (tmp_path / "u.data").write_text("1\t2\tthree\t4\n" + "1\t2\t3\t4\n" * 5)
     (tmp_path / "u.item").touch()
     problems = found(tmp_path, format="movielens")
-    assert "begins with malformed lines: rating is not a number: three" in problems[0]
+    assert "u.data:1: rating is not a number: three; lines near the beginning are malformed" in problems[0]
     assert "u.item is empty" in problems[1]
     assert len(found(tmp_path, format="movielens", max_bad_rows=0.2)) == 1
 
