@@ -112,7 +112,7 @@ class Artifact(Folder):
 
     @property
     def _cure(self) -> str:
-        return f"delete the folder {self.path} and run the stage again"
+        return f"delete the folder {self.path} and run again, which makes it anew"
 
     def _manifest(self) -> Manifest | None:
         """None where it has not been written; errors as in :meth:`manifest`."""

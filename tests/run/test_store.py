@@ -129,7 +129,7 @@ def test_a_damaged_artifact_is_never_complete(committed: Artifact, damage: Damag
     damage(Path(committed.path))
     with pytest.raises(StoreError, match=sentence) as caught:
         assert not committed.is_complete
-    assert f"delete the folder {committed.path} and run the stage again" in str(caught.value)
+    assert f"delete the folder {committed.path} and run again, which makes it anew" in str(caught.value)
     with pytest.raises(StoreError, match=sentence):
         committed.verify()
 

@@ -271,7 +271,7 @@ def break_fit(finished: FinishedRun, content: bytes) -> None:
 def test_a_fit_without_its_file_is_named(unevaluated: FinishedRun) -> None:
     artifact = unevaluated.inputs["train.hnlm.s1"]
     artifact.filesystem.delete_file(artifact.path_of("model.safetensors"))
-    with pytest.raises(StoreError, match=r"train\.hnlm\.s1.*model\.safetensors is missing"):
+    with pytest.raises(StoreError, match=r"there is no .*train\.hnlm\.s1.*model\.safetensors"):
         run(unevaluated.context("evaluate"))
 
 

@@ -202,6 +202,7 @@ def test_when_every_trial_fails_the_stage_does(tmp_path: Path, ray_session: None
     run = prepared(tmp_path, variants=["mf"], trials=1)
     broken = run.inputs["prepare"]
     broken.write("interactions", broken.read("interactions").slice(0, 0))
+    broken.commit({})
     with pytest.raises(StageError, match="every trial failed, the first with: the train split is empty"):
         search.run(run.context("search"))
 
