@@ -101,18 +101,29 @@ def summary_line(stage: PlannedStage) -> str:
 
 
 def print_status(run: Run, title: str) -> None:
-    """Print the stages of a run: state, rows, rejected rows, tokens, seconds, when they were committed."""
+    """Print the stages of a run: state, rows, rejected rows, tokens, seconds, when they were committed.
+
+    Then what each rule changed in the data, and the warnings.
+    """
     table = _table(title, "stage", "state", ">rows", ">rejects", ">tokens", ">seconds", "committed")
     notes: list[tuple[Mark, str, str]] = []
+    counts: dict[str, float] = {}
     for stage in run.stages:
         try:
             table.add_row(*_status_row(stage))
             if stage.artifact.is_complete:
+                counts |= dict(stage.artifact.manifest().counts) if stage.name == "prepare" else {}
                 notes += [("warn", stage.name, warning) for warning in stage.artifact.manifest().warnings]
         except StoreError as error:
             table.add_row(stage.name, Text("damaged", "red"))
             notes.append(("fail", stage.name, str(error)))
     output.print(table)
+    if counts:
+        data = _table("What prepare counted", "count", ">rows")
+        for name, count in counts.items():
+            if count:
+                data.add_row(name.replace("_", " "), _number(count))
+        output.print(data)
     for mark, name, note in notes:
         print_marked(mark, note, subject=name)
 

@@ -93,7 +93,7 @@ def raw_data(config: Config, key: StageKey) -> Depends:
     Raises:
         DataError: they do not exist.
     """
-    return {"data": config.data.model_dump(mode="json"), "files": _files(config.data)}
+    return {"data": config.data.model_dump(mode="json"), "files": _files(config.data, config.run)}
 
 
 def profiles(task: Task, config: Config, key: StageKey) -> Depends:
@@ -195,8 +195,8 @@ def _pairs(config: Config) -> dict[str, Any]:
     return {"pairs": choice, "seed": config.seed}
 
 
-def _files(data: DataConfig) -> list[str]:
-    """Name, size and time of every raw file, so that changed data is read again."""
+def _files(data: DataConfig, run: str) -> list[str]:
+    """Name, size and time of every raw file, so that changed data is read again; the run itself may lie among them."""
     if data.path is None:
         return []
     filesystem, root = resolve(data.path, DataError)
@@ -204,4 +204,6 @@ def _files(data: DataConfig) -> list[str]:
     if info.type == pafs.FileType.NotFound:
         raise DataError(f"data.path {data.path} does not exist", "give the folder that holds the raw files")
     listed = [info] if info.is_file else filesystem.get_file_info(pafs.FileSelector(root, recursive=True))
-    return sorted(f"{entry.path}:{entry.size}:{entry.mtime_ns}" for entry in listed if entry.is_file)
+    own = f"{resolve(run)[1].rstrip('/')}/"
+    raw = (entry for entry in listed if entry.is_file and not entry.path.startswith(own))
+    return sorted(f"{entry.path}:{entry.size}:{entry.mtime_ns}" for entry in raw)

@@ -36,3 +36,18 @@ def test_the_title_of_a_table_keeps_its_brackets(tmp_path: Path, monkeypatch: py
     done = CliRunner().invoke(app, ["status", "run=runs/[bold]x[/]"])
     assert done.exit_code == 0, done.output
     assert "Run runs/[bold]x[/]" in done.stdout
+
+
+def test_the_counts_and_warnings_of_prepare_are_shown_with_the_run(tmp_path: Path) -> None:
+    lines = [f"u{n % 10},i{n % 7},{1_500_000_000_000 + n}" for n in range(80)]
+    (tmp_path / "interactions.csv").write_text("\n".join(["user_id,item_id,timestamp", *lines, "nan,i1,1500000000000"]))
+    (tmp_path / "items.csv").write_text("item_id,title\n" + "".join(f"i{n},Thing {n}\n" for n in range(6)))
+    options = ["data.format=table", f"data.path={tmp_path}", f"run={tmp_path / 'run'}", "llm.model=x", "embed.model=y"]
+    made = CliRunner().invoke(app, ["run", *options, "--stage", "prepare"])
+    assert made.exit_code == 0, made.output
+    shown = CliRunner().invoke(app, ["status", *options]).stdout
+    for name, count in (("pairs repeated", 10), ("timestamps in milliseconds", 80), ("interactions without id", 1)):
+        assert [line for line in shown.splitlines() if name in line and f" {count} " in line], shown
+    assert "10 of 80 (12.5%) interactions repeat a pair" in shown
+    assert "such as 'i6', while the items have ids such as 'i0'" in shown
+    assert "lines malformed" not in shown
