@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -12,6 +13,9 @@ from hnlm_ray.cli import console
 from hnlm_ray.cli.options import ConfigFiles, Words, configured
 from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import HnlmError
+
+if TYPE_CHECKING:
+    from hnlm_ray.data.checks import Findings
 
 __all__ = ["nearest_folder", "problems", "validate"]
 
@@ -21,9 +25,12 @@ def validate(words: Words, config: ConfigFiles) -> None:
     from hnlm_ray.run.models import without_model
 
     options = configured(words, config)
-    found = problems(options)
+    warnings: list[str] = []
+    found = problems(options, warnings)
     if (left_out := without_model(options)) is not None:
-        console.print_marked("warn", left_out, to=console.errors)
+        warnings.append(left_out)
+    for sentence in warnings:
+        console.print_marked("warn", sentence, to=console.errors)
     for sentence in found:
         console.print_marked("fail", sentence, to=console.errors)
     if found:
@@ -31,10 +38,18 @@ def validate(words: Words, config: ConfigFiles) -> None:
     console.print_marked("ok", "nothing stands in the way of a run")
 
 
-def problems(config: Config) -> list[str]:
-    """One sentence per problem; empty when a run can start."""
-    found: list[str] = []
-    for check in (_data, _language_model, _resources, _run_folder):
+def problems(config: Config, warnings: list[str] | None = None) -> list[str]:
+    """One sentence per problem; empty when a run can start.
+
+    Args:
+        config: the whole configuration.
+        warnings: gets a sentence for each thing that does not stop a run and may spoil its result.
+    """
+    data = _data(config)
+    found = data.problems
+    if warnings is not None:
+        warnings.extend(data.warnings)
+    for check in (_language_model, _resources, _run_folder):
         try:
             found += check(config)
         except HnlmError as error:
@@ -58,10 +73,14 @@ def nearest_folder(run: str) -> Path | None:
     return next(folder for folder in (Path(path), *Path(path).parents) if folder.exists())
 
 
-def _data(config: Config) -> list[str]:
-    from hnlm_ray.data.checks import check
+def _data(config: Config) -> Findings:
+    """Problems and warnings of the raw data."""
+    from hnlm_ray.data.checks import Findings, check
 
-    return check(config.data)
+    try:
+        return check(config.data, config.seed)
+    except HnlmError as error:
+        return Findings([str(error)])
 
 
 def _language_model(config: Config) -> list[str]:

@@ -1,76 +1,141 @@
-"""Check raw data before a run: every problem that the first lines of its files show, all at once."""
+"""Check raw data before a run: small data is prepared as the run would, of large data the first rows are."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
 import pyarrow.compute as pc
 
-from hnlm_ray.config.data import DataConfig
+from hnlm_ray.config.data import DataConfig, SplitConfig
 from hnlm_ray.data.files import Files, open_folder
-from hnlm_ray.data.formats import chunks_of, interaction_files, item_files, parsers
-from hnlm_ray.data.raw import BLANK, place_of
-from hnlm_ray.data.table import INTERACTION_ROLES, ITEM_ROLES, columns_of, names_in
+from hnlm_ray.data.formats import interaction_files, item_files
+from hnlm_ray.data.preparation import prepare_tables
+from hnlm_ray.data.raw import BLANK, RAW_INTERACTIONS, RAW_ITEMS, RawData, place_of
+from hnlm_ray.data.reading import first_rows, read_whole
+from hnlm_ray.data.splits import require_held_out
 from hnlm_ray.errors import DataError
 
-__all__ = ["check"]
+__all__ = ["Findings", "check"]
 
-_HEAD_BYTES = 1 << 16
+_HEAD_BYTES = 1 << 18
+_SMALL_BYTES = 8 << 20
+"""Files of at most this size together are read whole: that takes a few seconds."""
 
 
-def check(config: DataConfig) -> list[str]:
-    """One sentence per problem; empty where the files look as their format says.
+@dataclass(frozen=True)
+class Findings:
+    """What a check found, one sentence each.
 
-    Only the beginning of each file is read, so that a later line may still be malformed.
+    Attributes:
+        problems: stand in the way of a run.
+        warnings: may spoil its result.
     """
+
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def check(config: DataConfig, seed: int = 0) -> Findings:
+    """Look for everything that would stop the stage ``prepare``, or make it warn.
+
+    Every file is looked at, so that all problems are told at once. Where none is found, small data is prepared as a
+    whole. Of large data the first rows are, without filters, so that a later line may still be malformed.
+
+    Args:
+        config: the section ``data``.
+        seed: of the run.
+    """
+    found = Findings()
     if config.format == "demo":
-        return []
+        return found
     try:
         folder = open_folder(config.path or "")
     except DataError as error:
-        return [str(error)]
-    found = []
+        return Findings([str(error)])
     if config.split.strategy == "column" and config.format != "table":
-        found.append(f"data.split.strategy is column, and the format {config.format} has no split; choose another.")
-    for number, find in enumerate((interaction_files, item_files)):
+        problem = f"data.split.strategy is column, and the format {config.format} has no split; choose another."
+        found.problems.append(problem)
+    sides: list[Files] = []
+    heads: list[pa.Table] = []
+    for kind, find in enumerate((interaction_files, item_files)):
         try:
-            files = find(folder, config)
+            sides.append(find(folder, config))
         except DataError as error:
-            found.append(str(error))
+            found.problems.append(str(error))
             continue
-        for file in range(len(files.paths)):
-            try:
-                _check_file(files, file, config, number)
-            except DataError as error:
-                found.append(str(error))
+        heads.append(_heads(config, sides[-1], kind, found))
+    if not found.problems:
+        _prepare(config, seed, (sides[0], sides[1]), (heads[0], heads[1]), found)
     return found
 
 
-def _check_file(files: Files, number: int, config: DataConfig, kind: int) -> None:
-    """Read the first lines of a file.
+def _heads(config: DataConfig, files: Files, kind: int, found: Findings) -> pa.Table:
+    """The first rows of every file of one kind, without what is no row; the problems of the files are collected."""
+    schema = (RAW_INTERACTIONS, RAW_ITEMS)[kind]
+    parts = [schema.empty_table()]
+    for number, path in enumerate(files.paths):
+        try:
+            rows = first_rows(config, files, number, kind, _HEAD_BYTES)
+            _require_rows(rows, files.paths, path, config.max_bad_rows)
+            parts.append(rows.filter(pc.is_null(rows["problem"])))
+        except DataError as error:
+            found.problems.append(str(error))
+    return pa.concat_tables(parts)
 
-    Args:
-        files: that it is one of.
-        number: of the file.
-        config: the section ``data``.
-        kind: 0 for interactions, 1 for items.
 
-    Raises:
-        DataError: the file is empty or not of its format, lacks a column, or begins with a malformed line.
-    """
-    path = files.paths[number]
-    if config.format == "table":
-        needs_split = kind == 0 and config.split.strategy == "column"
-        roles = (*(INTERACTION_ROLES, ITEM_ROLES)[kind], *(("split",) if needs_split else ()))
-        chosen = columns_of(config.columns, roles, names_in(files.filesystem, path), path)
-        if needs_split and "split" not in chosen:
-            raise DataError(f"{path} has no split column, and data.split.strategy is column", "set data.columns.split")
-        return
-    chunk = next(chunks_of(config, files, number, size=_HEAD_BYTES))
-    if not chunk.content.strip():
-        raise DataError(f"{path} has a header and no rows", "download or write it again")
-    rows = parsers(config)[kind](chunk)
+def _require_rows(rows: pa.Table, paths: Sequence[str], path: str, allowed: float) -> None:
     bad = rows.filter(pc.not_equal(rows["problem"], BLANK)).sort_by("position")
-    if bad.num_rows > config.max_bad_rows * rows.num_rows:
-        place, problem = place_of(bad["position"][0].as_py(), files.paths), bad["problem"][0].as_py()
-        raise DataError(
-            f"{place}: {problem}; lines near the beginning are malformed", "check data.format, or fix the file"
-        )
+    if rows["problem"].null_count == 0 and bad.num_rows == 0:
+        raise DataError(f"{path} has a header and no rows", "download or write it again")
+    if bad.num_rows > allowed * rows.num_rows:
+        place, problem = place_of(bad["position"][0].as_py(), paths), bad["problem"][0].as_py()
+        what = f"{place}: {problem}; lines near the beginning are malformed"
+        raise DataError(what, "check data.format, or fix the file")
+
+
+def _prepare(
+    config: DataConfig, seed: int, files: tuple[Files, Files], heads: tuple[pa.Table, pa.Table], found: Findings
+) -> None:
+    """Prepare the data, or what of it is cheap to read, and collect what that says."""
+    is_small = sum(map(_bytes_of, files)) <= _SMALL_BYTES
+    try:
+        if is_small:
+            prepared = prepare_tables(read_whole(config, files), config, seed)
+            require_held_out(prepared.interactions, config.split)
+        else:
+            prepared = prepare_tables(*_sample(config, files, heads), seed)
+    except DataError as error:
+        found.problems.append(str(error) if is_small else f"In the first rows, {error}")
+        return
+    about = "" if is_small else f"of the first {len(heads[0]):,} rows: "
+    found.warnings.extend(about + warning for warning in prepared.warnings)
+
+
+def _sample(
+    config: DataConfig, files: tuple[Files, Files], heads: tuple[pa.Table, pa.Table]
+) -> tuple[RawData, DataConfig]:
+    """The first interactions and all items, where these are few, with options that make sense for a part of the data.
+
+    A part says nothing about filters and about shares of time.
+    """
+    items, few = heads[1], _bytes_of(files[1]) <= _SMALL_BYTES
+    if few:
+        items = read_whole(config, (Files(files[1].filesystem, ()), files[1])).items
+    strategy = config.split.strategy
+    changes = {
+        "items": config.items if few else "",
+        "split": SplitConfig() if strategy == "global_time" else config.split,
+        "k_core": 0,
+        "min_rating": None,
+        "date_from": None,
+        "date_to": None,
+        "max_history": None,
+    }
+    return RawData(heads[0], items), config.model_copy(update=changes)
+
+
+def _bytes_of(files: Files) -> int:
+    """Size of some files together, as they are stored."""
+    return sum(info.size or 0 for info in files.filesystem.get_file_info(list(files.paths)))

@@ -1,7 +1,7 @@
 """The raw formats: each value of ``data.format`` is a module of this package with the same name.
 
 A module gives :class:`Reader`; ``demo`` is generated and has none, and ``table`` is read whole by
-:func:`hnlm_ray.data.table.read_tables`.
+:func:`hnlm_ray.data.table.raw_tables`.
 """
 
 from __future__ import annotations

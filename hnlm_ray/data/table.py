@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +11,6 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from hnlm_ray.config.data import ColumnsConfig, DataConfig
-from hnlm_ray.data.accounting import raw_data
 from hnlm_ray.data.delimited import csv_cut, csv_delimiter, header_names, read_rows
 from hnlm_ray.data.files import Files, UsualNames, has_extension
 from hnlm_ray.data.lines import read_chunks
@@ -20,40 +19,56 @@ from hnlm_ray.data.raw import (
     RAW_INTERACTIONS,
     RAW_ITEMS,
     Column,
-    RawData,
     positions,
     raw_table,
 )
 from hnlm_ray.data.values import ids, moments, numbers
 from hnlm_ray.errors import DataError
 
-__all__ = ["INTERACTION_ROLES", "ITEM_ROLES", "NAMES", "columns_of", "names_in", "read_tables"]
+__all__ = ["NAMES", "columns_of", "names_in", "raw_tables"]
 
 NAMES = UsualNames(
     interactions=("interactions.parquet", "interactions.csv", "interactions.csv.gz", "interactions/*.parquet"),
     items=("items.parquet", "items.csv", "items.csv.gz", "items/*.parquet"),
 )
 
-INTERACTION_ROLES = ("user", "item", "rating", "timestamp", "review")
-ITEM_ROLES = ("item", "title", "brand", "categories", "description")
-
+_ROLES = (
+    ("user", "item", "rating", "timestamp", "review"),
+    ("item", "title", "brand", "categories", "description"),
+)
+"""Of interactions and of items."""
+_SCHEMAS = (RAW_INTERACTIONS, RAW_ITEMS)
+_BATCH_ROWS = 1 << 16
 _REQUIRED = ("user", "item", "title")
 _RAW_NAMES = {"user": "user_id", "item": "item_id"}
 
 
-def read_tables(config: DataConfig, interactions: Files, items: Files) -> RawData:
-    """Read the files of interactions and of items.
+def raw_tables(config: DataConfig, files: Files, number: int, kind: int, **options: int) -> Iterator[pa.Table]:
+    """Read one file piece by piece.
+
+    Args:
+        config: the section ``data``.
+        files: that it is one of.
+        number: of the file.
+        kind: 0 for interactions, 1 for items.
+        options: ``size`` of the pieces of a CSV file in bytes.
 
     Raises:
-        DataError: a file or column is missing, has the wrong type, or holds too many malformed rows.
+        DataError: the file cannot be read, lacks a column, or a column has the wrong type.
     """
-    own_split = ("split",) if config.split.strategy == "column" else ()
-    return raw_data(
-        _read(interactions, config.columns, (*INTERACTION_ROLES, *own_split), RAW_INTERACTIONS),
-        _read(items, config.columns, ITEM_ROLES, RAW_ITEMS),
-        (interactions.paths, items.paths),
-        config.max_bad_rows,
-    )
+    path, filesystem = files.paths[number], files.filesystem
+    found = names_in(filesystem, path)
+    chosen = columns_of(config, kind, found, path)
+    if _is_parquet(filesystem, path):
+        first = 1
+        for table in _batches(filesystem, path, sorted(set(chosen.values()))):
+            position = positions(number, np.arange(first, first + table.num_rows))
+            yield raw_table(_SCHEMAS[kind], position, **_converted(table, chosen, path))
+            first += table.num_rows
+        return
+    for chunk in read_chunks(filesystem, path, number, header=True, cut=csv_cut, **options):
+        rows = read_rows(chunk, found, csv_delimiter(chunk.header), quoted=True)
+        yield rows.to_raw(_SCHEMAS[kind], **_converted(rows.columns, chosen, path))
 
 
 def names_in(filesystem: pafs.FileSystem, path: str) -> list[str]:
@@ -71,7 +86,7 @@ def names_in(filesystem: pafs.FileSystem, path: str) -> list[str]:
     return header_names(header, csv_delimiter(header))
 
 
-def columns_of(config: ColumnsConfig, roles: tuple[str, ...], found: list[str], path: str) -> dict[str, str]:
+def columns_of(config: DataConfig, kind: int, found: list[str], path: str) -> dict[str, str]:
     """The column name of each role that the file has.
 
     A column that the configuration names must exist; one with its default name may be absent unless it is required. In
@@ -82,13 +97,15 @@ def columns_of(config: ColumnsConfig, roles: tuple[str, ...], found: list[str], 
     """
     chosen: dict[str, str] = {}
     missing: list[tuple[str, str]] = []
-    for role in roles:
-        name = getattr(config, role)
-        if role == "item" and "user" not in roles and name not in found:
+    columns = config.columns
+    needs_split = kind == 0 and config.split.strategy == "column"
+    for role in (*_ROLES[kind], *(("split",) if needs_split else ())):
+        name = getattr(columns, role)
+        if role == "item" and kind == 1 and name not in found:
             name = ColumnsConfig().item
         if name in found:
             chosen[role] = name
-        elif name is not None and (role in _REQUIRED or role in config.model_fields_set):
+        elif name is not None and (role in (*_REQUIRED, "split") or role in columns.model_fields_set):
             missing.append((role, name))
     has = ", ".join(repr(other) for other in found) or "none"
     if missing:
@@ -106,23 +123,14 @@ def columns_of(config: ColumnsConfig, roles: tuple[str, ...], found: list[str], 
     return chosen
 
 
-def _read(files: Files, config: ColumnsConfig, roles: tuple[str, ...], schema: pa.Schema) -> pa.Table:
-    parts = [schema.empty_table()]
-    for number, path in enumerate(files.paths):
-        names = names_in(files.filesystem, path)
-        chosen = columns_of(config, roles, names, path)
-        if not _is_parquet(files.filesystem, path):
-            for chunk in read_chunks(files.filesystem, path, number, header=True, cut=csv_cut):
-                rows = read_rows(chunk, names, csv_delimiter(chunk.header), quoted=True)
-                parts.append(rows.to_raw(schema, **_converted(rows.columns, chosen, path)))
-            continue
-        try:
-            table = pq.read_table(path, columns=sorted(set(chosen.values())), filesystem=files.filesystem)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise _unreadable(path, error) from error
-        position = positions(number, np.arange(1, table.num_rows + 1))
-        parts.append(raw_table(schema, position, **_converted(table, chosen, path)))
-    return pa.concat_tables(parts)
+def _batches(filesystem: pafs.FileSystem, path: str, columns: list[str]) -> Iterator[pa.Table]:
+    """Some columns of a Parquet file, batch by batch."""
+    try:
+        with filesystem.open_input_file(path) as file:
+            batches = pq.ParquetFile(file).iter_batches(_BATCH_ROWS, columns=columns)
+            yield from (pa.Table.from_batches([batch]) for batch in batches)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise _unreadable(path, error) from error
 
 
 def _is_parquet(filesystem: pafs.FileSystem, path: str) -> bool:

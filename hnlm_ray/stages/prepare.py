@@ -16,8 +16,8 @@ from hnlm_ray.data.formats import Parse, chunks_of, interaction_files, item_file
 from hnlm_ray.data.lines import Chunk
 from hnlm_ray.data.preparation import prepare_tables, renumber_truth
 from hnlm_ray.data.raw import RAW_INTERACTIONS, RAW_ITEMS, RawData, from_columns
+from hnlm_ray.data.reading import read_whole
 from hnlm_ray.data.splits import require_held_out
-from hnlm_ray.data.table import read_tables
 from hnlm_ray.demo.world import generate
 from hnlm_ray.errors import DataError
 from hnlm_ray.run.stage import StageContext, StageSummary
@@ -63,7 +63,7 @@ def _read(config: Config) -> RawData:
     folder = open_folder(config.data.path or "")
     files = interaction_files(folder, config.data), item_files(folder, config.data)
     if config.data.format == "table":
-        return read_tables(config.data, *files)
+        return read_whole(config.data, files)
     parse_interactions, parse_items = parsers(config.data)
     with connected(config.cluster):
         interactions = _parse(files[0], config.data, parse_interactions, RAW_INTERACTIONS)

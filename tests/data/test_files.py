@@ -69,4 +69,4 @@ def test_every_format_but_the_generated_one_has_a_reader() -> None:
         if name != "demo":
             module = importlib.import_module(f"hnlm_ray.data.{name}")
             assert isinstance(module.NAMES, UsualNames), name
-            assert {"read_tables"} <= set(vars(module)) or {"parse_interactions", "parse_items"} <= set(vars(module))
+            assert {"raw_tables"} <= set(vars(module)) or {"parse_interactions", "parse_items"} <= set(vars(module))
