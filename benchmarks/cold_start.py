@@ -5,7 +5,8 @@
 Each user of the run's bundle is asked for as a stranger: by their own history (``folded_in``) and by their profile
 alone (``profile``). Prints one JSON line: how many of their trained 20 best items the folded-in ones share, and the
 recall of held-out test items among the 20 best. The map that reads profiles is fitted on half of the users and judged
-on the other half, beside the one from the items' texts that a bundle without profiles has.
+on the other half, beside the one from the items' texts that a bundle without profiles has. Then a text is asked for that
+names a category, in several forms: the share of the ten best items that are of this category, per category.
 """
 
 from __future__ import annotations
@@ -26,9 +27,17 @@ from hnlm_ray.run.plan import plan
 from hnlm_ray.run.stage import StageKey
 from hnlm_ray.serving.bundle.bundle import load_bundle
 from hnlm_ray.serving.bundle.cold_start import fit_profile_map, fit_text_map, history_features
+from hnlm_ray.serving.recommend.recommender import Recommender
 from hnlm_ray.serving.recommend.text_encoder import TextEncoder
 
 K = 20
+FORMS = (
+    "Enjoys {0}, mostly minimal things.",
+    "Enjoys {0} and {0}, mostly minimal and compact things.",
+    "{0}",
+    "I love {0}.",
+)
+"""Texts about a category: as the demo's profiles are written, and as they are not."""
 
 
 def main() -> None:
@@ -66,7 +75,10 @@ def main() -> None:
         encoder = TextEncoder(bundle.encoder)
         texts = np.stack([encoder.encode(profiles["summary"][user]) for user in users])
         fitted, judged = np.arange(len(users)) % 2 == 0, np.arange(len(users)) % 2 == 1
-        by_profiles = fit_profile_map(texts[fitted], contents.user_vectors[users[fitted]])
+        described = artifacts["item_profiles"].read("item_profiles").to_pandas()
+        described = described[(described["status"] == "ok") & (popularity[described["item"]] > 0)]
+        about_items = np.stack([encoder.encode(text) for text in described["summary"]]), items[described["item"]]
+        by_profiles = fit_profile_map(texts[fitted], contents.user_vectors[users[fitted]], about_items)
         vectors = read_text_vectors(artifacts["vectors"], contents.n_items).astype(np.float32)
         by_items, people = fit_text_map(vectors, items, popularity), users[judged]
         report |= {
@@ -76,7 +88,25 @@ def main() -> None:
             "judged_profile": round(recall(best(texts[judged] @ by_profiles, people), people, test), 4),
             "judged_profile_by_items": round(recall(best(texts[judged] @ by_items, people), people, test), 4),
         }
+    if bundle.encoder is not None:
+        report["of_the_category"] = {form: category_shares(Recommender(bundle), form) for form in FORMS}
     print(json.dumps(report))
+
+
+def category_shares(recommender: Recommender, form: str) -> dict[str, float]:
+    """The share of the ten best items for a text that are of the category it names, by category, and their mean.
+
+    Args:
+        recommender: with a text encoder.
+        form: the text, with ``{0}`` for the category's name in lower case.
+    """
+    rows = recommender.bundle.contents.items.select(["item_id", "categories"]).to_pylist()
+    of_item = {row["item_id"]: row["categories"] for row in rows}
+    shares = {}
+    for name in sorted({names[-1] for names in of_item.values() if names}):
+        best = recommender.recommend_from_text(form.format(name.lower())).items
+        shares[name] = float(np.mean([name in of_item[item.item_id] for item in best]))
+    return {"mean": round(float(np.mean(list(shares.values()))), 2), **shares}
 
 
 def popular(counts: npt.NDArray[np.int64], users: npt.NDArray[np.int64], seen: Interactions) -> npt.NDArray[np.int32]:

@@ -93,22 +93,35 @@ def _extras(config: Config, inputs: Mapping[str, Artifact], contents: Contents) 
         return Extras(**profiles, negatives=negatives)
     vectors = read_text_vectors(inputs["vectors"], contents.n_items).astype(np.float32)
     extras = Extras(**profiles, negatives=negatives, text_vectors=vectors, encoder=encoder)
-    return _with_profile_vectors(extras, contents.seen_offsets) if extras.user_profiles is not None else extras
+    return _with_profile_vectors(extras, contents) if extras.user_profiles is not None else extras
 
 
-def _with_profile_vectors(extras: Extras, seen_offsets: npt.NDArray[np.int64]) -> Extras:
+def _with_profile_vectors(extras: Extras, contents: Contents) -> Extras:
     """Add text vectors of a sample of the profiles, from which the service learns to map the text of a new user."""
     assert extras.user_profiles is not None
     assert extras.encoder is not None
-    written = extras.user_profiles.filter(pc.equal(extras.user_profiles["status"], "ok"))
-    users = written["user"].to_numpy()
-    sample = np.flatnonzero(np.diff(seen_offsets)[users] > 0)
-    sample = sample[:: -(-len(sample) // _MOST_PROFILES) or 1]
-    if len(sample) < _FEWEST_PROFILES:
+    users, of_users = _sample(extras.user_profiles, "user", np.diff(contents.seen_offsets))
+    if len(users) < _FEWEST_PROFILES:
         return extras
     encoder = TextEncoder(extras.encoder)
-    vectors = np.stack([encoder.encode(text) for text in written["summary"].take(pa.array(sample)).to_pylist()])
-    return replace(extras, profile_vectors=vectors, profiled_users=users[sample])
+    extras = replace(extras, profile_vectors=np.stack([*map(encoder.encode, of_users)]), profiled_users=users)
+    if extras.item_profiles is None:
+        return extras
+    items, of_items = _sample(extras.item_profiles, "item", contents.popularity)
+    if not of_items:
+        return extras
+    return replace(extras, described_vectors=np.stack([*map(encoder.encode, of_items)]), described_items=items)
+
+
+def _sample(
+    profiles: pa.Table, key: str, interactions: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int32], list[str]]:
+    """Numbers and profiles of up to ``_MOST_PROFILES`` users or items with an interaction, evenly spread."""
+    written = profiles.filter(pc.equal(profiles["status"], "ok"))
+    numbers: npt.NDArray[np.int32] = written[key].to_numpy()
+    chosen = np.flatnonzero(interactions[numbers] > 0)
+    chosen = chosen[:: -(-len(chosen) // _MOST_PROFILES) or 1]
+    return numbers[chosen], written["summary"].take(pa.array(chosen)).to_pylist()
 
 
 def _written(negatives: Artifact, ground: Artifact) -> pa.Table:

@@ -4,7 +4,9 @@ Both are linear maps that ridge regression fits in closed form when a bundle is 
 
 - :func:`fit_fold_in`: from sums over the items of a history to the trained vector of its user. The fit learns what the
   backbone does to a history, whichever backbone it is.
-- :func:`fit_profile_map`: from the text vector of a user's profile to their trained vector.
+- :func:`fit_profile_map`: from the text vector of a user's profile to their trained vector, and from that of an item's
+  profile to the vector of the item, so that a text which is no sentence of a profile, such as the name of a category,
+  leads somewhere, too.
 - :func:`fit_text_map`, where no user has a profile: from the text vector of an item to its trained vector, so that a
   text about a user is mapped to the neighbourhood of similar items.
 """
@@ -78,9 +80,28 @@ def fit_fold_in(
     return _ridge(features, user_vectors[known], _HISTORY_RIDGE)
 
 
-def fit_profile_map(profile_vectors: Floats, user_vectors: Floats) -> Floats:
-    """The map from vectors of profiles (n, t) to the vectors of their users (n, d): (t, d) float32."""
-    return _ridge(profile_vectors, user_vectors, _PROFILE_RIDGE)
+def fit_profile_map(
+    profile_vectors: Floats, user_vectors: Floats, items: tuple[Floats, Floats] | None = None
+) -> Floats:
+    """The map from text vectors of profiles to vectors of users, (t, d) float32.
+
+    Args:
+        profile_vectors: (n, t) float32, of users.
+        user_vectors: (n, d) float32, their trained vectors.
+        items: (m, t) float32 text vectors of items' profiles, and (m, d) float32 trained vectors of these items. They
+            are scaled to the mean length of the users' vectors, and together weigh as much as the users.
+    """
+    if items is None or not len(items[0]):
+        return _ridge(profile_vectors, user_vectors, _PROFILE_RIDGE)
+    texts, vectors = items
+    weight = np.sqrt(len(profile_vectors) / len(texts))
+    length = _mean_length(user_vectors) / max(_mean_length(vectors), 1e-12)
+    inputs = np.concatenate([profile_vectors, weight * texts])
+    return _ridge(inputs, np.concatenate([user_vectors, weight * length * vectors]), _PROFILE_RIDGE)
+
+
+def _mean_length(vectors: Floats) -> float:
+    return float(np.linalg.norm(vectors, axis=1).mean())
 
 
 def fit_text_map(text_vectors: Floats, item_vectors: Floats, popularity: npt.NDArray[np.int64]) -> Floats:

@@ -46,6 +46,8 @@ class Extras:
         encoder: folder of the model that made them, in the format of transformers or sentence-transformers.
         profile_vectors: (n, t) float32, of some users' profiles by the same model; needs ``profiled_users``.
         profiled_users: (n,) integers, numbers of these users.
+        described_vectors: (m, t) float32, of some items' profiles by the same model; needs ``described_items``.
+        described_items: (m,) integers, numbers of these items.
     """
 
     user_profiles: pa.Table | None = None
@@ -55,6 +57,8 @@ class Extras:
     encoder: str | None = None
     profile_vectors: npt.NDArray[np.float32] | None = None
     profiled_users: npt.NDArray[np.integer] | None = None
+    described_vectors: npt.NDArray[np.float32] | None = None
+    described_items: npt.NDArray[np.integer] | None = None
 
 
 def write_bundle(
@@ -131,7 +135,10 @@ def _write_extras(folder: str, contents: Contents, extras: Extras) -> None:
     if len(extras.text_vectors) != contents.n_items:
         raise BundleError(f"there are {len(extras.text_vectors)} text vectors for {contents.n_items} items", REBUILD)
     if extras.profile_vectors is not None and extras.profiled_users is not None:
-        projection = fit_profile_map(extras.profile_vectors, contents.user_vectors[extras.profiled_users])
+        items = None
+        if extras.described_vectors is not None and extras.described_items is not None:
+            items = extras.described_vectors, contents.item_vectors[extras.described_items]
+        projection = fit_profile_map(extras.profile_vectors, contents.user_vectors[extras.profiled_users], items)
     else:
         projection = fit_text_map(extras.text_vectors, contents.item_vectors, contents.popularity)
     save_file({"projection": projection}, f"{folder}/text.safetensors")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -13,6 +14,8 @@ import pyarrow as pa
 from hnlm_ray.serving.recommend.options import RankingOptions
 
 __all__ = ["Catalogue", "UnknownCategoryError"]
+
+_WORD = re.compile(r"[^\W\d_]+")
 
 _NAMED = 5
 """Categories that are named where none is near."""
@@ -162,6 +165,19 @@ class Catalogue:
             key = _folded(name)
             spellings[key] = (*spellings.get(key, ()), name)
         return spellings
+
+    def in_its_case(self, text: str) -> str:
+        """A text with the words of categories in upper and lower case as the catalogue has them.
+
+        An encoder that tells case apart has read "Board Games" in every item, and "board games" never.
+        """
+        return _WORD.sub(lambda word: self._cased_words.get(word[0].casefold(), word[0]), text)
+
+    @functools.cached_property
+    def _cased_words(self) -> dict[str, str]:
+        """The words of the names of categories by what they fold to; of several spellings that of the most items."""
+        smallest_first = sorted(self._categories, key=lambda name: len(self._categories[name]))
+        return {word.casefold(): word for name in smallest_first for word in _WORD.findall(name)}
 
     def search(self, words: str, limit: int) -> list[int]:
         """Numbers of the items whose title or id contains the words, ignoring case; the most popular first."""

@@ -276,7 +276,7 @@ class Recommender:
         """:meth:`recommend_from_text` in numbers."""
         if self._encoder is None or self.bundle.projection is None:
             raise LookupError("this bundle has no text encoder")
-        vector = self._encoder.encode(text) @ self.bundle.projection
+        vector = self._encoder.encode(self.catalogue.in_its_case(text)) @ self.bundle.projection
         if not vector.any():
             return self._popular(options)
         return self._ranked(self._scores(vector[None], options), options, "profile")

@@ -148,6 +148,12 @@ def test_profiles_of_users_decide_where_a_text_leads(
     write_bundle(str(tmp_path), rich_contents, ABOUT, extras=extras)
     expected = fit_profile_map(vectors, rich_contents.user_vectors[users])
     np.testing.assert_array_equal(load_bundle(str(tmp_path)).projection, expected)
+    extras = dataclasses.replace(extras, described_vectors=vectors[:5], described_items=np.arange(5))
+    write_bundle(str(tmp_path), rich_contents, ABOUT, extras=extras)
+    items = vectors[:5], rich_contents.item_vectors[:5]
+    with_items = fit_profile_map(vectors, rich_contents.user_vectors[users], items)
+    np.testing.assert_array_equal(load_bundle(str(tmp_path)).projection, with_items)
+    assert not np.array_equal(with_items, expected)
 
 
 def test_extras_that_do_not_belong_to_the_contents_leave_no_bundle(

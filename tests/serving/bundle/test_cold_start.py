@@ -207,6 +207,23 @@ def test_the_profile_map_leads_from_profiles_to_their_users() -> None:
     assert np.linalg.norm(weights - rule) < 0.05 * np.linalg.norm(rule)
 
 
+def test_profiles_of_items_lead_where_no_profile_of_a_user_does() -> None:
+    rng = np.random.default_rng(8)
+    texts, rule = rng.normal(size=(200, 12)).astype(np.float32), rng.normal(size=(12, 5)).astype(np.float32)
+    profiles, described = texts[:150].copy(), texts[150:].copy()
+    profiles[:, 6:] = 0.0  # what only items' profiles are about
+    users, items = profiles @ rule, described @ rule
+    alone, both = fit_profile_map(profiles, users), fit_profile_map(profiles, users, (described, 7.0 * items))
+    assert not np.abs(alone[6:]).max() > 1e-6
+    asked = np.eye(12, dtype=np.float32)[6:]
+    cosines = (
+        (asked @ both * rule[6:]).sum(axis=1) / np.linalg.norm(both[6:], axis=1) / np.linalg.norm(rule[6:], axis=1)
+    )
+    assert cosines.min() > 0.9
+    lengths = [np.linalg.norm(vectors, axis=1).mean() for vectors in (users, described @ both)]
+    assert 0.5 < lengths[1] / lengths[0] < 2.0  # not 7 times as long
+
+
 def test_the_map_of_a_bundle_is_the_fitted_one(bundle_path: Path, contents: Contents) -> None:
     seen = contents.seen_offsets, contents.seen_items
     expected = fit_fold_in(contents.user_vectors, contents.item_vectors, contents.popularity, *seen)

@@ -253,3 +253,11 @@ def test_a_category_is_spelled_as_it_is_or_like_all_that_fold_to_the_same() -> N
     assert catalogue.spelled(["green tea "]) == ("Green  Tea",)
     with pytest.raises(UnknownCategoryError, match="the items have none"):
         catalogue_of([[]], [""], np.zeros(1, np.int64)).spelled(["tea"])
+
+
+def test_a_text_gets_the_case_of_the_words_of_categories() -> None:
+    catalogue = catalogue_of([["Board Games"], ["Board Games"], ["BOARD"], ["eBooks"]], [""] * 4, np.zeros(4, np.int64))
+    assert catalogue.in_its_case("Enjoys board GAMES, ebooks\u2026") == "Enjoys Board Games, eBooks\u2026"
+    assert catalogue.in_its_case("a boardroom") == "a boardroom"
+    assert catalogue.in_its_case("") == ""
+    assert catalogue_of([[]], [""], np.zeros(1, np.int64)).in_its_case("Tea") == "Tea"

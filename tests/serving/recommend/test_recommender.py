@@ -438,3 +438,11 @@ def test_an_unknown_category_is_refused_with_the_near_one(numbered: Recommender)
             call(categories=["Board games", "puzles"])
     with pytest.raises(ValueError, match="there is no category 'xyz', there are 'Board Games', 'Puzzles'"):
         numbered.recommend("42", categories=["xyz"])
+
+
+def test_categories_in_a_text_are_read_in_any_case(rich: Recommender) -> None:
+    (name, _), *_ = rich.catalogue.categories("", 1)
+    as_named, lower = (rich.recommend_from_text(f"Enjoys {word}, mostly.") for word in (name, name.lower()))
+    assert name != name.lower()
+    assert lower.items == as_named.items
+    assert lower.items != rich.recommend_from_text("Enjoys nothing, mostly.").items
