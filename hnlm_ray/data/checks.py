@@ -54,9 +54,6 @@ def check(config: DataConfig, seed: int = 0) -> Findings:
         folder = open_folder(config.path or "")
     except DataError as error:
         return Findings([str(error)])
-    if config.split.strategy == "column" and config.format != "table":
-        problem = f"data.split.strategy is column, and the format {config.format} has no split; choose another."
-        found.problems.append(problem)
     sides: list[Files] = []
     heads: list[pa.Table] = []
     for kind, find in enumerate((interaction_files, item_files)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -11,7 +12,12 @@ import pyarrow.fs as pafs
 from hnlm_ray.errors import DataError
 from hnlm_ray.run.places import resolve, shown, storage_errors
 
-__all__ = ["DataFolder", "Files", "UsualNames", "find_files", "has_extension", "open_folder"]
+__all__ = ["DataFolder", "Files", "UsualNames", "find_files", "has_extension", "named", "open_folder", "split_of"]
+
+_SPLITS = ("train", "valid", "test")
+_PACKED = ("gz", "bz2", "zst", "lz4")
+_PART = re.compile(r"[-_]\d+$")
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -23,12 +29,14 @@ class UsualNames:
         items: of the files of items.
         not_interactions: of files that a pattern of ``interactions`` fits and does not mean.
         has_header: whether every file begins with a line that names its fields; a CSV file always does.
+        has_parts: whether files whose names differ in the number at their end are parts of one data set.
     """
 
     interactions: tuple[str, ...]
     items: tuple[str, ...]
     not_interactions: tuple[str, ...] = ()
     has_header: bool = False
+    has_parts: bool = True
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,7 @@ class DataFolder:
     Attributes:
         filesystem: where it is.
         root: its path on that file system.
-        names: paths of all its files below ``root``, sorted; hidden ones left out.
+        names: paths of all its files below ``root``, sorted; without those that are hidden, or in a hidden folder.
     """
 
     filesystem: pafs.FileSystem
@@ -76,42 +84,114 @@ def open_folder(address: str) -> DataFolder:
         listed = filesystem.get_file_info(pafs.FileSelector(root, recursive=True))
     start = len(root.rstrip("/")) + 1
     names = sorted(entry.path[start:] for entry in listed if entry.is_file)
-    return DataFolder(filesystem, root.rstrip("/"), tuple(name for name in names if not name.startswith((".", "_"))))
+    shown_names = (name for name in names if not any(part.startswith((".", "_")) for part in name.split("/")))
+    return DataFolder(filesystem, root.rstrip("/"), tuple(shown_names))
 
 
 def find_files(
-    folder: DataFolder, option: str, given: str | None, usual: Sequence[str], exclude: Sequence[str] = ()
+    folder: DataFolder,
+    option: str,
+    given: str | None,
+    patterns: Sequence[str],
+    exclude: Sequence[str] = (),
+    *,
+    has_parts: bool = True,
 ) -> Files:
     """The files of interactions, or of items: by the user's pattern, or by the usual names of the format.
 
+    A folder that has the name of a file, as Spark writes it, stands for the files in it.
+
     Args:
         folder: where they are.
-        option: the configuration key of ``given``, named in the error.
+        option: the configuration key of ``given``, named in errors.
         given: a file or pattern below the folder, or None.
-        usual: patterns; the first that finds anything decides. One without a slash also looks one folder down.
-        exclude: patterns of names that ``usual`` does not mean.
+        patterns: usual names; the first that finds anything decides. One without a slash also looks one folder down.
+        exclude: patterns of names that ``patterns`` do not mean.
+        has_parts: as :class:`UsualNames` has it.
 
     Raises:
-        DataError: nothing was found.
+        DataError: nothing was found, or, by the usual names, several data sets.
     """
-    for pattern in [given] if given is not None else usual:
-        found = [name for name in folder.names if _matches(name, pattern, given is None)]
-        if given is None:
-            found = [name for name in found if not any(fnmatchcase(_base(name), other) for other in exclude)]
-        if found:
-            return Files(folder.filesystem, tuple(f"{folder.root}/{name}" for name in found))
-    looked = repr(given) if given is not None else " or ".join(usual)
-    holds = ", ".join(folder.names[:5]) or "nothing"
+    if given is not None:
+        found = [name for name in folder.names if fnmatchcase(name, given)]
+        found = found or [name for name in folder.names if fnmatchcase(_parent(name), given)]
+    else:
+        by_pattern = {pattern: _usual(folder, pattern, exclude) for pattern in patterns}
+        first = next((pattern for pattern in patterns if by_pattern[pattern]), None)
+        found = list(by_pattern[first]) if first is not None else []
+        rivals = [place for pattern in patterns if "*" not in pattern for place in by_pattern[pattern].values()]
+        if first is not None:
+            _require_one(folder.root, option, set(by_pattern[first].values()), set(rivals), has_parts)
+    if found:
+        return Files(folder.filesystem, tuple(f"{folder.root}/{name}" for name in found))
+    looked = repr(given) if given is not None else " or ".join(patterns)
     raise DataError(
-        f"{folder.root} has no file {looked} (it holds {holds}{', ...' if len(folder.names) > 5 else ''})",
+        f"{folder.root} has no file {looked} (it holds {named('', folder.names) or 'nothing'})",
         f"check data.path and data.format, or name the file with {option}",
     )
 
 
-def _matches(name: str, pattern: str, is_usual: bool) -> bool:
-    if not is_usual or "/" in pattern:
-        return fnmatchcase(name, pattern)
-    return name.count("/") <= 1 and fnmatchcase(_base(name), pattern)
+def split_of(path: str) -> str | None:
+    """The split that the name of a file gives, as ``toy.train.inter`` does."""
+    return next((part for part in _base(path).split(".")[1:] if part in _SPLITS), None)
+
+
+def named(root: str, paths: Sequence[str]) -> str:
+    """Some files of a folder as messages name them: the first few of their names."""
+    names = [path.removeprefix(f"{root}/") for path in paths[:_SHOWN]]
+    return ", ".join(names) + (f" and {len(paths) - _SHOWN:,} more" if len(paths) > _SHOWN else "")
+
+
+def _usual(folder: DataFolder, pattern: str, exclude: Sequence[str]) -> dict[str, str]:
+    """The files that a usual name fits, each with what has the name: the file, or the folder that stands for it."""
+    found = {}
+    for name in folder.names:
+        parent = _parent(name)
+        if any(fnmatchcase(_base(name), other) for other in exclude):
+            continue
+        if "/" in pattern:
+            if fnmatchcase(name, pattern):
+                found[name] = _parent(pattern)
+        elif name.count("/") <= 1 and fnmatchcase(_base(name), pattern):
+            found[name] = name
+        elif parent.count("/") <= 1 and _base(parent) == pattern and has_extension(name, *pattern.split(".")[1:]):
+            found[name] = parent
+    return found
+
+
+def _require_one(root: str, option: str, places: set[str], rivals: set[str], has_parts: bool) -> None:
+    """Refuse files of several data sets: in several folders, under several names, or both whole and split.
+
+    Args:
+        root: the folder of the data.
+        option: the configuration key that names files.
+        places: what has the usual name that decided.
+        rivals: what has another one.
+        has_parts: whether names that differ in the number at their end are one.
+    """
+    titles = {_data_set(place) for place in places}
+    if has_parts and all(_PART.search(title) for title in titles):
+        titles = {_PART.sub("", title) for title in titles}
+    folders = {_parent(place) for place in places | rivals}
+    is_split = {split_of(place) is not None for place in places}
+    if len(titles) > 1 or len(folders) > 1 or len(is_split) > 1:
+        raise DataError(
+            f"{root} holds several data sets: {named('', sorted(places | rivals))}",
+            f"name the files that are to be read with {option}",
+        )
+
+
+def _data_set(place: str) -> str:
+    """The path of a file without what says how it is written and which split it holds."""
+    parts = _base(place).split(".")
+    while len(parts) > 1 and parts[-1] in _PACKED:
+        parts.pop()
+    stem = parts[:1] + [part for part in parts[1:-1] if part not in _SPLITS]
+    return f"{_parent(place)}/{'.'.join(stem)}"
+
+
+def _parent(name: str) -> str:
+    return name.rpartition("/")[0]
 
 
 def _base(name: str) -> str:

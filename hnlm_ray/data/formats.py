@@ -15,8 +15,9 @@ import pyarrow as pa
 
 from hnlm_ray.config.data import ColumnsConfig, DataConfig
 from hnlm_ray.data.delimited import csv_cut
-from hnlm_ray.data.files import DataFolder, Files, UsualNames, find_files, has_extension
+from hnlm_ray.data.files import DataFolder, Files, UsualNames, find_files, has_extension, named, split_of
 from hnlm_ray.data.lines import Chunk, read_chunks
+from hnlm_ray.errors import DataError
 
 __all__ = ["Parse", "Reader", "chunks_of", "interaction_files", "item_files", "parsers"]
 
@@ -51,21 +52,37 @@ def interaction_files(folder: DataFolder, config: DataConfig) -> Files:
     """The files of interactions.
 
     Raises:
-        DataError: there are none.
+        DataError: there are none, or there are those of several data sets, or of a split that is not to be used.
     """
-    names = _reader(config).NAMES
-    return find_files(folder, "data.interactions", config.interactions, names.interactions, names.not_interactions)
+    names, option = _reader(config).NAMES, "data.interactions"
+    files = find_files(
+        folder, option, config.interactions, names.interactions, names.not_interactions, has_parts=names.has_parts
+    )
+    shown, strategy = f"{named(folder.root, files.paths)} in {folder.root}", config.split.strategy
+    splits = [split_of(path) for path in files.paths]
+    if any(splits) and config.interactions is None and strategy != "column":
+        raise DataError(
+            f"{shown} are a split already, and data.split.strategy is {strategy}",
+            f"set data.split.strategy=column to use that split, or name the files with {option} to divide them anew",
+        )
+    if strategy == "column" and config.format != "table" and not all(splits):
+        raise DataError(
+            f"data.split.strategy is column, and {shown} tell no split, as toy.train.inter does by its name",
+            "choose another strategy",
+        )
+    return files
 
 
 def item_files(folder: DataFolder, config: DataConfig) -> Files:
     """The files of items; none where ``data.items`` is ``""``.
 
     Raises:
-        DataError: there are none, and the configuration does not say so.
+        DataError: there are none, and the configuration does not say so; or there are those of several data sets.
     """
     if config.items == "":
         return Files(folder.filesystem, ())
-    return find_files(folder, "data.items", config.items, _reader(config).NAMES.items)
+    names = _reader(config).NAMES
+    return find_files(folder, "data.items", config.items, names.items, has_parts=names.has_parts)
 
 
 def chunks_of(config: DataConfig, files: Files, number: int, **options: int) -> Iterator[Chunk]:
@@ -90,6 +107,16 @@ def parsers(config: DataConfig) -> tuple[Parse, Parse]:
     """What reads a piece of a file of interactions, and one of a file of items, for a format of lines."""
     reader = _reader(config)
     return (
-        partial(reader.parse_interactions, columns=config.columns),
+        partial(_with_split, partial(reader.parse_interactions, columns=config.columns)),
         partial(reader.parse_items, columns=config.columns),
     )
+
+
+def _with_split(parse: Parse, chunk: Chunk) -> pa.Table:
+    """Raw interactions, with the split that the name of their file gives."""
+    rows = parse(chunk)
+    split = split_of(chunk.file)
+    if split is None:
+        return rows
+    place = rows.column_names.index("split")
+    return rows.set_column(place, rows.schema.field(place), pa.repeat(split, rows.num_rows))

@@ -233,21 +233,19 @@ def _clean_lines(text: Text, line: int, dialect: Dialect) -> int:
 def _read_lines(text: Text, line: int, dialect: Dialect, is_last: bool) -> OddLine:
     """Read the row of a line on which a quoted field stays open."""
     start, end, is_bound = _reach(text, line)
-    problem = ""
+    problems = []
     for escaped in (False, True):
         record = _record(text.content, start, end, dialect, escaped=escaped)
         if record.is_open and not is_last and not is_bound:
             return OddLine(line, 0, [])
-        final = int(np.searchsorted(text.ends, record.end))
+        below = int(np.searchsorted(text.ends, record.end)) - line
         row, extra = _row(record, dialect.width)
-        if row is not None and not _looks_like_rows(text, line, final, dialect):
-            return OddLine(line, final - line + 1, [row], extra | (Oddity.BACKSLASH if escaped else Oddity.NONE))
-        if row is not None:
-            before = _record(text.content, start, int(text.ends[line]), dialect, escaped=escaped).fields
-            what = f"would end {final - line} lines below, after lines that look like rows"
-            problem = problem or f"quoted field {len(before) + 1} {what}"
-        problem = problem or _problem(record, dialect.width)
-    return OddLine(line, 1, [], problem=problem)
+        if row is not None and not _looks_like_rows(text, line, line + below, dialect):
+            return OddLine(line, below + 1, [row], extra | (Oddity.BACKSLASH if escaped else Oddity.NONE))
+        what = "lines that look like rows" if row is not None else _problem(record, dialect.width)
+        problems.append("is not closed" if record.fault else f"would end {below} lines below, after {what}")
+    first = _record(text.content, start, int(text.ends[line]), dialect).fields
+    return OddLine(line, 1, [], problem=f"quoted field {len(first) + 1} {problems[0]}")
 
 
 def _reach(text: Text, line: int) -> tuple[int, int, bool]:

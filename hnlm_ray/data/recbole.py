@@ -21,7 +21,7 @@ from hnlm_ray.errors import DataError
 
 __all__ = ["NAMES", "fields_of", "parse_interactions", "parse_items"]
 
-NAMES = UsualNames(interactions=("*.inter", "*.inter.gz"), items=("*.item", "*.item.gz"), has_header=True)
+NAMES = UsualNames(("*.inter", "*.inter.gz"), ("*.item", "*.item.gz"), has_header=True, has_parts=False)
 
 _KNOWN_NAMES = {
     "user": ("user_id",),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -11,7 +11,7 @@ from hnlm_ray.cluster.connect import connected
 from hnlm_ray.config.data import DataConfig
 from hnlm_ray.config.tree import Config
 from hnlm_ray.data.accounting import raw_data
-from hnlm_ray.data.files import Files, open_folder
+from hnlm_ray.data.files import Files, named, open_folder
 from hnlm_ray.data.formats import Parse, chunks_of, interaction_files, item_files, parsers
 from hnlm_ray.data.lines import Chunk
 from hnlm_ray.data.preparation import prepare_tables, renumber_truth
@@ -20,6 +20,7 @@ from hnlm_ray.data.reading import read_whole
 from hnlm_ray.data.splits import require_held_out
 from hnlm_ray.demo.world import generate
 from hnlm_ray.errors import DataError
+from hnlm_ray.run.places import shown
 from hnlm_ray.run.stage import StageContext, StageSummary
 
 __all__ = ["run"]
@@ -44,7 +45,7 @@ def run(context: StageContext) -> StageSummary:
         world = generate(config.demo)
         raw, truth = from_columns(world.interactions, world.items), world.truth
     else:
-        raw = _read(context.config)
+        raw = _read(context.config, context.say)
     prepared = prepare_tables(raw, config, context.config.seed)
     require_held_out(prepared.interactions, config.split)
     tables = {"users": prepared.users, "items": prepared.items, "interactions": prepared.interactions}
@@ -59,9 +60,11 @@ def run(context: StageContext) -> StageSummary:
     return StageSummary({name: table.num_rows for name, table in tables.items()}, counts, prepared.warnings)
 
 
-def _read(config: Config) -> RawData:
+def _read(config: Config, say: Callable[[str], None]) -> RawData:
     folder = open_folder(config.data.path or "")
     files = interaction_files(folder, config.data), item_files(folder, config.data)
+    names = [named(folder.root, found.paths) or "no file" for found in files]
+    say(f"interactions from {names[0]}, items from {names[1]}, in {shown(config.data.path or '')}")
     if config.data.format == "table":
         return read_whole(config.data, files)
     parse_interactions, parse_items = parsers(config.data)

@@ -40,7 +40,12 @@ def test_a_split_of_the_data_must_be_in_the_data(tmp_path: Path) -> None:
     assert "interactions.csv lacks the column 'split'" in problem
     (tmp_path / "toy.inter").write_text("user_id:token\titem_id:token\na\t1\n")
     (problem,) = found(tmp_path, format="recbole", items="", split={"strategy": "column"})
-    assert "the format recbole has no split" in problem
+    assert "toy.inter in" in problem
+    assert "tell no split" in problem
+    (tmp_path / "toy.inter").unlink()
+    for part in ("train", "valid", "test"):
+        (tmp_path / f"toy.{part}.inter").write_text(f"user_id:token\titem_id:token\na\t{part}\n")
+    assert found(tmp_path, format="recbole", items="", split={"strategy": "column"}) == []
 
 
 def test_the_first_lines_are_looked_at(tmp_path: Path) -> None:

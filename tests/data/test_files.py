@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hnlm_ray.config.data import DataConfig
-from hnlm_ray.data.files import UsualNames, find_files, open_folder
+from hnlm_ray.data.files import DataFolder, UsualNames, find_files, has_extension, open_folder, split_of
 from hnlm_ray.data.formats import interaction_files, item_files
 from hnlm_ray.errors import DataError
 
@@ -16,17 +16,83 @@ def names(paths: tuple[str, ...], root: Path) -> list[str]:
     return [str(Path(path).relative_to(root)) for path in paths]
 
 
+def write(folder: Path, *names: str) -> DataFolder:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return open_folder(str(folder))
+
+
 def test_the_first_usual_name_decides_and_given_ones_go_before(tmp_path: Path) -> None:
-    for name in ("b.json", "a.json", "x.csv", ".hidden.json", "deep/er/c.json"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    folder = open_folder(str(tmp_path))
-    assert names(find_files(folder, "o", None, ("*.gz", "*.json")).paths, tmp_path) == ["a.json", "b.json"]
+    folder = write(tmp_path, "b_2.json", "b_1.json", "x.csv", ".hidden.json", "_spark/y.json", "deep/er/c.json")
+    assert names(find_files(folder, "o", None, ("*.gz", "*.json")).paths, tmp_path) == ["b_1.json", "b_2.json"]
     assert names(find_files(folder, "o", "deep/*/c.json", ("*.json",)).paths, tmp_path) == ["deep/er/c.json"]
     with pytest.raises(
-        DataError, match=r"no file 'y\.csv' \(it holds a\.json, b\.json, .*name the file with data\.items"
+        DataError, match=r"no file 'y\.csv' \(it holds b_1\.json, b_2\.json, .*name the file with data\.items"
     ):
         find_files(folder, "data.items", "y.csv", ("*.json",))
+
+
+@pytest.mark.parametrize(
+    ("form", "files"),
+    [
+        ("recbole", ("a.inter", "b.inter")),
+        ("recbole", ("ml-1.inter", "ml-10.inter")),
+        ("recbole", ("toy.inter", "toy.train.inter", "toy.test.inter")),
+        ("amazon2018", ("Toys_5.json", "Books_5.json")),
+        ("amazon2018", ("Toys_5.json", "Toys.json")),
+        ("amazon2023", ("Toys.jsonl.gz", "Books.jsonl.gz")),
+        ("table", ("interactions.csv", "old/interactions.csv")),
+        ("table", ("a/interactions.csv", "b/interactions.parquet")),
+        ("movielens", ("ml-100k/u.data", "ml-1m/ratings.dat")),
+    ],
+)
+def test_several_data_sets_are_refused_unless_named(tmp_path: Path, form: str, files: tuple[str, ...]) -> None:
+    folder, config = write(tmp_path, *files), {"format": form, "path": str(tmp_path)}
+    with pytest.raises(
+        DataError, match=r"holds several data sets: .*; name the files .* with data\.interactions"
+    ) as caught:
+        interaction_files(folder, DataConfig.model_validate(config))
+    assert all(name in str(caught.value) for name in files)
+    found = interaction_files(folder, DataConfig.model_validate({**config, "interactions": files[0]}))
+    assert names(found.paths, tmp_path) == [files[0]]
+
+
+def test_numbered_parts_and_other_formats_beside_are_one_data_set(tmp_path: Path) -> None:
+    folder = write(tmp_path, "reviews_0.json", "reviews_1.json", "meta_0.json", "report.json")
+    config = DataConfig(format="amazon2018", path=str(tmp_path))
+    assert names(interaction_files(folder, config).paths, tmp_path) == ["reviews_0.json", "reviews_1.json"]
+
+
+def test_a_split_in_files_is_used_or_refused(tmp_path: Path) -> None:
+    files = ("toy.test.inter", "toy.train.inter", "toy.valid.inter")
+    folder, config = write(tmp_path, *files), {"format": "recbole", "path": str(tmp_path)}
+    with pytest.raises(
+        DataError, match=r"toy\.test\.inter, .* are a split already, .*set data\.split\.strategy=column"
+    ):
+        interaction_files(folder, DataConfig.model_validate(config))
+    for options in ({"split": {"strategy": "column"}}, {"interactions": "toy.*.inter"}):
+        found = interaction_files(folder, DataConfig.model_validate(config | options))
+        assert names(found.paths, tmp_path) == list(files)
+    assert [split_of(path) for path in files] == ["test", "train", "valid"]
+    assert split_of("/toy.train.inter/toy.inter") is None
+
+
+def test_a_folder_named_as_a_table_stands_for_its_files(tmp_path: Path) -> None:
+    parts = ("interactions.parquet/part-0-x.snappy.parquet", "interactions.parquet/part-1-y.snappy.parquet")
+    folder = write(tmp_path, *parts, "interactions.parquet/_SUCCESS", "interactions.parquet/.part-0.crc")
+    for given in (None, "interactions.parquet"):
+        config = DataConfig(format="table", path=str(tmp_path), interactions=given)
+        assert names(interaction_files(folder, config).paths, tmp_path) == list(parts)
+
+
+def test_names_of_folders_say_nothing_about_files(tmp_path: Path) -> None:
+    folder = write(tmp_path, "my.inter/toy.inter", "my.inter/toy.item")
+    config = DataConfig(format="recbole", path=str(tmp_path))
+    assert names(interaction_files(folder, config).paths, tmp_path) == ["my.inter/toy.inter"]
+    assert names(item_files(folder, config).paths, tmp_path) == ["my.inter/toy.item"]
+    assert has_extension("/ml.database/csv.items/ratings.csv.gz", "csv")
+    assert not has_extension("/ml.database/csv.items/movies.dat", "csv", "items", "data")
 
 
 def test_metadata_is_not_taken_for_reviews(tmp_path: Path) -> None:

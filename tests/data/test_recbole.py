@@ -48,3 +48,21 @@ def test_a_header_without_types(tmp_path: Path, read_raw: Read) -> None:
     write(tmp_path, "user_id\titem_id\nx\t1\n")
     with pytest.raises(DataError, match=r"toy\.inter:1: the header .* has no types"):
         read_raw("recbole")
+
+
+def test_the_split_of_the_files_is_the_split(tmp_path: Path, read_raw: Read) -> None:
+    for number, name in enumerate(("train", "valid", "test")):
+        text = f"user_id:token\titem_id:token\na\t{number}\n"
+        (tmp_path / f"toy.{name}.inter").write_text(text)
+    raw = read_raw("recbole", items="", split={"strategy": "column"})
+    found = dict(zip(raw.interactions["item_id"].to_pylist(), raw.interactions["split"].to_pylist(), strict=True))
+    assert found == {"0": "train", "1": "valid", "2": "test"}
+
+
+def test_quotes_returns_and_nul_bytes_are_characters_of_a_field(tmp_path: Path, read_raw: Read) -> None:
+    items = 'item_id:token\titem_name:token_seq\n1\t12" pan\n2\t"Quoted\n3\tnul\0inside\n4\tHalf\rHalf\n5\tlast\n'
+    write(tmp_path, "user_id:token\titem_id:token\na\t1\n", items)
+    raw = read_raw("recbole", size=30)
+    assert raw.items["title"].to_pylist() == ['12" pan', '"Quoted', "nulinside", "Half\rHalf", "last"]
+    assert (raw.counts["lines_with_nul"], raw.counts["lines_with_return"]) == (1, 1)
+    assert raw.counts["item_lines_malformed"] == 0
