@@ -27,6 +27,12 @@ class ColumnsConfig(Section):
     categories: str | None = "categories"
     description: str | None = "description"
 
+    @model_validator(mode="after")
+    def _users_are_no_items(self) -> ColumnsConfig:
+        if self.user == self.item:
+            raise ValueError(f"user and item are both the column {self.user!r}")
+        return self
+
 
 class SplitConfig(Section):
     """How interactions are divided into train, valid and test."""

@@ -20,11 +20,12 @@ _FORMS = (
     rf"^(?P<year>\d{{4}})[-/.](?P<month>\d{{1,2}})[-/.](?P<day>\d{{1,2}})(?:(?:[Tt_]|,?\s+){_CLOCK})?{_ZONE}$",
     rf"^(?P<year>\d{{4}})(?P<month>\d{{2}})(?P<day>\d{{2}})[Tt ](?P<hour>\d{{2}}):?(?P<minute>\d{{2}})"
     rf"(?::?(?P<second>\d{{2}})(?P<fraction>[.,]\d+)?)?{_ZONE}$",
+    r"^(?P<year>\d{4})-(?P<month>\d{2})(?P<zone>)$",
     rf"^{_WEEKDAY}(?P<day>\d{{1,2}})[-\s]{_MONTH}[-,\s]\s?(?P<year>\d{{4}})(?:,?\s+{_CLOCK})?{_ZONE}$",
     rf"^{_WEEKDAY}{_MONTH}\s(?P<day>\d{{1,2}}),?\s+(?P<year>\d{{4}})(?:,?\s+{_CLOCK})?{_ZONE}$",
     rf"^{_WEEKDAY}{_MONTH}\s+(?P<day>\d{{1,2}})\s+{_CLOCK}{_ZONE}\s+(?P<year>\d{{4}})$",
 )
-"""ISO 8601 in the extended and in the basic form; RFC 2822; ``January 31, 2018``; and what C and Twitter write."""
+"""ISO 8601, extended, basic, and of months; RFC 2822; ``January 31, 2018``; and what C and Twitter write."""
 
 _AMBIGUOUS = r"^\d{1,2}[-/.]\d{1,2}[-/.](\d{2}|\d{4})\b"
 _MONTHS = pa.array(["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"])
@@ -67,7 +68,8 @@ def is_ambiguous(text: Column) -> Column:
 def _seconds(parts: pa.StructArray) -> Floats:
     """Seconds since 1970 of the parts of dates, NaN where a date does not exist."""
     have = {field.name: parts.field(field.name) for field in parts.type}
-    year, day = _number(have["year"]), _number(have["day"])
+    year = _number(have["year"])
+    day = _number(have["day"]) if "day" in have else np.ones(len(year), np.int64)
     if "name" in have:
         named = pc.index_in(pc.utf8_lower(have["name"]), value_set=_MONTHS)
         month = pc.fill_null(named, -1).to_numpy().astype(np.int64) + 1

@@ -20,8 +20,8 @@ __all__ = ["Meeting", "clean_ids", "meeting", "with_ids"]
 _MISSING = r"^(nan|NaN|NAN|<NA>|NaT|null|NULL|None)?$"
 _WHOLE = r"^-?\d+(\.0+)?$"
 _FRACTION = r"\.0+$"
-# A float of more digits than it can hold; the sign tells it from an id in hexadecimal digits.
-_ROUNDED = r"^-?\d(\.\d+)?[eE]\+\d+$"
+# A float of more digits than it can hold; the sign or the point tells it from an id in hexadecimal digits.
+_ROUNDED = r"^-?\d(\.\d+)?[eE]\+\d+$|^-?\d\.\d+E\d+$"
 _MOST_ROUNDED = 0.01
 _LEAST_ALIKE = 0.5
 _NO_ID = pa.scalar("")

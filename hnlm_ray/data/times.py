@@ -45,8 +45,10 @@ class Times:
 
     @property
     def note(self) -> str:
-        """A line that says what the numbers were taken as; "" where there are none."""
-        return "" if self.unit is None else f"timestamps are read as {UNITS[self.unit].about}"
+        """A line that says what the values were taken as; "" where there are none."""
+        read = [] if self.unit is None else [UNITS[self.unit].about]
+        read += ["dates, in UTC where they name no zone"] if self.counts["timestamps_as_dates"] else []
+        return f"timestamps are read as {' and '.join(read)}" if read else ""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def times_of(numbers: pa.ChunkedArray, dates: pa.ChunkedArray) -> Times:
     """Read a column of times.
 
     The sizes of numbers in seconds, milliseconds, microseconds and nanoseconds since 1970 do not overlap for times
-    between 1973 and 2100, and a number such as 20170714 is a day in all four digits of its parts. Numbers of another
+    between 1973 and 2100, and a number such as 20170714 would be a moment in 1970. Numbers of another
     unit than most, and times before 1970 or from 2100 on, are unusable.
 
     Args:
@@ -139,17 +141,23 @@ def _since_1970(per_second: float) -> Callable[[Floats], Floats]:
 
 
 def _digits(below_day: int) -> Callable[[Floats], Floats]:
-    """Numbers that write a day, and perhaps its time, in digits: 20170714, or 20170714100000 with six more of them."""
+    """Numbers that write a moment in the digits of a calendar.
+
+    Args:
+        below_day: how many digits follow those of a day: 0 for 20170714, 6 for 20170714103000, -4 for 2017.
+    """
 
     def seconds(values: Floats) -> Floats:
         found = np.full(len(values), np.nan)
         scale = 10.0**below_day
-        mine = np.flatnonzero((values >= 19_700_101 * scale) & (values < 21_000_000 * scale))
+        mine = np.flatnonzero((values >= 19_700_000 * scale) & (values < 21_000_000 * scale))
         whole = np.rint(values[mine]).astype(np.int64)
-        day, clock = np.divmod(whole, 10**below_day)
+        # A month begins at its first day, a year at its first month.
+        padded = whole if below_day >= 0 else whole * 10**-below_day + (1 if below_day == -2 else 101)
+        day, clock = np.divmod(padded, 10 ** max(below_day, 0))
         year, month, day = day // 10_000, day // 100 % 100, day % 100
         # Padded to hours, minutes, seconds and milliseconds.
-        clock = clock * 10 ** (9 - below_day)
+        clock = clock * 10 ** (9 - max(below_day, 0))
         hour, minute, second = clock // 10**7, clock // 10**5 % 100, clock % 10**5 / 1000
         exists = (values[mine] == whole) & (month >= 1) & (month <= 12) & (day >= 1)
         exists &= (hour < 24) & (minute < 60) & (second < 61)
@@ -167,6 +175,8 @@ UNITS = {
     "milliseconds": _Unit("milliseconds since 1970", _since_1970(1e3)),
     "microseconds": _Unit("microseconds since 1970", _since_1970(1e6)),
     "nanoseconds": _Unit("nanoseconds since 1970", _since_1970(1e9)),
+    "calendar_years": _Unit("calendar years such as 2017", _digits(-4)),
+    "calendar_months": _Unit("calendar months such as 201707", _digits(-2)),
     "calendar_days": _Unit("calendar days such as 20170714", _digits(0)),
     "calendar_hours": _Unit("calendar hours such as 2017071410", _digits(2)),
     "calendar_minutes": _Unit("calendar minutes such as 201707141030", _digits(4)),

@@ -15,7 +15,7 @@ __all__ = ["Moments", "first_text", "ids", "moments", "numbers"]
 _NUMBER = r"^-?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^(?i:nan|-?inf)$"
 _NO_VALUE = r"(?i)^(null|none|n/?a|nat|<na>)?$"
 _NOTHING = pa.scalar(None, pa.string())
-_EXACT = 2.0**53
+_EXACT_BITS = {pa.float64(): 53, pa.float32(): 24, pa.float16(): 11}
 _PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 
 
@@ -93,10 +93,13 @@ def ids(values: Column) -> Column:
         return pc.replace_substring_regex(values.cast(pa.string()), r"\.0+$", "")
     if not pa.types.is_floating(values.type):
         return values.cast(pa.string())
+    digits = _EXACT_BITS[values.type]
     exact = pc.if_else(pc.is_nan(values), None, values).cast(pa.float64())
     largest = pc.max(pc.abs(exact)).as_py() or 0.0
-    if largest >= _EXACT:
-        raise ValueError(f"{largest:.17g} has lost digits, as floats from 2**53 on do; write ids as integers or text")
+    if largest >= 2.0**digits:
+        raise ValueError(
+            f"{largest:.17g} has lost digits, as such floats from 2**{digits} on do; write integers or text"
+        )
     is_whole = pc.equal(exact, pc.floor(exact))
     return pc.if_else(
         is_whole, pc.if_else(is_whole, exact, 0.0).cast(pa.int64()).cast(pa.string()), exact.cast(pa.string())

@@ -30,6 +30,8 @@ def test_whole_numbers_lose_their_fraction_where_all_ids_are_numbers() -> None:
 def test_floats_that_lost_their_digits_stop() -> None:
     with pytest.raises(DataError, match=r"ids such as '1\.2e\+17' are floats that have lost their last digits"):
         clean(["1.2e+17", "12"])
+    with pytest.raises(DataError, match=r"ids such as '1\.23456E11'"):
+        clean(["1.23456E11"])
     assert clean(["12e4", "1e5"]) == [["12e4", "1e5"]]
 
 

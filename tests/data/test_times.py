@@ -32,6 +32,8 @@ def read(numbers: list[float | None], dates: list[float | None] | None = None) -
         (JULY * 1e3, "milliseconds", JULY),
         (JULY * 1e6, "microseconds", JULY),
         (JULY * 1e9, "nanoseconds", JULY),
+        (2017, "calendar_years", calendar.timegm((2017, 1, 1, 0, 0, 0))),
+        (201707, "calendar_months", calendar.timegm((2017, 7, 1, 0, 0, 0))),
         (20170714, "calendar_days", JULY - JULY % 86_400),
         (2017071410, "calendar_hours", JULY - JULY % 3600),
         (201707141030, "calendar_minutes", JULY - JULY % 60),

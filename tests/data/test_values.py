@@ -95,6 +95,7 @@ def test_ids_of_every_type() -> None:
         (pa.array([True]), "true and false name nobody"),
         (pa.array([1e17, None]), r"1e\+17 has lost digits"),
         (pa.array([float("inf")]), "inf has lost digits"),
+        (pa.array([16_777_216.0], pa.float32()), r"16777216 has lost digits, as such floats from 2\*\*24"),
     ],
 )
 def test_what_is_no_id(values: pa.Array, sentence: str) -> None:
