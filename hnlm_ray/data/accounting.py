@@ -19,7 +19,7 @@ _ODDITIES = {
     Oddity.NUL: ("lines_with_nul", "with NUL bytes, which are left out"),
     Oddity.RETURN: ("lines_with_return", "with a carriage return before their end"),
     Oddity.BARE_QUOTE: ("lines_with_bare_quote", "with a quote inside a field that is not quoted, kept as a character"),
-    Oddity.BACKSLASH: ("lines_with_backslash_quote", r"that write \" for a quote of the text"),
+    Oddity.BACKSLASH: ("lines_with_backslash_quote", r"with \" for a quote of the text"),
     Oddity.EMPTY_FIELD: ("lines_with_empty_field", "with one empty field too many, which is left out"),
 }
 """By oddity the name of its count, and what is said of such lines."""
@@ -103,6 +103,10 @@ def _lines(number: int) -> str:
 
 
 def _places(table: pa.Table, files: Sequence[str]) -> str:
-    """The first of some lines, as ``FILE:7, FILE:9, ...``."""
-    shown = [place_of(position, files) for position in table["position"].slice(0, _SHOWN).to_pylist()]
+    """The first of some lines, as ``FILE:7, 9, ...``."""
+    first: dict[str, list[str]] = {}
+    for position in table["position"].slice(0, _SHOWN).to_pylist():
+        file, _, line = place_of(position, files).rpartition(":")
+        first.setdefault(file, []).append(line)
+    shown = [f"{file}:{', '.join(lines)}" for file, lines in first.items()]
     return ", ".join([*shown, *(["..."] if table.num_rows > _SHOWN else [])])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ __all__ = ["Chunk", "Cut", "as_utf8", "filled_lines", "line_bounds", "read_chunk
 
 _CHUNK_BYTES = 8 << 20
 _LONGEST_LINE = 64 << 20
+_SEPARATOR_HINT = re.compile(rb'"?sep=."?', re.IGNORECASE)
 
 Cut = Callable[[str, bytes], int]
 """From the header of a file and some of its lines to the number of their bytes that can be parsed without the next
@@ -96,12 +98,12 @@ def read_chunks(
 
 
 def _header(content: bytes) -> tuple[str, bytes, int]:
-    """The first line that is not blank, what follows it, and how many lines come before that."""
+    """The first line that is neither blank nor Excel's ``sep=;``, what follows it, and how many lines precede that."""
     lines = 0
     while content:
         first, _, content = content.partition(b"\n")
         lines += 1
-        if first.strip():
+        if first.strip() and not _SEPARATOR_HINT.fullmatch(first.strip()):
             return as_utf8(first)[0].decode().rstrip("\r"), content, lines
     return "", b"", lines
 

@@ -242,8 +242,10 @@ def _read_lines(text: Text, line: int, dialect: Dialect, is_last: bool) -> OddLi
         row, extra = _row(record, dialect.width)
         if row is not None and not _looks_like_rows(text, line, line + below, dialect):
             return OddLine(line, below + 1, [row], extra | (Oddity.BACKSLASH if escaped else Oddity.NONE))
-        what = "lines that look like rows" if row is not None else _problem(record, dialect.width)
-        problems.append("is not closed" if record.fault else f"would end {below} lines below, after {what}")
+        what = (
+            "after lines that look like rows" if row is not None else f"in a row of {_problem(record, dialect.width)}"
+        )
+        problems.append("is not closed" if record.fault else f"would end {below} further down, {what}")
     first = _record(text.content, start, int(text.ends[line]), dialect).fields
     return OddLine(line, 1, [], problem=f"quoted field {len(first) + 1} {problems[0]}")
 
@@ -291,7 +293,8 @@ def _row(record: _Record, width: int) -> tuple[list[bytes] | None, Oddity]:
 
 
 def _problem(record: _Record, width: int) -> str:
-    return record.fault or f"{len(record.fields)} fields, expected {width}"
+    number = len(record.fields)
+    return record.fault or f"{number} field{'s' if number > 1 else ''}, expected {width}"
 
 
 def _looks_like_rows(text: Text, line: int, final: int, dialect: Dialect) -> bool:

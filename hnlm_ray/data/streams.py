@@ -62,8 +62,8 @@ def text_blocks(filesystem: pafs.FileSystem, path: str, size: int) -> Iterator[b
         stream, head = _open(filesystem, path)
         with stream:
             encoding = _encoding(head)
-            if encoding is None and head.startswith(codecs.BOM_UTF8):
-                stream.read(len(codecs.BOM_UTF8))
+            while encoding is None and head.startswith(codecs.BOM_UTF8):
+                head = head.removeprefix(stream.read(len(codecs.BOM_UTF8)))
             blocks: Iterator[bytes] = iter(lambda: stream.read(size), b"")
             yield from _with_line_feeds(blocks if encoding is None else _recoded(blocks, encoding))
     except (OSError, EOFError, pa.ArrowInvalid) as error:

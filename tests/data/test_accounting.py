@@ -3,6 +3,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from hnlm_ray.data.raw import RawData
@@ -38,9 +40,9 @@ def test_lines_are_counted_and_the_first_of_each_kind_are_named(tmp_path: Path, 
     assert (counts["item_lines"], counts["item_lines_malformed"]) == (200, 0)
     file = tmp_path / "interactions.csv"
     assert raw.warnings == [
-        f"2 lines malformed and left out: {file}:5, {file}:43 (quoted field 3 is not closed); fix the file, or set"
+        f"2 lines malformed and left out: {file}:5, 43 (quoted field 3 is not closed); fix the file, or set"
         " data.max_bad_rows=0 to stop there.",
-        f"2 lines not UTF-8, read as Latin-1: {file}:33, {file}:34; check them, or fix the file.",
+        f"2 lines not UTF-8, read as Latin-1: {file}:33, 34; check them, or fix the file.",
         f"1 line with a quote inside a field that is not quoted, kept as a character: {file}:23; check them, or fix the"
         " file.",
     ]
@@ -62,8 +64,5 @@ def test_blank_lines_are_no_malformed_ones(tmp_path: Path, read_raw: Read) -> No
 def test_a_table_without_lines_has_none_to_count(tmp_path: Path, read_raw: Read) -> None:
     write(tmp_path, ["u,i1,fine"])
     (tmp_path / "interactions.csv").rename(tmp_path / "reviews.csv")
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     pq.write_table(pa.table({"user_id": ["u"], "item_id": ["i1"]}), tmp_path / "interactions.parquet")
     assert read_raw("table").counts["interaction_lines"] == 0
