@@ -13,7 +13,6 @@ import pytest
 from hnlm_ray.config.data import DataConfig
 from hnlm_ray.data.raw import RawData
 from hnlm_ray.errors import DataError
-
 from tests.data.conftest import read_serially
 
 Read = Callable[..., RawData]
