@@ -5,8 +5,8 @@
 Each user of the run's bundle is asked for as a stranger: by their own history (``folded_in``) and by their profile
 alone (``profile``). Prints one JSON line: how many of their trained 20 best items the folded-in ones share, and the
 recall of held-out test items among the 20 best. The map that reads profiles is fitted on half of the users and judged
-on the other half, beside the one from the items' texts that a bundle without profiles has. Then a text is asked for that
-names a category, in several forms: the share of the ten best items that are of this category, per category.
+on the other half, beside the one from the items' texts that a bundle without profiles has. Then a text is asked for
+that names a category, in several forms: the share of the ten best items that are of this category, per category.
 """
 
 from __future__ import annotations
