@@ -150,19 +150,32 @@ def print_results(run: Run, config: Config) -> None:
     output.print(f"next: `hnlm serve {shown(config.run)}`, `hnlm recommend USER_ID {shown(config.run)}`")
 
 
-def print_estimate(estimate: Estimate) -> None:
-    """Print prompts, tokens and engine-hours of each stage, then what the figures rest on."""
+def print_estimate(estimate: Estimate, price: float | None = None) -> None:
+    """Print prompts, tokens and engine-hours of each stage, then what the figures rest on.
+
+    Args:
+        estimate: of all stages.
+        price: of an hour of one engine, to print what each stage costs.
+    """
     columns = ("stage", ">prompts", ">input tokens", ">output tokens", ">at most", ">engine-hours")
-    table = _table("Before anything is spent", *columns)
+    table = _table("Before anything is spent", *columns, *([">cost"] if price is not None else []))
+    hours = [stage.engine_hours for stage in estimate.stages]
     for stage in estimate.stages:
         counts = (stage.prompts, stage.input_tokens, stage.output_tokens, stage.most_output_tokens)
-        table.add_row(stage.stage, *(f"{count:,}" for count in counts), f"{stage.engine_hours:.2f}")
+        table.add_row(stage.stage, *(f"{count:,}" for count in counts), *_spent(stage.engine_hours, price))
     table.add_section()
-    total = sum(stage.engine_hours for stage in estimate.stages)
-    table.add_row("all", "", "", "", "", f"{total:.2f}", style="bold")
+    known = [one for one in hours if one is not None]
+    total = sum(known) if len(known) == len(hours) else None
+    table.add_row("all", "", "", "", "", *_spent(total, price), style="bold")
     output.print(table)
     for note in estimate.notes:
-        output.print(note, style="dim")
+        output.print(note, style="dim", markup=False)
+
+
+def _spent(hours: float | None, price: float | None) -> list[str]:
+    """Hours and, where there is a price, the cost."""
+    shown = ["not known" if hours is None else f"{hours:,.2f}"]
+    return shown if price is None else [*shown, "not known" if hours is None else f"{hours * price:,.2f}"]
 
 
 def print_search(artifact: Artifact) -> None:

@@ -72,12 +72,14 @@ def estimate(
     words: Words,
     config: ConfigFiles,
     tokens_per_second: Annotated[
-        float,
-        typer.Option(min=1.0, help="Output tokens per second of one engine; 2,600 for the demo model on 2 cores."),
-    ] = 2000.0,
+        float | None,
+        typer.Option(min=1.0, help="Tokens that one engine writes per second, instead of what its size suggests."),
+    ] = None,
+    price_per_hour: Annotated[float | None, typer.Option(min=0.0, help="Of one engine; prints what it costs.")] = None,
 ) -> None:
     """Print prompts, tokens and engine-hours of every stage that runs a model and is still to be done.
 
+    How much an engine writes per second is assumed from the size of its model and the device, where both are known.
     Runs the stage [bold]prepare[/] if it is not complete, and nothing else.
     """
     from hnlm_ray.language.estimate import estimate as estimated
@@ -90,7 +92,8 @@ def estimate(
         run_stages(options, ("prepare",), record=False)
     items, users, interactions = (prepared.read(name) for name in ("items", "users", "interactions"))
     pending = {stage.kind for stage in planned.pending()}
-    console.print_estimate(estimated(options, pending, items, users.num_rows, interactions, tokens_per_second))
+    found = estimated(options, pending, items, users.num_rows, interactions, tokens_per_second)
+    console.print_estimate(found, price_per_hour)
 
 
 def status(words: Words, config: ConfigFiles) -> None:

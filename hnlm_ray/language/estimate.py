@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,11 +24,16 @@ from hnlm_ray.language.requests import (
     negative_requests,
     train_rows,
 )
+from hnlm_ray.language.speed import Speed, device_here, expected_speed
 from hnlm_ray.language.texts import item_texts
 
 __all__ = ["Estimate", "StageEstimate", "estimate"]
 
 _WRITING = ("item_profiles", "user_profiles", "negatives")
+_MODELS = {"llm": _WRITING, "embed": ("vectors",), "tune": ("tune",), "encode": ("encode",)}
+"""The stages that run the model of a section."""
+_TUNING_THREADS = 2
+"""Threads of a worker that tunes on a CPU."""
 _SAMPLE = 64
 _CHARS_PER_TOKEN = 4
 _READING = 10
@@ -52,7 +57,7 @@ class StageEstimate:
         input_tokens: of all of them, from a sample.
         output_tokens: of all answers, if they are as long as the template allows.
         most_output_tokens: of all answers, if each ran to its token limit.
-        engine_hours: hours of one engine that writes the given number of tokens per second.
+        engine_hours: hours of one engine; None where its speed is not known.
     """
 
     stage: str
@@ -60,7 +65,7 @@ class StageEstimate:
     input_tokens: int
     output_tokens: int
     most_output_tokens: int
-    engine_hours: float
+    engine_hours: float | None
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ def estimate(
     items: pa.Table,
     n_users: int,
     interactions: pa.Table,
-    tokens_per_s: float = 2000.0,
+    tokens_per_s: float | None = None,
 ) -> Estimate:
     """Count the prompts and tokens of the stages that run a model; nothing is started.
 
@@ -89,12 +94,14 @@ def estimate(
         items: a table of :data:`hnlm_ray.tables.ITEMS`.
         n_users: how many users there are.
         interactions: a table of :data:`hnlm_ray.tables.INTERACTIONS`.
-        tokens_per_s: what one engine writes.
+        tokens_per_s: what one engine writes; None to derive it from each model and its device, see
+            :mod:`hnlm_ray.language.speed`.
 
     Raises:
         ConfigError: there is no train pair, or a prompt cannot fit the model at all.
     """
-    inputs = _Inputs(config, items, n_users, interactions, tokens_per_s)
+    speeds = {name: _speed(config, name, tokens_per_s) for name in _users_of_models(stages)}
+    inputs = _Inputs(config, items, n_users, interactions, speeds)
     found: list[StageEstimate] = []
     notes: list[str] = []
     writing = [stage for stage in _WRITING if stage in stages]
@@ -108,9 +115,44 @@ def estimate(
     tuned = [_tuning(stage, inputs) for stage in ("tune", "encode") if stage in stages]
     if tuned:
         notes.append("tune and encode with texts of the greatest length")
-    rates = f"engine-hours at {tokens_per_s:g} tokens/s written and {_READING} times as many read"
+    rates = [_rate(name, speed) for name, speed in speeds.items()]
     sampled = [f"tokens from a sample of {_SAMPLE} prompts per stage"] if found else []
-    return Estimate((*found, *tuned), (*sampled, *notes, rates))
+    return Estimate((*found, *tuned), (*sampled, *notes, *rates))
+
+
+def _users_of_models(stages: Collection[str]) -> list[str]:
+    """The sections whose models the stages run."""
+    return [section for section, kinds in _MODELS.items() if any(kind in stages for kind in kinds)]
+
+
+def _speed(config: Config, section: str, tokens_per_s: float | None) -> Speed:
+    """What one engine of a section writes."""
+    if tokens_per_s is not None:
+        return Speed(tokens_per_s, "as given")
+    if section == "tune":
+        tune = config.tune
+        device = device_here(tune.accelerator, _TUNING_THREADS)
+        return expected_speed(tune.model, tune.dtype, tune.batch_size, device)
+    if section == "encode":
+        encode = config.encode
+        device = device_here(encode.accelerator, encode.cpu_threads)
+        return expected_speed(config.tune.model, encode.dtype, encode.batch_size, device)
+    options = config.llm if section == "llm" else config.embed
+    if options.engine != "vllm":
+        return Speed(None, f"{section}.engine={options.engine} may be of any speed")
+    gpus = config.llm.tensor_parallel if section == "llm" else 1
+    model = assets.resolve(options.model, "embed") if section == "embed" else options.model
+    device = device_here(options.accelerator, options.cpu_threads, gpus)
+    return expected_speed(model, options.dtype, options.batch_size, device)
+
+
+def _rate(section: str, speed: Speed) -> str:
+    if speed.tokens_per_s is None:
+        return f"engine-hours of {section} are not known, since {speed.basis}: give --tokens-per-second"
+    return (
+        f"engine-hours of {section} at {speed.tokens_per_s:,g} tokens/s written and {_READING} times as many read"
+        f" ({speed.basis})"
+    )
 
 
 @dataclass(frozen=True)
@@ -121,11 +163,12 @@ class _Inputs:
     items: pa.Table
     n_users: int
     interactions: pa.Table
-    tokens_per_s: float
+    speeds: Mapping[str, Speed]
 
-    def hours(self, read: float, written: float = 0.0) -> float:
-        """Of one engine, for so many tokens."""
-        return (written + read / _READING) / self.tokens_per_s / 3600
+    def hours(self, section: str, read: float, written: float = 0.0) -> float | None:
+        """Of one engine of a section, for so many tokens."""
+        speed = self.speeds[section].tokens_per_s
+        return None if speed is None else (written + read / _READING) / speed / 3600
 
 
 def _prompts(stage: str, inputs: _Inputs) -> tuple[pa.Table, Renderer, int]:
@@ -186,14 +229,14 @@ def _generation(stage: str, inputs: _Inputs, counter: _TokenCounter) -> StageEst
     prompts = rows.num_rows
     read = round(prompts * float(np.mean(lengths))) if lengths else 0
     written = round(prompts * min(usual, most))
-    return StageEstimate(stage, prompts, read, written, prompts * most, inputs.hours(read, written))
+    return StageEstimate(stage, prompts, read, written, prompts * most, inputs.hours("llm", read, written))
 
 
 def _vectors(inputs: _Inputs) -> StageEstimate:
     limit, texts = inputs.config.embed.max_model_len, item_texts(_sample(inputs.items))
     lengths = [min(math.ceil(len(text) / _CHARS_PER_TOKEN), limit) for text in texts]
     read = round(inputs.items.num_rows * float(np.mean(lengths))) if lengths else 0
-    return StageEstimate("vectors", inputs.items.num_rows, read, 0, 0, inputs.hours(read))
+    return StageEstimate("vectors", inputs.items.num_rows, read, 0, 0, inputs.hours("embed", read))
 
 
 def _tuning(stage: str, inputs: _Inputs) -> StageEstimate:
@@ -206,7 +249,7 @@ def _tuning(stage: str, inputs: _Inputs) -> StageEstimate:
         pairs = len(pairs_to_ask(config, inputs.interactions, inputs.items.num_rows))
     tokens = pairs * (tune.max_user_tokens + tune.max_item_tokens + 2)
     passes = _PASSES if stage == "tune" else 1
-    return StageEstimate(stage, pairs, tokens, 0, 0, inputs.hours(passes * tokens))
+    return StageEstimate(stage, pairs, tokens, 0, 0, inputs.hours(stage, passes * tokens))
 
 
 def _sample(rows: pa.Table) -> pa.Table:

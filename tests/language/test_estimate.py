@@ -79,6 +79,39 @@ def test_without_a_tokenizer_it_says_so_and_counts_characters() -> None:
     assert any("engine=http" in note for note in http.notes)
 
 
+def hours(config: Config, stages: tuple[str, ...], tokens_per_s: float | None = None) -> dict[str, float | None]:
+    items, interactions = world()
+    found = estimate(config, stages, items, 30, interactions, tokens_per_s)
+    return {stage.stage: stage.engine_hours for stage in found.stages}
+
+
+def test_each_model_has_a_speed_of_its_own(tmp_path: Path) -> None:
+    folder = str(write_tiny_model(tmp_path / "model"))
+    config = Config(llm=LLMConfig(model=folder), tune=TuneConfig(model="Some/Body-1B"))
+    found = hours(config, (*WRITING, "vectors", "tune", "encode"))
+    assert all(one is not None and one > 0 for one in found.values())
+    assert found["tune"] > 100 * found["vectors"]  # a thousand times as many parameters
+    given = hours(config, ("tune", "vectors"), tokens_per_s=10.0)
+    assert given["tune"] / given["vectors"] != pytest.approx(found["tune"] / found["vectors"], rel=0.5)
+
+
+@pytest.mark.parametrize(
+    ("llm", "reason"),
+    [
+        (LLMConfig(engine="http", model="qwen3:8b"), "llm.engine=http may be of any speed"),
+        (LLMConfig(model="some/model"), "the size of some/model is not known here"),
+    ],
+)
+def test_a_speed_that_is_not_known_is_not_invented(llm: LLMConfig, reason: str) -> None:
+    items, interactions = world()
+    found = estimate(Config(llm=llm), (*WRITING, "vectors"), items, 30, interactions)
+    *writing, vectors = [stage.engine_hours for stage in found.stages]
+    assert writing == [None] * 3
+    assert vectors is not None
+    assert any(reason in note and "give --tokens-per-second" in note for note in found.notes)
+    assert None not in hours(Config(llm=llm), WRITING, tokens_per_s=50.0).values()
+
+
 def test_the_policy_sets_the_number_of_negatives() -> None:
     items, interactions = world()
     for policy, pairs in ((NegativesConfig(policy="all"), 120), (NegativesConfig(policy="budget", budget=50), 50)):
