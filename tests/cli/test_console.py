@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from hnlm_ray.cli import console
 from hnlm_ray.cli.main import app
+from hnlm_ray.language.estimate import Estimate, StageEstimate
 
 FOREIGN = "[bold]x[/] :warning: [/nothing] 'hnlm-ray[cpu]'"
 
@@ -51,3 +52,16 @@ def test_the_counts_and_warnings_of_prepare_are_shown_with_the_run(tmp_path: Pat
     assert "10 of 80 (12.5%) interactions repeat a pair" in shown
     assert "such as 'i6', while the items have ids such as 'i0'" in shown
     assert "lines malformed" not in shown
+
+
+def test_an_estimate_shows_the_cost_or_that_it_is_not_known(capsys: pytest.CaptureFixture[str]) -> None:
+    known, unknown = (StageEstimate(name, 10, 100, 50, 80, hours) for name, hours in (("vectors", 2.5), ("tune", None)))
+    console.print_estimate(Estimate((known,), ("a [note]",)), 4.0)
+    printed = capsys.readouterr().out
+    assert "cost" in printed
+    assert printed.count("10.00") == 2
+    assert "a [note]" in printed
+    console.print_estimate(Estimate((known, unknown), ()))
+    printed = capsys.readouterr().out
+    assert "cost" not in printed
+    assert printed.count("not known") == 2  # of the stage, and so of all
