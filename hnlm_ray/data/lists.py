@@ -31,7 +31,7 @@ _BETWEEN = re.compile(r"(?:[\s,\[\]{})]|\((?=\s*(?:[uU]?['\"]|[\[({)])))+")
 _QUOTE = re.compile(r"[uU]?(['\"])")
 _UNQUOTED = re.compile(r"[^,\[\]{}]+")
 # A closing quote stands before a separator, a bracket or the end, or, as NumPy prints, before the next opening quote.
-_ENDS = {quote: re.compile(rf"{quote}(?=\s*(?:[,\])}}]|$)|\s+[uU]?['\"])") for quote in "'\""}
+_ENDS = {quote: re.compile(rf"{quote}(?=\s*(?:[,:\])}}]|$)|\s+[uU]?['\"])") for quote in "'\""}
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|U00(?:0[0-9a-fA-F]|10)[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|.)", re.DOTALL)
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 _NO_NAME = {"none", "null", "nan"}
@@ -42,7 +42,8 @@ def names(values: Column, separator: str = "|") -> Column:
 
     Args:
         values: lists of any depth of texts or numbers, or texts. A text in brackets is the list that it writes, and so
-            is an element of a list that is nothing else; every other text is split at the separator.
+            is an element of a list that is nothing else; every other text is split at the separator, and the only
+            element of a list at ``|``.
         separator: between the names of a text without brackets.
 
     Returns:
@@ -105,7 +106,8 @@ def _tokens(text: str) -> Iterator[str]:
             name = found[0] if found else body[place]
             place += len(name)
             name = name.strip() if "(" in name else name.strip().rstrip(")")
-            if name.lower() not in _NO_NAME:
+            # What stands behind a colon is the value of a name in a dictionary.
+            if name.lower() not in _NO_NAME and not name.startswith(":"):
                 yield name
 
 
@@ -145,9 +147,12 @@ def _flat_lists(values: Column) -> Column:
         parents = pc.list_parent_indices(lists).to_numpy()
         rows, lists = rows[parents], pc.list_flatten(lists)
     texts = lists.cast(pa.string())
+    is_alone = pa.array(np.bincount(rows, minlength=len(is_null))[rows] == 1)
     is_list = pc.fill_null(pc.match_substring_regex(texts, _LITERAL), False)
-    if pc.any(is_list).as_py():
-        nested = _replaced(pa.ListArray.from_arrays(np.arange(len(texts) + 1, dtype=np.int32), texts), texts, is_list)
+    is_path = pc.fill_null(pc.and_(is_alone, pc.match_substring(texts, "|")), False)
+    if pc.any(pc.or_(is_list, is_path)).as_py():
+        alone = pa.ListArray.from_arrays(np.arange(len(texts) + 1, dtype=np.int32), texts)
+        nested = _replaced(pc.if_else(is_path, pc.split_pattern(texts, "|"), alone), texts, is_list)
         rows, texts = rows[pc.list_parent_indices(nested).to_numpy()], pc.list_flatten(nested)
     valid = pc.is_valid(texts)
     sizes = np.bincount(rows[valid.to_numpy(zero_copy_only=False)], minlength=len(is_null))

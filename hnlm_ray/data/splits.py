@@ -149,11 +149,13 @@ def _global_time(config: SplitConfig, timestamps: npt.NDArray[np.number]) -> Lab
 def _given(given: npt.NDArray[np.object_] | None) -> Labels:
     if given is None:
         raise DataError("data.split.strategy is column and the data has no split column", "set data.columns.split")
+    if empty := sum(label is None for label in given):
+        raise DataError(f"{empty:,} of {len(given):,} rows of the split column are empty", "use train, valid and test")
     names, codes = np.unique(given.astype(str), return_inverse=True)
-    unknown = [name for name in names if name.lower() not in _NAMES]
+    unknown = [str(name) for name in names if name.strip().lower() not in _NAMES]
     if unknown:
         raise DataError(f"the split column holds {unknown[0]!r}", "use train, valid and test")
-    return np.array([_NAMES[name.lower()] for name in names], dtype=np.int8)[codes]
+    return np.array([_NAMES[name.strip().lower()] for name in names], dtype=np.int8)[codes]
 
 
 def _check_times(present: npt.NDArray[np.bool_], *, allow_none: bool, strategy: str) -> None:

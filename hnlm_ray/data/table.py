@@ -162,7 +162,7 @@ def _converted(table: pa.Table, chosen: Mapping[str, str], path: str) -> dict[st
             else:
                 columns[target] = _TEXTS.get(role, _text)(values)
         except (ValueError, pa.ArrowNotImplementedError) as error:
-            article = "a list of categories" if role == "categories" else f"a {role}"
+            article = _ARTICLES.get(role, f"a {role}")
             unfit.append((role, f"column {name!r} is {values.type} and cannot be {article} ({_first_line(error)})"))
     if unfit:
         raise DataError(
@@ -176,6 +176,7 @@ def _text(values: Column) -> Column:
     return values.cast(pa.string())
 
 
+_ARTICLES = {"item": "an item", "categories": "a list of categories"}
 _TEXTS: dict[str, Callable[[Column], Column]] = {
     "user": ids,
     "item": ids,

@@ -24,7 +24,7 @@ _TAGS = (
 )
 _SCRIPT = (
     r"(?s)(?i:(<|&lt;)(style|script)\b|^\s*(<|&lt;)span\s+(id|class)=)|\bue_t0\b|\bgetTime\(\)"
-    r"|^\s*(var|let|const)\s+\w+\s*=|^\s*[(!]*function\s*\w*\s*\(|\bdocument\.(write|getElementById)\("
+    r"|\bfunction\s*\(\w*\)\s*\{|^\s*(var|let|const)\s+\w+\s*=|^\s*[(!]*function\s*\w*\s*\(|\bdocument\.(write|getElementById)\("
     r"|^\s*[.#@][\w-][^{}]*\{[^{}]*:[^{}]*[;}]"
 )
 # What exports write where there is no text.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -15,7 +16,8 @@ __all__ = ["Moments", "first_text", "ids", "moments", "numbers"]
 _NUMBER = r"^-?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^(?i:nan|-?inf)$"
 _NO_VALUE = r"(?i)^(null|none|n/?a|nat|<na>)?$"
 _NOTHING = pa.scalar(None, pa.string())
-_EXACT_BITS = {pa.float64(): 53, pa.float32(): 24, pa.float16(): 11}
+_SHORT_BITS = {pa.float32(): 24, pa.float16(): 11}
+_EXACT_BITS = {pa.float64(): 53, **_SHORT_BITS}
 _PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 
 
@@ -68,7 +70,9 @@ def moments(values: Column, name: str) -> Moments:
     if pa.types.is_temporal(kind) or pa.types.is_boolean(kind):
         raise ValueError("it is no moment; give a date, a timestamp, or a number of seconds since 1970")
     if not _is_text(kind):
-        return Moments(values.cast(pa.float64(), safe=False), nothing, pa.nulls(len(values), pa.string()))
+        found = values.cast(pa.float64(), safe=False)
+        _require_digits(found, kind, _SHORT_BITS)
+        return Moments(found, nothing, pa.nulls(len(values), pa.string()))
     text, fits, found = _parsed(values)
     is_rest = pc.and_not(pc.is_valid(text), fits)
     dates = seconds_of_dates(pc.if_else(is_rest, text, _NOTHING))
@@ -93,13 +97,8 @@ def ids(values: Column) -> Column:
         return pc.replace_substring_regex(values.cast(pa.string()), r"\.0+$", "")
     if not pa.types.is_floating(values.type):
         return values.cast(pa.string())
-    digits = _EXACT_BITS[values.type]
     exact = pc.if_else(pc.is_nan(values), None, values).cast(pa.float64())
-    largest = pc.max(pc.abs(exact)).as_py() or 0.0
-    if largest >= 2.0**digits:
-        raise ValueError(
-            f"{largest:.17g} has lost digits, as such floats from 2**{digits} on do; write integers or text"
-        )
+    _require_digits(exact, values.type, _EXACT_BITS)
     is_whole = pc.equal(exact, pc.floor(exact))
     return pc.if_else(
         is_whole, pc.if_else(is_whole, exact, 0.0).cast(pa.int64()).cast(pa.string()), exact.cast(pa.string())
@@ -114,6 +113,15 @@ def first_text(text: Column, other: Column) -> Column:
 
 def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _require_digits(values: Column, kind: pa.DataType, bits: Mapping[pa.DataType, int]) -> None:
+    """Refuse floats of a type that cannot hold all digits of whole numbers of their size."""
+    digits = bits.get(kind)
+    largest = 0.0 if digits is None else pc.max(pc.abs(values)).as_py() or 0.0
+    if digits is not None and largest >= 2.0**digits:
+        what = f"{largest:.17g} has lost digits, as such floats from 2**{digits} on do"
+        raise ValueError(f"{what}; write integers or text")
 
 
 def _decoded(values: Column) -> Column:

@@ -76,20 +76,18 @@ def test_items_are_completed_cleaned_and_cut_to_those_met() -> None:
 
 
 def test_the_script_of_a_page_is_no_title() -> None:
-    raw = raw_items(
-        item_id=["a", "b", "c"],
-        title=[
-            "var aPageStart = (new Date()).getTime();\nvar ue_t0=ue_t0||+new Date();",
-            "nan",
-            "Function (Band) Shirt",
-        ],
-        brand=["<style>.a {b: c;}</style>", "None", "N"],
-    )
-    items, counts = clean_items(raw, pa.array(["a", "b", "c"]))
-    assert items["title"].to_pylist() == ["a", "b", "Function (Band) Shirt"]
-    assert items["brand"].to_pylist() == ["", "", "N"]
-    assert (counts["titles_with_scripts"], counts["brands_with_scripts"]) == (1, 1)
-    assert (counts["titles_empty"], counts["texts_missing"]) == (2, 2)
+    titles = [
+        "var aPageStart = (new Date()).getTime();\nvar ue_t0=ue_t0||+new Date();",
+        "nan",
+        "Function (Band) Shirt",
+        "P.when('A').execute(function(A){});",
+    ]
+    brands = ["<style>.a {b: c;}</style>", "None", "N", "N"]
+    items, counts = clean_items(raw_items(item_id=list("abcd"), title=titles, brand=brands), pa.array(list("abcd")))
+    assert items["title"].to_pylist() == ["a", "b", "Function (Band) Shirt", "d"]
+    assert items["brand"].to_pylist() == ["", "", "N", "N"]
+    assert (counts["titles_with_scripts"], counts["brands_with_scripts"]) == (2, 1)
+    assert (counts["titles_empty"], counts["texts_missing"]) == (3, 2)
 
 
 def test_items_without_an_item_table() -> None:

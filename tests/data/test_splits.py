@@ -56,7 +56,7 @@ def test_global_time_cuts_all_users_at_the_same_moments() -> None:
 
 
 def test_the_data_may_say() -> None:
-    given_labels = np.array(["train", "val", "Test"], object)
+    given_labels = np.array(["train", "val ", "Test"], object)
     assert labels("column", [3], given=given_labels).tolist() == [TRAIN, VALID, TEST]
 
 
@@ -67,7 +67,8 @@ def test_the_data_may_say() -> None:
         ("global_time", {"times": np.zeros(3, np.int64)}, "no train interactions"),
         ("leave_last_two", {"present": np.array([True, False, True])}, "needs timestamps"),
         ("column", {}, "no split column"),
-        ("column", {"given": np.array(["train", "maybe", "test"], object)}, "'maybe'"),
+        ("column", {"given": np.array(["train", "maybe", "test"], object)}, "holds 'maybe'"),
+        ("column", {"given": np.array(["train", None, "test"], object)}, "1 of 3 rows of the split column are empty"),
     ],
 )
 def test_a_law_that_does_not_fit_says_so(strategy: str, options: dict[str, object], message: str) -> None:

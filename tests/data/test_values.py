@@ -69,6 +69,12 @@ def test_what_is_no_moment(kind: pa.DataType) -> None:
         moments(pa.nulls(1, kind), "t")
 
 
+def test_short_floats_have_lost_the_digits_of_times() -> None:
+    with pytest.raises(ValueError, match=r"1500000000 has lost digits, as such floats from 2\*\*24 on do"):
+        moments(pa.array([1.5e9, None], pa.float32()), "t")
+    assert moments(pa.array([2.0, float("nan")], pa.float32()), "t").timestamp[0].as_py() == 2.0
+
+
 def test_numbers_keep_their_size_until_the_whole_column_is_known() -> None:
     for values in (pa.array([1_500_000_000_123_456_789, 20170714]), pa.array([1.5e18, 20170714.0])):
         assert moments(values, "t").timestamp.to_pylist() == [pytest.approx(1.5e18), 20170714]
