@@ -180,12 +180,12 @@ def _spent(hours: float | None, price: float | None) -> list[str]:
 
 def print_search(artifact: Artifact) -> None:
     """Print validation NDCG of each variant as configured and at its best, then where the results are."""
-    from hnlm_ray.report.search import summarise
+    from hnlm_ray.report.search import described, summarise
 
     columns = ("variant", ">as configured", ">best", ">failed trials", "with")
     table = _table("Best on validation NDCG@20", *columns)
     for result in summarise(artifact.read("trials")):
-        chosen = ", ".join(f"{path}={value}" for path, value in result.chosen.items())
+        chosen = described(result.chosen)
         configured = "" if result.configured is None else f"{result.configured:.4f}"
         best = "" if result.best is None else f"{result.best['valid_ndcg']:.4f}"
         failed = f"{len(result.failed)} of {len(result.rows)}"

@@ -47,6 +47,7 @@ def run_trials(
     pool: TrialPool,
     storage: Folder,
     on_end: Callable[[int, Mapping[str, Any], bool], None],
+    on_fail: Callable[[int], None] = lambda number: None,
 ) -> list[str | None]:
     """Run ``body(task, number, report)`` once for each trial, in a process of its own.
 
@@ -58,6 +59,7 @@ def run_trials(
         storage: an existing folder, in which Ray Tune keeps its state below ``ray_tune``.
         on_end: called in this process with a trial's number, its last figures, and whether it ran to its own end, as
             soon as it has ended; not called for a trial that failed.
+        on_fail: called in this process with the number of a trial as soon as it has failed.
 
     Returns:
         Why each trial failed, None where it did not.
@@ -82,7 +84,7 @@ def run_trials(
             name="ray_tune",
             storage_filesystem=storage.filesystem,
             storage_path=storage.path,
-            callbacks=[_OnEnd(on_end)],
+            callbacks=[_OnEnd(on_end, on_fail)],
             verbose=0,
         ),
     )
@@ -142,12 +144,17 @@ class _GroupedASHA(FIFOScheduler):  # type: ignore[misc]
 
 
 class _OnEnd(tune.Callback):  # type: ignore[misc]
-    """Hands on the last figures of a trial that finished or was stopped."""
+    """Hands on the last figures of a trial that finished or was stopped, and the number of one that failed."""
 
-    def __init__(self, on_end: Callable[[int, Mapping[str, Any], bool], None]) -> None:
-        self._on_end = on_end
+    def __init__(self, on_end: Callable[[int, Mapping[str, Any], bool], None], on_fail: Callable[[int], None]) -> None:
+        self._on_end, self._on_fail = on_end, on_fail
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         figures = trial.last_result
-        if "error" not in figures:
+        if "error" in figures:
+            self._on_fail(trial.config["trial"])
+        else:
             self._on_end(trial.config["trial"], figures, "finished" in figures)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._on_fail(trial.config["trial"])

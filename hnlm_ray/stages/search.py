@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,13 +15,13 @@ import pyarrow as pa
 import yaml
 
 from hnlm_ray.cluster.connect import connected, remote_address
-from hnlm_ray.cluster.heartbeat import heartbeat
+from hnlm_ray.cluster.heartbeat import Look, heartbeat
 from hnlm_ray.config.paths import assign
 from hnlm_ray.config.tree import Config
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.prepared import read_splits
 from hnlm_ray.errors import StageError
-from hnlm_ray.report.search import VariantSearch, render_search, summarise
+from hnlm_ray.report.search import VariantSearch, described, render_search, summarise
 from hnlm_ray.run.stage import StageContext, StageKey, StageSummary
 from hnlm_ray.run.store import Artifact
 from hnlm_ray.run.trials import Trial, draw_trials
@@ -88,9 +89,10 @@ def run(context: StageContext) -> StageSummary:
     output.folder(_SCRATCH).create()
     rows = _read_rows(output)
     pending = [trial for trial in trials if _key(trial) not in rows]
-    context.say(f"{len(trials)} trials of {len({trial.variant for trial in trials})} variant(s), {len(pending)} to run")
+    size = f"{_counted(len(trials), 'trial')} of {_counted(len({trial.variant for trial in trials}), 'variant')}"
+    context.say(size if len(pending) == len(trials) else f"{size}, {len(pending):,} still to run")
     if pending:
-        with connected(config.cluster), heartbeat(lambda: _progress_line(rows, len(trials)), context.say):
+        with connected(config.cluster), heartbeat(_progress(rows, pending, len(trials)), context.say):
             _run_trials(context, pending, rows)
     table = pa.Table.from_pylist([rows[_key(trial)] for trial in trials], schema=SEARCH_TRIALS)
     table = table.sort_by([("variant", "ascending"), ("trial", "ascending")])
@@ -104,7 +106,10 @@ def run(context: StageContext) -> StageSummary:
 
 
 def _run_trials(context: StageContext, pending: Sequence[Trial], rows: _Rows) -> None:
-    """Run the trials that are missing; as soon as one ends, its row is added, and written unless it failed."""
+    """Run the trials that are missing; as soon as one ends, its row is added, and written unless it failed.
+
+    A row says at first only that the trial failed; the reason comes when all have ended.
+    """
     from hnlm_ray.cluster.trial_runner import TrialPool, run_trials  # imports Ray, which reads its settings then
 
     config, scratch = context.config, context.output.folder(_SCRATCH)
@@ -132,8 +137,11 @@ def _run_trials(context: StageContext, pending: Sequence[Trial], rows: _Rows) ->
         rows[_key(trial)] = row
         scratch.write_bytes(f"{trial.variant}.{trial.number}.json", json.dumps(row).encode())
 
+    def on_fail(number: int) -> None:
+        rows[_key(pending[number])] = _row(pending[number], "failed")
+
     groups = [trial.variant for trial in pending]
-    errors = run_trials(_fit, task, groups, pool, scratch, on_end)
+    errors = run_trials(_fit, task, groups, pool, scratch, on_end, on_fail)
     for trial, error in zip(pending, errors, strict=True):
         if error is not None:
             rows[_key(trial)] = _row(trial, "failed", error)
@@ -192,12 +200,28 @@ def _read_rows(output: Artifact) -> _Rows:
     return {(row["variant"], row["trial"]): row for row in rows}
 
 
-def _progress_line(rows: _Rows, total: int) -> str | None:
-    ended = [row for row in list(rows.values()) if row["status"] != "failed"]
-    if not ended:
-        return None
-    best = max(ended, key=lambda row: float(row["valid_ndcg"]))
-    return f"{len(ended)} of {total} trials, best valid NDCG@20 {best['valid_ndcg']:.4f} ({best['variant']})"
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _progress(rows: _Rows, pending: Sequence[Trial], total: int) -> Look:
+    """A line about trials done, the best so far, and the time left at the rate of those that have ended since now."""
+    started = time.monotonic()
+
+    def look() -> str:
+        known, seconds = list(rows.values()), time.monotonic() - started
+        line = f"{len(known):,} of {_counted(total, 'trial')} done"
+        if failed := sum(row["status"] == "failed" for row in known):
+            line += f", {failed:,} failed"
+        if len(known) > total - len(pending):
+            left = seconds / (len(known) - total + len(pending)) * (total - len(known))
+            line += f", about {left:.0f} s left"
+        best = max((row for row in known if row["status"] != "failed"), key=lambda row: row["valid_ndcg"], default=None)
+        if best is None:
+            return f"{line}, {seconds:.0f} s so far"
+        return f"{line}, best valid NDCG@20 so far {best['valid_ndcg']:.4f} ({best['variant']})"
+
+    return look
 
 
 def _overlay(config: Config, table: pa.Table, trials: Sequence[Trial]) -> str:
@@ -223,5 +247,5 @@ def _comment(result: VariantSearch, best: Trial | None, outside: Mapping[str, An
     if result.best is None or best is None:
         return f"# {result.variant}: every trial failed, so it stays as it was configured"
     line = f"# {result.variant}: {result.best['valid_ndcg']:.4f} in trial {best.number}"
-    others = [f"{path}={value}" for path, value in best.outside.items() if outside.get(path) != value]
-    return line + (f", with {', '.join(others)} instead of what stands below" if others else "")
+    others = {path: value for path, value in best.outside.items() if outside.get(path) != value}
+    return line + (f", with {described(others)} instead of what stands below" if others else "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,14 @@ def faulty(task: None, number: int, report: Report) -> dict[str, Any]:
 
 
 def run(
-    folder: Path, body: Any, task: Any, groups: Sequence[str], stopping: StoppingConfig | None = None, gpu: bool = False
+    folder: Path,
+    body: Any,
+    task: Any,
+    groups: Sequence[str],
+    stopping: StoppingConfig | None = None,
+    *,
+    gpu: bool = False,
+    on_fail: Callable[[int], None] = lambda number: None,
 ) -> tuple[list[tuple[int, int, bool]], list[str | None]]:
     """Trials one after the other: number, epochs and whether it finished of each in the order of their ends; errors."""
     ended = []
@@ -48,7 +55,7 @@ def run(
         ended.append((number, figures["epochs"], is_finished))
 
     pool = TrialPool(gpu, 1, stopping, EPOCHS)
-    errors = run_trials(body, task, groups, pool, Folder(pafs.LocalFileSystem(), str(folder)), on_end)
+    errors = run_trials(body, task, groups, pool, Folder(pafs.LocalFileSystem(), str(folder)), on_end, on_fail)
     return ended, errors
 
 
@@ -66,8 +73,10 @@ def test_without_stopping_and_within_the_grace_period_every_trial_finishes(tmp_p
 
 
 def test_a_trial_that_fails_says_why_and_the_others_go_on(tmp_path: Path, ray_session: None) -> None:
-    ended, errors = run(tmp_path, faulty, None, "aaaa", StoppingConfig(grace_period=1))
+    failed: list[int] = []
+    ended, errors = run(tmp_path, faulty, None, "aaaa", StoppingConfig(grace_period=1), on_fail=failed.append)
     assert ended == [(3, 2, True)]
+    assert failed == [0, 1, 2]
     assert (errors[0] or "").startswith("the train split is empty")
     assert errors[1] == "ValueError: not a number"
     assert errors[2]

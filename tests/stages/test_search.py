@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -59,7 +61,12 @@ def found(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Finish
     """Three trials of two variants."""
     run = prepared(tmp_path_factory.mktemp("search"))
     context = run.context("search")
-    summary = search.run(context)
+    said: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        quick = search.heartbeat
+        patch.setattr(search, "heartbeat", lambda look, say: quick(look, say, 0.05))
+        summary = search.run(dataclasses.replace(context, say=said.append))
+    (tmp_path_factory.getbasetemp() / "said.json").write_text(json.dumps(said))
     assert summary.counts == {"ok": 6, "stopped": 0, "failed": 0}
     run.commit(context.output, dict(summary.rows))
     return run
@@ -98,6 +105,19 @@ def test_the_best_of_each_variant_is_a_configuration_that_loads(found: FinishedR
 
 
 @pytest.mark.ray
+def test_progress_says_how_many_trials_are_done_which_is_best_and_how_long_it_takes(
+    found: FinishedRun, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    said = json.loads((tmp_path_factory.getbasetemp() / "said.json").read_text())
+    assert said[0] == "6 trials of 2 variants"
+    assert said[1].startswith("0 of 6 trials done, ")
+    done = [int(line.split()[0]) for line in said[1:]]
+    assert done == sorted(done)
+    late = next(line for line in said if line.startswith("3 of 6"))
+    assert re.fullmatch(r"3 of 6 trials done, about \d+ s left, best valid NDCG@20 so far 0\.\d{4} \((gcn|mf)\)", late)
+
+
+@pytest.mark.ray
 def test_the_page_shows_every_option_and_leaves_no_scratch_behind(found: FinishedRun) -> None:
     artifact = found.inputs["search"]
     page = artifact.read_bytes(search.PAGE).decode()
@@ -112,7 +132,9 @@ def test_the_page_shows_every_option_and_leaves_no_scratch_behind(found: Finishe
 
 
 @pytest.mark.ray
-def test_an_interrupted_search_goes_on_and_a_failed_trial_is_a_row(tmp_path: Path, ray_session: None) -> None:
+def test_an_interrupted_search_goes_on_and_a_failed_trial_is_a_row(
+    tmp_path: Path, ray_session: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An NDCG that no fit would give shows that the finished trial was not run again."""
     run = prepared(tmp_path, variants=["mf"], epochs=1, space={"train.variants.mf.dim": {"choice": [10**12]}}, trials=2)
     context = run.context("search")
@@ -120,7 +142,12 @@ def test_an_interrupted_search_goes_on_and_a_failed_trial_is_a_row(tmp_path: Pat
     folder.mkdir()
     row = {"variant": "mf", "trial": 0, "parameters": "{}", "best_epoch": 1, "valid_ndcg": 0.77, "seconds": 1.0}
     (folder / "mf.0.json").write_text(json.dumps({**row, "status": "ok", "error": ""}))
-    summary = search.run(context)
+    said: list[str] = []
+    quick = search.heartbeat
+    monkeypatch.setattr(search, "heartbeat", lambda look, say: quick(look, say, 0.01))
+    summary = search.run(dataclasses.replace(context, say=said.append))
+    assert said[0] == "2 trials of 1 variant, 1 still to run"
+    assert any(line.startswith("1 of 2 trials done, best valid NDCG@20 so far 0.7700 (mf)") for line in said)
     first, second = context.output.read("trials").to_pylist()
     assert first["valid_ndcg"] == 0.77
     assert (second["status"], second["valid_ndcg"]) == ("failed", None)
