@@ -17,6 +17,21 @@ import tempfile
 
 __all__ = ["SETTINGS", "free_port", "prepare"]
 
+
+def _most_connections() -> int:
+    """Connections for which a process may open files, two and a half for each: HAProxy does not start without them."""
+    if sys.platform != "linux":
+        return _MOST_CONNECTIONS
+    import resource
+
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return (
+        _MOST_CONNECTIONS if hard == resource.RLIM_INFINITY else min(_MOST_CONNECTIONS, max(256, 2 * hard // 5 - 200))
+    )
+
+
+_MOST_CONNECTIONS = 10_000
+
 SETTINGS = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
@@ -25,6 +40,16 @@ SETTINGS = {
     # Every route only reads, so a request whose replica died may be sent to another one.
     "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
     "RAY_SERVE_HAPROXY_RETRIES": "3",
+    # Clients that send nothing, or the head of a request byte by byte, are let go, and leave room for others meanwhile.
+    # Ray has no setting for the time of a head, but copies this one into the defaults of HAProxy's configuration.
+    "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "30",
+    "RAY_SERVE_HAPROXY_BALANCE_ALGORITHM": "leastconn\n    timeout http-request 10s",
+    "RAY_SERVE_HAPROXY_MAXCONN": str(_most_connections()),
+    # Problems of HAProxy itself alone, the rest of Ray's line being a comment: its log of requests would send paths and
+    # queries, in which users and their words stand, to the syslog of the machine.
+    "RAY_SERVE_HAPROXY_LOG_TARGET": "127.0.0.1:514 local0 err #",
+    # Names of requests that are no plain words are replaced before Ray repeats them.
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "hnlm_ray.serving.http.naming:middlewares",
 }
 
 _OWNER = "HNLM_HAPROXY_OWNER"

@@ -95,6 +95,50 @@ def test_one_request_id_reaches_the_client(client: httpx.Client) -> None:
     assert answer.headers.get_list("x-request-id") == ["mine-1"]
 
 
+@pytest.mark.parametrize(
+    "name", [b"a b", b"x" * 65, b"\x1b[31mred", b"\xff\xfe", b"<script>", b"a,b", b"%0d%0a"], ids=ascii
+)
+def test_a_request_id_that_is_no_plain_word_is_replaced(service: str, name: bytes) -> None:
+    host, port = service.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as wire:
+        wire.sendall(
+            b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nx-request-id: " + name + b"\r\n\r\n"
+        )
+        answer = b""
+        while received := wire.recv(1 << 16):
+            answer += received
+    assert answer.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 400 "))  # the proxy itself refuses some
+    assert name not in answer
+
+
+def test_the_head_of_a_request_must_arrive_in_time(service: str) -> None:
+    host, port = service.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=1.0) as wire:
+        started, answer = time.monotonic(), b""
+        wire.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\nx-slow: ")
+        while not answer and time.monotonic() < started + 30:
+            with contextlib.suppress(TimeoutError):
+                answer = wire.recv(1 << 16)
+            with contextlib.suppress(OSError):
+                wire.sendall(b"a")
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert time.monotonic() - started < 15
+
+
+def test_the_proxy_sends_no_paths_anywhere(service: str) -> None:
+    (written,) = Path(os.environ["RAY_SERVE_HAPROXY_CONFIG_FILE_LOC"]).parent.rglob("*.cfg")
+    configuration = written.read_text()
+    targets = [line.split() for line in configuration.splitlines() if line.strip().startswith("log ")]
+    assert ["log", "127.0.0.1:514", "local0", "err", "#", "local0", "info"] in targets
+    others = [words for words in targets if words[1] not in ("global", "127.0.0.1:514")]
+    assert all(words[1].endswith("metrics.sock") for words in others), others
+
+
+def test_a_strange_host_is_refused_through_the_proxy(client: httpx.Client) -> None:
+    assert client.get("/v1/bundles", headers={"host": "evil.example"}).status_code == 421
+    assert client.get("/health", headers={"host": "evil.example"}).status_code == 200
+
+
 def _processes(name: bytes) -> list[int]:
     """Those whose command begins with a name; Ray's workers carry the class of their actor."""
     found = []

@@ -11,16 +11,14 @@ import json
 import logging
 import os
 import random
-import re
 import time
-import uuid
-from collections.abc import Iterable
 
 from hnlm_ray.config.serving import ServiceOptions
 from hnlm_ray.errors import ConfigError
 from hnlm_ray.serving.http.bodies import Bodies
 from hnlm_ray.serving.http.hosts import Hosts
 from hnlm_ray.serving.http.meters import Meters
+from hnlm_ray.serving.http.naming import request_id_of
 from hnlm_ray.serving.http.protocol import ASGI, Message, Receive, Scope, Send
 from hnlm_ray.serving.http.refusals import RefusedError, refusal
 
@@ -40,7 +38,6 @@ _OPEN_PAGES = ("/", "/docs", "/openapi.json")
 _WITHOUT_BODY = ("GET", "HEAD", "OPTIONS")
 """Methods of routes that read no body; the server drops one that comes nevertheless."""
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SLOW_S = 1.0
 
 _HEADERS = [
@@ -103,7 +100,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        request_id = scope["hnlm_request_id"] = _request_id(scope["headers"])
+        request_id = scope["hnlm_request_id"] = request_id_of(scope["headers"])
         headers = [*_HEADERS, (b"x-request-id", request_id.encode())] if self._sends_request_id else _HEADERS
         answer = _Answer(send, headers)
         try:
@@ -194,9 +191,3 @@ class JsonLines(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)
-
-
-def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """The client's id for a request, if it is a harmless word, else a new one."""
-    given = next((value for name, value in headers if name == b"x-request-id"), b"").decode("latin-1")
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex

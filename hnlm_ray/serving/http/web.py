@@ -10,12 +10,15 @@ from collections.abc import AsyncIterator
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from starlette.requests import Request
+
 from hnlm_ray import __version__
 from hnlm_ray.config.serving import ServiceOptions
 from hnlm_ray.serving.http import types
 from hnlm_ray.serving.http.guard import Guard, token_of
 from hnlm_ray.serving.http.meters import Meters
 from hnlm_ray.serving.http.protocol import ASGI
+from hnlm_ray.serving.http.reference import REFERENCE_POLICY, reference_page
 from hnlm_ray.serving.http.refusals import install_refusals
 from hnlm_ray.serving.http.routes import Routes
 from hnlm_ray.serving.http.shortcut import Shortcut
@@ -83,6 +86,8 @@ def _routed(routes: Routes, live: Live, options: ServiceOptions) -> FastAPI:
         title="hnlm-ray recommendations",
         version=__version__,
         description="Recommendations from bundles. Every answer names the bundle that it comes from.",
+        docs_url=None,  # the framework's own pages load scripts from a public network
+        redoc_url=None,
         lifespan=watching,
     )
     install_refusals(app)
@@ -102,6 +107,7 @@ def _routed(routes: Routes, live: Live, options: ServiceOptions) -> FastAPI:
         app.post(f"/v1/{path}", response_model=answer, responses=refusals, openapi_extra=extra)(function)
     _add_lookups(app, routes)
     _add_operations(app, routes)
+    _add_pages(app, options)
     return app
 
 
@@ -116,21 +122,31 @@ def _add_lookups(app: FastAPI, routes: Routes) -> None:
 
 
 def _add_operations(app: FastAPI, routes: Routes) -> None:
-    from fastapi.responses import HTMLResponse, PlainTextResponse
-
-    page = _page()
-
-    async def show() -> HTMLResponse:
-        return HTMLResponse(page, headers={"content-security-policy": _PAGE_POLICY})
+    from fastapi.responses import PlainTextResponse
 
     app.get("/v1/health", response_model=types.HealthAnswer)(routes.health)
     app.get("/v1/ready", response_model=types.HealthAnswer)(routes.ready)
     app.get("/v1/version", response_model=types.VersionAnswer)(routes.version)
     app.get("/metrics", response_class=PlainTextResponse)(routes.metrics)
-    # Where probes and browsers usually look.
+    # Where probes usually look.
     app.get("/health", include_in_schema=False)(routes.health)
     app.get("/ready", include_in_schema=False)(routes.ready)
+
+
+def _add_pages(app: FastAPI, options: ServiceOptions) -> None:
+    """The web page and the description of the interface, once all routes are there."""
+    from fastapi.responses import HTMLResponse
+
+    page, reference = _page(), reference_page(app.openapi(), options.token_env)
+
+    async def show() -> HTMLResponse:
+        return HTMLResponse(page, headers={"content-security-policy": _PAGE_POLICY})
+
+    async def describe(request: Request) -> HTMLResponse:
+        return HTMLResponse(reference(str(request.base_url)), headers={"content-security-policy": REFERENCE_POLICY})
+
     app.get("/", include_in_schema=False)(show)
+    app.get("/docs", include_in_schema=False)(describe)
 
 
 def _page() -> str:

@@ -25,6 +25,7 @@ from hnlm_ray.serving.http import bodies
 from hnlm_ray.serving.http import guard as guard_module
 from hnlm_ray.serving.http.guard import Guard, JsonLines
 from hnlm_ray.serving.http.meters import Meters
+from hnlm_ray.serving.http.naming import middlewares
 from hnlm_ray.serving.http.web import web_app
 from hnlm_ray.serving.recommend.live import Live
 from tests.serving.services import LocalClient, running
@@ -184,6 +185,22 @@ def test_a_harmless_name_of_a_request_is_kept(name: str) -> None:
 def test_any_other_name_is_replaced(name: str) -> None:
     given = ask(guarded(Echo(), Meters()), headers=[("x-request-id", name)]).headers["x-request-id"]
     assert re.fullmatch("[0-9a-f]{32}", given)
+
+
+def test_ray_sees_no_name_that_is_not_plain() -> None:
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["headers"])
+
+    (middleware,) = middlewares()
+    layer = middleware.cls(app)
+    for value in (b"mine-1", b"a b", b"\xff", b"x" * 65, b""):
+        scope = {"type": "http", "headers": [(b"host", b"h"), (b"x-request-id", value), (b"accept", b"*")]}
+        asyncio.run(layer(scope, None, None))
+        assert len(scope["headers"]) == 3  # the server's own scope stays as it is
+    assert [b"x-request-id" in dict(headers) for headers in seen] == [True, False, False, False, False]
+    assert all(dict(headers)[b"accept"] == b"*" for headers in seen)
 
 
 def test_requests_without_a_name_get_different_ones_and_refusals_have_one_too() -> None:
