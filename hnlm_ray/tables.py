@@ -87,6 +87,7 @@ TRUTH = _table(user=pa.int32(), item=pa.int32(), probability=pa.float32())
 _ANSWER = {
     "status": pa.string(),  # ok | invalid | truncated | failed
     "reason": pa.string(),  # why the status is not ok; "" when it is
+    "excerpt": pa.string(),  # the first 200 characters of an answer that could not be used; otherwise ""
     "attempts": pa.int32(),  # how often the model was asked
     "prompt_tokens": pa.int32(),  # of all attempts
     "output_tokens": pa.int32(),  # of all attempts

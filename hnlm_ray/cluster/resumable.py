@@ -1,25 +1,29 @@
 """Map a table with Ray Data so that an interrupted run goes on: what was written is not computed again.
 
-::
+Work is done in rounds. Each round maps the rows that have no durable result yet, and writes a file per finished block::
 
-    <folder>/requests.parquet    the rows to map, written before anything starts
-             results/            one file per finished block
-             checkpoint/         ids of the rows of each file: the two-phase commit of Ray Data
+    <folder>/requests-0.parquet    the rows of the first round
+             results/0/            one file per finished block of it
+             requests-1.parquet    the rows that had no durable result when the second round began
+             results/1/
+
+A file that cannot be read, as a kill or a full disk leave it, counts as not written: its rows are in the next round.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hnlm_ray.cluster.connect import require
 from hnlm_ray.cluster.heartbeat import heartbeat, rate_line
-from hnlm_ray.errors import EngineError, ResourceError, StoreError
+from hnlm_ray.errors import EngineError, ResourceError, StageError
 from hnlm_ray.run.places import Folder
 
 if TYPE_CHECKING:
@@ -27,16 +31,19 @@ if TYPE_CHECKING:
 
 __all__ = ["resumable_map", "work_folder"]
 
-_REQUESTS = "requests.parquet"
+_REQUESTS = "requests-{}.parquet"
 _SPARE_CPUS = 2
-"""Besides those of the engines: for the filter of a resumed run, and for the maps around the engine."""
-_FILTER_BYTES = 256 * 2**20
-_PENDING_SUFFIX = ".pending.parquet"
+"""Besides those of the engines: for reading, writing and the maps around the engine."""
+IsDurable = Callable[[pa.Table], pa.ChunkedArray]
 
 
 def work_folder(output: Folder, name: str) -> Folder:
     """The folder for one resumable map of a stage; it is scratch, deleted when the stage is complete."""
     return output.folder("_work").folder(name)
+
+
+def _always(results: pa.Table) -> pa.ChunkedArray:
+    return pa.chunked_array([np.ones(results.num_rows, bool)])
 
 
 def resumable_map(
@@ -49,11 +56,12 @@ def resumable_map(
     needs: Mapping[str, float],
     purpose: str,
     say: Callable[[str], None],
+    is_durable: IsDurable = _always,
 ) -> pa.Table:
-    """Apply ``transform`` to every row exactly once, over any number of interrupted attempts.
+    """Apply ``transform`` to every row that has no durable result of an earlier call.
 
     Args:
-        requests: rows with a unique int64 ``id``; a resumed run must be given the same ids.
+        requests: rows with a unique int64 ``id``, which means the same in every call with this folder.
         transform: lazy and row-wise; keeps ``id`` and gives the columns of ``schema``.
         schema: of the result.
         folder: where work is kept between attempts.
@@ -61,6 +69,8 @@ def resumable_map(
         needs: resources that ``transform`` holds.
         purpose: name of the work, for messages.
         say: called with a line of progress now and then.
+        is_durable: the boolean mask of the results that later calls take as they are. The others are results of this
+            call all the same.
 
     Returns:
         one row per request, sorted by id.
@@ -68,103 +78,107 @@ def resumable_map(
     Raises:
         ResourceError: the cluster is too small.
         EngineError: the engine did not start, or died.
-        StoreError: the folder was begun for other requests, or holds other results.
+        StageError: the engine gave no result for a row.
+        StoreError: the folder cannot be read or written.
     """
-    _remember(requests, folder)
-    wanted = np.sort(requests["id"].to_numpy())
-    committed = _read(folder, "checkpoint", pa.schema({"id": pa.int64()}))["id"].unique()
-    has_pending = any(path.endswith(_PENDING_SUFFIX) for path in _files(folder, "checkpoint"))
-    if len(committed) < len(wanted) or has_pending:
+    rounds = _rounds(folder)
+    kept = _results(folder, range(rounds), schema, say)
+    kept = kept.filter(pc.and_(is_durable(kept), pc.is_in(kept["id"], requests["id"].combine_chunks())))
+    missing = requests.filter(pc.invert(pc.is_in(requests["id"], kept["id"].combine_chunks())))
+    if missing.num_rows:
         require({**needs, "CPU": needs.get("CPU", 0.0) + _SPARE_CPUS}, purpose)
-        look = rate_line(purpose, len(wanted), _RowCount(folder))
-        with _checkpointing(folder), _engine_errors(purpose), heartbeat(look, say):
-            _run(transform, folder, rows_per_block)
-    results = _read(folder, "results", schema).sort_by("id")
-    if not np.array_equal(results["id"].to_numpy(), wanted):
-        what = f"{folder.path} holds {results.num_rows} results for {len(wanted)} requests"
-        raise StoreError(what, "delete it and run again")
-    return results
+        results = _begin_round(missing, folder, rounds)
+        look = rate_line(purpose, requests.num_rows, _RowCount(results, kept.num_rows))
+        with _engine_errors(purpose), heartbeat(look, say):
+            _run(transform, folder, rounds, rows_per_block)
+        kept = pa.concat_tables([kept, _results(folder, [rounds], schema, say)])
+    kept = _one_per_id(kept)
+    if kept.num_rows != requests.num_rows:
+        what = f"{purpose} gave {kept.num_rows} results for {requests.num_rows} rows"
+        raise StageError(what, "run the same command again, which computes only what is missing")
+    return kept
 
 
 class _RowCount:
-    """Counts the rows in the result files; reads the footers of new files only."""
+    """Counts the rows in the result files of a round; reads the footers of new files only."""
 
-    def __init__(self, folder: Folder) -> None:
-        self.folder = folder
+    def __init__(self, folder: Folder, before: int) -> None:
+        self.folder, self.before = folder, before
         self.rows: dict[str, int] = {}
 
     def __call__(self) -> int:
-        paths = set(_files(self.folder, "results"))
-        self.rows = {path: rows for path, rows in self.rows.items() if path in paths}
-        for path in paths - self.rows.keys():
+        for path in set(_files(self.folder)) - self.rows.keys():
             with contextlib.suppress(OSError, pa.ArrowInvalid):  # half-written: counted next time
                 self.rows[path] = pq.read_metadata(path, filesystem=self.folder.filesystem).num_rows
-        return sum(self.rows.values())
+        return self.before + sum(self.rows.values())
 
 
-def _files(folder: Folder, name: str) -> list[str]:
-    """Paths of the files of a subfolder."""
-    inside = folder.folder(name)
-    return [f"{inside.path}/{file}" for file in inside.files()]
+def _files(folder: Folder) -> list[str]:
+    return [f"{folder.path}/{name}" for name in folder.files()]
 
 
-def _read(folder: Folder, name: str, schema: pa.Schema) -> pa.Table:
-    """All rows of the finished files of a subfolder."""
-    files = [path for path in _files(folder, name) if not path.endswith(_PENDING_SUFFIX)]
-    tables = [pq.read_table(path, filesystem=folder.filesystem, schema=schema) for path in files]
-    return pa.concat_tables(tables) if tables else schema.empty_table()
+def _rounds(folder: Folder) -> int:
+    """How many rounds were begun."""
+    names = set(folder.files())
+    return next(number for number in range(len(names) + 1) if _REQUESTS.format(number) not in names)
 
 
-def _run(transform: Callable[[Dataset], Dataset], folder: Folder, rows_per_block: int) -> None:
+def _begin_round(missing: pa.Table, folder: Folder, number: int) -> Folder:
+    """Write the rows of a round.
+
+    Returns:
+        the folder of its results.
+    """
+    results = folder.folder("results").folder(str(number))
+    results.create()
+    results.clear()  # of a folder that lost its requests
+    with folder.replacing(_REQUESTS.format(number)) as temporary:
+        pq.write_table(missing, temporary, filesystem=folder.filesystem)
+    return results
+
+
+def _results(folder: Folder, rounds: Iterable[int], schema: pa.Schema, say: Callable[[str], None]) -> pa.Table:
+    """All rows of the readable files of some rounds."""
+    tables = [schema.empty_table()]
+    for number in rounds:
+        for path in _files(folder.folder("results").folder(str(number))):
+            try:
+                table = pq.read_table(
+                    path, filesystem=folder.filesystem, schema=schema, page_checksum_verification=True
+                )
+                tables.append(table.cast(schema))
+            except (pa.ArrowException, OSError, ValueError) as error:
+                reason = str(error).splitlines()[0][:100]
+                say(f"{path} cannot be used ({reason}); its rows are computed again")
+    return pa.concat_tables(tables)
+
+
+def _one_per_id(results: pa.Table) -> pa.Table:
+    """Sorted by id; a row that was written twice, as a repeated task may do, stands once."""
+    results = results.sort_by("id")
+    ids = results["id"].to_numpy()
+    return results.filter(pa.array(np.append(True, ids[1:] != ids[:-1])[: ids.size]))
+
+
+def _run(transform: Callable[[Dataset], Dataset], folder: Folder, number: int, rows_per_block: int) -> None:
     import ray
-
-    requests = ray.data.read_parquet(f"{folder.path}/{_REQUESTS}", filesystem=folder.filesystem, override_num_blocks=1)
-    # A block is written as one file: read all rows as one block, and cut it to size.
-    results = transform(requests.repartition(target_num_rows_per_block=rows_per_block))
-    target = folder.folder("results")
-    target.create()
-    results.write_parquet(target.path, filesystem=folder.filesystem)
-
-
-def _remember(requests: pa.Table, folder: Folder) -> None:
-    if _REQUESTS in folder.files():
-        path = f"{folder.path}/{_REQUESTS}"
-        old = pq.read_table(path, filesystem=folder.filesystem, columns=["id"])["id"].to_numpy()
-        if not np.array_equal(np.sort(old), np.sort(requests["id"].to_numpy())):
-            raise StoreError(f"{folder.path} was begun for other rows", "delete it and run again")
-        return
-    folder.create()
-    folder.clear()
-    with folder.replacing(_REQUESTS) as temporary:
-        pq.write_table(requests, temporary, filesystem=folder.filesystem)
-
-
-@contextlib.contextmanager
-def _checkpointing(folder: Folder) -> Iterator[None]:
-    """Ray Data's checkpointing for the data sets made in the body."""
     from ray.data import DataContext
-    from ray.data.checkpoint import CheckpointConfig
 
-    config = CheckpointConfig(
-        id_column="id",
-        checkpoint_path=f"{folder.path}/checkpoint",
-        override_filesystem=folder.filesystem,
-        delete_checkpoint_on_success=False,  # the table is not written yet
-    )
-    # The default is up to ten actors of one CPU and 1 GiB each, to look up integers.
-    config.checkpoint_actor_pool_max_size = 1
-    config.checkpoint_actor_memory_bytes = _FILTER_BYTES
     context = DataContext.get_current().copy()
-    context.checkpoint_config = config
     # The newer reader of Parquet starts a dozen actors to list and read footers, for one small file.
     context.use_datasource_v2 = False
     with DataContext.current(context):
-        yield
+        path = f"{folder.path}/{_REQUESTS.format(number)}"
+        requests = ray.data.read_parquet(path, filesystem=folder.filesystem, override_num_blocks=1)
+        # A block is written as one file: read all rows as one block, and cut it to size.
+        results = transform(requests.repartition(target_num_rows_per_block=rows_per_block))
+        target = f"{folder.path}/results/{number}"
+        results.write_parquet(target, filesystem=folder.filesystem, write_page_checksum=True)
 
 
 @contextlib.contextmanager
 def _engine_errors(purpose: str) -> Iterator[None]:
-    """Errors of the engine become errors of ours; an exception in a map is a bug and passes."""
+    """Errors of the engine become errors of ours; another exception in a map is a bug and passes."""
     from ray.exceptions import ActorDiedError, ActorUnschedulableError, OutOfMemoryError
 
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -17,7 +18,27 @@ def _address(url: str) -> str:
     parts = urlsplit(url)  # raises ValueError, as does .port
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or not url.isprintable():
         raise ValueError("give an address such as http://127.0.0.1:8000/v1")
+    if parts.username or parts.password:
+        raise ValueError("an address holds no user or password; name the variable of the key in llm.http.api_key_env")
     return url
+
+
+_OURS = frozenset({"messages", "model", "n", "stream"})
+"""Fields of a request that the engine alone decides."""
+
+
+def _sendable(fields: dict[str, Any]) -> dict[str, Any]:
+    try:
+        json.dumps(fields, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"every value must be one that JSON has ({error})") from error
+    return fields
+
+
+def _addition(fields: dict[str, Any]) -> dict[str, Any]:
+    if taken := sorted(_OURS & fields.keys()):
+        raise ValueError(f"{', '.join(taken)} cannot be changed; the engine sets it")
+    return _sendable(fields)
 
 
 class HttpConfig(Section):
@@ -31,6 +52,14 @@ class HttpConfig(Section):
     """Requests under way at a time."""
     timeout_s: float = Field(default=120.0, gt=0)
     """Seconds for one whole answer, after which the request is repeated."""
+    patience_s: float = Field(default=300.0, gt=0)
+    """Seconds without a single answer, after some, until a stage gives up on a server that fails or asks to wait."""
+    response_format: Literal["auto", "json_schema", "json_object", "none"] = "auto"
+    """How the server is told the form of an answer. ``auto`` sends the JSON schema, and less where it is refused."""
+    max_tokens_field: Literal["auto", "max_tokens", "max_completion_tokens"] = "auto"
+    """The field for the limit of an answer. ``auto`` sends ``max_tokens``, and the other where it is refused."""
+    extra_body: Annotated[dict[str, Any], AfterValidator(_addition)] = Field(default_factory=dict)
+    """Further fields of each request; null drops one that is sent otherwise, such as ``{seed: null}``."""
 
 
 class LLMConfig(EngineOptions):
@@ -47,8 +76,8 @@ class LLMConfig(EngineOptions):
     """Rows that are computed and made durable together."""
     max_model_len: Positive = 2048
     """Tokens of a prompt and its answer together."""
-    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
-    """Options of the model's chat template, for example ``{enable_thinking: false}``."""
+    chat_template_kwargs: Annotated[dict[str, Any], AfterValidator(_sendable)] = Field(default_factory=dict)
+    """Options of the model's chat template, for example ``{enable_thinking: false}``; an endpoint is sent them."""
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     """Nucleus sampling: the probability that the tokens drawn from hold together."""
     retries: int = Field(default=1, ge=0)

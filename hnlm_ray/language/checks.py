@@ -9,11 +9,11 @@ from hnlm_ray.config.weights import refuse_pickles
 from hnlm_ray.demo import assets
 from hnlm_ray.errors import EngineError
 from hnlm_ray.language.engines.tokens import load_tokenizer
+from hnlm_ray.language.probe import check_endpoint
 
 __all__ = ["check", "check_folder"]
 
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json")
-_TIMEOUT_S = 5.0
 
 
 def check(llm: LLMConfig | None, embed: EmbedConfig | None) -> list[str]:
@@ -33,7 +33,7 @@ def check(llm: LLMConfig | None, embed: EmbedConfig | None) -> list[str]:
         if not problems and Path(folder).is_dir() and load_tokenizer(folder).chat_template is None:
             problems.append(f"llm.model: {folder} has no chat template; use an instruction-tuned model.")
     elif llm is not None and llm.engine == "http":
-        problems += _check_endpoint(llm)
+        problems += check_endpoint(llm)
     if embed is not None and embed.engine == "vllm":
         problems += [f"embed.model: {problem}" for problem in check_folder(assets.resolve(embed.model, "embed"))]
     return problems
@@ -63,24 +63,3 @@ def check_folder(model: str) -> list[str]:
     except EngineError as error:
         problems.append(str(error))
     return problems
-
-
-def _check_endpoint(llm: LLMConfig) -> list[str]:
-    import openai
-
-    from hnlm_ray.language.engines.http import api_key
-
-    url, limit_s = f"{llm.http.url.rstrip('/')}/models", min(_TIMEOUT_S, llm.http.timeout_s)
-    try:
-        client = openai.OpenAI(base_url=llm.http.url, api_key=api_key(llm), timeout=limit_s, max_retries=0)
-        client.models.with_raw_response.list()
-    except EngineError as error:
-        return [str(error)]
-    except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-        return [f"llm.http.url: {url} refuses the key (HTTP {error.status_code}); see llm.http.api_key_env."]
-    except openai.APIConnectionError as error:
-        reason = type(error.__cause__).__name__
-        return [f"llm.http.url: {url} does not answer ({reason}); start the server or fix the address."]
-    except openai.APIStatusError:
-        pass  # it answers, and need not list its models
-    return []

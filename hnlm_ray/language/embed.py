@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hnlm_ray.cluster.resumable import resumable_map
 from hnlm_ray.data.vectors import vector_matrix
@@ -39,7 +40,7 @@ def embed_texts(
         StageError: a text got no vector, or one that is zero or not finite.
         EngineError: the engine cannot start, or died for good.
         ResourceError: the cluster is too small for it.
-        StoreError: the folder holds vectors of other rows.
+        StoreError: the folder cannot be read or written.
     """
     rows = pa.table({"id": np.arange(len(texts)), "text": pa.array(texts, pa.string())})
     result = resumable_map(
@@ -51,6 +52,7 @@ def embed_texts(
         needs=embedder.needs(),
         purpose=purpose,
         say=say,
+        is_durable=lambda found: pc.equal(found["error"], ""),
     )
     errors = [(row, error) for row, error in enumerate(result["error"].to_pylist()) if error]
     if errors:

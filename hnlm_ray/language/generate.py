@@ -1,4 +1,8 @@
-"""From request rows to checked answers: every row comes out, with a status and, if it was rejected, the reason."""
+"""From request rows to checked answers: every row comes out, with a status and, if it was rejected, the reason.
+
+Only answers are durable. A row without one, because the engine or endpoint failed, is asked again when the same command
+is run again, and once more at the end of a pass if there are few of them.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +18,13 @@ import pyarrow.compute as pc
 from hnlm_ray import seeds
 from hnlm_ray.cluster.resumable import resumable_map, work_folder
 from hnlm_ray.config.tree import Config
-from hnlm_ray.errors import StageError
+from hnlm_ray.errors import EngineError, StageError
 from hnlm_ray.language.engines.protocol import COMPLETIONS, Call, Engine, Renderer
 from hnlm_ray.language.prompts.answers import parse
 from hnlm_ray.language.prompts.render import Task
 from hnlm_ray.run.store import Artifact
 
-__all__ = ["ANSWERS", "Request", "answer_counts", "generate"]
+__all__ = ["ANSWERS", "Request", "Written", "answer_counts", "generate"]
 
 ANSWERS = pa.schema(
     [
@@ -29,6 +33,7 @@ ANSWERS = pa.schema(
         pa.field("reasoning", pa.string()),
         pa.field("status", pa.string()),  # ok | invalid | truncated | failed
         pa.field("reason", pa.string()),
+        pa.field("excerpt", pa.string()),  # how an answer begins that could not be used
         pa.field("attempts", pa.int32()),
         pa.field("prompt_tokens", pa.int32()),  # over all attempts
         pa.field("output_tokens", pa.int32()),
@@ -57,9 +62,20 @@ class Request:
     temperature: float = 0.0
 
 
-def generate(
-    request: Request, engine: Engine, config: Config, output: Artifact, say: Callable[[str], None]
-) -> pa.Table:
+@dataclass(frozen=True)
+class Written:
+    """What a model wrote.
+
+    Attributes:
+        answers: a table of :data:`ANSWERS`: one row per request row, sorted by id.
+        warnings: for the summary of the stage.
+    """
+
+    answers: pa.Table
+    warnings: tuple[str, ...]
+
+
+def generate(request: Request, engine: Engine, config: Config, output: Artifact, say: Callable[[str], None]) -> Written:
     """Have an answer written for every row, over any number of interrupted attempts.
 
     A row whose answer is rejected is asked again in up to ``llm.retries`` further passes, each with another seed and at
@@ -72,43 +88,59 @@ def generate(
         output: of the calling stage; answers are durable in its work folder until the stage has written its table.
         say: gets a line at the beginning of each pass, and one of progress now and then.
 
-    Returns:
-        A table of :data:`ANSWERS`: one row per request row, sorted by id.
-
     Raises:
         StageError: the share of rows without a usable answer exceeds ``llm.max_reject_rate``.
-        EngineError: the engine cannot start, or died for good.
+        EngineError: the engine cannot start, died, or answered too few of the rows.
         ResourceError: the cluster is too small for it.
-        StoreError: the work folder holds answers to other rows.
+        StoreError: the work folder cannot be read or written.
     """
-    answers = ANSWERS.empty_table()
+    answers, replies = ANSWERS.empty_table(), COMPLETIONS.empty_table()
     rows, task, options = request.rows, request.renderer.task, config.llm
     for attempt in range(1 + options.retries):
         if rows.num_rows == 0:
             break
-        say(f"{task}: pass {attempt + 1}, {rows.num_rows} prompts")
-        call = Call(
-            renderer=request.renderer,
-            max_output_tokens=request.max_output_tokens,
-            temperature=max(request.temperature, options.retry_temperature) if attempt else request.temperature,
-            top_p=options.top_p,
-            key=seeds.derive(config.seed, "llm", task, attempt),
-        )
-        replies = resumable_map(
-            rows,
-            functools.partial(engine.answer, call=call),
-            schema=COMPLETIONS,
-            folder=work_folder(output, f"{task}-{attempt}"),
-            rows_per_block=engine.rows_per_block,
-            needs=engine.needs(),
-            purpose=f"{task} generation",
-            say=say,
-        )
-        answers = _merged(answers, _checked(task, replies, attempt + 1))
-        rejected = answers.filter(pc.not_equal(answers["status"], "ok"))["id"]
-        rows = rows.filter(pc.is_in(rows["id"], rejected))
+        said = _answered_pass(request, rows, attempt, engine, config, output, say)
+        replies = pa.concat_tables([replies, said])
+        answers = _merged(answers, _checked(task, said, attempt + 1))
+        _require_answers(task, replies, request.rows.num_rows, options.max_reject_rate)
+        rejected = answers.filter(pc.is_in(answers["status"], pa.array(["invalid", "truncated"])))["id"]
+        rows = rows.filter(pc.is_in(rows["id"], rejected.combine_chunks()))
     _require_few_rejects(task, answers, options.max_reject_rate)
-    return answers
+    return Written(answers, _warnings(task, replies, request.rows.num_rows))
+
+
+def _answered_pass(
+    request: Request, rows: pa.Table, attempt: int, engine: Engine, config: Config, output: Artifact,
+    say: Callable[[str], None],
+) -> pa.Table:  # fmt: skip
+    """One pass over some rows: a table of :data:`COMPLETIONS`."""
+    task, options = request.renderer.task, config.llm
+    call = Call(
+        renderer=request.renderer,
+        max_output_tokens=request.max_output_tokens,
+        temperature=max(request.temperature, options.retry_temperature) if attempt else request.temperature,
+        top_p=options.top_p,
+        key=seeds.derive(config.seed, "llm", task, attempt),
+    )
+    ask = functools.partial(
+        resumable_map,
+        rows,
+        functools.partial(engine.answer, call=call),
+        schema=COMPLETIONS,
+        folder=work_folder(output, f"{task}-{attempt}"),
+        rows_per_block=engine.rows_per_block,
+        needs=engine.needs(),
+        purpose=f"{task} generation",
+        say=say,
+        is_durable=lambda replies: replies["final"],
+    )
+    say(f"{task}: pass {attempt + 1}, {rows.num_rows} prompts")
+    replies = ask()
+    lost = _lost(replies).num_rows
+    if 0 < lost <= options.max_reject_rate * request.rows.num_rows and lost < rows.num_rows:
+        say(f"{task}: {lost} prompts without an answer are sent once more")
+        replies = ask()
+    return replies
 
 
 def answer_counts(answers: pa.Table) -> dict[str, int | float]:
@@ -139,6 +171,7 @@ def _checked(task: Task, replies: pa.Table, attempts: int) -> pa.Table:
         "reasoning": [answer.fields["reasoning"] for answer in parsed],
         "status": [answer.status for answer in parsed],
         "reason": [answer.reason for answer in parsed],
+        "excerpt": [answer.excerpt for answer in parsed],
         "attempts": np.full(replies.num_rows, attempts, np.int32),
         "prompt_tokens": replies["prompt_tokens"],
         "output_tokens": replies["output_tokens"],
@@ -158,14 +191,56 @@ def _merged(old: pa.Table, new: pa.Table) -> pa.Table:
     return pa.concat_tables([kept, new]).sort_by("id")
 
 
-def _require_few_rejects(task: Task, answers: pa.Table, limit: float) -> None:
-    rejected = answers.num_rows - int(answer_counts(answers)["ok"])
-    if answers.num_rows == 0 or rejected / answers.num_rows <= limit:
+def _lost(replies: pa.Table) -> pa.Table:
+    """Those of prompts that were sent, or would have been, and that nothing came back for."""
+    return replies.filter(pc.invert(replies["final"]))
+
+
+def _commonest(table: pa.Table, name: str) -> pa.Table:
+    """The rows with the value of a column that most rows have."""
+    counts = table[name].value_counts()
+    values, numbers = counts.field("values"), counts.field("counts")
+    return table.filter(pc.equal(table[name], values[int(np.argmax(numbers.to_numpy()))]))
+
+
+def _require_answers(task: Task, replies: pa.Table, rows: int, limit: float) -> None:
+    """Raises EngineError where so many rows have no answer that the stage could not end well."""
+    lost = _lost(replies)
+    if lost.num_rows <= limit * rows and lost.num_rows < rows:
         return
-    reasons = answers.filter(pc.not_equal(answers["status"], "ok"))["reason"].value_counts().to_pylist()
-    commonest = max(reasons, key=lambda entry: entry["counts"])
+    commonest = _commonest(lost, "error")
+    raise EngineError(
+        f"{task}: {lost.num_rows} of {rows} prompts got no answer; most often ({commonest.num_rows}) because: "
+        f"{commonest['error'][0]}",
+        "put that right and run the same command again, which keeps all answers and asks only what has none",
+    )
+
+
+def _require_few_rejects(task: Task, answers: pa.Table, limit: float) -> None:
+    rejected = answers.filter(pc.not_equal(answers["status"], "ok"))
+    if rejected.num_rows <= limit * answers.num_rows:
+        return
+    commonest = _commonest(rejected, "reason")
+    excerpt = commonest["excerpt"][0].as_py()
     raise StageError(
-        f"{task}: {rejected} of {answers.num_rows} answers were rejected, more than llm.max_reject_rate={limit:g}; "
-        f"most often ({commonest['counts']}) because: {commonest['values']}",
+        f"{task}: {rejected.num_rows} of {answers.num_rows} answers were rejected, more than "
+        f"llm.max_reject_rate={limit:g}; most often ({commonest.num_rows}) because: {commonest['reason'][0]}"
+        + (f" (an answer begins: {excerpt})" if excerpt else ""),
         "use a better model, more max_output_tokens, or a higher llm.max_reject_rate",
     )
+
+
+def _warnings(task: Task, replies: pa.Table, rows: int) -> tuple[str, ...]:
+    """What the engine noted, and what it left unanswered."""
+    found = []
+    for note in pc.unique(replies["note"]).to_pylist():
+        if note:
+            number = replies.filter(pc.equal(replies["note"], note)).num_rows
+            found.append(f"{task}: {note} ({number:,} of {replies.num_rows:,} requests).")
+    lost = _lost(replies)
+    if lost.num_rows:
+        found.append(
+            f"{task}: {lost.num_rows:,} of {rows:,} prompts got no answer, for example because: {lost['error'][0]}; "
+            "the stage is complete without them, delete its folder to ask again."
+        )
+    return tuple(found)

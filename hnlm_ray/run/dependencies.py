@@ -47,6 +47,7 @@ _LLM = {
     "engine", "model", "dtype", "max_model_len", "engine_kwargs", "top_p", "retries", "retry_temperature",
     "chat_template_kwargs",
 }  # fmt: skip
+_HTTP = {"response_format", "max_tokens_field", "extra_body"}
 _EMBED = {"engine", "model", "pooling", "dtype", "max_model_len", "engine_kwargs"}
 _GROUND = {"fuzzy", "vector"}
 _ENCODE = {"pairs", "nearest", "within", "dtype", "engine_kwargs"}
@@ -184,6 +185,7 @@ def _writing(config: Config, task: Task, options: BaseModel) -> Depends:
     return {
         "llm": llm.model_dump(mode="json", include=_LLM),
         "weights": model_digest(assets.resolve(llm.model)) if llm.engine == "vllm" else llm.http.url,
+        "endpoint": llm.http.model_dump(mode="json", include=_HTTP) if llm.engine == "http" else {},
         "prompt": version(task),
         "options": options.model_dump(mode="json"),
     }

@@ -139,12 +139,13 @@ _ALL = (
     ),
     StageSpec(
         "item_profiles", "Let the language model write who would enjoy each item",
-        _always("prepare"), partial(dependencies.profiles, "item_profile"), ("item_profiles",), _ANSWERS, resumes=True,
+        _always("prepare"), partial(dependencies.profiles, "item_profile"), ("item_profiles",), _ANSWERS, version=2,
+        resumes=True,
     ),
     StageSpec(
         "user_profiles", "Let the language model describe the taste of each user",
         _always("prepare", "item_profiles"), partial(dependencies.profiles, "user_profile"),
-        ("user_profiles",), _ANSWERS, resumes=True,
+        ("user_profiles",), _ANSWERS, version=2, resumes=True,
     ),
     StageSpec(
         "vectors", "Turn the text of each item into a vector",
@@ -153,7 +154,7 @@ _ALL = (
     StageSpec(
         "negatives", "Let the language model name a hard negative for each chosen pair",
         _always("prepare", "item_profiles", "user_profiles"), dependencies.negatives, ("negatives",), _ANSWERS,
-        resumes=True,
+        version=2, resumes=True,
     ),
     StageSpec(
         "ground", "Match the names that the language model wrote to items of the catalogue",

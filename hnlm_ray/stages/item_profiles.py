@@ -25,6 +25,7 @@ def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
         ResourceError: the cluster is too small for it.
     """
     config, output, prepared = context.config, context.output, context.inputs["prepare"]
+    warnings: tuple[str, ...] = ()
     if not output.has("item_profiles"):
         items = prepared.read("items")
         request = Request(
@@ -33,7 +34,8 @@ def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
             max_output_tokens=config.profiles.max_output_tokens,
             temperature=config.profiles.temperature,
         )
-        answers = generate(request, engine or engine_of(config.llm), config, output, context.say)
-        output.write("item_profiles", answers.rename_columns({"id": "item", "text": "summary"}))
+        written = generate(request, engine or engine_of(config.llm), config, output, context.say)
+        warnings = written.warnings
+        output.write("item_profiles", written.answers.rename_columns({"id": "item", "text": "summary"}))
     profiles = output.read("item_profiles")
-    return StageSummary({"item_profiles": profiles.num_rows}, answer_counts(profiles))
+    return StageSummary({"item_profiles": profiles.num_rows}, answer_counts(profiles), warnings)

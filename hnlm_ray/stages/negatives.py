@@ -35,6 +35,7 @@ def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
     item_texts, items_without = profile_texts(item_profiles, "item", items.num_rows)
     user_texts, users_without = profile_texts(user_profiles, "user", n_users)
     interactions = prepared.read("interactions", ["user", "item", "split"])
+    warnings: tuple[str, ...] = ()
     if not output.has("negatives"):
         pairs = pairs_to_ask(config, interactions, items.num_rows)
         request = Request(
@@ -43,7 +44,9 @@ def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
             max_output_tokens=config.negatives.max_output_tokens,
             temperature=config.negatives.temperature,
         )
-        answers = generate(request, engine or engine_of(config.llm), config, output, context.say)
+        written = generate(request, engine or engine_of(config.llm), config, output, context.say)
+        warnings = written.warnings
+        answers = written.answers
         # Both are sorted by the number of the pair.
         for key in ("user", "item"):
             answers = answers.append_column(key, request.rows[key])
@@ -55,4 +58,4 @@ def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
         "items_without_profile": items_without,
         "users_without_profile": users_without,
     }
-    return StageSummary({"negatives": negatives.num_rows}, counts)
+    return StageSummary({"negatives": negatives.num_rows}, counts, warnings)

@@ -32,6 +32,7 @@ def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
     items = prepared.read("items")
     item_profiles = context.inputs["item_profiles"].read("item_profiles", ["item", "summary", "status"])
     texts, without = profile_texts(item_profiles, "item", items.num_rows)
+    warnings: tuple[str, ...] = ()
     if not output.has("user_profiles"):
         request = Request(
             rows=users_to_profile(config, prepared.read("interactions"), items.num_rows),
@@ -39,8 +40,9 @@ def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
             max_output_tokens=config.profiles.max_output_tokens,
             temperature=config.profiles.temperature,
         )
-        answers = generate(request, engine or engine_of(config.llm), config, output, context.say)
-        output.write("user_profiles", answers.rename_columns({"id": "user", "text": "summary"}))
+        written = generate(request, engine or engine_of(config.llm), config, output, context.say)
+        warnings = written.warnings
+        output.write("user_profiles", written.answers.rename_columns({"id": "user", "text": "summary"}))
     profiles = output.read("user_profiles")
     counts = {**answer_counts(profiles), "items_without_profile": without}
-    return StageSummary({"user_profiles": profiles.num_rows}, counts)
+    return StageSummary({"user_profiles": profiles.num_rows}, counts, warnings)

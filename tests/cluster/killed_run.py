@@ -53,8 +53,8 @@ def main(folder: str, log: str, delay: str, cpus: str) -> None:
     output = RunStore(folder).artifact("item_profiles", "test")
     output.create()
     with connected(ClusterConfig(num_cpus=int(cpus))):
-        answers = generate(request, engine, Config(llm=LLMConfig(engine="scripted")), output, print)
-    ids = answers["id"].to_pylist()
+        written = generate(request, engine, Config(llm=LLMConfig(engine="scripted")), output, print)
+    ids = written.answers["id"].to_pylist()
     print("answers", len(ids), len(set(ids)))  # noqa: T201
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -12,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
 
 from hnlm_ray.cluster.resumable import resumable_map, work_folder
-from hnlm_ray.errors import ResourceError, StoreError
+from hnlm_ray.errors import ResourceError, StageError
 from hnlm_ray.run.places import Folder
 from hnlm_ray.run.store import RunStore
 
@@ -48,46 +50,104 @@ def folder(tmp_path: Path) -> Folder:
     return Folder(pafs.LocalFileSystem(), str(tmp_path / "work"))
 
 
+def files_of(folder: Folder, number: int = 0) -> list[Path]:
+    """The result files of a round."""
+    return sorted(Path(folder.path, "results", str(number)).glob("*.parquet"))
+
+
+def ids_in(files: list[Path]) -> list[int]:
+    return sorted(row for path in files for row in pq.read_table(path)["id"].to_pylist())
+
+
 @pytest.mark.ray
 def test_every_row_once_and_a_finished_map_is_not_run_again(ray_session: None, folder: Folder) -> None:
     result = run(folder)
     assert result["id"].to_pylist() == list(range(50))
     assert result["square"].to_pylist() == [n * n for n in range(50)]
-    assert len(folder.folder("results").files()) == 7  # one file per block: what is durable together
+    assert len(files_of(folder)) == 7  # one file per block: what is durable together
     assert run(folder, never).equals(result)
-    with pytest.raises(StoreError, match="begun for other rows"):
-        run(folder, never, ROWS.slice(1))
+    assert run(folder, never, ROWS.slice(1)).equals(result.slice(1))
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def flip(path: Path) -> None:
+    """One bit of a stored value, which only the checksum of its page shows."""
+    column = pq.read_metadata(path).row_group(0).column(1)
+    content = bytearray(path.read_bytes())
+    content[column.data_page_offset + column.total_compressed_size - 3] ^= 1
+    path.write_bytes(content)
+
+
+def replace_schema(path: Path) -> None:
+    pq.write_table(pa.table({"other": ["text"]}), path)
 
 
 @pytest.mark.ray
-def test_what_was_lost_is_computed_again_and_only_that(ray_session: None, folder: Folder) -> None:
+def test_a_damaged_block_is_computed_again_and_no_other(ray_session: None, folder: Folder) -> None:
     whole = run(folder)
-    # As a kill between the write of a file and its commit leaves it: the file, and a pending checkpoint.
-    committed = Path(folder.path, "checkpoint", folder.folder("checkpoint").files()[0])
-    lost = set(pq.read_table(committed)["id"].to_pylist())
-    committed.rename(committed.with_name(committed.name.replace(".parquet", ".pending.parquet")))
-    seen: list[list[int]] = []
-
-    def spy(dataset):
-        seen.append(sorted(dataset.take_all(), key=lambda row: row["id"]))
-        return squares(dataset)
-
-    results = folder.folder("results")
-    before = set(results.files())
-    assert run(folder).equals(whole)
-    after = set(results.files())
-    assert len(before - after) == 1  # the uncommitted file went
-    fresh = [pq.read_table(f"{results.path}/{name}")["id"].to_pylist() for name in after - before]
-    assert {row for rows in fresh for row in rows} == lost
+    for number, damage in enumerate((remove, cut, empty, flip, replace_schema)):
+        victim = files_of(folder)[number]
+        lost = ids_in([victim])
+        damage(victim)
+        assert run(folder).equals(whole)
+        assert ids_in(files_of(folder, number + 1)) == lost, damage.__name__
+    assert run(folder, never).equals(whole)
 
 
 @pytest.mark.ray
-def test_rows_that_stand_twice_are_refused(ray_session: None, folder: Folder) -> None:
-    run(folder)
-    results = folder.folder("results")
-    results.write_bytes("copy.parquet", results.read_bytes(results.files()[0]))
-    with pytest.raises(StoreError, match="results for 50 requests"):
-        run(folder, never)
+def test_a_stray_file_is_named_and_left_out(ray_session: None, folder: Folder) -> None:
+    whole = run(folder)
+    first = files_of(folder)[0]
+    first.with_name("copy.parquet").write_bytes(first.read_bytes())
+    stray = first.with_name("notes.txt")
+    stray.write_text("not a table")
+    said: list[str] = []
+    again = resumable_map(
+        ROWS, never, schema=SCHEMA, folder=folder, rows_per_block=8, needs={}, purpose="test", say=said.append
+    )
+    assert again.equals(whole)
+    (line,) = said
+    assert str(stray) in line
+
+
+@pytest.mark.ray
+def test_results_that_are_not_durable_are_of_this_call_only(ray_session: None, folder: Folder) -> None:
+    def odd_fail(dataset):
+        return dataset.map_batches(
+            lambda batch: pa.table(
+                {"id": batch["id"], "square": pa.array([-(n % 2) for n in batch["id"].to_pylist()])}
+            ),
+            batch_format="pyarrow",
+        )
+
+    def worked(results: pa.Table) -> pa.ChunkedArray:
+        return pc.greater_equal(results["square"], 0)
+
+    options = {"schema": SCHEMA, "folder": folder, "rows_per_block": 8, "needs": {}, "purpose": "test", "say": print}
+    first = resumable_map(ROWS, odd_fail, is_durable=worked, **options)
+    assert first["square"].to_pylist() == [-(n % 2) for n in range(50)]
+    second = resumable_map(ROWS, squares, is_durable=worked, **options)
+    assert second["square"].to_pylist() == [n * n if n % 2 else 0 for n in range(50)]
+    assert ids_in(files_of(folder, 1)) == list(range(1, 50, 2))
+    assert resumable_map(ROWS, never, is_durable=worked, **options).equals(second)
+
+
+@pytest.mark.ray
+def test_an_engine_that_loses_rows_is_said_so(ray_session: None, folder: Folder) -> None:
+    with pytest.raises(StageError, match="gave 40 results for 50 rows"):
+        run(folder, lambda dataset: squares(dataset.filter(lambda row: row["id"] >= 10)))
+    assert run(folder).num_rows == 50
 
 
 @pytest.mark.ray
@@ -95,8 +155,9 @@ def test_a_folder_without_its_requests_is_begun_anew(ray_session: None, tmp_path
     output = RunStore(str(tmp_path)).artifact("stage", "f")
     folder = work_folder(output, "pass")
     run(folder)
-    Path(folder.path, "requests.parquet").unlink()  # as a deletion that was cut short leaves it
+    Path(folder.path, "requests-0.parquet").unlink()  # as a deletion that was cut short leaves it
     assert run(folder, rows=ROWS.slice(20)).num_rows == 30
+    assert len(ids_in(files_of(folder))) == 30
     output.commit({})
     assert not Path(output.path, "_work").exists()
 
@@ -105,7 +166,7 @@ def test_a_folder_without_its_requests_is_begun_anew(ray_session: None, tmp_path
 def test_too_small_a_cluster_is_said_before_anything_starts(ray_session: None, folder: Folder) -> None:
     with pytest.raises(ResourceError, match="squaring needs"):
         run(folder, never, CPU=100.0)
-    assert not folder.folder("results").files()
+    assert not files_of(folder)
 
 
 def test_no_rows_need_no_cluster(folder: Folder) -> None:
@@ -125,11 +186,14 @@ def test_killed_half_way_it_computes_only_what_is_missing(tmp_path: Path) -> Non
         command = [sys.executable, str(script), str(tmp_path), str(log), delay, cpus]
         return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True)
 
-    checkpoint = tmp_path / "item_profiles" / "test" / "_work" / "item_profile-0" / "checkpoint"
+    results = tmp_path / "item_profiles" / "test" / "_work" / "item_profile-0" / "results" / "0"
 
     def committed() -> set[int]:
-        files = [path for path in checkpoint.glob("*.parquet") if "pending" not in path.name]
-        return {row for path in files for row in pq.read_table(path)["id"].to_pylist()}
+        found: set[int] = set()
+        for path in results.glob("*.parquet"):
+            with contextlib.suppress(pa.ArrowInvalid, OSError):  # half-written
+                found.update(pq.read_table(path)["id"].to_pylist())
+        return found
 
     first = start("0.3", "4")
     try:

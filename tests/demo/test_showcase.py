@@ -54,7 +54,7 @@ def prepared(tmp_path: Path) -> dict[str, Artifact]:
 @pytest.fixture
 def told(tmp_path: Path, prepared: dict[str, Artifact]) -> dict[str, Artifact]:
     """With the language model's stages: profiles of users 0 and 1 (that of 1 was rejected), a match for 0 alone."""
-    answer = {"status": "ok", "reason": "", "attempts": 1, "prompt_tokens": 1, "output_tokens": 1}
+    answer = {"status": "ok", "reason": "", "excerpt": "", "attempts": 1, "prompt_tokens": 1, "output_tokens": 1}
     profiles = [
         {"user": 0, "summary": "Enjoys [red]lamps", "reasoning": "", **answer},
         {"user": 1, "summary": "", "reasoning": "", **answer, "status": "invalid"},

@@ -66,9 +66,9 @@ def real_engines(ray_session: None, tmp_path_factory: pytest.TempPathFactory) ->
     said: list[str] = []
     output = RunStore(str(folder)).artifact("item_profiles", "real")
     llm = LLMConfig(model="demo", max_model_len=640, batch_size=16, retries=0, max_reject_rate=1.0)
-    answers = generate(demo_request(), VllmEngine(llm), Config(llm=llm), output, said.append)
+    answers = generate(demo_request(), VllmEngine(llm), Config(llm=llm), output, said.append).answers
     results = work_folder(output, "item_profile-0").folder("results")
-    raw = pq.read_table(results.path, schema=COMPLETIONS).sort_by("id")
+    raw = pq.read_table(f"{results.path}/0", schema=COMPLETIONS).sort_by("id")
     texts = [f"{name} {number}" for name in ("wooden puzzle", "steel kettle") for number in range(8)]
     texts += ["a word " * 500]
     vectors = embed_texts(texts, VllmEmbedder(EmbedConfig(model="demo")), work_folder(output, "texts"), "test", print)

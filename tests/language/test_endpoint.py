@@ -80,7 +80,7 @@ def test_a_vllm_server_answers_in_the_form_of_the_task(
     kept = [row for row in range(ROWS + 1) if row != 7]  # a prompt that fits no engine is tested elsewhere
     request = Request(whole.rows.take(kept), whole.renderer, 192)
     output = RunStore(str(tmp_path)).artifact("item_profiles", "endpoint")
-    rows = generate(request, HttpEngine(llm), Config(llm=llm), output, lambda line: None).to_pylist()
+    rows = generate(request, HttpEngine(llm), Config(llm=llm), output, lambda line: None).answers.to_pylist()
     assert [row["id"] for row in rows] == kept
     ok = [row for row in rows if row["status"] == "ok"]
     assert len(ok) >= 0.9 * len(rows)

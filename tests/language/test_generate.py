@@ -57,7 +57,7 @@ def ask(
     output.create()
     config = Config(llm=LLMConfig(engine="scripted", **options))
     engine = ScriptedEngine(reply, max_model_len, rows_per_block=6)
-    answers = generate(asked or request(), engine, config, output, said.append)
+    answers = generate(asked or request(), engine, config, output, said.append).answers
     assert answers.schema == ANSWERS
     assert answers["id"].to_pylist() == list(range(N))
     return answers, [line for line in said if ": pass " in line]
@@ -154,6 +154,6 @@ def test_blocks_of_another_size_give_the_same_answers(ray_session: None, tmp_pat
     answers, _ = ask(tmp_path, reply)
     output = RunStore(str(tmp_path)).artifact("item_profiles", "other")
     config = Config(llm=LLMConfig(engine="scripted"))
-    other = generate(request(), ScriptedEngine(reply, rows_per_block=20), config, output, lambda line: None)
+    other = generate(request(), ScriptedEngine(reply, rows_per_block=20), config, output, lambda line: None).answers
     assert answers.equals(other)
     assert len(set(other["reasoning"].to_pylist())) == N

@@ -155,7 +155,7 @@ def rich_contents(rich_world: DemoWorld) -> Contents:
 
 def _answer(status: str = "ok") -> dict[str, Any]:
     reason = "" if status == "ok" else "the answer is not JSON"
-    return {"status": status, "reason": reason, "attempts": 1, "prompt_tokens": 90, "output_tokens": 30}
+    return {"status": status, "reason": reason, "excerpt": "", "attempts": 1, "prompt_tokens": 90, "output_tokens": 30}
 
 
 @pytest.fixture(scope="session")

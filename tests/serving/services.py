@@ -66,7 +66,7 @@ def rich_contents() -> Contents:
 
 def write_rich_bundle(folder: Path) -> None:
     """Profiles, negatives and a text encoder that only :class:`StubEncoder` can stand in for."""
-    answer = {"status": "ok", "reason": "", "attempts": 1, "prompt_tokens": 1, "output_tokens": 1}
+    answer = {"status": "ok", "reason": "", "excerpt": "", "attempts": 1, "prompt_tokens": 1, "output_tokens": 1}
     users = [{"user": row, "summary": f"User {row}", "reasoning": "r", **answer} for row in range(1, N_USERS)]
     items = [{"item": row, "summary": f"Thing {row}", "reasoning": "r", **answer} for row in range(N_ITEMS)]
     negatives = [

@@ -59,7 +59,15 @@ def _write(path: Path, variant: str, item_vectors: np.ndarray) -> str:
 
 
 def _extras() -> Extras:
-    ok = {"reasoning": "", "status": "ok", "reason": "", "attempts": 1, "prompt_tokens": 1, "output_tokens": 1}
+    ok = {
+        "reasoning": "",
+        "status": "ok",
+        "reason": "",
+        "excerpt": "",
+        "attempts": 1,
+        "prompt_tokens": 1,
+        "output_tokens": 1,
+    }
     users = [{"user": row, "summary": f"Enjoys <b>thing</b> {row}.", **ok} for row in range(N_USERS)]
     items = [{"item": row, "summary": f"For people of kind {row}.", **ok} for row in range(N_ITEMS)]
     negatives = [

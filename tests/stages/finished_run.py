@@ -124,7 +124,6 @@ class FinishedRun:
         reason = [""] * (n - 1) + ["empty answer"]
         counted = {name: np.full(n, 10) for name in ("attempts", "prompt_tokens", "output_tokens")}
         artifact = self.artifact(stage)
-        artifact.write(
-            stage, pa.table({**columns, "reasoning": [""] * n, "status": status, "reason": reason, **counted})
-        )
+        texts = {name: [""] * n for name in ("reasoning", "excerpt")}
+        artifact.write(stage, pa.table({**columns, **texts, "status": status, "reason": reason, **counted}))
         self.commit(artifact, {stage: n})

@@ -135,7 +135,7 @@ def test_vectors_of_other_users_leave_no_bundle(context: StageContext) -> None:
     assert not context.output.has("bundle.json")
 
 
-ANSWERED = {"status": "ok", "reason": "", "attempts": 1, "prompt_tokens": 9, "output_tokens": 9}
+ANSWERED = {"status": "ok", "reason": "", "excerpt": "", "attempts": 1, "prompt_tokens": 9, "output_tokens": 9}
 
 
 def _with_texts(context: StageContext) -> StageContext:

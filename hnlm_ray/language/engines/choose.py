@@ -16,7 +16,7 @@ def engine_of(config: LLMConfig) -> Engine:
         case "vllm":
             return VllmEngine(config)
         case "http":
-            from hnlm_ray.language.engines.http import HttpEngine  # loads OpenAI's client
+            from hnlm_ray.language.engines.http import HttpEngine  # loads httpx
 
             return HttpEngine(config)
         case "scripted":

@@ -30,6 +30,8 @@ COMPLETIONS = pa.schema(
         pa.field("prompt_tokens", pa.int32()),
         pa.field("output_tokens", pa.int32()),
         pa.field("error", pa.string()),  # "" where there is an answer
+        pa.field("final", pa.bool_()),  # asking again would be no use: there is an answer, or there can be none
+        pa.field("note", pa.string()),  # what somebody should know of how it was got; mostly ""
     ]
 )
 """What an engine returns, one row per request."""

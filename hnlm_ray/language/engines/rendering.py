@@ -9,9 +9,13 @@ import pyarrow as pa
 
 from hnlm_ray.errors import ConfigError
 from hnlm_ray.language.engines.protocol import COMPLETIONS, Call
+from hnlm_ray.language.prompts.quoting import well_formed
 from hnlm_ray.language.prompts.render import Budget, Prompt
 
 __all__ = ["RenderedRow", "Reply", "completions", "render"]
+
+_UNFIT = "no prompt: "
+"""Begins the error of a row that goes to no model, now or later."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +42,13 @@ class Reply:
     error: str = ""
     prompt_tokens: int = 0
     output_tokens: int = 0
+    final: bool = True
+    note: str = ""
 
     @classmethod
     def failed(cls, error: str) -> Reply:
-        """No answer, and why."""
-        return cls("", "", error)
+        """No answer, and why; it is final only where the prompt fits no model."""
+        return cls("", "", error, final=error.startswith(_UNFIT))
 
 
 def render(requests: pa.Table, call: Call, budget: Budget) -> list[RenderedRow]:
@@ -59,11 +65,14 @@ def render(requests: pa.Table, call: Call, budget: Budget) -> list[RenderedRow]:
         try:
             rows.append(RenderedRow(prompt_of(budget), "", seed))
         except ConfigError as error:
-            rows.append(RenderedRow(None, error.problem, seed))
+            rows.append(RenderedRow(None, f"{_UNFIT}{error.problem}", seed))
     return rows
 
 
 def completions(ids: pa.ChunkedArray, replies: Sequence[Reply]) -> pa.Table:
     """A table of :data:`COMPLETIONS`: one reply per id, in order."""
-    rows = [asdict(reply) for reply in replies]
+    rows = [
+        {name: well_formed(value) if isinstance(value, str) else value for name, value in asdict(reply).items()}
+        for reply in replies
+    ]
     return pa.Table.from_pylist(rows, pa.schema(list(COMPLETIONS)[1:])).add_column(0, COMPLETIONS.field("id"), ids)

@@ -1,27 +1,31 @@
 """What the model must answer: one JSON schema per task, which the engine enforces and :func:`parse` checks again.
 
-The lengths of strings are bounded, so that a weak model under a grammar does not write until its token limit. An answer
-that is cut off there all the same is ``truncated``; one that does not follow the schema is ``invalid``.
+An engine without grammars writes more than the schema allows: :mod:`hnlm_ray.language.prompts.unwrapping` finds the
+object in it, and keys that the schema does not have are ignored. The lengths of strings are bounded, so that a weak
+model under a grammar does not write until its token limit. An answer that is cut off there all the same is
+``truncated``; one that does not follow the schema is ``invalid``.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hnlm_ray.language.prompts.quoting import neutral
+from hnlm_ray.language.prompts.quoting import clip, neutral, well_formed
 from hnlm_ray.language.prompts.render import Task
+from hnlm_ray.language.prompts.unwrapping import find_object
 
 __all__ = ["Answer", "NegativeAnswer", "ProfileAnswer", "json_schema", "parse"]
 
 Status = Literal["ok", "invalid", "truncated", "failed"]
+_EXCERPT_CHARS = 200
+_REASON_CHARS = 300
 
 
 class _Form(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
 class ProfileAnswer(_Form):
@@ -53,11 +57,13 @@ class Answer:
         status: ``ok``, ``invalid``, ``truncated``, or ``failed`` where there is no answer at all.
         reason: why the status is not ``ok``; "" where it is.
         fields: the strings of the answer by the names of the schema, each "" unless the status is ``ok``.
+        excerpt: the first 200 characters of what the model wrote, "" where the status is ``ok``.
     """
 
     status: Status
     reason: str
     fields: dict[str, str]
+    excerpt: str = ""
 
 
 def json_schema(task: Task) -> dict[str, Any]:
@@ -87,28 +93,41 @@ def parse(task: Task, text: str, finish_reason: str, error: str = "") -> Answer:
         The answer; its strings have single spaces and nothing that a chat template could take for a role.
     """
     if error:
-        return _rejected(task, "failed", neutral(error)[:300])
+        return _rejected(task, "failed", error)
     if finish_reason == "length":
-        return _rejected(task, "truncated", "the answer reached the token limit")
+        return _rejected(task, "truncated", "the answer reached the token limit", text)
+    model = _FORMS[task]
     try:
-        form = _FORMS[task].model_validate(json.loads(text, strict=False))
-    except json.JSONDecodeError as problem:
-        return _rejected(task, "invalid", f"not JSON: {problem.msg} at character {problem.pos}")
-    except (ValidationError, RecursionError) as problem:
-        return _rejected(task, "invalid", _first_problem(problem))
-    fields = {name: " ".join(neutral(value).split()) for name, value in form.model_dump().items()}
+        form = model.model_validate(_storable(find_object(text, model.model_fields)))
+    except (ValueError, RecursionError) as problem:
+        return _rejected(task, "invalid", _first_problem(problem), text)
+    fields = {name: " ".join(_plain(value).split()) for name, value in form.model_dump().items()}
     if "summary" in fields and not fields["summary"]:
-        return _rejected(task, "invalid", "summary: is blank")
+        return _rejected(task, "invalid", "summary: is blank", text)
     return Answer("ok", "", fields)
 
 
-def _rejected(task: Task, status: Status, reason: str) -> Answer:
-    return Answer(status, reason, dict.fromkeys(_FORMS[task].model_fields, ""))
+def _rejected(task: Task, status: Status, reason: str, text: str = "") -> Answer:
+    fields = dict.fromkeys(_FORMS[task].model_fields, "")
+    excerpt = clip(_plain(text[: 2 * _EXCERPT_CHARS]), _EXCERPT_CHARS)
+    return Answer(status, _plain(reason)[:_REASON_CHARS], fields, excerpt)
 
 
-def _first_problem(problem: ValidationError | RecursionError) -> str:
-    if isinstance(problem, RecursionError):
-        return "nested too deeply"
+def _storable(answer: Any) -> Any:
+    """The answer without lone halves of surrogate pairs, which JSON can spell and UTF-8 cannot."""
+    if not isinstance(answer, dict):
+        return answer
+    return {key: well_formed(value) if isinstance(value, str) else value for key, value in answer.items()}
+
+
+def _plain(text: str) -> str:
+    """Harmless text that can be stored."""
+    return neutral(well_formed(text))
+
+
+def _first_problem(problem: ValueError | RecursionError) -> str:
+    if not isinstance(problem, ValidationError):
+        return f"not JSON: {getattr(problem, 'msg', problem)}"
     detail = problem.errors(include_url=False, include_input=False)[0]
     where = ".".join(str(part) for part in detail["loc"]) or "answer"
-    return f"{where}: {detail['msg']}"[:300]
+    return f"{where}: {detail['msg']}"

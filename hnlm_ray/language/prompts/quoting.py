@@ -7,11 +7,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["clip", "neutral", "quoted"]
+__all__ = ["clip", "neutral", "quoted", "well_formed"]
 
 _ANGLES = str.maketrans({"<": "‹", ">": "›"})
 _BRACKETED = re.compile(r"\[(/?(?:INST|SYS|SYSTEM|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS))\]", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def neutral(text: str) -> str:
@@ -21,6 +22,11 @@ def neutral(text: str) -> str:
     and the square brackets of known marks become ``()``, so that no tokenizer reads a role in a review.
     """
     return _BRACKETED.sub(r"(\1)", _CONTROL.sub(" ", text).translate(_ANGLES)).strip()
+
+
+def well_formed(text: str) -> str:
+    """The text with U+FFFD for each lone half of a surrogate pair, which no file can hold."""
+    return _SURROGATE.sub("\ufffd", text)
 
 
 def clip(text: str, limit: int) -> str:

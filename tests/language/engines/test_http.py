@@ -1,244 +1,178 @@
-"""The endpoint engine against a server that misbehaves in known ways."""
+"""The endpoint engine under Ray, against a server that misbehaves in known ways."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import threading
-import time
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from pydantic import ValidationError
 
-from hnlm_ray.config.language import EmbedConfig, HttpConfig, LLMConfig, ProfilesConfig
+from hnlm_ray.config.language import HttpConfig, LLMConfig, ProfilesConfig
 from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import EngineError
-from hnlm_ray.language.checks import check
-from hnlm_ray.language.engines.http import HttpEngine, api_key
-from hnlm_ray.language.generate import Request, generate
+from hnlm_ray.language.engines.http import HttpEngine
+from hnlm_ray.language.generate import Request, Written, answer_counts, generate
 from hnlm_ray.language.requests import ItemRenderer
 from hnlm_ray.run.store import RunStore
+from tests.language.engines.endpoint_server import GOOD, Answer, Asked, Server, completion, serving
+
+pytestmark = pytest.mark.ray
 
 KEY = "sk-test-0123456789"
-GOOD = '{"reasoning":"r","summary":"s"}'
-NO_COMPLETION = "HTTP 200 without a chat completion"
-
-
-def completion(content: object = GOOD, finish_reason: object = "stop", **usage: object) -> dict[str, Any]:
-    return {"choices": [{"message": {"content": content}, "finish_reason": finish_reason}], "usage": usage or None}
-
-
-ODD: dict[str, bytes | dict[str, Any]] = {
-    "another form": {"ok": True},
-    "an error": {"error": {"message": "rate limit", "code": 429}},
-    "no choice": {"choices": []},
-    "content in parts": completion([{"type": "text", "text": GOOD}]),
-    "content a number": completion(5),
-    "finish reason a number": completion(finish_reason=5),
-    "huge count": completion(prompt_tokens=2**40, completion_tokens=3),
-    "negative count": completion(prompt_tokens=-1),
-    "infinite count": b'{"choices":[{"message":{"content":"{}"}}],"usage":{"prompt_tokens":1e999}}',
-    "endless integer": b'{"choices":[{"message":{"content":"{}"}}],"usage":{"prompt_tokens":' + b"9" * 5000 + b"}}",
-    "lone surrogate": b'{"choices":[{"message":{"content":"\\ud800"}}]}',
-    "nested deeply": b"[" * 100_000,
-    "HTML": b"<html>Bad gateway</html>",
-    "empty": b"",
+OTHER = '{"reasoning":"r","summary":"another"}'
+SENT: dict[str, tuple[Answer, str]] = {
+    "fenced": (Answer(completion(f"```json\n{GOOD}\n```")), "ok"),
+    "thoughts": (Answer(completion(f"<think>{OTHER}</think>{GOOD}")), "ok"),
+    "parts": (Answer(completion([{"type": "text", "text": GOOD}])), "ok"),
+    "object": (Answer(completion({"reasoning": "r", "summary": "s"})), "ok"),
+    "more keys": (Answer(completion(GOOD[:-1] + ',"more":1}')), "ok"),
+    "huge count": (Answer(completion(prompt_tokens=2**40)), "ok"),
+    "infinite count": (
+        Answer(json.dumps(completion(prompt_tokens="X")).encode().replace(b'"X"', b"1e999")),
+        "ok",
+    ),
+    "endless integer": (
+        Answer(json.dumps(completion(prompt_tokens="X")).encode().replace(b'"X"', b"9" * 5000)),
+        "ok",
+    ),
+    "finish reason a number": (Answer(completion(finish_reason=5)), "ok"),
+    "finish reason a surrogate": (Answer(completion(finish_reason="\ud800")), "ok"),
+    "cut": (Answer(completion('{"reas', "length")), "truncated"),
+    "number": (Answer(completion(5)), "invalid"),
+    "lone surrogate": (Answer(completion("\ud800\x00")), "invalid"),
+    "two answers": (Answer(completion(GOOD + OTHER)), "invalid"),
+    "another form": (Answer({"ok": True}), "failed"),
+    "an error": (Answer({"error": {"message": "no", "code": 400}}), "failed"),
+    "nested deeply": (Answer(b"[" * 100_000), "failed"),
+    "HTML": (Answer(b"<html>Bad gateway</html>"), "failed"),
+    "empty": (Answer(b""), "failed"),
+    "50 MB": (Answer(b" " * 50 * 2**20), "failed"),
+    "broken gzip": (Answer(b"no gzip", headers={"Content-Encoding": "gzip"}), "failed"),
+    "bad request": (Answer({"error": f"never show this {KEY}"}, 400), "failed"),
+    "always 500": (Answer({}, 500), "failed"),
+    "drops": (Answer(status=0), "failed"),
+    "drips": (Answer(drips=True), "failed"),
+    "good": (Answer(completion(prompt_tokens=7, completion_tokens=3)), "ok"),
 }
-"""Bodies under status 200 that are no chat completion."""
-ODD_STATUS = {"bad request": 400, "no such model": 404, "always 500": 500}
-CONNECTION = {
-    "drops": "the connection failed",
-    "broken gzip": "the connection failed",
-    "drips": "no answer in 1.5 s",
-}
-KINDS = ("good", "cut", "busy once", "wait a second", *ODD, *ODD_STATUS, *CONNECTION)
 
 
-class Server(ThreadingHTTPServer):
-    """Behaves by the title in the prompt."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.bodies: list[dict[str, Any]] = []
-        self.keys: set[str | None] = set()
-        self.tries: defaultdict[str, list[float]] = defaultdict(list)
-        """When each kind was asked for."""
-        self.busy = self.most_busy = 0
-        self.lock = threading.Lock()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+def title_of(asked: Asked) -> str:
+    return str(json.loads(asked.user)["title"])
 
 
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def log_message(self, *args: object) -> None: ...
-
-    def do_GET(self) -> None:
-        self.reply(200, {"data": []}) if self.headers.get("Authorization") == f"Bearer {KEY}" else self.reply(401, {})
-
-    def do_POST(self) -> None:
-        server = self.server
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        user = body["messages"][-1]["content"]
-        kind = json.loads(user)["title"]
-        with server.lock:
-            server.bodies.append(body)
-            server.keys.add(self.headers.get("Authorization"))
-            server.tries[kind].append(time.monotonic())
-            first = len(server.tries[kind]) == 1
-            server.busy += 1
-            server.most_busy = max(server.most_busy, server.busy)
-        time.sleep(0.02)
-        with server.lock:
-            server.busy -= 1
-        if kind in ODD:
-            self.reply(200, ODD[kind])
-        elif kind in ODD_STATUS:
-            self.reply(ODD_STATUS[kind], {"error": f"never show this {KEY}"})
-        elif kind == "busy once" and first:
-            self.reply(429, {})
-        elif kind == "wait a second" and first:
-            self.reply(429, {}, {"Retry-After": "1"})
-        elif kind == "cut":
-            self.reply(200, completion('{"reas', "length"))
-        elif kind == "broken gzip":
-            self.reply(200, b"no gzip", {"Content-Encoding": "gzip"})
-        elif kind in ("drips", "drops"):
-            self.drip() if kind == "drips" else None
-            self.close_connection = True
-            self.connection.close()
-        else:
-            self.reply(200, completion(prompt_tokens=7, completion_tokens=3))
-
-    def drip(self) -> None:
-        """A byte now and then, so that no single read takes long."""
-        with contextlib.suppress(OSError):
-            self.send_response(200)
-            self.end_headers()
-            for _ in range(100):
-                self.wfile.write(b" ")
-                time.sleep(0.1)
-
-    def reply(self, status: int, content: bytes | dict[str, Any], headers: Mapping[str, str] | None = None) -> None:
-        body = content if isinstance(content, bytes) else json.dumps(content).encode()
-        self.send_response(status)
-        for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    server = Server()
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-
-
-def config(server: Server, **http: object) -> LLMConfig:
-    options = HttpConfig(url=server.url, concurrency=4, timeout_s=1.5, **http)
-    return LLMConfig(engine="http", model="some/model", http=options, retries=0, max_reject_rate=1.0, batch_size=8)
-
-
-@pytest.mark.ray
-def test_every_kind_of_reply_becomes_a_row(
-    ray_session: None, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TEST_ENDPOINT_KEY", KEY)
-    titles = [*KINDS, *["good"] * 20]
+def written(url: str, titles: list[str], folder: Path, **options: Any) -> Written:
+    """One stage that asks for the profile of each title."""
     size = len(titles)
-    items = pa.table(
-        {"title": titles, "brand": [""] * size, "categories": [[]] * size, "description": [""] * size},
-        schema=pa.schema(
-            {
-                "title": pa.string(),
-                "brand": pa.string(),
-                "categories": pa.list_(pa.string()),
-                "description": pa.string(),
-            }
-        ),
-    )
+    columns = {"title": titles, "brand": [""] * size, "description": [""] * size}
+    items = pa.table({**columns, "categories": pa.array([[]] * size, pa.list_(pa.string()))})
     rows = pa.table({"id": pa.array(range(size), pa.int64()), "reviews": pa.array([[]] * size, pa.list_(pa.string()))})
-    llm = config(server, api_key_env="TEST_ENDPOINT_KEY")
-    output = RunStore(str(tmp_path)).artifact("item_profiles", "test")
+    http = HttpConfig(url=url, concurrency=4, timeout_s=1.5, patience_s=30.0, api_key_env="TEST_ENDPOINT_KEY")
+    llm = LLMConfig(engine="http", model="some/model", http=http, batch_size=8, **{"retries": 0} | options)
+    output = RunStore(str(folder)).artifact("item_profiles", "test")
     request = Request(rows, ItemRenderer(items, ProfilesConfig()), 64)
-    answers = generate(request, HttpEngine(llm), Config(llm=llm), output, lambda line: None).to_pylist()
-    statuses = {kind: row["status"] for kind, row in zip(KINDS, answers, strict=False)}
-    failed = dict.fromkeys([*ODD, *ODD_STATUS, *CONNECTION], "failed")
-    assert statuses == {"good": "ok", "cut": "truncated", "busy once": "ok", "wait a second": "ok"} | failed
-    assert [row["status"] for row in answers[len(KINDS) :]] == ["ok"] * 20
-    reasons = {kind: row["reason"] for kind, row in zip(KINDS, answers, strict=False)}
-    assert {reasons[kind] for kind in ODD} == {NO_COMPLETION}
-    assert all(reasons[kind] == f"HTTP {status}" for kind, status in ODD_STATUS.items())
-    assert all(reasons[kind].startswith(reason) for kind, reason in CONNECTION.items())
-    tries = {kind: len(times) for kind, times in server.tries.items()}
-    assert tries["busy once"] == 2
-    assert all(tries[kind] == 4 for kind in ("always 500", *CONNECTION))  # repeated, and then given up
-    assert tries["bad request"] == tries["HTML"] == 1  # the same again would be refused again
-    refused, asked_again = server.tries["wait a second"]
-    assert asked_again - refused > 0.99  # without Retry-After, it would be half a second
-    assert (answers[0]["prompt_tokens"], answers[0]["output_tokens"]) == (7, 3)
-    assert server.keys == {f"Bearer {KEY}"}
-    assert 1 < server.most_busy <= 4
-    body = server.bodies[0]
-    assert body["model"] == "some/model"
-    assert body["response_format"]["json_schema"]["schema"]["required"] == ["reasoning", "summary"]
-    good = [body["seed"] for body in server.bodies if json.loads(body["messages"][-1]["content"])["title"] == "good"]
-    assert len(set(good)) == 21
+    return generate(request, HttpEngine(llm), Config(llm=llm), output, print)
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEST_ENDPOINT_KEY", KEY)
+
+
+def test_every_kind_of_reply_becomes_a_row(ray_session: None, tmp_path: Path) -> None:
+    titles = [*SENT, *["good"] * 20]
+    with serving(lambda asked, n: SENT[title_of(asked)][0]) as server:
+        found = written(server.url, titles, tmp_path, max_reject_rate=1.0)
+    rows = found.answers.to_pylist()
+    assert [row["id"] for row in rows] == list(range(len(titles)))
+    assert {title: row["status"] for title, row in zip(titles, rows, strict=True)} == {
+        title: status for title, (_, status) in SENT.items()
+    }
+    assert all((row["reason"] == "") == (row["status"] == "ok") for row in rows)
+    assert all((row["excerpt"] != "") == (row["status"] in ("invalid", "truncated")) for row in rows)
+    counts = answer_counts(found.answers)
+    assert sum(counts[name] for name in ("ok", "invalid", "truncated", "failed")) == len(titles)
+    assert (rows[-1]["prompt_tokens"], rows[-1]["output_tokens"]) == (7, 3)
+    assert any("11 of 46 prompts got no answer" in warning for warning in found.warnings)
+    assert {asked.key for asked in server.asked} == {f"Bearer {KEY}"}
     kept = [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
     assert not kept
 
 
-def test_the_key_is_only_in_the_environment(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    llm = config(server, api_key_env="TEST_ENDPOINT_KEY")
-    monkeypatch.delenv("TEST_ENDPOINT_KEY", raising=False)
-    with pytest.raises(EngineError, match="TEST_ENDPOINT_KEY"):
-        api_key(llm)
-    embed = EmbedConfig(engine="scripted")
-    assert "TEST_ENDPOINT_KEY" in check(llm, embed)[0]
-    monkeypatch.setenv("TEST_ENDPOINT_KEY", "wrong")
-    (problem,) = check(llm, embed)
-    assert "401" in problem
-    assert "wrong" not in problem
-    monkeypatch.setenv("TEST_ENDPOINT_KEY", KEY)
-    assert check(llm, embed) == []
-    assert KEY not in repr(HttpEngine(llm).config)
+def asked_titles(server: Server) -> list[str]:
+    titles = sorted(title_of(asked) for asked in server.asked)
+    server.asked.clear()
+    return titles
 
 
-@pytest.mark.parametrize("key", ["", "  ", "sk-\u00e4", "sk-1\nsk-2"])
-def test_a_key_that_no_header_can_hold_is_refused_unseen(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
-    monkeypatch.setenv("TEST_ENDPOINT_KEY", key)
-    with pytest.raises(EngineError, match="TEST_ENDPOINT_KEY") as caught:
-        api_key(LLMConfig(engine="http", http=HttpConfig(api_key_env="TEST_ENDPOINT_KEY")))
-    assert "sk-" not in str(caught.value)
+def test_only_answers_are_durable(ray_session: None, tmp_path: Path) -> None:
+    """A server that fails for some rows, then for all, then for none."""
+    state = {"down": {"item 3", "item 17"}}
+    titles = [f"item {number}" for number in range(24)]
+
+    def reply(asked: Asked, n: int) -> Answer:
+        if title_of(asked) in state["down"]:
+            return Answer({"error": {"message": "model is loading"}}, 503)
+        return Answer(completion("nonsense")) if title_of(asked) == "item 5" else Answer()
+
+    with serving(reply) as server:
+        with pytest.raises(EngineError, match=r"2 of 24 prompts got no answer.*HTTP 503: model is loading"):
+            written(server.url, titles, tmp_path)
+        assert set(asked_titles(server)) == set(titles)
+        state["down"] = set(titles)
+        with pytest.raises(EngineError, match="2 of 24"):
+            written(server.url, titles, tmp_path)
+        assert set(asked_titles(server)) == {"item 3", "item 17"}  # all others have an answer, a rejected one too
+        state["down"] = set()
+        found = written(server.url, titles, tmp_path)
+        assert asked_titles(server) == ["item 17", "item 3"]
+        again = written(server.url, titles, tmp_path)
+        assert asked_titles(server) == []
+    statuses = dict(zip(titles, found.answers["status"].to_pylist(), strict=True))
+    assert statuses == {title: "invalid" if title == "item 5" else "ok" for title in titles}
+    assert again.answers.equals(found.answers)
+    assert found.warnings == ()
 
 
-def test_a_server_without_keys_needs_none(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)  # meant for another server, so not sent to this one
-    (problem,) = check(config(server), EmbedConfig(engine="scripted"))
-    assert "refuses the key" in problem  # it got one that it does not know
+def test_a_few_rows_without_an_answer_are_asked_once_more_and_then_told(ray_session: None, tmp_path: Path) -> None:
+    titles = [f"item {number}" for number in range(24)]
+    failing = {"item 3": 4, "item 17": 1000}
+
+    def reply(asked: Asked, n: int) -> Answer:
+        title = title_of(asked)
+        failing[title] = failing.get(title, 0) - 1
+        return Answer(status=0) if failing[title] >= 0 else Answer()
+
+    with serving(reply) as server:
+        found = written(server.url, titles, tmp_path, max_reject_rate=0.1)
+    assert [title for title, row in zip(titles, found.answers.to_pylist(), strict=True) if row["status"] != "ok"] == [
+        "item 17"
+    ]
+    (warning,) = found.warnings
+    assert "1 of 24 prompts got no answer" in warning
+    assert "the connection failed" in warning
 
 
-@pytest.mark.parametrize("url", ["localhost:8000", "ftp://host/v1", "http://", "http://host:port/v1", "http://a\nb/v1"])
-def test_an_address_that_is_none_is_refused_where_it_is_read(url: str) -> None:
-    with pytest.raises(ValidationError, match=r"llm\.http\.url|url"):
-        HttpConfig(url=url)
+def test_a_refusal_of_everything_stops_the_stage_and_is_quoted(ray_session: None, tmp_path: Path) -> None:
+    titles = [f"item {number}" for number in range(200)]
+    refused = Answer({"error": {"message": "model 'some/model' not found"}}, 404)
+    with serving(lambda asked, n: refused) as server:
+        with pytest.raises(EngineError, match="HTTP 404: model 'some/model' not found"):
+            written(server.url, titles, tmp_path, max_reject_rate=1.0, retries=1)
+        assert len(server.asked) <= 12
+        results = tmp_path / "item_profiles" / "test" / "_work" / "item_profile-0" / "results"
+        assert not any(pq.read_table(results)["final"].to_pylist())
 
 
-def test_an_endpoint_that_is_not_there_is_said_so() -> None:
-    llm = LLMConfig(engine="http", http=HttpConfig(url="http://127.0.0.1:9/v1"))
-    (problem,) = check(llm, EmbedConfig(engine="scripted"))
-    assert "http://127.0.0.1:9/v1/models does not answer" in problem
+def test_what_the_server_refuses_of_a_request_is_a_warning(ray_session: None, tmp_path: Path) -> None:
+    message = (
+        "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+    )
+    refused = Answer({"error": {"message": message, "param": "max_tokens"}}, 400)
+    with serving(lambda asked, n: refused if "max_tokens" in asked.body else Answer()) as server:
+        found = written(server.url, [f"item {number}" for number in range(20)], tmp_path)
+    assert set(found.answers["status"].to_pylist()) == {"ok"}
+    (warning,) = found.warnings
+    assert "refuses max_tokens, so max_completion_tokens was sent (20 of 20 requests)" in warning

@@ -33,7 +33,9 @@ def test_schemas_bound_every_string_and_allow_nothing_else(task: str) -> None:
         ('{"reasoning": "", "summary": ""}', "stop", "", "invalid", "summary"),
         ('{"reasoning": "", "summary": "  "}', "stop", "", "invalid", "blank"),
         ('{"reasoning": "", "summary": 3}', "stop", "", "invalid", "summary"),
-        ('{"reasoning": "", "summary": "x", "more": 1}', "stop", "", "invalid", "more"),
+        ('{"reasoning": "", "summary": "x", "more": 1}', "stop", "", "ok", ""),
+        ('{"reasoning": "", "summary": "x", "summary": "y"}', "stop", "", "invalid", "summary has two values"),
+        ('{"reasoning": "", "summary": ' + "9" * 5000 + "}", "stop", "", "invalid", "summary"),
         (json.dumps({"reasoning": "", "summary": "x" * 10_000}), "stop", "", "invalid", "at most 700"),
         ("[" * 100_000, "stop", "", "invalid", ""),
         ("", "", "engine died", "failed", "engine died"),
@@ -46,6 +48,89 @@ def test_answers_are_judged(text: str, finish: str, error: str, status: str, rea
     assert (answer.reason == "") == (status == "ok")
     assert set(answer.fields) == {"reasoning", "summary"}
     assert (answer.fields["summary"] != "") == (status == "ok")
+
+
+ANSWER = {"reasoning": "why", "summary": "who"}
+OTHER = json.dumps({"reasoning": "why", "summary": "another"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"```json\n{GOOD}\n```",
+        f"```\n{GOOD}```",
+        f"~~~json\n{GOOD}\n~~~",
+        f"Here is the profile:\n\n```JSON\n{GOOD}\n```\nAnything else?",
+        f"<think>\n\n</think>\n\n{GOOD}",
+        f"<think>A draft: {OTHER}</think>{GOOD}",
+        f"A draft: {OTHER}\n</think>\n{GOOD}",
+        f"<think>Hm.</think>\n```json\n{GOOD}\n```",
+        f"[THINK]{OTHER}[/THINK]{GOOD}",
+        f"◁think▷{OTHER}◁/think▷{GOOD}",
+        f"<|channel|>analysis<|message|>{OTHER}<|end|><|start|>assistant<|channel|>final<|message|>{GOOD}<|return|>",
+        f"<|channel|>final <|constrain|>json<|message|>{GOOD}",
+        f"\ufeff{GOOD}",
+        *(
+            f"{GOOD}{mark}"
+            for mark in ("<|im_end|>", "</s>", "<|eot_id|>", "<end_of_turn>", "\n<|endoftext|>", "[/INST]")
+        ),
+        f"Certainly! {GOOD} I hope that this helps :)",
+        f"{GOOD}\n{GOOD}",
+        f"{{product}} {{}} {GOOD}",
+        f"[{GOOD}]",
+        f'{{"answer": {GOOD}}}',
+        json.dumps(GOOD),
+        GOOD[:-1] + ', "confidence": 0.9}',
+        GOOD[:-1] + ', "summary": "who"}',
+        GOOD.replace("why", "why\n\twhy").replace("why\n\twhy", "why"),
+    ],
+)
+def test_what_stands_around_an_answer_is_taken_off(text: str) -> None:
+    answer = parse("item_profile", text, "stop")
+    assert (answer.status, answer.reason, answer.excerpt) == ("ok", "", "")
+    assert answer.fields == ANSWER
+
+
+def test_a_mark_of_thoughts_inside_an_answer_is_text() -> None:
+    text = json.dumps({"reasoning": "", "summary": "who likes </think> tags"})
+    for wrapped in (text, f"```{text}```"):
+        assert parse("item_profile", wrapped, "stop").fields["summary"] == "who likes ‹/think› tags"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (f"<think>A draft: {OTHER}", "only thoughts"),
+        (f"{GOOD} or {OTHER}", "2 different objects"),
+        (f"<think></think> {GOOD} {OTHER}", "2 different objects"),
+        (GOOD[:-3] + "\n```", "not JSON"),
+        ("I cannot\x1b[31m help <|im_end|>", "not JSON"),
+        ("{" * 100_000, "not JSON"),
+        ('{"a":' * 50_000, "not JSON"),
+        ("x" + '{"a":[' * 50_000, "not JSON"),
+    ],
+)
+def test_what_cannot_be_used_shows_its_beginning(text: str, reason: str) -> None:
+    answer = parse("item_profile", text, "stop")
+    assert answer.status == "invalid"
+    assert reason in answer.reason
+    assert set(answer.fields.values()) == {""}
+    assert answer.excerpt
+    assert len(answer.excerpt) <= 200
+    assert answer.excerpt[:5] == text[:5].replace("<", "‹")
+    assert answer.excerpt.isprintable()
+    assert "<" not in answer.excerpt
+
+
+def test_an_answer_that_was_cut_off_shows_its_beginning() -> None:
+    answer = parse("item_profile", GOOD[:-3] + "\x00\ud800", "length")
+    assert answer.status == "truncated"
+    assert answer.excerpt == GOOD[:-3] + " \ufffd"
+
+
+def test_half_a_character_becomes_a_sign_that_can_be_stored() -> None:
+    fields = parse("item_profile", '{"reasoning": "", "summary": "x\\ud800y \\ud83d\\ude00"}', "stop").fields
+    assert fields["summary"] == "x\ufffdy \U0001f600"
 
 
 @given(st.text(), st.sampled_from(["stop", "length", ""]))
