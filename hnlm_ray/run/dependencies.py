@@ -59,7 +59,8 @@ _NOT_TUNE = {
 _EVALUATE = {"cutoffs", "trec"}
 
 _DECISIVE: Mapping[str, Collection[str]] = {
-    "run": (), "cluster": (), "search": (), "llm": {*_LLM, "http.url"}, "embed": _EMBED, "encode": _ENCODE,
+    "run": (), "cluster": (), "search": (), "embed": _EMBED, "encode": _ENCODE,
+    "llm": {*_LLM, "http.url", *(f"http.{name}" for name in _HTTP)},
     "ground": _GROUND, "train": {"seeds", "variants"}, "evaluate": _EVALUATE, "serve": {"text_encoder_mib"},
 }  # fmt: skip
 """What fingerprints cover of the sections that they do not cover as a whole; ``tune`` is the other way round."""
