@@ -12,9 +12,10 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from hnlm_ray.data.lines import Chunk, as_utf8, filled_lines
-from hnlm_ray.data.odd_lines import Dialect, OddLine, Text, complete_bytes, find_odd, read_odd
+from hnlm_ray.data.odd_lines import OddLine, Reading, complete_bytes, read_odd
 from hnlm_ray.data.raw import Oddity
 from hnlm_ray.data.rows import Rows
+from hnlm_ray.data.suspects import Dialect, Suspects, Text, find_suspects
 from hnlm_ray.errors import DataError
 
 __all__ = ["column_of", "csv_cut", "csv_delimiter", "header_names", "read_rows"]
@@ -68,14 +69,13 @@ def read_rows(chunk: Chunk, names: Sequence[str], delimiter: str, *, quoted: boo
     if len(delimiter) > 1:
         content, delimiter = content.replace(delimiter.encode(), _UNIT_SEPARATOR.encode()), _UNIT_SEPARATOR
     text, dialect = Text.of(content), Dialect(delimiter, len(names), quoted)
-    read = list(read_odd(text, find_odd(text, dialect), dialect))
-    own, odd = _spans(len(text.ends), read), [line for line in read if not line.is_clean]
+    read = read_odd(text, find_suspects(text, dialect), dialect)
+    own, odd = _spans(len(text.ends), read), read.odd
     filled = filled_lines(content)
     kept = filled[own[filled] > 0]
-    has_breaks = len(odd) < len(read)
-    columns, wrong = _columns(_outside(text, odd), dialect, chunk.file, has_breaks)
+    columns, wrong = _columns(_outside(text, odd), dialect, chunk.file, has_breaks=len(read.clean) > 0)
     # One rule may still make a row of what Arrow refuses.
-    odd += read_odd(text, kept[wrong], dialect)
+    odd += read_odd(text, Suspects(kept[wrong], np.zeros(len(wrong), np.int64)), dialect).odd
     kept = np.delete(kept, wrong)
     columns, lines, spans, oddity = _with_odd(columns, kept, own[kept], odd)
     if b"\0" in content:
@@ -93,13 +93,15 @@ def read_rows(chunk: Chunk, names: Sequence[str], delimiter: str, *, quoted: boo
     )
 
 
-def _spans(lines: int, read: Sequence[OddLine]) -> npt.NDArray[np.int64]:
+def _spans(lines: int, read: Reading) -> npt.NDArray[np.int64]:
     """How many lines each line takes as a row that Arrow reads: 0 within such a row, and where another rule reads."""
-    spans = np.ones(lines, dtype=np.int64)
-    for line in read:
+    steps = np.zeros(lines + 1, dtype=np.int64)
+    steps[read.clean] += 1
+    steps[read.clean + read.spans] -= 1
+    spans = np.where(np.cumsum(steps[:-1]) > 0, 0, 1)
+    spans[read.clean] = read.spans
+    for line in read.odd:
         spans[line.first : line.first + line.lines] = 0
-        if line.is_clean:
-            spans[line.first] = line.lines
     return spans
 
 
@@ -129,7 +131,7 @@ def _outside(text: Text, odd: Sequence[OddLine]) -> bytes:
     return b"".join([*parts, text.content[start:]])
 
 
-def _columns(content: bytes, dialect: Dialect, file: str, has_breaks: bool) -> tuple[pa.Table, list[int]]:
+def _columns(content: bytes, dialect: Dialect, file: str, *, has_breaks: bool) -> tuple[pa.Table, list[int]]:
     """The fields of plain lines by their place, and the numbers, among the filled lines, of those that are no rows."""
     names = [str(place) for place in range(dialect.width)]
     if not content.strip(b"\r\n"):

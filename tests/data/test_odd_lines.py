@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from hnlm_ray.data.delimited import csv_cut, csv_delimiter, header_names, read_rows
 from hnlm_ray.data.lines import read_chunks
-from hnlm_ray.data.odd_lines import MOST_LINES
 from hnlm_ray.data.raw import BLANK, Oddity
+from hnlm_ray.data.suspects import MOST_LINES
 
 SCHEMA = pa.schema(
     [(name, pa.string()) for name in "abcd"]
