@@ -13,6 +13,8 @@ __all__ = ["render_page"]
 _JOINT = re.compile(r"([_:/=(]|[.-](?!\d))")
 """Where a name, or options with their values, may be broken before they are broken anywhere."""
 
+_INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
+
 
 def render_page(template: str, **values: Any) -> str:
     """A page as HTML.
@@ -33,12 +35,18 @@ def render_page(template: str, **values: Any) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=lambda value: _visible(value) if type(value) is str else value,
     )
     filters: dict[str, Callable[..., Any]] = {"number": _number, "signed": _signed, "duration": _duration}
     environment.filters |= {**filters, "svg": Markup}  # only for figures, which hold no text of users or models
-    environment.filters["name"] = lambda name: Markup(_JOINT.sub(r"\1<wbr>", str(escape(name))))  # noqa: S704
+    environment.filters["name"] = lambda name: Markup(_JOINT.sub(r"\1<wbr>", str(escape(_visible(name)))))  # noqa: S704
     environment.globals["series_colours"] = SERIES_COLOURS
     return environment.get_template(template).render(**values)
+
+
+def _visible(text: str) -> str:
+    """The text with a sign in place of each control character and of each that turns the direction of writing."""
+    return _INVISIBLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _number(value: float) -> str:

@@ -220,6 +220,25 @@ def test_text_of_users_and_models_is_escaped(full: Report) -> None:
     assert page.text.count(ATTACK) > 30
 
 
+@pytest.mark.parametrize("sign", ["\x1b[31m", "\x00", "\x07", "\x9b", "\u202e", "\u2066", "\ud800"], ids=ascii)
+def test_signs_that_cannot_be_seen_are_replaced(full: Report, sign: str) -> None:
+    odd = f"bad{sign}id"
+    page = render(
+        dataclasses.replace(
+            full,
+            run=odd,
+            stages=[StageLine(odd, {odd: 1}, 1.0, {odd: 1}, [odd])],
+            results=[dataclasses.replace(result, name=odd) for result in full.results],
+            settings={odd: {odd: odd}},
+            users=[UserSample(odd, (odd,), 0, "ok", odd)],
+            statuses=[StatusShare(odd, (("ok", 1),), 1, 1, ((odd, 1),))],
+        )
+    )
+    assert sign[0] not in page
+    assert page.count("bad\N{REPLACEMENT CHARACTER}") >= 14
+    page.encode()
+
+
 def test_a_run_without_language_model_leaves_its_sections_out(report: Report) -> None:
     text = Page(render(report)).text
     for heading in (

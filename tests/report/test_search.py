@@ -119,5 +119,12 @@ def test_one_figure_per_option_beside_the_best_so_far() -> None:
     ]
 
 
+def test_reasons_of_failures_show_no_control_characters() -> None:
+    lost = {**ROWS[1], "error": "\x1b[31mout of memory\x1b[0m"}
+    page = render_search("runs/x", pa.Table.from_pylist([ROWS[0], lost], schema=SEARCH_TRIALS), {})
+    assert "\x1b" not in page
+    assert "out of memory" in page
+
+
 def test_text_is_escaped() -> None:
     assert ATTACK not in render_search(ATTACK, TABLE, {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 import socket
 import threading
 import time
@@ -22,7 +23,7 @@ from hnlm_ray.serving.bundle.writing import Extras, write_bundle
 from hnlm_ray.serving.http.web import web_app
 from hnlm_ray.serving.recommend.live import Live
 from hnlm_ray.tables import ITEM_PROFILES, ITEMS, USER_PROFILES, WRITTEN_NEGATIVES
-from tests.browser import NEEDS_BROWSER, Browser, browsing, problems, set_width
+from tests.browser import NEEDS_BROWSER, Browser, browsing, problems, set_scheme, set_width
 from tests.serving.conftest import make_contents
 
 # isort: split
@@ -392,6 +393,79 @@ def test_nothing_is_wider_than_the_window(browser: Browser, page_server: str, wi
         _lists(browser)
     assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
     assert browser.execute_script("return document.querySelector('#sheet').scrollWidth <= innerWidth")
+
+
+LONG_USER, LONG_WORD = f"user-{'x' * 240}", "Unbreakable" * 20
+LONG_BUNDLES = ("lightgcn_semantic_mixing_variant_00_abcde", "lightgcn_semantic_mixing_variant_01_abcde")
+
+
+@pytest.fixture(scope="module")
+def crowded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Two bundles with names of 40 characters, ids and titles that nothing breaks, and scores of all sizes."""
+    rng, folder = np.random.default_rng(3), tmp_path_factory.mktemp("crowded")
+    seen = [rng.choice(N_ITEMS, size=20, replace=False).tolist() for _ in range(N_USERS)]
+    paths = {}
+    for number, name in enumerate(LONG_BUNDLES):
+        vectors = rng.normal(size=(N_ITEMS, 8)) * 10.0**number
+        titles = [f"{LONG_WORD}{item}" for item in range(N_ITEMS)]
+        kinds = [[LONG_WORD] for _ in range(N_ITEMS)]
+        contents = make_contents(rng.normal(size=(N_USERS, 8)) * 1234.5, vectors, seen, titles=titles, categories=kinds)
+        users = contents.users.to_pylist()
+        users[3]["user_id"] = LONG_USER
+        contents = dataclasses.replace(contents, users=pa.Table.from_pylist(users, schema=contents.users.schema))
+        about = BundleAbout(data=LONG_WORD, variant=name, seed=0, config={}, metrics={}, code_version="0")
+        write_bundle(str(folder / name), contents, about, extras=_extras())
+        paths[name] = str(folder / name)
+    with _serving(web_app(Live.of(paths), ServiceOptions())) as url:
+        yield url
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize(
+    "fragment", [f"#user={LONG_USER}&k=30", f"#user={LONG_USER}&item=i5", "#view=new&like=i5&like=i6"]
+)
+def test_long_names_leave_the_page_as_wide_as_the_window(
+    browser: Browser, crowded_server: str, width: int, fragment: str, scheme: str
+) -> None:
+    set_scheme(browser, scheme)
+    set_width(browser, width)
+    _open(browser, crowded_server, fragment)
+    _lists(browser)
+    assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    cut = browser.execute_script("""
+        return [...document.querySelectorAll("main *, .top *")].filter((one) => !one.closest("svg, .sr, #sheet"))
+          .filter((one) => one.getBoundingClientRect().right > innerWidth + 1).map((one) => one.outerHTML.slice(0, 120));
+    """)
+    assert cut == []
+    set_scheme(browser, "light")
+
+
+def test_scores_are_rounded_and_fit(browser: Browser, crowded_server: str) -> None:
+    _open(browser, crowded_server, f"#user={LONG_USER}&k=30")
+    _lists(browser)
+    scores = browser.execute_script("""
+        return [...document.querySelectorAll(".results .score")]
+          .map((one) => [one.textContent, one.scrollWidth <= one.clientWidth]);
+    """)
+    assert len(scores) == 60
+    assert all(re.fullmatch(r"[-\N{MINUS SIGN}]?[\d,]+(\.\d{1,3})?", words) and fits for words, fits in scores), scores
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_description_of_the_interface_fits_and_has_no_complaint(
+    browser: Browser, page_server: str, width: int
+) -> None:
+    set_width(browser, width)
+    browser.get(f"{page_server}/docs")
+    browser.execute_script("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    cut = browser.execute_script("""
+        return [...document.querySelectorAll("body *")].filter((one) => one.getBoundingClientRect().right > innerWidth)
+          .map((one) => one.outerHTML.slice(0, 120));
+    """)
+    assert cut == []
+    assert problems(browser) == []
 
 
 def test_a_late_answer_never_replaces_a_newer_one(browser: Browser, page_server: str) -> None:
