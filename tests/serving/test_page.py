@@ -435,7 +435,8 @@ def test_long_names_leave_the_page_as_wide_as_the_window(
     assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
     cut = browser.execute_script("""
         return [...document.querySelectorAll("main *, .top *")].filter((one) => !one.closest("svg, .sr, #sheet"))
-          .filter((one) => one.getBoundingClientRect().right > innerWidth + 1).map((one) => one.outerHTML.slice(0, 120));
+          .filter((one) => one.getBoundingClientRect().right > innerWidth + 1)
+          .map((one) => one.outerHTML.slice(0, 120));
     """)
     assert cut == []
     set_scheme(browser, "light")

@@ -11,7 +11,14 @@ const SIMILAR_K = 8, FIRST_SHOWN = 8, MOST_GHOSTS = 50, LONG_TEXT = 300, PAUSE_M
 
 const $ = (id) => document.getElementById(id);
 const number = (value) => value.toLocaleString("en");
-const score = (value) => Number.isInteger(value) ? number(value) : value.toFixed(3);
+
+/** A score in at most seven characters: they are of any size, and the smallest ones are not all 0.000. */
+function score(value) {
+  const size = Math.abs(value);
+  if (size >= 1e6) return value.toLocaleString("en", { notation: "compact", maximumFractionDigits: 1 });
+  if (Number.isInteger(value) || size >= 1000) return number(Math.round(value));
+  return size >= 0.001 ? value.toFixed(3) : value.toExponential(1);
+}
 
 /** An element with attributes, or listeners where they are functions; strings become text nodes, nothing is parsed. */
 function el(tag, attributes = {}, ...children) {
