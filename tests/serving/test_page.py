@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -440,6 +441,17 @@ def test_long_names_leave_the_page_as_wide_as_the_window(
     """)
     assert cut == []
     set_scheme(browser, "light")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0, "0"), (7, "7"), (-0.5, "-0.500"), (1.23456789, "1.235"), (-99.9999, "-100.000"), (999.99, "1000.0"),
+     (1234.5678, "1,235"), (123456.7, "123,457"), (12345678.9, "12.3M"), (0.00012345, "1.2e-4"),],
+)  # fmt: skip
+def test_a_score_of_any_size_is_short(browser: Browser, value: float, shown: str) -> None:
+    script = files("hnlm_ray.serving.http").joinpath("page", "elements.js").read_text()
+    found = browser.execute_script(f"{script}\nreturn score(arguments[0]);", value)
+    assert found == shown
 
 
 def test_scores_are_rounded_and_fit(browser: Browser, crowded_server: str) -> None:

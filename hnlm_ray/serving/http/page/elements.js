@@ -17,7 +17,7 @@ function score(value) {
   const size = Math.abs(value);
   if (size >= 1e6) return value.toLocaleString("en", { notation: "compact", maximumFractionDigits: 1 });
   if (Number.isInteger(value) || size >= 1000) return number(Math.round(value));
-  return size >= 0.001 ? value.toFixed(3) : value.toExponential(1);
+  return size >= 0.001 ? value.toFixed(size >= 100 ? 1 : 3) : value.toExponential(1);
 }
 
 /** An element with attributes, or listeners where they are functions; strings become text nodes, nothing is parsed. */
