@@ -7,6 +7,7 @@ a page of the same origin, whatever a service there answers. Its requests still 
 from __future__ import annotations
 
 import contextlib
+import functools
 import ipaddress
 from collections.abc import Iterable
 
@@ -25,6 +26,7 @@ class Hosts:
             names: in any case; ``*`` stands for every host.
         """
         self._names = {"localhost", *(name.lower() for name in names)}
+        self._is_known = functools.lru_cache(maxsize=256)(self._look_up)  # nearly all requests carry the same
 
     def require(self, header: bytes | None) -> None:
         """Check the header ``Host``; none, which no browser leaves out, is fine.
@@ -32,12 +34,13 @@ class Hosts:
         Raises:
             RefusedError: with status 421, for another host.
         """
-        if header is None or "*" in self._names or self._is_known(header.decode("latin-1")):
+        if header is None or "*" in self._names or self._is_known(header):
             return
         sentence = "The header Host names no host of this service: name it in serve.allowed_hosts, or set a token."
         raise RefusedError(421, sentence)
 
-    def _is_known(self, host: str) -> bool:
+    def _look_up(self, header: bytes) -> bool:
+        host = header.decode("latin-1")
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() and not host.endswith("]") else host
         name = name.lower().removesuffix(".")
         if name in self._names or name.endswith(".localhost"):
