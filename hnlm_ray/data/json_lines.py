@@ -124,8 +124,8 @@ def _text(value: Any) -> str:
     """Text without lone surrogates, which UTF-8 cannot encode."""
     if isinstance(value, list):
         return " ".join(_text(part) for part in value)
-    if isinstance(value, dict):
-        raise TypeError("an object is not text")
+    if isinstance(value, (dict, bool)):
+        raise TypeError("an object, true and false are not text")
     return str(value).encode("utf-8", "replace").decode()
 
 

@@ -38,7 +38,9 @@ _ROLES = (
 )
 """Of interactions and of items."""
 _SCHEMAS = (RAW_INTERACTIONS, RAW_ITEMS)
-_BATCH_ROWS = 1 << 16
+_BATCH_BYTES = 4 << 20
+_ROW_BYTES = 64
+"""What a row is taken to need when Parquet, which is read by rows, is to be read in pieces of some size."""
 _REQUIRED = ("user", "item", "title")
 _RAW_NAMES = {"user": "user_id", "item": "item_id"}
 
@@ -51,7 +53,7 @@ def raw_tables(config: DataConfig, files: Files, number: int, kind: int, **optio
         files: that it is one of.
         number: of the file.
         kind: 0 for interactions, 1 for items.
-        options: ``size`` of the pieces of a CSV file in bytes.
+        options: ``size`` of the pieces in bytes, about.
 
     Raises:
         DataError: the file cannot be read, lacks a column, or a column has the wrong type.
@@ -61,7 +63,7 @@ def raw_tables(config: DataConfig, files: Files, number: int, kind: int, **optio
     chosen = columns_of(config, kind, found, path)
     if _is_parquet(filesystem, path):
         first = 1
-        for table in _batches(filesystem, path, sorted(set(chosen.values()))):
+        for table in _batches(filesystem, path, sorted(set(chosen.values())), **options):
             position = positions(number, np.arange(first, first + table.num_rows))
             yield raw_table(_SCHEMAS[kind], position, **_converted(table, chosen, path))
             first += table.num_rows
@@ -123,11 +125,13 @@ def columns_of(config: DataConfig, kind: int, found: list[str], path: str) -> di
     return chosen
 
 
-def _batches(filesystem: pafs.FileSystem, path: str, columns: list[str]) -> Iterator[pa.Table]:
+def _batches(
+    filesystem: pafs.FileSystem, path: str, columns: list[str], size: int = _BATCH_BYTES
+) -> Iterator[pa.Table]:
     """Some columns of a Parquet file, batch by batch."""
     try:
         with filesystem.open_input_file(path) as file:
-            batches = pq.ParquetFile(file).iter_batches(_BATCH_ROWS, columns=columns)
+            batches = pq.ParquetFile(file).iter_batches(max(size // _ROW_BYTES, 1), columns=columns)
             yield from (pa.Table.from_batches([batch]) for batch in batches)
     except (OSError, pa.ArrowInvalid) as error:
         raise _unreadable(path, error) from error

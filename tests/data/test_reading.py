@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from hnlm_ray.config.data import DataConfig
 from hnlm_ray.data.accounting import raw_data
@@ -26,3 +27,13 @@ def test_pieces_in_any_order_give_the_order_of_the_file(tmp_path: Path) -> None:
     head = first_rows(config, files[0], 0, 0, 200)
     assert 0 < head.num_rows < 500
     assert head["user_id"][0].as_py() == "u0"
+
+
+def test_of_parquet_some_rows_are_read_at_a_time(tmp_path: Path) -> None:
+    rows = [f"u{n}" for n in range(10_000)]
+    pq.write_table(pa.table({"user_id": rows, "item_id": rows}), tmp_path / "interactions.parquet")
+    config = DataConfig(format="table", path=str(tmp_path), items="")
+    files = interaction_files(open_folder(str(tmp_path)), config)
+    assert first_rows(config, files, 0, 0, 64 << 10)["user_id"].to_pylist() == rows[:1024]
+    pieces = list(raw_pieces(config, files, 0, 0, size=64 << 10))
+    assert pa.concat_tables(pieces)["position"].to_pylist() == list(range(1, 10_001))

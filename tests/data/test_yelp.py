@@ -50,3 +50,11 @@ def test_a_date_that_is_none_is_a_malformed_line(tmp_path: Path, read_raw: Read)
     write(tmp_path, ["2018-07-07 22:09:11", "last week"])
     with pytest.raises(DataError, match=r"review\.json:2: date is neither a number nor a date: last week"):
         read_raw("yelp")
+
+
+def test_true_is_no_id(tmp_path: Path, read_raw: Read) -> None:
+    write(tmp_path, ["2018-07-07 22:09:11"])
+    path = tmp_path / "yelp_academic_dataset_review.json"
+    path.write_text(path.read_text().replace('"u0"', "true"))
+    with pytest.raises(DataError, match=r"review\.json:1: user_id is 'True'"):
+        read_raw("yelp")
