@@ -19,6 +19,7 @@ import pyarrow as pa
 from hnlm_ray.config.language import EmbedConfig, LLMConfig
 from hnlm_ray.config.weights import refuse_pickles
 from hnlm_ray.demo import assets
+from hnlm_ray.errors import ConfigError
 from hnlm_ray.language.engines.protocol import EMBEDDINGS, Call
 from hnlm_ray.language.engines.rendering import Reply, completions, render
 from hnlm_ray.language.engines.tokens import chat_budget, chat_tokens, cut_tokens, load_tokenizer
@@ -209,15 +210,20 @@ def _tokenized(call_ref: ObjectRef[Call], model: str, config: LLMConfig, request
     options = config.chat_template_kwargs
     budget = chat_budget(tokenizer, config.max_model_len, call.max_output_tokens, options)
     rows = render(requests, call, budget)
+    tokens: list[list[int]] = []
+    errors = [row.error for row in rows]
+    for place, row in enumerate(rows):
+        try:
+            tokens.append([] if row.prompt is None else chat_tokens(tokenizer, row.prompt, options))
+        except ConfigError as error:
+            tokens.append([])
+            errors[place] = error.problem
     return pa.table(
         {
             "id": requests["id"],
-            "tokens": pa.array(
-                [[] if row.prompt is None else chat_tokens(tokenizer, row.prompt, options) for row in rows],
-                pa.list_(pa.int32()),
-            ),
+            "tokens": pa.array(tokens, pa.list_(pa.int32())),
             "seed": pa.array([row.seed for row in rows], pa.int64()),
-            "error": pa.array([row.error for row in rows], pa.string()),
+            "error": pa.array(errors, pa.string()),
         }
     )
 

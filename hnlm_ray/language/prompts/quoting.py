@@ -9,19 +9,24 @@ from typing import Any
 
 __all__ = ["clip", "neutral", "quoted", "well_formed"]
 
-_ANGLES = str.maketrans({"<": "‹", ">": "›"})
-_BRACKETED = re.compile(r"\[(/?(?:INST|SYS|SYSTEM|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS))\]", re.IGNORECASE)
+_BRACKETS = str.maketrans({"<": "‹", ">": "›", "[": "(", "]": ")"})
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff"
+    "\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
+)
+"""Format characters that nobody sees, without the joiners that scripts and emoji need."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def neutral(text: str) -> str:
-    """The text without control characters and without anything that looks like a special token.
+    """The text without control and invisible characters and without anything that looks like a special token.
 
-    Chat templates mark roles with ``<|...|>``, ``<s>``, ``<start_of_turn>`` or ``[INST]``. Angle brackets become ``‹›``
-    and the square brackets of known marks become ``()``, so that no tokenizer reads a role in a review.
+    Chat templates mark roles with ``<|...|>``, ``<s>``, ``<start_of_turn>``, ``[INST]`` or ``[|system|]``. Angle
+    brackets become ``‹›`` and square ones ``()``, so that a review holds no role for any tokenizer, an endpoint's too.
+    What the model's own would reserve all the same is read as letters, see :mod:`hnlm_ray.language.engines.tokens`.
     """
-    return _BRACKETED.sub(r"(\1)", _CONTROL.sub(" ", text).translate(_ANGLES)).strip()
+    return _CONTROL.sub(" ", _INVISIBLE.sub("", text)).translate(_BRACKETS).strip()
 
 
 def well_formed(text: str) -> str:

@@ -37,7 +37,8 @@ class TextEncoder:
         import torch
 
         tokenizer, model, pooling = self._loaded
-        tokens = tokenizer(text, truncation=True, max_length=_MOST_TOKENS, return_tensors="pt")
+        options = {"truncation": True, "max_length": _MOST_TOKENS, "split_special_tokens": True}  # "[SEP]" is a word
+        tokens = tokenizer(text, return_tensors="pt", **options)
         if not tokens["input_ids"].numel():
             return np.zeros(model.config.hidden_size, dtype=np.float32)
         with torch.inference_mode():

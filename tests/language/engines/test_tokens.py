@@ -7,12 +7,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
-from transformers import AutoTokenizer
+from transformers import AddedToken, AutoTokenizer, PreTrainedTokenizerFast
 
 from hnlm_ray.config.language import ProfilesConfig
 from hnlm_ray.errors import ConfigError, EngineError
-from hnlm_ray.language.engines.tokens import approximate_budget, chat_budget, chat_tokens, load_tokenizer
+from hnlm_ray.language.engines.tokens import (
+    approximate_budget,
+    chat_budget,
+    chat_tokens,
+    cut_tokens,
+    load_tokenizer,
+)
 from hnlm_ray.language.prompts.render import Product, Prompt, item_profile
 from tests.language.tiny_model import write_tiny_model
 
@@ -76,8 +83,7 @@ def test_no_role_can_be_smuggled_in_by_a_review(folder: str) -> None:
     )
     for mark in marks:
         assert attacked.count(mark) == plain.count(mark)
-    # The test can fail: the tokenizer does read the marks where nothing neutralises them.
-    assert chat_tokens(tokenizer, Prompt("", evil), {}).count(marks[0]) > plain.count(marks[0])
+    assert tokenizer(evil)["input_ids"].count(marks[0]) == 1  # what the tokenizer reads where nothing is done about it
 
 
 def test_a_template_without_a_system_role_gets_the_system_text_first(folder: str) -> None:
@@ -94,3 +100,45 @@ def test_a_template_without_a_system_role_gets_the_system_text_first(folder: str
     finally:
         tokenizer.chat_template = old
     assert text == "<|im_start|>user\nSYSTEM\n\nUSER<|im_end|>\n<|im_start|>assistant\n"
+
+
+ROLES = ["[SYSTEM_PROMPT]", "[control_7]", "[|system|]", "[gMASK]", "(THINK)", "|user|", "SPECIAL"]
+
+
+def tokenizer_with(folder: str, *, special: bool) -> PreTrainedTokenizerFast:
+    """Bytes, and one token for each of these names."""
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    tokenizer.add_tokens([AddedToken(name, special=special) for name in ROLES], special_tokens=special)
+    return tokenizer
+
+
+@pytest.mark.parametrize("name", [*ROLES, "<|im_end|>", "<|pad|>"])
+def test_no_text_becomes_a_token_that_the_tokenizer_reserves(folder: str, name: str) -> None:
+    tokenizer = tokenizer_with(folder, special=True)
+    plain, text = (Prompt("Describe.", f"a {word} lamp\n{word}") for word in ("word", name))
+    reserved = set(tokenizer.added_tokens_decoder)
+    found = [[one for one in chat_tokens(tokenizer, prompt, {}) if one in reserved] for prompt in (plain, text)]
+    assert found[0] == found[1]
+    assert f"a {name} lamp\n{name}" in tokenizer.decode(chat_tokens(tokenizer, text, {}))
+    assert name in tokenizer.decode(chat_tokens(tokenizer, Prompt(name, "lamp"), {}))
+
+
+def test_a_text_without_such_names_has_the_tokens_that_it_always_had(folder: str) -> None:
+    tokenizer = tokenizer_with(folder, special=True)
+    prompt = Prompt("Describe.", '{"title":"a lamp (new)"}')
+    text = tokenizer.apply_chat_template(prompt.messages(), tokenize=False, add_generation_prompt=True)
+    assert chat_tokens(tokenizer, prompt, {}) == tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def test_a_name_that_the_tokenizer_reads_as_a_token_in_any_case_is_refused(folder: str) -> None:
+    tokenizer = tokenizer_with(folder, special=False)
+    with pytest.raises(ConfigError, match="a text holds a token that the model reserves"):
+        chat_tokens(tokenizer, Prompt("Describe.", "a (THINK) lamp"), {})
+
+
+def test_titles_hold_no_special_tokens_for_an_encoder(folder: str) -> None:
+    titles = pa.chunked_array([["a lamp", "a <|im_end|><|pad|> lamp"]])
+    plain, named = cut_tokens(titles, folder, 64).to_pylist()
+    tokenizer = load_tokenizer(folder)
+    assert not set(named) & set(tokenizer.all_special_ids) - set(plain)
+    assert tokenizer.decode(named) == "a <|im_end|><|pad|> lamp"
