@@ -30,14 +30,14 @@ _DIMENSION = 64
 def plain_reply(task: Task, prompt: Prompt, seed: int) -> Reply:
     """A valid answer that repeats the prompt.
 
-    The profile lists the categories shown; the hard negative is the title of the bought item without its first word.
+    The profile names the categories shown; the hard negative is the title of the bought item without its first word.
     """
     shown = [json.loads(line) for line in prompt.user.splitlines()]
     if task == "negative":
         title = str(shown[-1].get("bought", ""))
         return _answer(hard_negative=title.partition(" ")[2] or "None")
     seen = dict.fromkeys(str(part.get("categories") or part.get("title") or "unknown") for part in shown)
-    return _answer(summary=", ".join(seen)[:600])
+    return _answer(summary=f"For those who like {', '.join(seen)[:600]}.")
 
 
 def _answer(**fields: str) -> Reply:

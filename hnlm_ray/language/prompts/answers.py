@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hnlm_ray.language.prompts.quoting import clip, neutral, well_formed
 from hnlm_ray.language.prompts.render import Task
+from hnlm_ray.language.prompts.soundness import MOST_CHARS, fault_of
 from hnlm_ray.language.prompts.unwrapping import find_object
 
 __all__ = ["Answer", "NegativeAnswer", "ProfileAnswer", "json_schema", "parse"]
@@ -32,7 +33,7 @@ class ProfileAnswer(_Form):
     """A profile of an item or of a user."""
 
     reasoning: str = Field(max_length=300)
-    summary: str = Field(min_length=1, max_length=700)
+    summary: str = Field(min_length=1, max_length=MOST_CHARS)
 
 
 class NegativeAnswer(_Form):
@@ -102,8 +103,8 @@ def parse(task: Task, text: str, finish_reason: str, error: str = "") -> Answer:
     except (ValueError, RecursionError) as problem:
         return _rejected(task, "invalid", _first_problem(problem), text)
     fields = {name: " ".join(_plain(value).split()) for name, value in form.model_dump().items()}
-    if "summary" in fields and not fields["summary"]:
-        return _rejected(task, "invalid", "summary: is blank", text)
+    if "summary" in fields and (fault := fault_of(fields["summary"])):
+        return _rejected(task, "invalid", f"summary: {fault}", text)
     return Answer("ok", "", fields)
 
 

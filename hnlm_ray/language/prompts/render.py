@@ -30,8 +30,8 @@ TASKS: tuple[Task, ...] = ("item_profile", "user_profile", "negative")
 _TITLE_CHARS = 200
 _BRAND_CHARS = 80
 _CATEGORY_CHARS = 160
-_RENDERING = 1
-"""Raised whenever a change of this module changes a prompt."""
+_RENDERING = 2
+"""Raised whenever a change of this module, or of how text is quoted, changes a prompt."""
 
 
 @dataclass(frozen=True)

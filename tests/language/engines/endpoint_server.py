@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-GOOD = '{"reasoning":"r","summary":"s"}'
+GOOD = '{"reasoning":"r","summary":"for those who care"}'
 
 
 def completion(content: object = GOOD, finish_reason: object = "stop", **usage: object) -> dict[str, Any]:

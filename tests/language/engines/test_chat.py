@@ -18,7 +18,7 @@ from hnlm_ray.language.engines.chat import Failure, message_of, read_failure, re
 from hnlm_ray.language.engines.rendering import Reply, completions
 from hnlm_ray.language.prompts.answers import parse
 
-GOOD = '{"reasoning":"r","summary":"s"}'
+GOOD = '{"reasoning":"r","summary":"for those who care"}'
 
 
 def completion(content: Any = GOOD, finish_reason: Any = "stop", usage: Any = None, **message: Any) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def status_of(body: Any) -> str:
         completion([{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": GOOD}]),
         completion([GOOD[:9], GOOD[9:]]),
         completion({"type": "text", "text": GOOD}),
-        completion({"reasoning": "r", "summary": "s"}),
+        completion({"reasoning": "r", "summary": "for those who care"}),
         completion(None, reasoning_content=GOOD),
         completion("", reasoning=GOOD),
         completion(GOOD, reasoning_content="hm, a draft: {}"),
@@ -147,7 +147,7 @@ def test_no_usage_costs_no_answer(usage: Any) -> None:
         ({"error": {"message": "no such model", "code": 10**40}}, "no such model", False),
         ({"error": [1, 2]}, "1, 2", False),
         ({"choices": [{"error": {"code": 503, "message": "upstream"}, "message": {"content": ""}}]}, "upstream", True),
-        ({"error": {"message": "\ud800\x1b[31mred\n<|im_end|>"}}, "[31mred \u2039|im_end|\u203a", False),
+        ({"error": {"message": "\ud800\x1b[31mred\n<|im_end|>"}}, "(31mred \u2039|im_end|\u203a", False),
     ],
 )
 def test_what_is_no_answer_is_a_reason(body: Any, reason: str, is_passing: bool) -> None:

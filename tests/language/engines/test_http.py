@@ -22,12 +22,12 @@ from tests.language.engines.endpoint_server import GOOD, Answer, Asked, Server, 
 pytestmark = pytest.mark.ray
 
 KEY = "sk-test-0123456789"
-OTHER = '{"reasoning":"r","summary":"another"}'
+OTHER = '{"reasoning":"r","summary":"for those who do not"}'
 SENT: dict[str, tuple[Answer, str]] = {
     "fenced": (Answer(completion(f"```json\n{GOOD}\n```")), "ok"),
     "thoughts": (Answer(completion(f"<think>{OTHER}</think>{GOOD}")), "ok"),
     "parts": (Answer(completion([{"type": "text", "text": GOOD}])), "ok"),
-    "object": (Answer(completion({"reasoning": "r", "summary": "s"})), "ok"),
+    "object": (Answer(completion({"reasoning": "r", "summary": "for those who care"})), "ok"),
     "more keys": (Answer(completion(GOOD[:-1] + ',"more":1}')), "ok"),
     "huge count": (Answer(completion(prompt_tokens=2**40)), "ok"),
     "infinite count": (

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hnlm_ray.language.prompts.answers import json_schema, parse
 from hnlm_ray.language.prompts.render import TASKS
 
-GOOD = json.dumps({"reasoning": "why", "summary": "who"})
+GOOD = json.dumps({"reasoning": "why", "summary": "those who care"})
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -32,8 +32,16 @@ def test_schemas_bound_every_string_and_allow_nothing_else(task: str) -> None:
         ('{"summary": "x"}', "stop", "", "invalid", "reasoning: Field required"),
         ('{"reasoning": "", "summary": ""}', "stop", "", "invalid", "summary"),
         ('{"reasoning": "", "summary": "  "}', "stop", "", "invalid", "blank"),
+        ('{"reasoning": "", "summary": "customer"}', "stop", "", "invalid", "summary: is a fragment of 1 word"),
+        (
+            '{"reasoning": "", "summary": "a b a b a b a b"}',
+            "stop",
+            "",
+            "invalid",
+            "repeats 'a b' over and over",
+        ),
         ('{"reasoning": "", "summary": 3}', "stop", "", "invalid", "summary"),
-        ('{"reasoning": "", "summary": "x", "more": 1}', "stop", "", "ok", ""),
+        ('{"reasoning": "", "summary": "x y z", "more": 1}', "stop", "", "ok", ""),
         ('{"reasoning": "", "summary": "x", "summary": "y"}', "stop", "", "invalid", "summary has two values"),
         ('{"reasoning": "", "summary": ' + "9" * 5000 + "}", "stop", "", "invalid", "summary"),
         (json.dumps({"reasoning": "", "summary": "x" * 10_000}), "stop", "", "invalid", "at most 700"),
@@ -50,8 +58,8 @@ def test_answers_are_judged(text: str, finish: str, error: str, status: str, rea
     assert (answer.fields["summary"] != "") == (status == "ok")
 
 
-ANSWER = {"reasoning": "why", "summary": "who"}
-OTHER = json.dumps({"reasoning": "why", "summary": "another"})
+ANSWER = {"reasoning": "why", "summary": "those who care"}
+OTHER = json.dumps({"reasoning": "why", "summary": "those who do not"})
 
 
 @pytest.mark.parametrize(
@@ -81,7 +89,7 @@ OTHER = json.dumps({"reasoning": "why", "summary": "another"})
         f'{{"answer": {GOOD}}}',
         json.dumps(GOOD),
         GOOD[:-1] + ', "confidence": 0.9}',
-        GOOD[:-1] + ', "summary": "who"}',
+        GOOD[:-1] + ', "summary": "those who care"}',
         GOOD.replace("why", "why\n\twhy").replace("why\n\twhy", "why"),
     ],
 )
@@ -129,8 +137,8 @@ def test_an_answer_that_was_cut_off_shows_its_beginning() -> None:
 
 
 def test_half_a_character_becomes_a_sign_that_can_be_stored() -> None:
-    fields = parse("item_profile", '{"reasoning": "", "summary": "x\\ud800y \\ud83d\\ude00"}', "stop").fields
-    assert fields["summary"] == "x\ufffdy \U0001f600"
+    fields = parse("item_profile", '{"reasoning": "", "summary": "for x\\ud800y \\ud83d\\ude00"}', "stop").fields
+    assert fields["summary"] == "for x\ufffdy \U0001f600"
 
 
 @given(st.text(), st.sampled_from(["stop", "length", ""]))

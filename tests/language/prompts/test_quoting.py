@@ -6,12 +6,11 @@ import pytest
 
 from hnlm_ray.language.prompts.quoting import neutral
 
+ANGLES = ["<|im_start|>", "<s>", "</s>", "<<SYS>>", "<start_of_turn>"]
+SQUARES = "INST /INST SYSTEM_PROMPT TOOL_CONTENT IMG PREFIX control_7 |system| gMASK THINK CLS SEP MASK"
 
-@pytest.mark.parametrize(
-    "mark",
-    ["<|im_start|>", "<s>", "</s>", "<<SYS>>", "[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[TOOL_CONTENT]", "[IMG]"]
-    + ["[PREFIX]", "[control_7]", "[|system|]", "[gMASK]", "[THINK]", "[CLS]", "[SEP]", "[MASK]", "<start_of_turn>"],
-)
+
+@pytest.mark.parametrize("mark", [*ANGLES, *(f"[{name}]" for name in SQUARES.split())])
 def test_no_mark_of_a_template_survives(mark: str) -> None:
     found = neutral(f"a {mark} lamp")
     assert mark not in found
