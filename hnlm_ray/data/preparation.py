@@ -67,11 +67,11 @@ def prepare_tables(raw: RawData, config: DataConfig, seed: int) -> Prepared:
     counts = Counter(raw.counts)
     interactions, catalogue = _identified(raw, counts)
     events, user_ids, item_ids, times, event_counts = events_of(interactions)
-    known = _meeting(events, item_ids, catalogue, config)
     # A column of nulls means that the data has no such column.
     labelled = None if interactions["split"].null_count == len(interactions) else interactions["split"]
     counts["pairs_in_two_splits"] = pairs_in_two_splits(events.users, events.items, labelled)
     events = _filtered(events, config, counts)
+    known = _meeting(events, item_ids, catalogue, config)
     events = events.select(np.lexsort((events.order, events.users)))
     user_numbers, users = np.unique(events.users, return_inverse=True)
     item_numbers, items = np.unique(events.items, return_inverse=True)
@@ -137,7 +137,7 @@ def _identified(raw: RawData, counts: Counter[str]) -> tuple[pa.Table, pa.Table]
 
 
 def _meeting(events: Events, item_ids: pa.Array, catalogue: pa.Table, config: DataConfig) -> Meeting | None:
-    """How the items of all interactions are found; None where the data has no file of items.
+    """How the items of the interactions that are left are found; None where the data has no file of items.
 
     Raises:
         DataError: more of them are unknown than ``data.max_unknown_items`` allows.

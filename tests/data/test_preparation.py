@@ -162,6 +162,14 @@ def test_ids_that_do_not_meet_stop_and_the_limit_is_an_option() -> None:
     assert not described(rows, items | {"title": list("ABC")}, items="").warnings
 
 
+def test_items_need_be_known_of_what_filters_leave() -> None:
+    rows = {"user_id": list("aaabbb"), "item_id": list("12xyz2"), "rating": [5.0, 5.0, 1.0, 1.0, 1.0, 5.0]}
+    items = {"item_id": ["1", "2"], "title": ["A", "B"]}
+    with pytest.raises(DataError, match=r"3 of 6 interactions \(50.0%, more than data.max_unknown_items=0.4\)"):
+        described(rows, items, max_unknown_items=0.4)
+    assert described(rows, items, max_unknown_items=0.4, min_rating=4).counts["items_unknown"] == 0
+
+
 SOUND = {"user_id": [f"u{n}" for n in range(200)], "item_id": ["a", "b"] * 100, "timestamp": [1_500_000_000] * 200}
 DESCRIBED = {"item_id": ["a", "b"], "title": ["A", "B"]}
 
