@@ -141,12 +141,12 @@ def run_stages(options: Config, stages: tuple[str, ...] = (), *, search: bool = 
     """
     from hnlm_ray.cluster.connect import connected
     from hnlm_ray.run.execute import execute
-    from hnlm_ray.run.models import without_model
+    from hnlm_ray.run.models import remarks
     from hnlm_ray.run.plan import plan
 
     planned = plan(options, search=search)
-    if (left_out := without_model(options)) is not None:
-        console.print_marked("warn", left_out, to=console.errors)
+    for remark in remarks(options):
+        console.print_marked("warn", remark, to=console.errors)
     if search:
         stages = (*planned.before("search"), "search")
     wanted = [one for one in planned.pending() if not stages or {one.kind, one.name} & set(stages)]

@@ -22,13 +22,12 @@ __all__ = ["nearest_folder", "problems", "validate"]
 
 def validate(words: Words, config: ConfigFiles) -> None:
     """Check configuration, data and models, and print every problem at once."""
-    from hnlm_ray.run.models import without_model
+    from hnlm_ray.run.models import remarks
 
     options = configured(words, config)
     warnings: list[str] = []
     found = problems(options, warnings)
-    if (left_out := without_model(options)) is not None:
-        warnings.append(left_out)
+    warnings += remarks(options)
     for sentence in warnings:
         console.print_marked("warn", sentence, to=console.errors)
     for sentence in found:
@@ -87,7 +86,7 @@ def _language_model(config: Config) -> list[str]:
     from hnlm_ray.demo import assets
     from hnlm_ray.language.checks import check, check_folder
     from hnlm_ray.run.models import missing_models
-    from hnlm_ray.run.plan import planned_kinds
+    from hnlm_ray.run.specs import planned_kinds
 
     kinds, missing = planned_kinds(config), missing_models(config)
     if missing is not None:

@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from hnlm_ray.config.defaults import VARIANTS_WITHOUT_MODEL
 from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import ConfigError
-from hnlm_ray.run.specs import with_inputs
+from hnlm_ray.run.specs import planned_kinds, with_inputs
 from hnlm_ray.run.stage import first_fit
 
-__all__ = ["missing_models", "without_model"]
+__all__ = ["missing_models", "remarks"]
 
+_READS = {"llm": "item_profiles", "embed": "vectors", "tune": "tokens"}
+"""A kind of stage that runs wherever the model of a section is used."""
 _WAYS_TO_WRITE = (
     "llm.model=NAME_OR_FOLDER of Hugging Face, such as Qwen/Qwen3-8B, or an endpoint:"
     " llm.engine=http llm.http.url=URL llm.model=NAME"
@@ -47,14 +49,24 @@ def missing_models(config: Config) -> ConfigError | None:
     )
 
 
-def without_model(config: Config) -> str | None:
-    """A sentence where the variants with a language model were left out because none is configured."""
-    if config.llm.model or config.llm.engine != "vllm" or set(config.train.variants) != set(VARIANTS_WITHOUT_MODEL):
-        return None
-    return (
-        "no language model is configured, so hnlm, the variant with its hard negatives, is left out: to add it, give"
-        f" {_WAYS_TO_WRITE}; and {_WAYS_TO_READ}"
-    )
+def remarks(config: Config) -> list[str]:
+    """What a user should know about the models before a run: what is left out, and where the demo's are used."""
+    found = []
+    names = set(config.train.variants)
+    if not config.llm.model and config.llm.engine == "vllm" and names == set(VARIANTS_WITHOUT_MODEL):
+        found.append(
+            "no language model is configured, so hnlm, the variant with its hard negatives, is left out: to add it,"
+            f" give {_WAYS_TO_WRITE}; and {_WAYS_TO_READ}"
+        )
+    kinds = planned_kinds(config)
+    given = {"llm": config.llm.model, "embed": config.embed.model, "tune": config.tune.model}
+    used = [f"{name}.model" for (name, kind) in _READS.items() if kind in kinds and given[name] == "demo"]
+    if used and config.data.format != "demo":
+        found.append(
+            f"{' and '.join(used)} {'is' if len(used) == 1 else 'are'} demo, which knows the generated data of the demo"
+            " alone: what it writes of other data tries the machinery and is of no use"
+        )
+    return found
 
 
 def _variants(names: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ from hnlm_ray.run.stage import StageKey
 from hnlm_ray.run.store import Artifact, RunStore, fingerprint
 from hnlm_ray.run.trials import draw_trials, with_upstream
 
-__all__ = ["PlannedStage", "Run", "plan", "planned_kinds"]
+__all__ = ["PlannedStage", "Run", "plan"]
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,6 @@ class Run:
     def pending(self) -> list[PlannedStage]:
         """The stages that have no complete artifact."""
         return [stage for stage in self.stages if not stage.artifact.is_complete]
-
-
-def planned_kinds(config: Config) -> set[str]:
-    """The kinds of stages that a configuration asks for; neither files nor models are looked at."""
-    return {key.kind for key in with_inputs(config, goals(config))}
 
 
 def plan(config: Config, *, search: bool = False) -> Run:

@@ -17,7 +17,7 @@ from hnlm_ray.run import dependencies
 from hnlm_ray.run.stage import StageKey, first_fit
 from hnlm_ray.run.trials import searched
 
-__all__ = ["SPECS", "StageSpec", "goals", "with_inputs"]
+__all__ = ["SPECS", "StageSpec", "goals", "planned_kinds", "with_inputs"]
 
 Reads = Callable[[Config, StageKey], Iterable[StageKey]]
 
@@ -210,6 +210,11 @@ def goals(config: Config) -> list[StageKey]:
     """What a run is for; the rest is what these read."""
     fits = _fits(config, config.train.variants)
     return [*fits, StageKey("report"), *(StageKey("bundle", variant) for variant in config.served)]
+
+
+def planned_kinds(config: Config) -> set[str]:
+    """The kinds of stages that a configuration asks for; neither files nor models are looked at."""
+    return {key.kind for key in with_inputs(config, goals(config))}
 
 
 def with_inputs(config: Config, wanted: Iterable[StageKey]) -> list[StageKey]:

@@ -69,7 +69,7 @@ def test_good_answers_need_one_pass(ray_session: None, tmp_path: Path) -> None:
     assert len(said) == 1
     assert set(answers["status"].to_pylist()) == {"ok"}
     assert set(answers["attempts"].to_pylist()) == {1}
-    assert set(answers["text"].to_pylist()) == {"Things"}
+    assert set(answers["text"].to_pylist()) == {"For those who like Things."}
     assert answer_counts(answers)["ok"] == N
 
 

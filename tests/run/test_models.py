@@ -9,7 +9,7 @@ import pytest
 from hnlm_ray.cli.validation import problems
 from hnlm_ray.config.load import load_config
 from hnlm_ray.errors import ConfigError
-from hnlm_ray.run.models import missing_models, without_model
+from hnlm_ray.run.models import missing_models, remarks
 from hnlm_ray.run.plan import plan
 
 HNLM = "train.variants={uniform: {}, hnlm: {semantic: {mixing: {share: 0.1}}}}"
@@ -61,12 +61,19 @@ def test_the_sentence_names_the_ways_to_a_model(table: list[str]) -> None:
 
 def test_variants_that_are_left_out_are_told(table: list[str]) -> None:
     without = [one for one in table if not one.startswith("serve")]
-    sentence = without_model(load_config([], without))
-    assert sentence is not None
+    (sentence,) = remarks(load_config([], without))
     assert "no language model is configured" in sentence
     assert "llm.http.url=URL" in sentence
-    for more in ([HNLM, "llm.model=demo"], ["train.variants={hnlm: {}}"]):
-        assert without_model(load_config([], [*table, *more])) is None
+    assert remarks(load_config([], [*table, "train.variants={hnlm: {}}"])) == []
+    assert remarks(load_config([], [*table, HNLM, "llm.model=a/b", "embed.model=a/b"])) == []
+
+
+def test_the_models_of_the_demo_are_told_on_other_data(table: list[str]) -> None:
+    (sentence,) = remarks(load_config([], [*table, HNLM, "llm.model=demo", "embed.model=demo"]))
+    assert sentence.startswith("llm.model and embed.model are demo")
+    (sentence,) = remarks(load_config([], [*table, TEXT, "embed.model=demo", "llm.model=demo"]))
+    assert sentence.startswith("embed.model is demo")
+    assert remarks(load_config()) == []
 
 
 def test_a_run_without_a_model_is_planned(table: list[str]) -> None:
