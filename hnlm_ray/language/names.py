@@ -14,7 +14,8 @@ _WORD = re.compile(r"[^\W_]+(?:[+#]++(?![^\W_]))?")
 _NONE = frozenset(
     (
         "", "none", "n a", "na", "nan", "null", "nil", "nothing", "no", "unknown", "undefined", "tbd", "not applicable",
-        "not available", "not specified", "no answer", "no item", "no product", "no name", "none found",
+        "not available", "not specified", "not found", "no answer", "no item", "no product", "no name", "none found",
+        "product name", "item name", "name of the product", "the name of the product", "hard negative",
     )
 )  # fmt: skip
 """Normalised forms of what is written where there is no name."""
@@ -27,9 +28,10 @@ _REFUSALS = re.compile(
     r" (?:suitable|appropriate|relevant|matching|such|valid|fitting|hard negatives?|negatives?|recommendations?)\b.*"
     r"|(?:there (?:is|are) )?(?:no|none of the)(?: \w+)? (?:items?|products?|match|matches|candidates?|options?)"
     r"(?: (?:was|were|is|are|found|available|exists?|given|provided|listed|fits?|match(?:es)?|applicable)\b.*)?"
-    r"|none of (?:these|those|them|the above)\b.*"
+    r"|none of (?:these|those|them|the above)\b.*|there (?:isn t|aren t|is not|are not)\b.*|could not find\b.*"
 )
 """Normalised sentences that name nothing."""
+_NONE_AND_WHY = re.compile(r"[\W_]*(?:none|null|n/a)\s*[.,:;(\u2013\u2014-].*")
 
 
 def verbatim(name: str) -> str:
@@ -60,4 +62,4 @@ def is_none(name: str) -> bool:
 
 def is_refusal(name: str) -> bool:
     """Whether it is a sentence that names nothing, such as "I cannot ..." or "No suitable item found"."""
-    return _REFUSALS.fullmatch(normalised(name)) is not None
+    return bool(_REFUSALS.fullmatch(normalised(name)) or _NONE_AND_WHY.fullmatch(folded(name)))

@@ -165,6 +165,11 @@ REFUSALS = [
     "As an AI language model, I have no preferences",
     "Unable to determine",
     "Not applicable",
+    "None, since all of them fit",
+    "None (the customer has everything)",
+    "N/A - no such product",
+    "There isn't any that fits",
+    "Could not find one",
 ]
 
 
@@ -187,6 +192,7 @@ def test_what_names_nothing_is_none_however_near_it_is(answer: str) -> None:
         ("I Can't Stop", "I can't stop", "matched"),
         ("No Such Thing", "No Such Thing!", "matched"),
         ("Not Sure About This", "Not Sure Abut This", "matched"),
+        ("None But the Brave", "None but the Brave", "matched"),
         ("No Country for Old Men", "No Country for Old Men", "matched"),
     ],
 )
