@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import typer
 
-from hnlm_ray.cli.main import errors_as_sentences
+from hnlm_ray.cli.endings import errors_as_sentences
 from hnlm_ray.cli.options import ConfigFiles, Words, configured, refuse_dotted_options
 from hnlm_ray.cli.runs import run_stages
 from hnlm_ray.run.specs import SPECS

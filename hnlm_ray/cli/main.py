@@ -1,28 +1,23 @@
-"""``hnlm``: the list of commands, the entry point, and how a command ends when something is wrong."""
+"""``hnlm``: the list of commands, and the entry point."""
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
 from hnlm_ray import __version__
-from hnlm_ray.cli import console
 from hnlm_ray.cli.doctor import doctor
+from hnlm_ray.cli.endings import errors_as_sentences
 from hnlm_ray.cli.options import refuse_dotted_options
 from hnlm_ray.cli.reports import compare, report
 from hnlm_ray.cli.runs import demo, estimate, run, search, status
 from hnlm_ray.cli.serving import bundles, export, recommend, serve
 from hnlm_ray.cli.validation import validate
 from hnlm_ray.cli.verification import verify
-from hnlm_ray.errors import HnlmError
 
-__all__ = ["app", "errors_as_sentences", "main"]
-
-USER_ERROR, INTERRUPTED = 2, 130
+__all__ = ["app", "main"]
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -55,22 +50,6 @@ def main() -> None:
     with errors_as_sentences():
         refuse_dotted_options(sys.argv[1:])
         app()
-
-
-@contextlib.contextmanager
-def errors_as_sentences() -> Iterator[None]:
-    """Exit with one sentence and code 2 on a user's error, with one and code 130 on Ctrl-C; never with a traceback."""
-    try:
-        yield
-    except HnlmError as error:
-        console.errors.print(f"hnlm: {error}", style="red")
-        sys.exit(USER_ERROR)
-    except (KeyboardInterrupt, SystemExit) as end:
-        # Typer turns an interrupt into an exit with this code, without a word.
-        if isinstance(end, SystemExit) and end.code != INTERRUPTED:
-            raise
-        sys.stderr.write("\nhnlm: interrupted; the same command continues where this one stopped\n")
-        sys.exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hnlm_ray.cluster import ingress
+from hnlm_ray.cluster.native_lines import harmless_lines_left_out
 from hnlm_ray.config.tree import ClusterConfig
 from hnlm_ray.errors import ResourceError
 
@@ -54,16 +57,31 @@ def connected(config: ClusterConfig) -> Iterator[None]:
     if not address:
         memory = int(config.object_store_gib * 2**30)
         options |= {"num_cpus": local_cpus(config), "object_store_memory": memory, "include_dashboard": False}
-    try:
-        # "local" is never a cluster that somebody else runs on this machine.
-        ray.init(address=address or "local", **options)
-    except Exception as error:  # Ray raises a bare Exception when its processes do not come up in time
-        where = address or "a local Ray"
-        raise ResourceError(f"cannot reach {where} ({error})", "start it, or set cluster.address=null") from error
+    with harmless_lines_left_out():
+        try:
+            # "local" is never a cluster that somebody else runs on this machine.
+            with _signals_kept():
+                ray.init(address=address or "local", **options)
+        except Exception as error:  # Ray raises a bare Exception when its processes do not come up in time
+            where = address or "a local Ray"
+            raise ResourceError(f"cannot reach {where} ({error})", "start it, or set cluster.address=null") from error
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextlib.contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Keep this process's handlers: Ray's end it on SIGTERM, with a dump of the native stack where its core is busy."""
+    is_main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} if is_main else {}
     try:
         yield
     finally:
-        ray.shutdown()
+        for number, handler in before.items():
+            if callable(handler):
+                signal.signal(number, handler)
 
 
 def _quiet() -> None:

@@ -15,7 +15,7 @@ import socket
 import sys
 import tempfile
 
-__all__ = ["SETTINGS", "free_port", "prepare"]
+__all__ = ["SETTINGS", "free_port", "prepare", "remove"]
 
 
 def _most_connections() -> int:
@@ -55,6 +55,12 @@ SETTINGS = {
 _OWNER = "HNLM_HAPROXY_OWNER"
 """Process whose Ray the ports and files in the environment belong to."""
 
+_FOLDER = "HNLM_HAPROXY_FOLDER"
+"""The private folder of that process."""
+
+_LONGEST_PLACE, _SHORT_PLACE = 11, "/tmp"  # noqa: S108
+"""A socket's path has at most 97 bytes, of which Ray, HAProxy and the name of the private folder take 85."""
+
 
 def prepare() -> None:
     """Put the settings into the environment of this process, before it starts Ray; what the user has set stays.
@@ -77,15 +83,11 @@ def prepare() -> None:
 
 def _own_places() -> dict[str, str]:
     """Free ports, and paths in a new folder that nobody else can enter."""
-    # A short name: a socket's path has at most 107 bytes, of which Ray and HAProxy take 81.
-    folder, process = tempfile.mkdtemp(prefix="hnlm-"), os.getpid()
-
-    def remove() -> None:
-        if os.getpid() == process:  # not at the end of a fork
-            shutil.rmtree(folder, ignore_errors=True)
-
+    place = tempfile.gettempdir()
+    folder = tempfile.mkdtemp(prefix="hnlm-", dir=place if len(place) <= _LONGEST_PLACE else _SHORT_PLACE)
     atexit.register(remove)
     return {
+        _FOLDER: folder,
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": f"{folder}/haproxy.cfg",
@@ -94,6 +96,12 @@ def _own_places() -> dict[str, str]:
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": f"{folder}/server-state",
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": f"{folder}/metrics.sock",
     }
+
+
+def remove() -> None:
+    """Remove the private folder of this process, if it has one."""
+    if os.environ.get(_OWNER) == str(os.getpid()) and (folder := os.environ.get(_FOLDER)):  # not at the end of a fork
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def free_port() -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
 import socket
+import threading
 import time
 from collections.abc import Mapping
 
@@ -22,6 +24,7 @@ APPLICATION = "hnlm"
 
 _READY_TIMEOUT_S = 60.0
 _LOOK_EVERY_S = 5.0
+_STOP_S = 4.0
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104
 
 
@@ -45,6 +48,7 @@ def start(bundles: Mapping[str, str], config: ServeConfig) -> str:
         ResourceError: the port is in use, Ray Serve already runs on this cluster, or the service did not start.
     """
     from ray import serve
+    from ray.exceptions import RayError
 
     sources = {name: BundleSource(path=path) for name, path in bundles.items()} | config.bundles
     sources = {name: one.model_copy(update={"path": _absolute(one.path)}) for name, one in sources.items()}
@@ -60,18 +64,18 @@ def start(bundles: Mapping[str, str], config: ServeConfig) -> str:
     require_free(config.host, config.port)
     application = build(options.model_dump(mode="json"))
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    serve.start(
-        proxy_location="HeadOnly",
-        http_options={"host": config.host, "port": config.port, "request_timeout_s": config.timeout_s},
-        logging_config={"enable_access_log": False},
-    )
     url = _url(config)
     try:
+        serve.start(
+            proxy_location="HeadOnly",
+            http_options={"host": config.host, "port": config.port, "request_timeout_s": config.timeout_s},
+            logging_config={"enable_access_log": False},
+        )
         serve.run(application, name=APPLICATION, route_prefix="/")
         _wait_until_ready(url)
     except BaseException as error:
-        serve.shutdown()
-        if isinstance(error, RuntimeError | TimeoutError):
+        stop()
+        if isinstance(error, RuntimeError | TimeoutError | RayError):
             reason = str(error).strip().splitlines()[-1]
             raise ResourceError(f"the service did not start ({reason})", "see `ray logs` for serve") from error
         raise
@@ -84,10 +88,20 @@ def _absolute(path: str) -> str:
 
 
 def stop() -> None:
-    """Stop the service and everything else that Ray Serve runs on this cluster, if anything."""
+    """Stop the service and everything else that Ray Serve runs on this cluster, if anything.
+
+    The proxy stops at once. Replicas take longer than anybody would wait for: what is left of them after
+    :data:`_STOP_S` seconds ends by itself, or with a local Ray.
+    """
     from ray import serve
 
-    serve.shutdown()
+    def shut_down() -> None:
+        with contextlib.suppress(Exception):  # the cluster may end first
+            serve.shutdown()
+
+    closing = threading.Thread(target=shut_down, name="serve-shutdown", daemon=True)
+    closing.start()
+    closing.join(_STOP_S)
 
 
 def wait(look_every_s: float = _LOOK_EVERY_S) -> None:

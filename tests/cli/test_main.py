@@ -48,7 +48,7 @@ def test_an_error_of_the_user_is_one_sentence(
 def test_an_interrupt_is_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(runs, "run_stages", raising(KeyboardInterrupt()))
     assert ending(monkeypatch, "run") == 130
-    assert capsys.readouterr().err == "\nhnlm: interrupted; the same command continues where this one stopped\n"
+    assert capsys.readouterr().err == "\nhnlm: interrupted; the same command goes on where this one stopped\n"
 
 
 def test_an_unknown_option_is_an_error_of_the_user(
@@ -114,5 +114,5 @@ def test_ctrl_c_in_a_stage_ends_the_run_with_the_sentence(stage: str, more: list
             os.killpg(process.pid, signal.SIGKILL)
     reader.join(10)
     assert code == 130, "".join(said)
-    assert said[-1] == "hnlm: interrupted; the same command continues where this one stopped\n"
+    assert said[-1] == "hnlm: interrupted; the same command goes on where this one stopped\n"
     assert "Traceback" not in "".join(said)

@@ -65,8 +65,8 @@ def test_the_admin_socket_lies_in_a_private_folder_that_goes_with_the_process(tm
 
 def test_a_ray_started_below_another_has_ports_and_files_of_its_own(tmp_path: Path) -> None:
     outer, inner = (found["environment"] for found in prepared(tmp_path, "nested"))
-    own = {name for name in outer if name.endswith(("PORT", "LOC", "PATH", "BASE", "FILE", "OWNER"))}
-    assert len(own) == 8
+    own = {name for name in outer if name.endswith(("PORT", "LOC", "PATH", "BASE", "FILE", "OWNER", "FOLDER"))}
+    assert len(own) == 9
     assert {name for name in outer if outer[name] != inner[name]} == own
 
 
