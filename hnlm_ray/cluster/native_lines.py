@@ -41,14 +41,12 @@ def harmless_lines_left_out() -> Iterator[None]:
     assert filtering.stdin is not None
     os.dup2(filtering.stdin.fileno(), 2)
     filtering.stdin.close()
-    before = sys.stderr
-    with open(direct, "w", buffering=1, errors="backslashreplace") as sys.stderr:
+    with open(direct, "w", buffering=1, errors="backslashreplace") as python, contextlib.redirect_stderr(python):
         try:
             yield
         finally:
-            sys.stderr.flush()
+            python.flush()
             os.dup2(direct, 2)
-            sys.stderr = before
             with contextlib.suppress(subprocess.TimeoutExpired):
                 filtering.wait(_FLUSH_S)
 

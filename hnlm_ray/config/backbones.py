@@ -33,6 +33,7 @@ class Contrast(NamedTuple):
 
     weight: float
     temperature: float
+    """Divides the scores or cosines before the softmax."""
 
 
 class BackboneOptions(Named):
@@ -64,7 +65,9 @@ class BackboneOptions(Named):
 
 class _ContrastsViews(BackboneOptions):
     contrast_weight: Weight
+    """Weight of the contrast between two views."""
     contrast_temperature: Temperature = 0.2
+    """Divides the cosines of the contrast between two views."""
 
     @property
     def contrast(self) -> Contrast:
@@ -92,6 +95,7 @@ class LightGCNOptions(BackboneOptions):
     gives_layers: ClassVar[bool] = True
     name: Literal["lightgcn"] = "lightgcn"
     layers: Positive = 3
+    """Hops over the graph of interactions."""
 
 
 class NGCFOptions(BackboneOptions):
@@ -100,6 +104,7 @@ class NGCFOptions(BackboneOptions):
     implementation: ClassVar[str] = "hnlm_ray.models.ngcf:NGCF"
     name: Literal["ngcf"] = "ngcf"
     layers: Positive = 3
+    """Hops over the graph of interactions."""
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
     """Share of the coordinates of a message that are dropped in training."""
 
@@ -114,8 +119,11 @@ class SGLOptions(_ContrastsViews):
     implementation: ClassVar[str] = "hnlm_ray.models.sgl:SGL"
     name: Literal["sgl"] = "sgl"
     layers: Positive = 3
+    """Hops over the graph of interactions."""
     drop: float = Field(default=0.1, ge=0.0, lt=1.0)
+    """Share of the edges that a view leaves out."""
     contrast_weight: Weight = 0.1
+    """Weight of the contrast between two views."""
 
 
 class SimGCLOptions(_ContrastsViews):
@@ -124,9 +132,11 @@ class SimGCLOptions(_ContrastsViews):
     implementation: ClassVar[str] = "hnlm_ray.models.simgcl:SimGCL"
     name: Literal["simgcl"] = "simgcl"
     layers: Positive = 3
+    """Hops over the graph of interactions."""
     noise: Weight = 0.1
     """Length of the noise added to each embedding after each layer."""
     contrast_weight: Weight = 0.5
+    """Weight of the contrast between two views."""
 
 
 class XSimGCLOptions(_ContrastsViews):
@@ -135,10 +145,15 @@ class XSimGCLOptions(_ContrastsViews):
     implementation: ClassVar[str] = "hnlm_ray.models.xsimgcl:XSimGCL"
     name: Literal["xsimgcl"] = "xsimgcl"
     layers: Positive = 3
+    """Hops over the graph of interactions."""
     noise: Weight = 0.2
+    """Length of the noise that is added to each layer."""
     contrast_layer: Positive = 1
+    """Layer that the last one is contrasted with."""
     contrast_weight: Weight = 0.2
+    """Weight of the contrast between two views."""
     contrast_temperature: Temperature = 0.15
+    """Divides the cosines of the contrast between two views."""
 
     @model_validator(mode="after")
     def _layer_exists(self) -> XSimGCLOptions:
@@ -156,6 +171,7 @@ class DirectAUOptions(BackboneOptions):
     layers: int = Field(default=0, ge=0)
     """Of the LightGCN encoder; 0 is matrix factorisation."""
     uniformity_weight: Weight = 1.0
+    """Weight of uniformity against alignment."""
 
     @property
     def uniformity(self) -> float:
@@ -177,6 +193,7 @@ class ItemKNNOptions(_ClosedForm):
     has_user_vectors: ClassVar[bool] = False
     name: Literal["item_knn"] = "item_knn"
     neighbours: Positive = 100
+    """Most similar items that each item keeps."""
     shrink: Weight = 10.0
     """Added to the denominator, so that few common users count for less."""
 

@@ -16,16 +16,25 @@ class ColumnsConfig(Section):
     """Column names of a plain Parquet or CSV data set; ``null`` where it has no such column."""
 
     user: str = "user_id"
+    """Id of the user."""
     item: str = "item_id"
+    """Id of the item."""
     rating: str | None = "rating"
+    """Rating, compared with ``data.min_rating``."""
     timestamp: str | None = "timestamp"
+    """Time of the interaction; ``null``: the order of the rows stands in for it."""
     review: str | None = "review"
+    """Text that the user wrote about the item."""
     split: str | None = "split"
     """Read only when ``data.split.strategy`` is ``column``."""
     title: str = "title"
+    """Title of the item."""
     brand: str | None = "brand"
+    """Brand of the item."""
     categories: str | None = "categories"
+    """Categories of the item, from the widest to the narrowest."""
     description: str | None = "description"
+    """Description of the item."""
 
     @model_validator(mode="after")
     def _users_are_no_items(self) -> ColumnsConfig:
@@ -41,7 +50,10 @@ class SplitConfig(Section):
     """``random``: per user, 8:1:1 by default. ``leave_last_two``: last is test, the one before is valid.
     ``global_time``: two moments divide the interactions of all users. ``column``: a column of the data says."""
     valid: Fraction = 0.1
+    """Share of the interactions held out to choose epochs and options on; not used by ``leave_last_two`` and
+    ``column``."""
     test: Fraction = 0.1
+    """Share of the interactions held out for the report; not used by ``leave_last_two`` and ``column``."""
 
     @model_validator(mode="after")
     def _leaves_train(self) -> SplitConfig:
@@ -54,9 +66,13 @@ class DemoWorldConfig(Section):
     """Size and seed of the generated catalogue."""
 
     users: Positive = 1000
+    """Number of users."""
     items: Positive = 480
+    """Number of items."""
     interactions: Positive = 20_000
+    """Number of interactions, before any filter."""
     seed: int = 0
+    """Another seed is another world."""
 
 
 class DataConfig(Section):
@@ -74,6 +90,7 @@ class DataConfig(Section):
     min_rating: float | None = None
     """Drop interactions with a lower rating; those without a rating are kept."""
     date_from: date | None = None
+    """Drop interactions before this date, in UTC."""
     date_to: date | None = None
     """Drop interactions outside these two dates, which are included, in UTC."""
     k_core: int = Field(default=0, ge=0)

@@ -71,7 +71,9 @@ class LLMConfig(EngineOptions):
     """Hugging Face name or folder, or the endpoint's name for it. Empty: none; on the demo's data ``demo``, the small
     model that comes with the package and knows that data alone."""
     tensor_parallel: Positive = 1
+    """GPUs that one engine is divided over."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Type of the weights; ``auto``: as the model's folder says."""
     batch_size: Positive = 64
     """Rows that are computed and made durable together."""
     max_model_len: Positive = 2048
@@ -100,6 +102,7 @@ class EmbedConfig(EngineOptions):
     pooling: Literal["auto", "mean", "last", "cls"] = "auto"
     """``auto``: as the model's folder says; the mean of the tokens where it says nothing."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "float32"
+    """Type of the weights; ``auto``: as the model's folder says."""
     batch_size: Positive = 64
     """Texts that are computed and made durable together."""
     max_model_len: Positive = 256
@@ -118,11 +121,15 @@ class ProfilesConfig(Section):
     max_feedback: int = Field(default=3, ge=0)
     """The latest train reviews of an item that a prompt shows."""
     max_description_chars: int = Field(default=600, ge=0)
+    """Characters of an item's description in its prompt."""
     max_review_chars: int = Field(default=200, ge=0)
+    """Characters of one review in a prompt."""
     max_profile_chars: int = Field(default=200, ge=0)
     """Characters of an item's profile in a user's prompt."""
     max_output_tokens: Positive = 192
+    """Tokens of an answer; one that needs more is cut and rejected."""
     temperature: float = Field(default=0.0, ge=0.0)
+    """Of the sampling of tokens; 0: always the most probable."""
 
 
 class NegativesConfig(Section):
@@ -135,7 +142,9 @@ class NegativesConfig(Section):
     budget: Positive = 10_000
     """Pairs in total, drawn uniformly, with ``policy=budget``."""
     max_output_tokens: Positive = 96
+    """Tokens of an answer; one that needs more is cut and rejected."""
     max_profile_chars: int = Field(default=400, ge=0)
+    """Characters of each profile in a prompt."""
     temperature: float = Field(default=0.8, ge=0.0)
     """Above 0, so that the pairs of one user do not all get the same name."""
 

@@ -50,7 +50,7 @@ def load_config(
         for detail in error.errors():
             found.setdefault(_source(_place(detail["loc"])[0], files, overrides), []).append(_explain(detail))
         problems = " | ".join(f"{source}: {' | '.join(sentences)}" for source, sentences in found.items())
-        raise ConfigError(problems, "correct it (hnlm_ray/config describes every option)") from error
+        raise ConfigError(problems, "correct it (docs/options.md and `hnlm config` describe every option)") from error
 
 
 def _laid(

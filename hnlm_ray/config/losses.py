@@ -59,6 +59,7 @@ class HingeOptions(LossOptions):
     implementation: ClassVar[str] = "hnlm_ray.models.losses:hinge"
     name: Literal["hinge"] = "hinge"
     margin: float = Field(default=0.3, gt=0.0)
+    """By how much a positive must be above a negative."""
 
 
 class PairwiseContrastiveOptions(LossOptions):
@@ -68,6 +69,7 @@ class PairwiseContrastiveOptions(LossOptions):
     is_cosine: ClassVar[bool] = True
     name: Literal["pairwise_contrastive"] = "pairwise_contrastive"
     temperature: Temperature = 0.2
+    """Divides the scores or cosines before the softmax."""
 
 
 class SampledSoftmaxOptions(LossOptions):
@@ -78,6 +80,7 @@ class SampledSoftmaxOptions(LossOptions):
     is_softmax: ClassVar[bool] = True
     name: Literal["softmax"] = "softmax"
     temperature: Temperature = 0.2
+    """Divides the scores or cosines before the softmax."""
 
 
 class BSLOptions(LossOptions):
@@ -88,6 +91,7 @@ class BSLOptions(LossOptions):
     is_softmax: ClassVar[bool] = True
     name: Literal["bsl"] = "bsl"
     temperature: Temperature = 0.2
+    """Divides the scores or cosines before the softmax."""
     power: float = Field(default=1.1, gt=0.0)
     """The ratio of the temperatures of negatives and positives; 1 is the softmax loss."""
 
@@ -100,8 +104,11 @@ class SLAtKOptions(LossOptions):
     is_softmax: ClassVar[bool] = True
     name: Literal["sl_at_k"] = "sl_at_k"
     temperature: Temperature = 0.2
+    """Divides the scores or cosines before the softmax."""
     weight_temperature: Temperature = 1.0
+    """Divides the distance from the rank ``k`` in the weight of a positive."""
     k: Positive = 20
+    """The rank that matters."""
     refresh: Positive = 5
     """Epochs between computations of each user's K-th best score."""
 

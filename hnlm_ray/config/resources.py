@@ -16,7 +16,9 @@ class EngineOptions(Section):
     """The replicas of an engine."""
 
     replicas: Positive = 1
+    """Engines that work side by side."""
     accelerator: Literal["cpu", "gpu"] = "cpu"
+    """What an engine runs on."""
     cpu_kv_cache_gib: Positive = 1
     """Memory of one engine's key-value cache on a CPU."""
     cpu_threads: Positive = 2
@@ -29,6 +31,8 @@ class WorkerOptions(Section):
     """The workers of Ray Train that one fit is divided over."""
 
     workers: Positive = 1
+    """Workers that one fit is divided over."""
     accelerator: Literal["cpu", "gpu"] = "cpu"
+    """What a worker runs on."""
     max_failures: int = Field(default=1, ge=0)
     """Restarts from the last checkpoint after a lost worker."""

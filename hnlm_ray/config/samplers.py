@@ -49,6 +49,7 @@ class UniformOptions(SamplerOptions):
     implementation: ClassVar[str] = "hnlm_ray.samplers.uniform:UniformSampler"
     name: Literal["uniform"] = "uniform"
     negatives: Positive = 1
+    """Negatives of a positive."""
     rejection: Literal["exact", "skip", "none"] = "exact"
     """What happens to a draw that the user has seen. ``exact``: there is none. ``skip``: it counts for nothing, as in
     implicit and cornac. ``none``: it is used, as in spotlight."""
@@ -62,7 +63,9 @@ class PopularitySamplerOptions(SamplerOptions):
     implementation: ClassVar[str] = "hnlm_ray.samplers.popularity:PopularitySampler"
     name: Literal["popularity"] = "popularity"
     negatives: Positive = 1
+    """Negatives of a positive."""
     exponent: float = Field(default=0.75, ge=0.0)
+    """An item is drawn in proportion to its popularity to this power."""
 
 
 class InBatchOptions(SamplerOptions):
@@ -105,7 +108,9 @@ class SoftmaxImportanceOptions(SamplerOptions):
     implementation: ClassVar[str] = "hnlm_ray.samplers.softmax_importance:SoftmaxImportanceSampler"
     name: Literal["softmax_importance"] = "softmax_importance"
     candidates: Positive = 64
+    """Items drawn uniformly, of which one is drawn by its score."""
     rho: float = Field(default=1.0, gt=0.0)
+    """Temperature of the softmax over the candidates."""
 
 
 class MixGCFOptions(SamplerOptions):
@@ -116,6 +121,7 @@ class MixGCFOptions(SamplerOptions):
     takes_candidates: ClassVar[bool] = True
     name: Literal["mixgcf"] = "mixgcf"
     candidates: Positive = 16
+    """Items drawn uniformly, of which the hardest is taken in each layer."""
 
 
 class DENSOptions(SamplerOptions):
@@ -125,6 +131,7 @@ class DENSOptions(SamplerOptions):
     needs_layers: ClassVar[bool] = True
     name: Literal["dens"] = "dens"
     candidates: Positive = 6
+    """Items drawn uniformly, of which one is taken."""
     gamma: Weight = 0.3
     """Weight of the contrast between relevant and irrelevant factors."""
     warmup: Positive = 100
@@ -137,9 +144,13 @@ class AHNSOptions(SamplerOptions):
     implementation: ClassVar[str] = "hnlm_ray.samplers.ahns:AHNSSampler"
     name: Literal["ahns"] = "ahns"
     candidates: Positive = 16
+    """Items drawn uniformly, of which one is taken."""
     alpha: float = Field(default=0.1, gt=0.0)
+    """The constant in the hardness that is aimed at."""
     beta: float = Field(default=0.4, gt=0.0)
+    """The factor in the hardness that is aimed at."""
     p: float = Field(default=-2.0, lt=-1.0)
+    """The power in the hardness that is aimed at."""
 
 
 Sampler = Annotated[

@@ -21,6 +21,7 @@ class Domain(Section):
     choice: tuple[Any, ...] | None = None
     """One of these, drawn uniformly; a value may be a whole section."""
     uniform: tuple[float, float] | None = None
+    """Least and largest value, drawn uniformly."""
     log_uniform: tuple[float, float] | None = None
     """Uniform in the logarithm: every order of magnitude is equally likely."""
     integers: tuple[int, int] | None = None
@@ -69,6 +70,7 @@ class StoppingConfig(Section):
     grace_period: Positive = 10
     """Epochs that every trial may train."""
     reduction_factor: float = Field(default=4.0, gt=1.0)
+    """Of the trials that reach a rung, one in so many goes on."""
 
 
 class SearchConfig(Section):

@@ -38,7 +38,9 @@ class ContrastOptions(Section):
     """The contrast between a positive and the semantic vector of its pair, by cosines (HNLMRec)."""
 
     weight: Weight = 0.0
+    """Weight of the contrast between positive and written negative."""
     temperature: Temperature = 0.2
+    """Divides the scores or cosines before the softmax."""
 
 
 class SemanticOptions(Section):

@@ -42,6 +42,7 @@ class ServiceOptions(Section):
     """By name. In a Serve config all of them, the main one first; in a configuration those that are served beside the
     bundles of the run."""
     replicas: Positive = 1
+    """Processes that answer."""
     max_replicas: Positive | None = None
     """More than ``replicas``: Ray Serve adds replicas under load and removes them again."""
     max_k: Positive = 1000
@@ -75,7 +76,9 @@ class ServeConfig(ServiceOptions):
     """The recommendation service."""
 
     host: str = "127.0.0.1"
+    """Address that the service listens on; another than this machine's own needs ``token_env``."""
     port: int = Field(default=8000, ge=1, le=65535)
+    """Port that the service listens on."""
     variant: str = BEST
     """Which of ``train.variants`` becomes the bundle; ``best``: the one with the best validation NDCG@20, mean over
     seeds, which the report calls chosen."""

@@ -40,6 +40,7 @@ class TrainConfig(WorkerOptions):
     """The CF models to train; users are divided over the workers."""
 
     seeds: tuple[int, ...] = (0,)
+    """Every variant is fitted once with each."""
     variants: dict[str, VariantConfig] = Field(default_factory=dict)
     """By name. Without any, ``hnlm`` and what it is compared with, or variants without a language model where none is
     configured: see :mod:`hnlm_ray.config.defaults`."""
@@ -76,6 +77,7 @@ class EvaluateConfig(Section):
     """Full ranking on held-out interactions."""
 
     cutoffs: tuple[Positive, ...] = (10, 20)
+    """Lengths of the lists that are measured; 20, by which models are chosen, is always added."""
     user_block: Positive = 1024
     """Users of one piece of work. Fewer are scored at a time where the catalogue is large, so memory stays bounded."""
     trec: bool = True
@@ -90,6 +92,7 @@ class ClusterConfig(Section):
     num_cpus: Positive | None = None
     """Logical CPUs of a new local Ray; by default the machine's, and at least 4."""
     object_store_gib: float = Field(default=1.0, gt=0)
+    """Memory of a new local Ray for what its processes share."""
 
 
 class Config(Section):
@@ -98,6 +101,7 @@ class Config(Section):
     run: str = "runs/demo"
     """The run folder: a path or ``s3://``."""
     seed: int = 0
+    """Of everything that is drawn; the fits have seeds of their own, ``train.seeds``."""
     data: DataConfig = DataConfig()
     llm: LLMConfig = LLMConfig()
     embed: EmbedConfig = EmbedConfig()

@@ -88,20 +88,25 @@ class TuneConfig(WorkerOptions):
     """``infonce``: the supervising item against those of the whole batch and against the pair's own item. ``pairwise``:
     against the pair's own item alone, as in the publication."""
     temperature: float = Field(default=0.1, gt=0.0)
+    """Divides the cosines of the contrastive loss."""
     batch_size: Positive = 64
     """Pairs of one optimizer step, over all workers."""
     accumulation: Positive = 1
     """Parts in which each worker computes its share of a batch; more parts save memory and change nothing else."""
     epochs: Positive = 5
+    """Epochs at most."""
     patience: Positive = 2
     """Epochs without a lower validation loss before tuning stops."""
     learning_rate: float = Field(default=1e-3, gt=0.0)
+    """Of AdamW, at its highest."""
     warmup: Fraction = 0.05
     """Share of the steps over which the rate rises; it falls along a cosine afterwards."""
     weight_decay: float = Field(default=0.01, ge=0.0)
+    """Of AdamW."""
     clip: float = Field(default=1.0, gt=0.0)
     """Norm to which longer gradients are scaled down."""
     dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of the computation."""
     zero: Literal[0, 1, 2, 3] | None = None
     """Stage of DeepSpeed's ZeRO: what is partitioned over the workers; null: 0 with one worker, 2 with several."""
 
@@ -134,5 +139,6 @@ class EncodeConfig(EngineOptions):
     """Which items these may be. ``window``: those in the user's rank window that pass the guard, see
     ``tune.supervision``. ``catalogue``: all that the user has not seen."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Type of the weights."""
     batch_size: Positive = 1024
     """Pairs that are written together: what is written is not computed again after an interruption."""

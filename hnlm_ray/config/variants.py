@@ -28,16 +28,23 @@ class VariantConfig(Section):
     """One way to train; every variant is trained, evaluated and compared."""
 
     backbone: Backbone = LightGCNOptions()
+    """The model that gives users and items their vectors."""
     dim: Positive = 64
+    """Length of the vectors."""
     sampler: Sampler = UniformOptions()
+    """How negatives are drawn for a positive."""
     loss: Loss = BPROptions()
+    """What is minimised."""
     item_text: bool = False
     """Add the text vector of each item, through a trained linear map, to its first-layer embedding."""
     semantic: Semantic = None
     """The language model's hard negatives, in addition to the sampler's; null: none."""
     epochs: Positive = 100
+    """Epochs at most."""
     batch_size: Positive = 2048
+    """Positives of one step, over all workers."""
     learning_rate: float = Field(default=1e-3, gt=0.0)
+    """Of Adam."""
     learning_rate_mode: Literal["fixed", "cosine"] = "fixed"
     """``cosine``: falls along a half cosine from ``learning_rate`` in the first epoch towards 0 after the last of
     ``epochs`` (Loshchilov and Hutter, ICLR 2017)."""

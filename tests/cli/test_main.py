@@ -116,3 +116,13 @@ def test_ctrl_c_in_a_stage_ends_the_run_with_the_sentence(stage: str, more: list
     assert code == 130, "".join(said)
     assert said[-1] == "hnlm: interrupted; the same command goes on where this one stopped\n"
     assert "Traceback" not in "".join(said)
+
+
+@pytest.mark.parametrize(
+    "command", ["run", "search", "validate", "estimate", "status", "doctor", "config", "serve", "report", "demo"]
+)
+def test_every_command_shows_the_form_without_dashes(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ending(monkeypatch, command, "--train.workers", "2") == 2
+    assert capsys.readouterr().err == "hnlm: there is no option --train.workers; write train.workers=2.\n"
