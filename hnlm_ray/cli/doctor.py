@@ -17,10 +17,11 @@ import typer
 
 from hnlm_ray.cli import console
 from hnlm_ray.cli.options import ConfigFiles, Words, configured
-from hnlm_ray.cli.validation import nearest_folder
+from hnlm_ray.cli.validation import nearest_folder, obstacles
 from hnlm_ray.config.tree import Config
 from hnlm_ray.demo import assets
 from hnlm_ray.errors import HnlmError, ResourceError
+from hnlm_ray.run.specs import planned_kinds
 
 __all__ = ["Finding", "doctor", "examine"]
 
@@ -58,7 +59,7 @@ def doctor(words: Words, config: ConfigFiles) -> None:
 def examine(config: Config) -> list[Finding]:
     """Examine machine, packages, engines and security settings. Starts no engine and no cluster."""
     findings: list[Finding] = []
-    for check in (_machine, _packages, _engines, _security):
+    for check in (_machine, _packages, _engines, _configured, _security):
         try:
             findings += check(config)
         except HnlmError as error:
@@ -113,6 +114,14 @@ def _engines(config: Config) -> Iterator[Finding]:
         yield Finding("demo model", "ok", f"{weights.stat().st_size / 1e6:.1f} MB.")
     else:
         yield Finding("demo model", "fail", f"{weights} is missing; install the package again.")
+
+
+def _configured(config: Config) -> Iterator[Finding]:
+    """Models and what the machine lacks, for the stages that the configuration asks for."""
+    found = obstacles(config, planned_kinds(config))
+    yield from (Finding("models and resources", "fail", sentence) for sentence in found)
+    if not found:
+        yield Finding("models and resources", "ok", "the models can be had, and the machine has what is asked for.")
 
 
 def _vllm() -> Finding:

@@ -13,7 +13,9 @@ from hnlm_ray.cli import console
 from hnlm_ray.cli.options import ConfigFiles, Words, configured, opened
 from hnlm_ray.cli.reports import write_file, write_report
 from hnlm_ray.cli.serving import bundles_of
+from hnlm_ray.cli.validation import obstacles
 from hnlm_ray.config.tree import Config
+from hnlm_ray.errors import ResourceError
 
 if TYPE_CHECKING:
     from hnlm_ray.run.plan import Run
@@ -139,7 +141,7 @@ def run_stages(options: Config, stages: tuple[str, ...] = (), *, search: bool = 
         search: run the hyper-parameter search and what it reads, instead of ``stages``.
         record: note in ``run.json`` what the run consists of; a command that only reads a run leaves that alone.
     """
-    from hnlm_ray.cluster.connect import connected
+    from hnlm_ray.cluster.connect import connected, remote_address
     from hnlm_ray.run.execute import execute
     from hnlm_ray.run.models import remarks
     from hnlm_ray.run.plan import plan
@@ -150,6 +152,17 @@ def run_stages(options: Config, stages: tuple[str, ...] = (), *, search: bool = 
     if search:
         stages = (*planned.before("search"), "search")
     wanted = [one for one in planned.pending() if not stages or {one.kind, one.name} & set(stages)]
+    if wanted and remote_address(options.cluster) is None:  # another cluster may have what this machine has not
+        _refuse(obstacles(options, {stage.kind for stage in wanted}))
     with connected(options.cluster) if wanted else nullcontext():
         execute(options, planned, stages, console.listener(), record=record)
     return planned
+
+
+def _refuse(obstacles: list[str]) -> None:
+    """Raise an error of what stands in the way of a run, if anything does."""
+    if len(obstacles) == 1:
+        problem, _, action = obstacles[0].rpartition("; ")
+        raise ResourceError(problem, action)
+    if obstacles:
+        raise ResourceError(" | ".join(one.rstrip(".") for one in obstacles), "correct this; nothing has been started")

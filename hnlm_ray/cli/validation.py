@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from hnlm_ray.cli import console
 from hnlm_ray.cli.options import ConfigFiles, Words, configured
+from hnlm_ray.cli.resources import READERS, WRITERS, shortages
 from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import HnlmError
 
 if TYPE_CHECKING:
     from hnlm_ray.data.checks import Findings
 
-__all__ = ["nearest_folder", "problems", "validate"]
+__all__ = ["nearest_folder", "obstacles", "problems", "validate"]
 
 
 def validate(words: Words, config: ConfigFiles) -> None:
@@ -48,12 +49,30 @@ def problems(config: Config, warnings: list[str] | None = None) -> list[str]:
     found = data.problems
     if warnings is not None:
         warnings.extend(data.warnings)
-    for check in (_language_model, _resources, _run_folder):
-        try:
-            found += check(config)
-        except HnlmError as error:
-            found.append(str(error))
-    return found
+    from hnlm_ray.run.specs import planned_kinds
+
+    kinds = planned_kinds(config)
+    return [*found, *obstacles(config, kinds), *_sentences(_endpoint, config, kinds), *_sentences(_run_folder, config)]
+
+
+def obstacles(config: Config, kinds: Collection[str]) -> list[str]:
+    """What would keep stages from running: models that cannot be had, and what the machine lacks.
+
+    Args:
+        config: the whole configuration.
+        kinds: the kinds of stages that are to run; what the others need is not looked at.
+
+    Returns:
+        One sentence for each.
+    """
+    return [*_sentences(_models, config, kinds), *_sentences(shortages, config, kinds)]
+
+
+def _sentences(check: Callable[..., Iterable[str]], *arguments: Any) -> list[str]:
+    try:
+        return list(check(*arguments))
+    except HnlmError as error:
+        return [str(error)]
 
 
 def nearest_folder(run: str) -> Path | None:
@@ -82,16 +101,15 @@ def _data(config: Config) -> Findings:
         return Findings([str(error)])
 
 
-def _language_model(config: Config) -> list[str]:
+def _models(config: Config, kinds: Collection[str]) -> list[str]:
     from hnlm_ray.demo import assets
     from hnlm_ray.language.checks import check, check_folder
     from hnlm_ray.run.models import missing_models
-    from hnlm_ray.run.specs import planned_kinds
 
-    kinds, missing = planned_kinds(config), missing_models(config)
-    if missing is not None:
+    if (missing := missing_models(config)) is not None:
         return [str(missing)]
-    found = check(config.llm if "item_profiles" in kinds else None, config.embed if "vectors" in kinds else None)
+    writes, reads = config.llm.engine != "http" and WRITERS & {*kinds}, READERS & {*kinds}
+    found = check(config.llm if writes else None, config.embed if reads else None)
     if "tokens" in kinds:
         found += [f"tune.model: {problem}" for problem in check_folder(assets.resolve(config.tune.model))]
         if config.tune.start is not None and not (Path(config.tune.start).expanduser() / "encoder.json").is_file():
@@ -99,24 +117,12 @@ def _language_model(config: Config) -> list[str]:
     return found
 
 
-def _resources(config: Config) -> Iterator[str]:
-    from hnlm_ray.cluster.connect import local_cpus, remote_address
+def _endpoint(config: Config, kinds: Collection[str]) -> list[str]:
+    from hnlm_ray.language.checks import check
+    from hnlm_ray.run.models import missing_models
 
-    if remote_address(config.cluster) is not None:
-        return
-    have, llm = local_cpus(config.cluster), config.llm
-    # An engine replica needs three slots more, for reading, writing and the filter of a resumed run.
-    rules = (
-        ("llm.replicas", 3 + (llm.replicas * llm.tensor_parallel if llm.engine == "vllm" else 0)),
-        ("train.workers", 1 + config.train.workers),
-        ("tune.workers", 1 + config.tune.workers),
-        ("encode.replicas", 3 + config.encode.replicas),
-        ("serve.replicas", 1 + config.serve.replicas),
-    )
-    for option, needs in rules:
-        if needs > have:
-            action = f"set cluster.num_cpus={needs} or lower {option}"
-            yield f"{option} needs {needs} logical CPUs, a local Ray would have {have}; {action}."
+    is_asked = config.llm.engine == "http" and WRITERS & {*kinds} and missing_models(config) is None
+    return check(config.llm, None) if is_asked else []
 
 
 def _run_folder(config: Config) -> Iterator[str]:

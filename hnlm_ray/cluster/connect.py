@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import logging
 import os
 import signal
@@ -15,7 +16,7 @@ from hnlm_ray.cluster.native_lines import harmless_lines_left_out
 from hnlm_ray.config.tree import ClusterConfig
 from hnlm_ray.errors import ResourceError
 
-__all__ = ["connected", "local_cpus", "remote_address", "require"]
+__all__ = ["connected", "local_cpus", "local_gpus", "remote_address", "require"]
 
 _LEAST_LOCAL_CPUS = 6
 """An engine, the small operators of Ray Data, a checkpoint filter and a train worker need slots rather than cores."""
@@ -32,6 +33,15 @@ def remote_address(config: ClusterConfig) -> str | None:
 def local_cpus(config: ClusterConfig) -> int:
     """Logical CPUs of a new local Ray."""
     return config.num_cpus or max(_LEAST_LOCAL_CPUS, os.cpu_count() or 1)
+
+
+def local_gpus() -> int:
+    """GPUs that a new local Ray would find; those of NVIDIA are counted."""
+    have = len(glob.glob("/proc/driver/nvidia/gpus/*")) or len(glob.glob("/dev/nvidia[0-9]*"))
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return (
+        have if chosen is None else min(have, len([one for one in chosen.split(",") if one.strip() not in ("", "-1")]))
+    )
 
 
 @contextlib.contextmanager

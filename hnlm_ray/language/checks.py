@@ -9,6 +9,7 @@ from hnlm_ray.config.weights import refuse_pickles
 from hnlm_ray.demo import assets
 from hnlm_ray.errors import EngineError
 from hnlm_ray.language.engines.tokens import load_tokenizer
+from hnlm_ray.language.hub import check_hub
 from hnlm_ray.language.probe import check_endpoint
 
 __all__ = ["check", "check_folder"]
@@ -43,12 +44,14 @@ def check_folder(model: str) -> list[str]:
     """The problems of a model, one sentence each: its folder is missing or incomplete, or its weights are pickles.
 
     Args:
-        model: a folder, or a Hugging Face name, which is not looked up.
+        model: a folder, or a Hugging Face name, which is looked up in the cache and on the hub.
     """
     folder = Path(model)
     if not folder.is_dir():
         looks_local = model.startswith((".", "/", "~")) or model.count("/") != 1
-        return [f"there is no folder {model}; give a folder or a Hugging Face name."] if looks_local else []
+        return (
+            [f"there is no folder {model}; give a folder or a Hugging Face name."] if looks_local else check_hub(model)
+        )
     problems = []
     if not (folder / "config.json").is_file():
         problems.append(f"{model} has no config.json; give a complete model folder.")

@@ -126,7 +126,7 @@ def test_an_address_of_another_machine_is_not_called_in_use() -> None:
 
 
 def test_missing_weights_of_the_demo_fail(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(room.assets, "resolve", lambda model: str(tmp_path))
+    monkeypatch.setattr(room.assets, "resolve", lambda model, task="generate": str(tmp_path))
     assert found()["demo model"].verdict == "fail"
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from hnlm_ray.config.language import EmbedConfig, LLMConfig
 from hnlm_ray.errors import EngineError
+from hnlm_ray.language import checks
 from hnlm_ray.language.checks import check, check_folder
 from hnlm_ray.language.engines.tokens import load_tokenizer
 from tests.language.tiny_model import pickle_weights, write_tiny_model
@@ -59,6 +60,7 @@ def test_a_model_without_a_chat_template_cannot_generate_but_can_embed(model: Pa
 
 
 @pytest.mark.parametrize("name", ["/no/such/folder", "./models/absent", "mistyped"])
-def test_a_missing_folder_is_told_from_a_hub_name(name: str) -> None:
+def test_a_missing_folder_is_told_from_a_hub_name(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "check_hub", lambda model: [])
     assert "no folder" in check(LLMConfig(model=name), SCRIPTED)[0]
     assert check(LLMConfig(model="Qwen/Qwen3-8B"), SCRIPTED) == []

@@ -1,0 +1,115 @@
+"""What a configuration asks of the machine, against what there is: processors, GPUs, memory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Collection, Iterator
+
+from hnlm_ray.config.language import EmbedConfig, LLMConfig
+from hnlm_ray.config.tree import Config
+
+__all__ = ["READERS", "WRITERS", "shortages"]
+
+_GIB = 2**30
+WRITERS, READERS = {"item_profiles", "user_profiles", "negatives"}, {"vectors", "ground"}
+"""Kinds of stages that run the language model, and those that run the text encoder."""
+
+_WEIGHTS_OF_A_GPU = 0.9
+"""The share of a GPU's memory that an engine takes, of which weights are the least."""
+
+
+def shortages(config: Config, kinds: Collection[str]) -> Iterator[str]:
+    """One sentence for each thing that a local Ray would lack; a cluster of others is not measured.
+
+    Args:
+        config: the whole configuration.
+        kinds: the kinds of stages that are to run.
+    """
+    from hnlm_ray.cluster.connect import remote_address
+
+    if remote_address(config.cluster) is None:
+        yield from _processors(config)
+        yield from _gpus(config, kinds)
+        yield from _memory(config, kinds)
+
+
+def _processors(config: Config) -> Iterator[str]:
+    from hnlm_ray.cluster.connect import local_cpus
+
+    have, llm = local_cpus(config.cluster), config.llm
+    # An engine replica needs three slots more, for reading, writing and the filter of a resumed run.
+    rules = (
+        ("llm.replicas", 3 + (llm.replicas * llm.tensor_parallel if llm.engine == "vllm" else 0)),
+        ("train.workers", 1 + config.train.workers),
+        ("tune.workers", 1 + config.tune.workers),
+        ("encode.replicas", 3 + config.encode.replicas),
+        ("serve.replicas", 1 + config.serve.replicas),
+    )
+    for option, needs in rules:
+        if needs > have:
+            action = f"set cluster.num_cpus={needs} or lower {option}"
+            yield f"{option} needs {needs} logical CPUs, a local Ray would have {have}; {action}."
+
+
+def _gpus(config: Config, kinds: Collection[str]) -> Iterator[str]:
+    from hnlm_ray.cluster.connect import local_gpus
+
+    llm, embed = config.llm, config.embed
+    writes, reads = llm.engine == "vllm" and WRITERS & {*kinds}, embed.engine == "vllm" and READERS & {*kinds}
+    rules = (
+        ("llm", "replicas", llm.accelerator, llm.replicas * llm.tensor_parallel if writes else 0),
+        ("embed", "replicas", embed.accelerator, embed.replicas if reads else 0),
+        ("train", "workers", config.train.accelerator, config.train.workers if "train" in kinds else 0),
+        ("tune", "workers", config.tune.accelerator, config.tune.workers if "tune" in kinds else 0),
+        ("encode", "replicas", config.encode.accelerator, config.encode.replicas if "encode" in kinds else 0),
+    )
+    have = local_gpus()
+    for section, option, accelerator, needs in rules:
+        if accelerator == "gpu" and needs > have:
+            lower = f"lower {section}.{option}" if have else f"set {section}.accelerator=cpu"
+            action = f"{lower}, or name a cluster that has them with cluster.address"
+            yield f"{section}.accelerator=gpu needs {needs} GPUs, this machine has {have}; {action}."
+
+
+def _memory(config: Config, kinds: Collection[str]) -> Iterator[str]:
+    engines: tuple[tuple[str, LLMConfig | EmbedConfig, int, bool], ...] = (
+        ("llm", config.llm, config.llm.tensor_parallel, bool(WRITERS & {*kinds})),
+        ("embed", config.embed, 1, bool(READERS & {*kinds})),
+    )
+    for section, options, gpus, is_needed in engines:
+        if not is_needed or options.engine != "vllm" or not (weights := _weights_gib(section, options)):
+            continue
+        if options.accelerator == "gpu":
+            have, needs = _gpu_gib(), weights / gpus / _WEIGHTS_OF_A_GPU
+            device, action = "each GPU", "raise llm.tensor_parallel" if section == "llm" else "use a larger GPU"
+        else:
+            have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB
+            needs = options.replicas * (weights + options.cpu_kv_cache_gib)
+            device, action = "this machine", f"lower {section}.replicas" if options.replicas > 1 else "use a GPU"
+        if have is not None and needs > have:
+            what = f"{section}.model={options.model} needs {needs:.1f} GiB for its weights and cache"
+            yield f"{what}, {device} has {have:.1f}; take a smaller model, or {action}."
+
+
+def _weights_gib(section: str, options: LLMConfig | EmbedConfig) -> float:
+    """Of one engine; 0 where the size of the model is not known."""
+    from hnlm_ray.demo import assets
+    from hnlm_ray.language.speed import size_of
+
+    size = size_of(assets.resolve(options.model, "embed" if section == "embed" else "generate"))
+    return 0.0 if size is None else size.parameters * (4 if options.dtype == "float32" else 2) / _GIB
+
+
+def _gpu_gib() -> float | None:
+    """Memory of the smallest GPU; None where it cannot be told."""
+    command = shutil.which("nvidia-smi")
+    if command is None:
+        return None
+    query = [command, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=10.0, check=True)  # noqa: S603
+        return min(float(line) for line in done.stdout.split()) / 1024
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
