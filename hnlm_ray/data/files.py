@@ -6,13 +6,24 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Literal
 
 import pyarrow.fs as pafs
 
 from hnlm_ray.errors import DataError
 from hnlm_ray.run.places import resolve, shown, storage_errors
 
-__all__ = ["DataFolder", "Files", "UsualNames", "find_files", "has_extension", "named", "open_folder", "split_of"]
+__all__ = [
+    "DataFolder",
+    "Files",
+    "UsualNames",
+    "belong_together",
+    "find_files",
+    "has_extension",
+    "named",
+    "open_folder",
+    "split_of",
+]
 
 _SPLITS = ("train", "valid", "test")
 _PACKED = ("gz", "bz2", "zst", "lz4")
@@ -29,14 +40,15 @@ class UsualNames:
         items: of the files of items.
         not_interactions: of files that a pattern of ``interactions`` fits and does not mean.
         has_header: whether every file begins with a line that names its fields; a CSV file always does.
-        has_parts: whether files whose names differ in the number at their end are parts of one data set.
+        shares: what the files of items have in common with those of interactions: their ``folder``, or also their
+            ``name``; then no two names are parts of one data set.
     """
 
     interactions: tuple[str, ...]
     items: tuple[str, ...]
     not_interactions: tuple[str, ...] = ()
     has_header: bool = False
-    has_parts: bool = True
+    shares: Literal["nothing", "folder", "name"] = "nothing"
 
 
 @dataclass(frozen=True)
@@ -107,7 +119,7 @@ def find_files(
         given: a file or pattern below the folder, or None.
         patterns: usual names; the first that finds anything decides. One without a slash also looks one folder down.
         exclude: patterns of names that ``patterns`` do not mean.
-        has_parts: as :class:`UsualNames` has it.
+        has_parts: whether files whose names differ in the number at their end are parts of one data set.
 
     Raises:
         DataError: nothing was found, or, by the usual names, several data sets.
@@ -129,6 +141,14 @@ def find_files(
         f"{folder.root} has no file {looked} (it holds {named('', folder.names) or 'nothing'})",
         f"check data.path and data.format, or name the file with {option}",
     )
+
+
+def belong_together(interactions: Files, items: Files, usual: UsualNames) -> bool:
+    """Whether the files of items have in common with those of interactions what the format says."""
+    if usual.shares == "nothing":
+        return True
+    shared = _data_set if usual.shares == "name" else _parent
+    return {shared(path) for path in interactions.paths} >= {shared(path) for path in items.paths}
 
 
 def split_of(path: str) -> str | None:

@@ -15,7 +15,16 @@ import pyarrow as pa
 
 from hnlm_ray.config.data import ColumnsConfig, DataConfig
 from hnlm_ray.data.delimited import csv_cut
-from hnlm_ray.data.files import DataFolder, Files, UsualNames, find_files, has_extension, named, split_of
+from hnlm_ray.data.files import (
+    DataFolder,
+    Files,
+    UsualNames,
+    belong_together,
+    find_files,
+    has_extension,
+    named,
+    split_of,
+)
 from hnlm_ray.data.lines import Chunk, read_chunks
 from hnlm_ray.errors import DataError
 
@@ -56,7 +65,12 @@ def interaction_files(folder: DataFolder, config: DataConfig) -> Files:
     """
     names, option = _reader(config).NAMES, "data.interactions"
     files = find_files(
-        folder, option, config.interactions, names.interactions, names.not_interactions, has_parts=names.has_parts
+        folder,
+        option,
+        config.interactions,
+        names.interactions,
+        names.not_interactions,
+        has_parts=names.shares != "name",
     )
     shown, strategy = f"{named(folder.root, files.paths)} in {folder.root}", config.split.strategy
     splits = [split_of(path) for path in files.paths]
@@ -77,12 +91,30 @@ def item_files(folder: DataFolder, config: DataConfig) -> Files:
     """The files of items; none where ``data.items`` is ``""``.
 
     Raises:
-        DataError: there are none, and the configuration does not say so; or there are those of several data sets.
+        DataError: there are none, and the configuration does not say so; or they are of several data sets, or of
+            another than the interactions.
     """
     if config.items == "":
         return Files(folder.filesystem, ())
     names = _reader(config).NAMES
-    return find_files(folder, "data.items", config.items, names.items, has_parts=names.has_parts)
+    files = find_files(folder, "data.items", config.items, names.items, has_parts=names.shares != "name")
+    if config.items is None:
+        _require_together(folder, config, files)
+    return files
+
+
+def _require_together(folder: DataFolder, config: DataConfig, items: Files) -> None:
+    """Refuse files of items that are of another data set than the interactions: their ids could meet all the same."""
+    try:
+        interactions = interaction_files(folder, config)
+    except DataError:  # which is told where they are looked for
+        return
+    if not belong_together(interactions, items, _reader(config).NAMES):
+        raise DataError(
+            f"{named(folder.root, interactions.paths)} and {named(folder.root, items.paths)} in {folder.root} are of"
+            " different data sets",
+            "name files that belong together with data.interactions and data.items",
+        )
 
 
 def chunks_of(config: DataConfig, files: Files, number: int, **options: int) -> Iterator[Chunk]:

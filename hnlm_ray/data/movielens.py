@@ -24,6 +24,7 @@ __all__ = ["NAMES", "parse_interactions", "parse_items"]
 NAMES = UsualNames(
     interactions=("u.data", "ratings.dat", "ratings.csv", "ratings.csv.gz"),
     items=("u.item", "movies.dat", "movies.csv"),
+    shares="folder",
 )
 
 # In the order of the flags of u.item; the first flag, "unknown", names no genre.

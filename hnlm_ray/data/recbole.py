@@ -21,7 +21,7 @@ from hnlm_ray.errors import DataError
 
 __all__ = ["NAMES", "fields_of", "parse_interactions", "parse_items"]
 
-NAMES = UsualNames(("*.inter", "*.inter.gz"), ("*.item", "*.item.gz"), has_header=True, has_parts=False)
+NAMES = UsualNames(("*.inter", "*.inter.gz"), ("*.item", "*.item.gz"), has_header=True, shares="name")
 
 _KNOWN_NAMES = {
     "user": ("user_id",),

@@ -58,6 +58,30 @@ def test_several_data_sets_are_refused_unless_named(tmp_path: Path, form: str, f
     assert names(found.paths, tmp_path) == [files[0]]
 
 
+@pytest.mark.parametrize(
+    ("form", "files", "sentence"),
+    [
+        ("recbole", ("a.inter", "b.item"), "a.inter and b.item"),
+        ("recbole", ("a/toy.inter", "b/toy.item"), "a/toy.inter and b/toy.item"),
+        ("movielens", ("ml-100k/u.data", "ml-1m/movies.dat"), "ml-100k/u.data and ml-1m/movies.dat"),
+    ],
+)
+def test_items_of_another_data_set_are_refused_unless_named(
+    tmp_path: Path, form: str, files: tuple[str, str], sentence: str
+) -> None:
+    folder, config = write(tmp_path, *files), {"format": form, "path": str(tmp_path)}
+    with pytest.raises(DataError, match=f"{sentence} in .* are of different data sets"):
+        item_files(folder, DataConfig.model_validate(config))
+    found = item_files(folder, DataConfig.model_validate({**config, "items": files[1]}))
+    assert names(found.paths, tmp_path) == [files[1]]
+
+
+def test_a_split_and_its_items_belong_together(tmp_path: Path) -> None:
+    folder = write(tmp_path, "toy.train.inter", "toy.test.inter", "toy.item")
+    config = DataConfig.model_validate({"format": "recbole", "path": str(tmp_path), "split": {"strategy": "column"}})
+    assert names(item_files(folder, config).paths, tmp_path) == ["toy.item"]
+
+
 def test_numbered_parts_and_other_formats_beside_are_one_data_set(tmp_path: Path) -> None:
     folder = write(tmp_path, "reviews_0.json", "reviews_1.json", "meta_0.json", "report.json")
     config = DataConfig(format="amazon2018", path=str(tmp_path))

@@ -65,3 +65,10 @@ def test_only_lines_that_are_not_utf8_are_read_as_latin1() -> None:
     content, recoded = as_utf8("é\n".encode() + "é\n".encode("latin-1") + b"e")
     assert content.decode() == "é\né\ne"
     assert recoded.tolist() == [1]
+
+
+def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hnlm_ray.data.lines._LONGEST_LINE", 1000)
+    (tmp_path / "file").write_bytes(b"a\nb\n" + b"x" * 2000)
+    with pytest.raises(DataError, match="has a line of more than 0 MiB after line 2; write one row per line"):
+        chunks_of(tmp_path / "file", 100)

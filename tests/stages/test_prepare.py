@@ -35,6 +35,21 @@ def test_the_generated_world(tmp_path: Path) -> None:
     assert f"{summary.counts['interactions']:,} interactions" in said[0]
 
 
+def test_the_files_that_are_read_are_said(tmp_path: Path) -> None:
+    rows = "".join(f"u{n % 7},i{n % 11}\n" for n in range(77))
+    (tmp_path / "interactions.csv").write_text("user_id,item_id\n" + rows + "u1,i1,x\n")
+    (tmp_path / "items.csv").write_text("item_id,title\n" + "".join(f"i{n},Thing {n}\n" for n in range(11)))
+    config = load_config([], ["data.format=table", f"data.path={tmp_path}", "data.max_bad_rows=0.1"])
+    output = RunStore(str(tmp_path / "run")).artifact("prepare", "x")
+    output.create()
+    said: list[str] = []
+    summary = run(StageContext(config, {}, output, said.append))
+    assert said[0] == f"interactions from interactions.csv, items from items.csv, in {tmp_path}"
+    assert summary.warnings[0].startswith(
+        f"1 line malformed and left out: {tmp_path / 'interactions.csv'}:79 (3 fields"
+    )
+
+
 def write_reviews(folder: Path, files: int = 2, lines: int = 40) -> None:
     folder.mkdir()
     for number in range(files):
