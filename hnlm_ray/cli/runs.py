@@ -103,8 +103,12 @@ def status(words: Words, config: ConfigFiles) -> None:
 
     Example: [cyan]hnlm status runs/mine[/]
     """
+    from hnlm_ray.run.reopened import changed_since
+
     options, found = opened(words, config)
     console.print_status(found, f"Run {options.run}")
+    if changed := changed_since(options):
+        console.print_marked("warn", f"{changed}: `hnlm status {options.run}` shows what it has")
 
 
 def demo(words: Words, config: ConfigFiles) -> None:

@@ -12,6 +12,7 @@ in a file.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
@@ -92,7 +93,8 @@ def apply_override(
         defaults: the variants that it changes where no file names any.
 
     Raises:
-        ConfigError: the override has another form, its value is not YAML, or its path leads through a plain value.
+        ConfigError: the override has another form, its value is not YAML, its path leads through a plain value, or it
+            sets an option of a variant that there is not and whose name is nearly that of another.
     """
     check_form(override, following)
     key, _, text = override.partition("=")
@@ -106,11 +108,20 @@ def apply_override(
         changed = DEFAULT_VARIANTS if parts[2] in DEFAULT_VARIANTS else defaults
         assign(tree, "train.variants", deepcopy(dict(changed)))
     variants = _variants(tree)
+    if len(parts) > 3 and parts[2] not in (*variants, "*"):
+        _refuse_typo(key, parts[2], variants)
     for name in list(variants) if parts[2] == "*" else [parts[2]]:
         if value is None and len(parts) == 3:
             _leave_out(variants, name)
         else:
             assign(tree, ".".join([*_VARIANTS, name, *parts[3:]]), deepcopy(value))
+
+
+def _refuse_typo(key: str, name: str, variants: Mapping[str, Any]) -> None:
+    """Refuse an option of a variant that there is not, where its name is nearly that of another."""
+    if near := difflib.get_close_matches(name, variants, n=1):
+        what = f"override {key}: there is no variant {name!r}, did you mean {near[0]!r}"
+        raise ConfigError(what, f"write train.variants.{name}={{...}} for a new one")
 
 
 def check_form(override: str, following: Sequence[str] = ()) -> None:

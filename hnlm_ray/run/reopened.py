@@ -17,7 +17,7 @@ from hnlm_ray.run.record import RECORD, RunRecord
 from hnlm_ray.run.stage import StageKey
 from hnlm_ray.run.store import Artifact, RunStore
 
-__all__ = ["differences", "finished", "recorded_run", "reopen"]
+__all__ = ["changed_since", "differences", "finished", "recorded_run", "reopen"]
 
 _MOST_NAMED = 5
 _ABSENT = object()
@@ -83,15 +83,23 @@ def finished(run: Run, config: Config, key: StageKey) -> Artifact:
         return stages[key].artifact
     if run.store.read_text(RECORD) is None:
         raise StoreError(f"{place} has no {key.kind} for this configuration", "run `hnlm run` with it first")
-    record = RunRecord.read(run.store, place)
-    if changed := differences(record.configuration(place), config):
-        what = f"{place} has no {key.kind} for this configuration: this run has {_listed(changed)}"
+    if changed := changed_since(config):
+        what = f"{place} has no {key.kind} for this configuration: {changed}"
         raise StoreError(what, f"give {place} without these options to use it as it is, or `hnlm run` with them")
     if key in stages:
         raise StoreError(f"the run {place} is not finished, it lacks {key.name}", f"finish it with `hnlm run {place}`")
     there = ", ".join(one.name for one in stages if one.kind == key.kind) or f"no {key.kind}"
     what = f"the run {place} has {there}, and not {key.name}"
     raise StoreError(what, "start `hnlm run` with the configuration that has it")
+
+
+def changed_since(config: Config) -> str:
+    """What the run folder of a configuration was run with otherwise, as a clause; empty where there is nothing."""
+    store, place = RunStore(config.run), shown(config.run)
+    if store.read_text(RECORD) is None:
+        return ""
+    changed = differences(RunRecord.read(store, place).configuration(place), config)
+    return f"this run has {_listed(changed)}" if changed else ""
 
 
 def differences(recorded: Config, given: Config) -> list[str]:

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -73,20 +74,28 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
         cli.main()
 
 
+LONG = "train.variants={mf: {backbone: mf, epochs: 100000, patience: 100000}}"
+
+
 @pytest.mark.ray
 @pytest.mark.parametrize(
-    ("stage", "more"),
+    ("stage", "more", "number", "whom", "said"),
     [
-        ("item_profiles", ["llm.engine=scripted"]),
-        ("train.mf.s0", ["train.variants={mf: {backbone: mf, epochs: 100000, patience: 100000}}", "serve.variant=mf"]),
+        # A terminal sends the signal to the whole process group, workers included; a supervisor to the process.
+        ("item_profiles", "llm.engine=scripted", signal.SIGINT, os.killpg, "interrupted"),
+        ("train.mf.s0", LONG, signal.SIGINT, os.killpg, "interrupted"),
+        ("train.mf.s0", LONG, signal.SIGINT, os.kill, "interrupted"),
+        ("train.mf.s0", LONG, signal.SIGTERM, os.kill, "stopped by SIGTERM"),
     ],
 )
-def test_ctrl_c_in_a_stage_ends_the_run_with_the_sentence(stage: str, more: list[str], tmp_path: Path) -> None:
-    """A terminal sends the signal to the whole process group, workers included."""
-    options = [f"run={tmp_path / 'run'}", "data.demo={users: 60, items: 48, interactions: 900}", *more]
+def test_a_signal_in_a_stage_ends_the_run_with_the_sentence(
+    stage: str, more: str, number: signal.Signals, whom: Callable[[int, int], None], said: str, tmp_path: Path
+) -> None:
+    options = [f"run={tmp_path / 'run'}", "data.demo={users: 60, items: 48, interactions: 900}", more]
     # A Ray of its own in a short path, since sockets lie in it; not that of the session.
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    environment |= {"RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": tempfile.mkdtemp(prefix="hnlm")}
+    places = [tempfile.mkdtemp(prefix="hnlm", dir="/tmp") for _ in range(2)]
+    environment |= {"RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": places[0], "TMPDIR": places[1]}
     process = subprocess.Popen(
         [sys.executable, "-m", "hnlm_ray.cli.main", "run", *options],
         env=environment,
@@ -95,27 +104,31 @@ def test_ctrl_c_in_a_stage_ends_the_run_with_the_sentence(stage: str, more: list
         text=True,
         start_new_session=True,
     )
-    said: list[str] = []
+    lines: list[str] = []
 
     def listen() -> None:
         assert process.stderr is not None
-        said.extend(iter(process.stderr.readline, ""))
+        lines.extend(iter(process.stderr.readline, ""))
 
     reader = threading.Thread(target=listen, daemon=True)
     reader.start()
     try:
-        while process.poll() is None and f"▸ {stage}\n" not in said:
+        while process.poll() is None and f"▸ {stage}\n" not in lines:
             time.sleep(0.05)
         time.sleep(1.0)
-        os.killpg(process.pid, signal.SIGINT)
+        started = time.monotonic()
+        whom(process.pid, number)
         code = process.wait(90)
+        seconds = time.monotonic() - started
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
     reader.join(10)
-    assert code == 130, "".join(said)
-    assert said[-1] == "hnlm: interrupted; the same command goes on where this one stopped\n"
-    assert "Traceback" not in "".join(said)
+    assert code == 128 + number, "".join(lines)
+    assert lines[-1] == f"hnlm: {said}; the same command goes on where this one stopped\n"
+    assert not [word for word in ("Traceback", "***", "core_worker.cc") if word in "".join(lines)]
+    assert seconds < 12
+    assert [path for path in Path(places[1]).iterdir() if path.name.startswith("hnlm")] == []
 
 
 @pytest.mark.parametrize(

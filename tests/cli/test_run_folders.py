@@ -202,3 +202,10 @@ def test_a_folder_that_is_taken_is_refused_before_ray_starts(run: str, monkeypat
     Path("taken/notes.txt").write_text("")
     assert "notes.txt" in sentence("recommend", "--all-users", run, "--to", "taken", "--overwrite")
     assert "go with --all-users" in sentence("recommend", "u3", run, "--to", "taken")
+
+
+def test_status_says_what_the_run_has_otherwise(run: str) -> None:
+    said = call("status", f"run={run}", *OPTIONS[1:]).stdout
+    assert "! this run has data.min_rating=4, you gave null: `hnlm status runs/mine` shows what it has" in said
+    assert "this run has" not in call("status", f"run={run}", *OPTIONS).stdout
+    assert "this run has" not in call("status", "run=runs/not_yet").stdout

@@ -247,3 +247,19 @@ def test_anchors_and_merge_keys_may_be_used(tmp_path: Path) -> None:
         )
     )
     assert [(one.epochs, one.dim) for one in config.train.variants.values()] == [(3, 4), (3, 8), (5, 8)]
+
+
+def test_an_option_of_a_variant_with_a_typo_makes_no_variant() -> None:
+    variants = "train.variants={dns: {sampler: dns}, uniform: {}}"
+    with pytest.raises(ConfigError) as caught:
+        load_config([], [variants, "train.variants.dsn.epochs=3"])
+    assert str(caught.value) == (
+        "override train.variants.dsn.epochs: there is no variant 'dsn', did you mean 'dns';"
+        " write train.variants.dsn={...} for a new one."
+    )
+    assert set(load_config([], [variants, "train.variants.dsn={epochs: 3}"]).train.variants) == {
+        "dns",
+        "uniform",
+        "dsn",
+    }
+    assert "mine" in load_config([], [variants, "train.variants.mine.backbone=mf"]).train.variants

@@ -97,9 +97,13 @@ def read_info(path: str) -> BundleInfo:
 def read_info_at(filesystem: pafs.FileSystem, place: str) -> BundleInfo:
     """:func:`read_info` for a place on a file system."""
     path = f"{place}/{INFO}"
-    action = "give the folder of a bundle, which the bundle stage writes"
-    with bundle_errors(path, action), filesystem.open_input_stream(path) as stream:
-        content = bytes(stream.read())
+    action = "give a bundle, a shelf that `hnlm export` filled, or a run that is finished"
+    with bundle_errors(path, action):
+        try:
+            with filesystem.open_input_stream(path) as stream:
+                content = bytes(stream.read())
+        except FileNotFoundError as error:
+            raise BundleError(f"{place} holds no bundle, it has no {INFO}", action) from error
     try:
         info = BundleInfo.model_validate_json(content)
     except ValidationError as error:
