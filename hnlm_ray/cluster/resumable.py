@@ -8,12 +8,16 @@ Work is done in rounds. Each round maps the rows that have no durable result yet
              results/1/
 
 A file that cannot be read, as a kill or a full disk leave it, counts as not written: its rows are in the next round.
+
+When the process of an engine dies, the next rounds take fewer rows, down to one. A row that kills an engine when it is
+alone there gets a result that says so, and the others go on.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,7 +38,18 @@ __all__ = ["resumable_map", "work_folder"]
 _REQUESTS = "requests-{}.parquet"
 _SPARE_CPUS = 2
 """Besides those of the engines: for reading, writing and the maps around the engine."""
+_FEWER = 8
+"""A round after a death has so many times fewer rows, and one after a success so many times more."""
+_MOST_DEATHS = 40
+"""Of engines in one call; then something else than a row is wrong."""
+_MOST_DEATHS_IN_VAIN = 8
+"""Without a single result between them: enough to come from all rows down to one."""
 IsDurable = Callable[[pa.Table], pa.ChunkedArray]
+Lost = Callable[[pa.ChunkedArray, str], pa.Table]
+
+
+class _EngineDiedError(EngineError):
+    """The process of an engine ended."""
 
 
 def work_folder(output: Folder, name: str) -> Folder:
@@ -57,6 +72,7 @@ def resumable_map(
     purpose: str,
     say: Callable[[str], None],
     is_durable: IsDurable = _always,
+    lost: Lost | None = None,
 ) -> pa.Table:
     """Apply ``transform`` to every row that has no durable result of an earlier call.
 
@@ -71,6 +87,8 @@ def resumable_map(
         say: called with a line of progress now and then.
         is_durable: the boolean mask of the results that later calls take as they are. The others are results of this
             call all the same.
+        lost: the result of a row whose id it is given, and the reason, when the row kills the process of the engine;
+            where it is None, such a row ends the map.
 
     Returns:
         one row per request, sorted by id.
@@ -87,16 +105,67 @@ def resumable_map(
     missing = requests.filter(pc.invert(pc.is_in(requests["id"], kept["id"].combine_chunks())))
     if missing.num_rows:
         require({**needs, "CPU": needs.get("CPU", 0.0) + _SPARE_CPUS}, purpose)
-        results = _begin_round(missing, folder, rounds)
-        look = rate_line(purpose, requests.num_rows, _RowCount(results, kept.num_rows))
-        with _engine_errors(purpose), heartbeat(look, say):
-            _run(transform, folder, rounds, rows_per_block)
-        kept = pa.concat_tables([kept, _results(folder, [rounds], schema, say)])
+        rounds_of = _Rounds(transform, folder, rows_per_block, schema, purpose, say, kept.num_rows, requests.num_rows)
+        kept = pa.concat_tables([kept, rounds_of.all(missing, rounds, lost)])
     kept = _one_per_id(kept)
     if kept.num_rows != requests.num_rows:
         what = f"{purpose} gave {kept.num_rows} results for {requests.num_rows} rows"
         raise StageError(what, "run the same command again, which computes only what is missing")
     return kept
+
+
+@dataclass
+class _Rounds:
+    """The rounds of one call; its fields are arguments of :func:`resumable_map`, and the rows done and in all."""
+
+    transform: Callable[[Dataset], Dataset]
+    folder: Folder
+    rows_per_block: int
+    schema: pa.Schema
+    purpose: str
+    say: Callable[[str], None]
+    done: int
+    total: int
+
+    def all(self, missing: pa.Table, number: int, lost: Lost | None) -> pa.Table:
+        """Results of the missing rows, from the round of this number on."""
+        found = [self.schema.empty_table()]
+        size, deaths, in_vain = missing.num_rows, 0, 0
+        while missing.num_rows:
+            asked, death = missing.slice(0, size), None
+            largest = self.rows_per_block if deaths == 0 else max(1, asked.num_rows // _FEWER)
+            try:
+                self._one(asked, number, min(self.rows_per_block, largest))
+            except _EngineDiedError as error:
+                death = error
+            got = _results(self.folder, [number], self.schema, self.say)
+            number += 1
+            if death is None and got.num_rows < asked.num_rows:
+                return pa.concat_tables([*found, got])  # it is said that rows are missing
+            in_vain = 0 if got.num_rows else in_vain + 1
+            if death is not None:
+                deaths += 1
+                if lost is None or deaths > _MOST_DEATHS or in_vain > _MOST_DEATHS_IN_VAIN:
+                    raise death
+                if asked.num_rows == 1:
+                    got = lost(asked["id"], death.problem)
+            found.append(got)
+            self.done += got.num_rows
+            missing = missing.filter(pc.invert(pc.is_in(missing["id"], got["id"].combine_chunks())))
+            if death is None:
+                size *= _FEWER
+            else:
+                size = max(1, min(asked.num_rows, missing.num_rows, _FEWER**2 * self.rows_per_block) // _FEWER)
+                self.say(
+                    f"{self.purpose}: {death.problem}; {missing.num_rows} rows are left, the next {size} are tried"
+                )
+        return pa.concat_tables(found)
+
+    def _one(self, asked: pa.Table, number: int, rows_per_block: int) -> None:
+        results = _begin_round(asked, self.folder, number)
+        look = rate_line(self.purpose, self.total, _RowCount(results, self.done))
+        with _engine_errors(self.purpose), heartbeat(look, self.say):
+            _run(self.transform, self.folder, number, rows_per_block)
 
 
 class _RowCount:
@@ -179,13 +248,14 @@ def _run(transform: Callable[[Dataset], Dataset], folder: Folder, number: int, r
 @contextlib.contextmanager
 def _engine_errors(purpose: str) -> Iterator[None]:
     """Errors of the engine become errors of ours; another exception in a map is a bug and passes."""
-    from ray.exceptions import ActorDiedError, ActorUnschedulableError, OutOfMemoryError
+    from ray.exceptions import ActorUnschedulableError, OutOfMemoryError, RayActorError, WorkerCrashedError
 
     try:
         yield
-    except ActorDiedError as error:
+    except (RayActorError, WorkerCrashedError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise EngineError(f"the engine of {purpose} died ({lines[-1]})", "see `hnlm doctor` and Ray's logs") from error
+        what = f"the engine of {purpose} died ({lines[-1]})"
+        raise _EngineDiedError(what, "see `hnlm doctor` and Ray's logs") from error
     except (ActorUnschedulableError, OutOfMemoryError) as error:
         what = f"{purpose} ran out of resources ({str(error).strip().splitlines()[0]})"
         raise ResourceError(what, "use a larger machine or fewer replicas") from error

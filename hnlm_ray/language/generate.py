@@ -20,6 +20,7 @@ from hnlm_ray.cluster.resumable import resumable_map, work_folder
 from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import EngineError, StageError
 from hnlm_ray.language.engines.protocol import COMPLETIONS, Call, Engine, Renderer
+from hnlm_ray.language.engines.rendering import Reply, completions
 from hnlm_ray.language.prompts.answers import parse
 from hnlm_ray.language.prompts.render import Task
 from hnlm_ray.run.store import Artifact
@@ -133,6 +134,7 @@ def _answered_pass(
         purpose=f"{task} generation",
         say=say,
         is_durable=lambda replies: replies["final"],
+        lost=lambda ids, reason: completions(ids, [Reply.failed(reason)]),
     )
     say(f"{task}: pass {attempt + 1}, {rows.num_rows} prompts")
     replies = ask()

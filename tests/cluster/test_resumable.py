@@ -9,7 +9,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hnlm_ray.cluster.resumable import resumable_map, work_folder
-from hnlm_ray.errors import ResourceError, StageError
+from hnlm_ray.errors import EngineError, ResourceError, StageError
 from hnlm_ray.run.places import Folder
 from hnlm_ray.run.store import RunStore
 
@@ -148,6 +150,55 @@ def test_an_engine_that_loses_rows_is_said_so(ray_session: None, folder: Folder)
     with pytest.raises(StageError, match="gave 40 results for 50 rows"):
         run(folder, lambda dataset: squares(dataset.filter(lambda row: row["id"] >= 10)))
     assert run(folder).num_rows == 50
+
+
+class Mortal:
+    """Squares; its process ends at some rows."""
+
+    def __init__(self, deadly: set[int]) -> None:
+        self.deadly = deadly
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        ids = batch["id"].to_numpy()
+        if self.deadly & set(ids.tolist()):
+            os._exit(1)
+        return pa.table({"id": ids, "square": ids * ids})
+
+
+def killed_by(deadly: set[int]) -> Callable[[Any], Any]:
+    import ray
+
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    options = {"batch_size": None, "batch_format": "pyarrow", "max_restarts": 0}
+    pool = ray.data.ActorPoolStrategy(size=1)
+    return lambda dataset: dataset.map_batches(Mortal, fn_constructor_args=(deadly,), compute=pool, **options)
+
+
+@pytest.mark.ray
+def test_a_row_that_kills_its_engine_is_found_and_the_others_go_on(ray_session: None, folder: Folder) -> None:
+    def lost(ids: pa.ChunkedArray, reason: str) -> pa.Table:
+        assert "died" in reason
+        return pa.table({"id": ids, "square": pa.array([-1] * len(ids), pa.int64())})
+
+    said: list[str] = []
+    options = {"schema": SCHEMA, "folder": folder, "rows_per_block": 8, "needs": {}, "purpose": "squaring"}
+    result = resumable_map(ROWS, killed_by({13}), lost=lost, say=said.append, **options)
+    assert result["square"].to_pylist() == [-1 if n == 13 else n * n for n in range(50)]
+    assert 1 < len([line for line in said if "died" in line]) < 8
+
+
+@pytest.mark.ray
+def test_an_engine_that_always_dies_ends_the_map(ray_session: None, folder: Folder) -> None:
+    with pytest.raises(EngineError, match="the engine of squaring died"):
+        run(folder, killed_by(set(range(50))))
+    options = {"schema": SCHEMA, "folder": folder, "rows_per_block": 8, "needs": {}, "purpose": "squaring"}
+    deaths: list[str] = []
+    with pytest.raises(EngineError, match="the engine of squaring died"):
+        resumable_map(
+            ROWS.slice(0, 12), killed_by(set(range(50))), say=deaths.append, **options,
+            lost=lambda ids, reason: pa.table({"id": ids, "square": pa.array([-1], pa.int64())}),
+        )  # fmt: skip
+    assert len(deaths) < 10
 
 
 @pytest.mark.ray

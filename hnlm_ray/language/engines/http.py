@@ -83,6 +83,7 @@ class HttpEngine:
             compute=ray.data.ActorPoolStrategy(size=1, max_concurrent_calls_per_actor=_BLOCKS_AT_ONCE),
             batch_size=None,
             batch_format="pyarrow",
+            max_restarts=0,  # whoever consumes the data set finds the row that kills an actor
         )
 
 
