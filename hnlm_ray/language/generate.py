@@ -7,6 +7,7 @@ is run again, and once more at the end of a pass if there are few of them.
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -234,11 +235,10 @@ def _require_few_rejects(task: Task, answers: pa.Table, limit: float) -> None:
 
 def _warnings(task: Task, replies: pa.Table, rows: int) -> tuple[str, ...]:
     """What the engine noted, and what it left unanswered."""
-    found = []
-    for note in pc.unique(replies["note"]).to_pylist():
-        if note:
-            number = replies.filter(pc.equal(replies["note"], note)).num_rows
-            found.append(f"{task}: {note} ({number:,} of {replies.num_rows:,} requests).")
+    noted: Counter[str] = Counter()
+    for entry in replies["note"].value_counts().to_pylist():
+        noted.update(dict.fromkeys(entry["values"].splitlines(), entry["counts"]))
+    found = [f"{task}: {note} ({number:,} of {replies.num_rows:,} requests)." for note, number in noted.items()]
     lost = _lost(replies)
     if lost.num_rows:
         found.append(

@@ -23,7 +23,7 @@ __all__ = ["Endpoint", "headers", "route"]
 _TRIES = 4
 """Of a request that fails while others are answered, or while none ever was."""
 _FIRST = 8
-"""Requests: when so many have failed for good and none was answered, the rest is not sent."""
+"""Rows: when so many have failed, one of them for good, and none was answered, the rest is not sent."""
 _OUTAGE = 3
 """Rows that fail with no answer between them: the server's fault and not theirs."""
 _MOST_BYTES = 4 * 2**20
@@ -32,6 +32,8 @@ _GZIP_OR_ZLIB = 47
 """The ``wbits`` of zlib that read both headers."""
 _MOST_CHARS_PER_TOKEN = 5
 """English has about 4 in the vocabularies of current models, other languages fewer."""
+_LEAST_CONTEXT = 256
+"""Tokens; a server that counts fewer does so for another reason, such as a cache."""
 _CUT = (
     "the server counted fewer tokens than it was sent: it cuts prompts at its own context, as Ollama does at num_ctx; "
     "raise that to llm.max_model_len, or lower llm.max_model_len"
@@ -67,7 +69,6 @@ class Endpoint:
         self._pace = Pace(http.concurrency)
         limits = httpx.Limits(max_connections=http.concurrency)
         self._client = httpx.AsyncClient(headers=headers(self._key), timeout=http.timeout_s, limits=limits)
-        self._given_up = 0
         self._last_answer: float | None = None
         self._failing: set[int] = set()
         """Seeds, which name rows, of the requests that failed since the last answer."""
@@ -122,7 +123,8 @@ class Endpoint:
 
     def _note(self, prompt: Prompt, reply: Reply) -> str:
         sent = (len(prompt.system) + len(prompt.user)) / _MOST_CHARS_PER_TOKEN
-        return _CUT if 0 < reply.prompt_tokens < sent else self._fields.note
+        is_cut = _LEAST_CONTEXT <= reply.prompt_tokens < sent
+        return "\n".join(note for note in (self._fields.note, _CUT if is_cut else "") if note)
 
     def _is_adapted(self, refusal: Failure, version: int) -> bool:
         """Whether the request has another form than the one that was refused, which nothing was answered to."""
@@ -152,8 +154,7 @@ class Endpoint:
     def _give_up(self, failure: Failure, failures: list[float]) -> Reply:
         tries = len(failures)
         reason = failure.reason if tries == 1 else f"{failure.reason} ({tries} tries)"
-        self._given_up += 1
-        is_lost = self._last_answer is None and self._given_up >= _FIRST
+        is_lost = self._last_answer is None and len(self._failing) >= _FIRST
         if is_lost or (failure.is_passing and self._is_out_of_patience(failure, failures)):
             self.down = reason
         return Reply.failed(reason)

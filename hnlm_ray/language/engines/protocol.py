@@ -31,7 +31,7 @@ COMPLETIONS = pa.schema(
         pa.field("output_tokens", pa.int32()),
         pa.field("error", pa.string()),  # "" where there is an answer
         pa.field("final", pa.bool_()),  # asking again would be no use: there is an answer, or there can be none
-        pa.field("note", pa.string()),  # what somebody should know of how it was got; mostly ""
+        pa.field("note", pa.string()),  # what to know of how it was got, a line each; mostly ""
     ]
 )
 """What an engine returns, one row per request."""

@@ -156,8 +156,8 @@ def test_a_server_that_says_wait_for_too_long_ends_it() -> None:
 
 
 def test_rows_that_fail_all_together_do_not_pass_for_an_outage() -> None:
-    """As many of them as there are places, in front of others that are answered."""
-    bad = {f"user {number}" for number in range(8)}
+    """More of them than there are places, in front of others that are answered."""
+    bad = {f"user {number}" for number in range(8, 16)}
     with serving(lambda asked, n: Answer({}, 500) if asked.user in bad else Answer()) as server:
         replies, endpoint = ask(server.url, 120, patience_s=20.0)
     assert [reply.error for reply in replies].count("") == 112
@@ -314,6 +314,18 @@ def test_a_prompt_that_the_server_cuts_is_noted() -> None:
         short, _ = ask(server.url, 3, user="word " * 1000)
     assert all("num_ctx" in reply.note for reply in long)
     assert {reply.note for reply in short} == {""}
+
+
+def test_a_refused_field_and_a_cut_prompt_are_both_noted() -> None:
+    def cutting(asked: Asked, n: int) -> Answer:
+        refused = {"error": UNSUPPORTED.format("seed")}
+        return Answer(refused, 400) if "seed" in asked.body else Answer(completion(prompt_tokens=2048))
+
+    with serving(cutting) as server:
+        (reply,), _ = ask(server.url, 1, user="word " * 3000)
+    first, second = reply.note.splitlines()
+    assert "refuses seed" in first
+    assert "num_ctx" in second
 
 
 def test_a_route_keeps_the_query_of_its_base() -> None:
