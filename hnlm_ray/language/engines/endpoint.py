@@ -101,10 +101,10 @@ class Endpoint:
             if isinstance(outcome, Reply):
                 self._answered(version)
                 return replace(outcome, note=self._note(prompt, outcome))
-            failures.append(time.monotonic())
-            self._failing.add(seed)
             if not outcome.is_passing and self._is_adapted(outcome, version):
                 continue
+            failures.append(time.monotonic())
+            self._failing.add(seed)
             if not outcome.is_passing or self._is_hopeless(outcome, failures):
                 return self._give_up(outcome, failures)
             pause = backoff(len(failures))
@@ -166,7 +166,7 @@ class Endpoint:
                 self._client.stream("POST", self._url, json=body) as response,
             ):
                 content = await _content(response)
-        except TimeoutError:
+        except (TimeoutError, httpx.TimeoutException):
             return Failure(f"no answer in {self._http.timeout_s:g} s")
         except _BodyError as error:
             return Failure(f"HTTP {response.status_code} with {error}", is_passing=response.status_code >= 500)
