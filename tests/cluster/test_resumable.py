@@ -20,6 +20,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
 
+from hnlm_ray.cluster import resumable
 from hnlm_ray.cluster.resumable import resumable_map, work_folder
 from hnlm_ray.errors import EngineError, ResourceError, StageError
 from hnlm_ray.run.places import Folder
@@ -152,6 +153,64 @@ def test_an_engine_that_loses_rows_is_said_so(ray_session: None, folder: Folder)
     assert run(folder).num_rows == 50
 
 
+def mortal_blocks(monkeypatch: pytest.MonkeyPatch, deadly: set[int], at_once: int = 4) -> list[int]:
+    """Rounds without Ray: blocks in order, so many at once; one with a deadly row takes those beside it along.
+
+    Returns:
+        the sizes of the rounds, as they come.
+    """
+    sizes: list[int] = []
+
+    def rounds(transform: Any, folder: Folder, number: int, rows_per_block: int) -> None:
+        ids = pq.read_table(f"{folder.path}/requests-{number}.parquet")["id"].to_pylist()
+        sizes.append(len(ids))
+        blocks = [ids[at : at + rows_per_block] for at in range(0, len(ids), rows_per_block)]
+        for at in range(0, len(blocks), at_once):
+            under_way = blocks[at : at + at_once]
+            if deadly & {row for block in under_way for row in block}:
+                raise resumable._EngineDiedError("the engine of squaring died", "look")
+            for place, block in enumerate(under_way):
+                table = pa.table({"id": block, "square": [n * n for n in block]}, schema=SCHEMA)
+                pq.write_table(table, f"{folder.path}/results/{number}/{at + place}.parquet")
+
+    monkeypatch.setattr(resumable, "_run", rounds)
+    monkeypatch.setattr(resumable, "require", lambda needs, purpose: None)
+    return sizes
+
+
+def minus_one(ids: pa.ChunkedArray, reason: str) -> pa.Table:
+    assert "died" in reason
+    return pa.table({"id": ids, "square": [-1] * len(ids)}, schema=SCHEMA)
+
+
+@pytest.mark.parametrize("deadly", [{0}, {13}, {499}, {100, 101}, {7, 250, 490}, set(range(60, 64))])
+def test_deadly_rows_are_found_in_a_bounded_number_of_rounds(
+    monkeypatch: pytest.MonkeyPatch, folder: Folder, deadly: set[int]
+) -> None:
+    sizes = mortal_blocks(monkeypatch, deadly)
+    rows = pa.table({"id": pa.array(range(500), pa.int64())})
+    said: list[str] = []
+    result = resumable_map(
+        rows, never, schema=SCHEMA, folder=folder, rows_per_block=16, needs={}, purpose="squaring", say=said.append,
+        lost=minus_one,
+    )  # fmt: skip
+    assert result["id"].to_pylist() == list(range(500))
+    assert result["square"].to_pylist() == [-1 if n in deadly else n * n for n in range(500)]
+    assert len(sizes) < 18 * len(deadly)
+    assert any("rows are left" in line for line in said)
+
+
+def test_an_engine_that_dies_of_everything_is_given_up(monkeypatch: pytest.MonkeyPatch, folder: Folder) -> None:
+    sizes = mortal_blocks(monkeypatch, set(range(50)))
+    with pytest.raises(EngineError, match="died"):
+        run(folder, never)  # nobody says what becomes of such a row
+    assert sizes == [50]
+    options = {"schema": SCHEMA, "folder": folder, "rows_per_block": 8, "needs": {}, "purpose": "squaring"}
+    with pytest.raises(EngineError, match="died"):
+        resumable_map(ROWS, never, lost=minus_one, say=print, **options)
+    assert len(sizes) == 10
+
+
 class Mortal:
     """Squares; its process ends at some rows."""
 
@@ -176,29 +235,11 @@ def killed_by(deadly: set[int]) -> Callable[[Any], Any]:
 
 @pytest.mark.ray
 def test_a_row_that_kills_its_engine_is_found_and_the_others_go_on(ray_session: None, folder: Folder) -> None:
-    def lost(ids: pa.ChunkedArray, reason: str) -> pa.Table:
-        assert "died" in reason
-        return pa.table({"id": ids, "square": pa.array([-1] * len(ids), pa.int64())})
-
     said: list[str] = []
     options = {"schema": SCHEMA, "folder": folder, "rows_per_block": 8, "needs": {}, "purpose": "squaring"}
-    result = resumable_map(ROWS, killed_by({13}), lost=lost, say=said.append, **options)
+    result = resumable_map(ROWS, killed_by({13}), lost=minus_one, say=said.append, **options)
     assert result["square"].to_pylist() == [-1 if n == 13 else n * n for n in range(50)]
     assert 1 < len([line for line in said if "died" in line]) < 8
-
-
-@pytest.mark.ray
-def test_an_engine_that_always_dies_ends_the_map(ray_session: None, folder: Folder) -> None:
-    with pytest.raises(EngineError, match="the engine of squaring died"):
-        run(folder, killed_by(set(range(50))))
-    options = {"schema": SCHEMA, "folder": folder, "rows_per_block": 8, "needs": {}, "purpose": "squaring"}
-    deaths: list[str] = []
-    with pytest.raises(EngineError, match="the engine of squaring died"):
-        resumable_map(
-            ROWS.slice(0, 12), killed_by(set(range(50))), say=deaths.append, **options,
-            lost=lambda ids, reason: pa.table({"id": ids, "square": pa.array([-1], pa.int64())}),
-        )  # fmt: skip
-    assert len(deaths) < 10
 
 
 @pytest.mark.ray
