@@ -228,7 +228,8 @@ def killed_by(deadly: set[int]) -> Callable[[Any], Any]:
     import ray
 
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    options = {"batch_size": None, "batch_format": "pyarrow", "max_restarts": 0}
+    once = {"max_restarts": 0, "max_task_retries": 0}
+    options = {"batch_size": None, "batch_format": "pyarrow", "ray_remote_args_fn": lambda: once}
     pool = ray.data.ActorPoolStrategy(size=1)
     return lambda dataset: dataset.map_batches(Mortal, fn_constructor_args=(deadly,), compute=pool, **options)
 

@@ -83,8 +83,13 @@ class HttpEngine:
             compute=ray.data.ActorPoolStrategy(size=1, max_concurrent_calls_per_actor=_BLOCKS_AT_ONCE),
             batch_size=None,
             batch_format="pyarrow",
-            max_restarts=0,  # whoever consumes the data set finds the row that kills an actor
+            ray_remote_args_fn=_once,
         )
+
+
+def _once() -> dict[str, int]:
+    """An actor that dies is not started again: whoever consumes the data set finds the row that kills it."""
+    return {"max_restarts": 0, "max_task_retries": 0}
 
 
 class _Sender:
