@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -76,15 +77,19 @@ class HttpEngine:
             EngineError: the environment variable of the key is not set.
         """
         import ray
+        from ray.util.annotations import RayDeprecationWarning
 
-        return requests.map_batches(
-            _Sender,
-            fn_constructor_args=(self.config, SecretStr(api_key(self.config)), ray.put(call)),
-            compute=ray.data.ActorPoolStrategy(size=1, max_concurrent_calls_per_actor=_BLOCKS_AT_ONCE),
-            batch_size=None,
-            batch_format="pyarrow",
-            ray_remote_args_fn=_once,
-        )
+        with warnings.catch_warnings():
+            # The argument goes with Ray 2.64, and 2.60 has no other for the restarts of an actor.
+            warnings.simplefilter("ignore", RayDeprecationWarning)
+            return requests.map_batches(
+                _Sender,
+                fn_constructor_args=(self.config, SecretStr(api_key(self.config)), ray.put(call)),
+                compute=ray.data.ActorPoolStrategy(size=1, max_concurrent_calls_per_actor=_BLOCKS_AT_ONCE),
+                batch_size=None,
+                batch_format="pyarrow",
+                ray_remote_args_fn=_once,
+            )
 
 
 def _once() -> dict[str, int]:
