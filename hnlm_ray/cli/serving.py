@@ -10,6 +10,7 @@ import typer
 
 from hnlm_ray.cli import console
 from hnlm_ray.cli.options import ConfigFiles, Words, configured, is_override, is_run, opened
+from hnlm_ray.config.serving import BEST
 from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import BundleError, ConfigError
 from hnlm_ray.run.record import RECORD
@@ -42,7 +43,7 @@ def serve(
 
     if shelf:
         options = configured(words, config)
-        served = {options.serve.variant: shelf}
+        served = {"shelf" if options.serve.variant == BEST else options.serve.variant: shelf}
     else:
         options, found = opened(words, config)
         served = bundles_of(options, found)
@@ -183,7 +184,7 @@ def bundles_of(options: Config, run: Run) -> dict[str, str]:
     """The addresses of a run's bundles by variant, the main one first; ``best`` goes by the name of its variant.
 
     Raises:
-        ConfigError: no variant can be served.
+        ConfigError: no variant can be served, or a bundle of ``serve.bundles`` has the name of one that is.
         StoreError: a bundle has not been made yet.
         BundleError: a bundle is damaged.
     """
@@ -197,6 +198,9 @@ def bundles_of(options: Config, run: Run) -> dict[str, str]:
     for name in options.served:
         address = finished(run, options, StageKey("bundle", name)).address
         found.setdefault(read_info(address).about.variant, address)
+    if twice := next((name for name in found if name in options.serve.bundles), None):
+        what = f"serve.bundles names a bundle {twice!r}, as does the run with the variant that it serves"
+        raise ConfigError(what, "give the other bundle another name")
     return found
 
 

@@ -14,7 +14,7 @@ from hnlm_ray.cli import serving
 from hnlm_ray.cli.console import print_results
 from hnlm_ray.cluster import connect
 from hnlm_ray.config.load import load_config
-from hnlm_ray.errors import BundleError, HnlmError
+from hnlm_ray.errors import BundleError, ConfigError, HnlmError
 from hnlm_ray.run.reopened import recorded_run, reopen
 from tests.cli.small_run import OPTIONS, write_small_run
 
@@ -209,3 +209,9 @@ def test_status_says_what_the_run_has_otherwise(run: str) -> None:
     assert "! this run has data.min_rating=4, you gave null: `hnlm status runs/mine` shows what it has" in said
     assert "this run has" not in call("status", f"run={run}", *OPTIONS).stdout
     assert "this run has" not in call("status", "run=runs/not_yet").stdout
+
+
+def test_another_bundle_does_not_take_the_name_of_the_variant_that_is_served(run: str) -> None:
+    config = reopen(run, [], ["serve.bundles={dns: {path: elsewhere}}"])
+    with pytest.raises(ConfigError, match=r"serve\.bundles names a bundle 'dns'"):
+        serving.bundles_of(config, recorded_run(run, config))
