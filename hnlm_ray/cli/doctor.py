@@ -17,7 +17,7 @@ import typer
 
 from hnlm_ray.cli import console
 from hnlm_ray.cli.options import ConfigFiles, Words, configured
-from hnlm_ray.cli.validation import nearest_folder, obstacles
+from hnlm_ray.cli.validation import endpoint_problems, nearest_folder, obstacles
 from hnlm_ray.config.tree import Config
 from hnlm_ray.demo import assets
 from hnlm_ray.errors import HnlmError, ResourceError
@@ -118,7 +118,8 @@ def _engines(config: Config) -> Iterator[Finding]:
 
 def _configured(config: Config) -> Iterator[Finding]:
     """Models and what the machine lacks, for the stages that the configuration asks for."""
-    found = obstacles(config, planned_kinds(config))
+    kinds = planned_kinds(config)
+    found = [*obstacles(config, kinds), *endpoint_problems(config, kinds)]
     yield from (Finding("models and resources", "fail", sentence) for sentence in found)
     if not found:
         yield Finding("models and resources", "ok", "the models can be had, and the machine has what is asked for.")

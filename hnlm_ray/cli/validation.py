@@ -18,7 +18,7 @@ from hnlm_ray.errors import HnlmError
 if TYPE_CHECKING:
     from hnlm_ray.data.checks import Findings
 
-__all__ = ["nearest_folder", "obstacles", "problems", "validate"]
+__all__ = ["endpoint_problems", "nearest_folder", "obstacles", "problems", "validate"]
 
 
 def validate(words: Words, config: ConfigFiles) -> None:
@@ -52,7 +52,7 @@ def problems(config: Config, warnings: list[str] | None = None) -> list[str]:
     from hnlm_ray.run.specs import planned_kinds
 
     kinds = planned_kinds(config)
-    return [*found, *obstacles(config, kinds), *_sentences(_endpoint, config, kinds), *_sentences(_run_folder, config)]
+    return [*found, *obstacles(config, kinds), *endpoint_problems(config, kinds), *_sentences(_run_folder, config)]
 
 
 def obstacles(config: Config, kinds: Collection[str]) -> list[str]:
@@ -117,7 +117,8 @@ def _models(config: Config, kinds: Collection[str]) -> list[str]:
     return found
 
 
-def _endpoint(config: Config, kinds: Collection[str]) -> list[str]:
+def endpoint_problems(config: Config, kinds: Collection[str]) -> list[str]:
+    """What a quick look at the endpoint shows, where stages of these kinds ask one: one sentence per problem."""
     from hnlm_ray.language.checks import check
     from hnlm_ray.run.models import missing_models
 

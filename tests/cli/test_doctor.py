@@ -175,6 +175,13 @@ def test_a_service_that_others_reach_wants_a_token(monkeypatch: pytest.MonkeyPat
     assert "service token" not in found("serve.token_env=SERVICE_TOKEN")
 
 
+def test_an_endpoint_is_looked_at() -> None:
+    endpoint = ("llm.engine=http", "llm.model=some/model", "embed.model=demo", "llm.http.url=http://127.0.0.1:9/v1")
+    finding = found(*endpoint)["models and resources"]
+    assert finding.verdict == "fail"
+    assert "http://127.0.0.1:9/v1/models does not answer" in finding.sentence
+
+
 def test_the_key_of_an_endpoint_must_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MODEL_KEY", raising=False)
     endpoint = ("llm.engine=http", "llm.http.api_key_env=MODEL_KEY")
