@@ -38,7 +38,7 @@ def _tokens(rng: np.random.Generator, texts: int, shortest: int, longest: int) -
 
 def small_encoder(options: TuneConfig, seed: int = 0) -> PairEncoder:
     """An encoder of the demo language model for :func:`small_data`."""
-    return new_encoder(small_data().teacher, options, seed)
+    return new_encoder(small_data().teacher, options.model_copy(update={"model": "demo"}), seed)
 
 
 def plain_loop(options: TuneConfig) -> TuningLoop:
