@@ -157,7 +157,11 @@ def _read_lines(text: Text, line: int, dialect: Dialect, is_last: bool) -> OddLi
         what = (
             "after lines that look like rows" if row is not None else f"in a row of {_problem(record, dialect.width)}"
         )
-        problems.append("is not closed" if record.fault else f"would end {below} further down, {what}")
+        problems.append(
+            "is not closed"
+            if record.fault
+            else f"would end {below} line{'s' if below > 1 else ''} further down, {what}"
+        )
     first = _record(text.content, start, int(text.ends[line]), dialect).fields
     return OddLine(line, 1, [], problem=f"quoted field {len(first) + 1} {problems[0]}")
 

@@ -153,7 +153,7 @@ def test_a_malformed_line_is_named_and_the_next_ones_are_read(tmp_path: Path, li
 
 def test_quoted_lines_that_look_like_rows_are_rows(tmp_path: Path) -> None:
     entries = read(tmp_path, b'a,b\n1,"x\n2,y\n3,z\n4,w"\n5,v\n')
-    assert faults_of(entries) == {2: "quoted field 2 would end 3 further down, after lines that look like rows"}
+    assert faults_of(entries) == {2: "quoted field 2 would end 3 lines further down, after lines that look like rows"}
     assert rows_of(entries) == [("2", "y"), ("3", "z"), ("4", 'w"'), ("5", "v")]
     prose = read(tmp_path, b'a,b\n1,"x\nlarge, blue\nand, soft"\n5,v\n')
     assert rows_of(prose) == [("1", "x\nlarge, blue\nand, soft"), ("5", "v")]
