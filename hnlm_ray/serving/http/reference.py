@@ -28,6 +28,8 @@ _BOUNDS = {
     "minItems": "at least {} of them", "maxItems": "at most {} of them",
 }  # fmt: skip
 
+_NOT_EMPTY = (("minLength", 1), ("minItems", 1))
+
 
 @dataclass(frozen=True)
 class _Field:
@@ -163,7 +165,8 @@ def _kind(schema: Mapping[str, Any]) -> tuple[str, str]:
 
 def _bounds(schema: Mapping[str, Any]) -> list[str]:
     inner = [one for one in schema.get("anyOf", ()) if one.get("type") != "null"]
-    return [words.format(f"{one[key]:g}") for one in [schema, *inner] for key, words in _BOUNDS.items() if key in one]
+    found = [(key, one[key]) for one in [schema, *inner] for key in _BOUNDS if key in one]
+    return ["not empty" if bound in _NOT_EMPTY else _BOUNDS[bound[0]].format(f"{bound[1]:g}") for bound in found]
 
 
 def _command(method: str, path: str, body: Mapping[str, Any], base: str, token_env: str | None) -> str:

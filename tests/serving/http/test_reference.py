@@ -59,7 +59,7 @@ def test_every_route_stands_there_with_its_fields_defaults_and_help(client: Loca
                 )
     recommend = section_of(page, "POST/v1/recommend")
     assert "k integer · default 10, at least 1, at most 77 Number of items." in recommend
-    assert "user_id string · required, at least 1 characters, at most 256 characters" in recommend
+    assert "user_id string · required, not empty, at most 256 characters" in recommend
     assert "include_items null or list of string" in recommend
     assert "exclude_seen boolean · default true" in recommend
     assert "415 The header Content-Type does not say that the body is JSON." in recommend
