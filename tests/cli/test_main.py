@@ -16,7 +16,9 @@ import pytest
 
 from hnlm_ray.cli import main as cli
 from hnlm_ray.cli import runs
+from hnlm_ray.cluster.ingress import free_port
 from hnlm_ray.errors import StoreError
+from tests.cli.small_run import write_small_run
 
 
 def ending(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:
@@ -75,45 +77,35 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 LONG = "train.variants={mf: {backbone: mf, epochs: 100000, patience: 100000}}"
+SMALL = "data.demo={users: 60, items: 48, interactions: 900}"
 
 
-@pytest.mark.ray
-@pytest.mark.parametrize(
-    ("stage", "more", "number", "whom", "said"),
-    [
-        # A terminal sends the signal to the whole process group, workers included; a supervisor to the process.
-        ("item_profiles", "llm.engine=scripted", signal.SIGINT, os.killpg, "interrupted"),
-        ("train.mf.s0", LONG, signal.SIGINT, os.killpg, "interrupted"),
-        ("train.mf.s0", LONG, signal.SIGINT, os.kill, "interrupted"),
-        ("train.mf.s0", LONG, signal.SIGTERM, os.kill, "stopped by SIGTERM"),
-    ],
-)
-def test_a_signal_in_a_stage_ends_the_run_with_the_sentence(
-    stage: str, more: str, number: signal.Signals, whom: Callable[[int, int], None], said: str, tmp_path: Path
+def check_a_signal(
+    words: list[str], ready: str, number: signal.Signals, whom: Callable[[int, int], None], said: str
 ) -> None:
-    options = [f"run={tmp_path / 'run'}", "data.demo={users: 60, items: 48, interactions: 900}", more]
+    """Send a signal to a command one second after it prints ``ready``, and check how it ends."""
     # A Ray of its own in a short path, since sockets lie in it; not that of the session.
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     places = [tempfile.mkdtemp(prefix="hnlm", dir="/tmp") for _ in range(2)]
     environment |= {"RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": places[0], "TMPDIR": places[1]}
     process = subprocess.Popen(
-        [sys.executable, "-m", "hnlm_ray.cli.main", "run", *options],
+        [sys.executable, "-m", "hnlm_ray.cli.main", *words],
         env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
     )
     lines: list[str] = []
 
     def listen() -> None:
-        assert process.stderr is not None
-        lines.extend(iter(process.stderr.readline, ""))
+        assert process.stdout is not None
+        lines.extend(iter(process.stdout.readline, ""))
 
     reader = threading.Thread(target=listen, daemon=True)
     reader.start()
     try:
-        while process.poll() is None and f"▸ {stage}\n" not in lines:
+        while process.poll() is None and not any(ready in line for line in lines):
             time.sleep(0.05)
         time.sleep(1.0)
         started = time.monotonic()
@@ -129,6 +121,30 @@ def test_a_signal_in_a_stage_ends_the_run_with_the_sentence(
     assert not [word for word in ("Traceback", "***", "core_worker.cc") if word in "".join(lines)]
     assert seconds < 12
     assert [path for path in Path(places[1]).iterdir() if path.name.startswith("hnlm")] == []
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    ("stage", "more", "number", "whom", "said"),
+    [
+        # A terminal sends the signal to the whole process group, workers included; a supervisor to the process.
+        ("item_profiles", "llm.engine=scripted", signal.SIGINT, os.killpg, "interrupted"),
+        ("train.mf.s0", LONG, signal.SIGINT, os.killpg, "interrupted"),
+        ("train.mf.s0", LONG, signal.SIGTERM, os.kill, "stopped by SIGTERM"),
+    ],
+)
+def test_a_signal_in_a_stage_ends_the_run_with_the_sentence(
+    stage: str, more: str, number: signal.Signals, whom: Callable[[int, int], None], said: str, tmp_path: Path
+) -> None:
+    check_a_signal(["run", f"run={tmp_path / 'run'}", SMALL, more], f"▸ {stage}\n", number, whom, said)
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(("number", "said"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "stopped by SIGTERM")])
+def test_a_signal_ends_the_service_with_the_sentence(number: signal.Signals, said: str, tmp_path: Path) -> None:
+    write_small_run(tmp_path / "run")
+    words = ["serve", str(tmp_path / "run"), f"serve.port={free_port()}"]
+    check_a_signal(words, "The web page is at", number, os.kill, said)
 
 
 @pytest.mark.parametrize(
