@@ -111,8 +111,9 @@ def negatives(config: Config, key: StageKey) -> Depends:
 
 def embedding(config: Config, key: StageKey) -> Depends:
     """Texts as vectors."""
-    weights = model_digest(assets.resolve(config.embed.model, "embed"))
-    return {"embed": config.embed.model_dump(mode="json", include=_EMBED), "weights": weights}
+    embed = config.embed
+    weights = model_digest(assets.resolve(embed.model, "embed")) if embed.engine == "vllm" else None
+    return {"embed": embed.model_dump(mode="json", include=_EMBED), "weights": weights}
 
 
 def grounding(config: Config, key: StageKey) -> Depends:

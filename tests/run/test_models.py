@@ -79,3 +79,9 @@ def test_the_models_of_the_demo_are_told_on_other_data(table: list[str]) -> None
 def test_a_run_without_a_model_is_planned(table: list[str]) -> None:
     kinds = {stage.kind for stage in plan(load_config([], table[:-1])).stages}
     assert kinds == {"prepare", "train", "evaluate", "report", "bundle"}
+
+
+def test_a_scripted_engine_needs_no_model_to_be_planned(table: list[str]) -> None:
+    scripted = load_config([], [*table, "llm.engine=scripted", "embed.engine=scripted"])
+    kinds = {stage.kind for stage in plan(scripted).stages}
+    assert {"item_profiles", "vectors", "ground"} <= kinds
