@@ -39,7 +39,7 @@ def _processors(config: Config) -> Iterator[str]:
     from hnlm_ray.cluster.connect import local_cpus
 
     have, llm = local_cpus(config.cluster), config.llm
-    # An engine replica needs three slots more, for reading, writing and the filter of a resumed run.
+    # An engine replica needs three slots more, for reading and writing.
     rules = (
         ("llm.replicas", 3 + (llm.replicas * llm.tensor_parallel if llm.engine == "vllm" else 0)),
         ("train.workers", 1 + config.train.workers),

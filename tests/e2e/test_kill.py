@@ -24,6 +24,7 @@ OPTIONS = [
     "llm.engine=scripted",
     "llm.batch_size=16",
     "embed.engine=scripted",
+    "ground.min_matched=0",  # the scripted engine knows no item
     "negatives.per_user=1",
     "train.workers=2",
     "train.variants={hnlm: {dim: 8, epochs: 6, validate_every: 1, semantic: {mixing: {share: 0.1}}}}",

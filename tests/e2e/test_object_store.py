@@ -38,6 +38,7 @@ def options(object_store: str) -> list[str]:
         f"run=s3://hnlm/run{object_store}",
         "llm.engine=scripted",
         "embed.engine=scripted",
+        "ground.min_matched=0",  # the scripted engine knows no item
         "negatives.policy=per_user",
         "negatives.per_user=1",
         "train.workers=2",

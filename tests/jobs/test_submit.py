@@ -24,6 +24,7 @@ OVERRIDES = [
     "data.demo.interactions=900",
     "llm.engine=scripted",
     "embed.engine=scripted",
+    "ground.min_matched=0",  # the scripted engine knows no item
     "negatives.per_user=1",
     "train.workers=2",
     "train.variants={hnlm: {dim: 8, epochs: 2, validate_every: 1, semantic: {mixing: {share: 0.1}}}}",

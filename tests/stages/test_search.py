@@ -286,7 +286,7 @@ def test_a_trial_reads_what_its_own_options_outside_the_variants_gave(tmp_path: 
         "llm.engine=scripted",
         "embed.engine=scripted",
         "data.demo={users: 60, items: 40, interactions: 900}",
-        "ground={fuzzy: 1.0, vector: 0.0}",
+        "ground={fuzzy: 1.0, vector: 0.0, min_matched: 0.0}",
         "train.variants={mf: {backbone: mf, dim: 4, epochs: 2}, hnlm: {backbone: mf, dim: 4, epochs: 2, "
         "semantic: {mixing: {share: 0.9}}}}",
         "serve.variant=mf",
