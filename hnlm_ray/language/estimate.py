@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from hnlm_ray.config.tree import Config
 from hnlm_ray.demo import assets
-from hnlm_ray.errors import EngineError
+from hnlm_ray.language.checks import check_folder
 from hnlm_ray.language.engines.protocol import Renderer
 from hnlm_ray.language.engines.tokens import approximate_budget, chat_budget, chat_tokens, load_tokenizer
 from hnlm_ray.language.profiled import items_to_profile, pairs_to_ask, users_to_profile
@@ -198,11 +198,10 @@ class _TokenCounter:
     def of(cls, config: Config) -> _TokenCounter:
         if config.llm.engine != "vllm":
             return cls(None, f"tokens of llm.engine={config.llm.engine} as characters / {_CHARS_PER_TOKEN}")
-        try:
-            tokenizer = load_tokenizer(assets.resolve(config.llm.model))
-        except EngineError as error:
-            return cls(None, f"tokens as characters / {_CHARS_PER_TOKEN}, since {error.problem}")
-        return cls(tokenizer, f"tokens by the tokenizer of {config.llm.model}")
+        folder = assets.resolve(config.llm.model)
+        if problems := check_folder(folder):  # tokenizers are fetched from the hub with a minute of retries
+            return cls(None, f"tokens as characters / {_CHARS_PER_TOKEN}, since {problems[0]}")
+        return cls(load_tokenizer(folder), f"tokens by the tokenizer of {config.llm.model}")
 
     def budget(self, config: Config, max_output_tokens: int) -> Budget:
         if self.tokenizer is None:
