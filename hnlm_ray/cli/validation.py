@@ -18,7 +18,7 @@ from hnlm_ray.errors import HnlmError
 if TYPE_CHECKING:
     from hnlm_ray.data.checks import Findings
 
-__all__ = ["endpoint_problems", "nearest_folder", "obstacles", "problems", "validate"]
+__all__ = ["endpoint_problems", "examine", "nearest_folder", "obstacles", "validate"]
 
 
 def validate(words: Words, config: ConfigFiles) -> None:
@@ -26,33 +26,24 @@ def validate(words: Words, config: ConfigFiles) -> None:
     from hnlm_ray.run.models import remarks
 
     options = configured(words, config)
-    warnings: list[str] = []
-    found = problems(options, warnings)
-    warnings += remarks(options)
-    for sentence in warnings:
+    found = examine(options)
+    for sentence in [*found.warnings, *remarks(options)]:
         console.print_marked("warn", sentence, to=console.errors)
-    for sentence in found:
+    for sentence in found.problems:
         console.print_marked("fail", sentence, to=console.errors)
-    if found:
+    if found.problems:
         raise typer.Exit(2)
     console.print_marked("ok", "nothing stands in the way of a run")
 
 
-def problems(config: Config, warnings: list[str] | None = None) -> list[str]:
-    """One sentence per problem; empty when a run can start.
-
-    Args:
-        config: the whole configuration.
-        warnings: gets a sentence for each thing that does not stop a run and may spoil its result.
-    """
-    data = _data(config)
-    found = data.problems
-    if warnings is not None:
-        warnings.extend(data.warnings)
+def examine(config: Config) -> Findings:
+    """Everything that stands in the way of a run, and what may spoil its result."""
+    from hnlm_ray.data.checks import Findings
     from hnlm_ray.run.specs import planned_kinds
 
-    kinds = planned_kinds(config)
-    return [*found, *obstacles(config, kinds), *endpoint_problems(config, kinds), *_sentences(_run_folder, config)]
+    data, kinds = _data(config), planned_kinds(config)
+    rest = [*obstacles(config, kinds), *endpoint_problems(config, kinds), *_sentences(_run_folder, config)]
+    return Findings([*data.problems, *rest], data.warnings)
 
 
 def obstacles(config: Config, kinds: Collection[str]) -> list[str]:

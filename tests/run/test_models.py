@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hnlm_ray.cli.validation import problems
+from hnlm_ray.cli.validation import examine
 from hnlm_ray.config.load import load_config
 from hnlm_ray.errors import ConfigError
 from hnlm_ray.run.models import missing_models, remarks
@@ -46,7 +46,7 @@ def test_each_model_that_a_variant_needs_must_be_named(table: list[str], given: 
     assert {option for option in ("llm.model", "embed.model", "tune.model") if f"{option} names no model" in text} == (
         missing
     )
-    assert [text] * bool(missing) == [found for found in problems(config) if "names no model" in found]
+    assert [text] * bool(missing) == [found for found in examine(config).problems if "names no model" in found]
     if missing:
         assert "train.variants.hnlm=null" in text
         with pytest.raises(ConfigError, match="names no model"):
