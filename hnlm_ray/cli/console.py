@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hnlm_ray.language.estimate import Estimate
     from hnlm_ray.report.run_comparison import RunComparison
     from hnlm_ray.run.execute import Progress
+    from hnlm_ray.run.manifest import Manifest
     from hnlm_ray.run.plan import PlannedStage, Run
     from hnlm_ray.run.store import Artifact
     from hnlm_ray.serving.bundle.shelf import Shelf
@@ -110,13 +111,15 @@ def print_status(run: Run, title: str) -> None:
     counts: dict[str, float] = {}
     for stage in run.stages:
         try:
-            table.add_row(*_status_row(stage))
-            if stage.artifact.is_complete:
-                counts |= dict(stage.artifact.manifest().counts) if stage.name == "prepare" else {}
-                notes += [("warn", stage.name, warning) for warning in stage.artifact.manifest().warnings]
+            manifest = stage.artifact.manifest() if stage.artifact.is_complete else None
         except StoreError as error:
             table.add_row(stage.name, Text("damaged", "red"))
             notes.append(("fail", stage.name, str(error)))
+            continue
+        table.add_row(*_status_row(stage, manifest))
+        if manifest is not None:
+            counts |= manifest.counts if stage.name == "prepare" else {}
+            notes += [("warn", stage.name, warning) for warning in manifest.warnings]
     output.print(table)
     if counts:
         data = _table("What prepare counted", "count", ">rows")
@@ -244,10 +247,9 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
-def _status_row(stage: PlannedStage) -> tuple[str | Text, ...]:
-    if not stage.artifact.is_complete:
+def _status_row(stage: PlannedStage, manifest: Manifest | None) -> tuple[str | Text, ...]:
+    if manifest is None:
         return stage.name, Text("interrupted", "yellow") if stage.artifact.exists else Text("pending", "dim")
-    manifest = stage.artifact.manifest()
     counts = manifest.counts
     rejects = sum(int(counts.get(key, 0)) for key in ("invalid", "truncated", "failed"))
     tokens = int(counts.get("prompt_tokens", 0) + counts.get("output_tokens", 0))

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from hnlm_ray.errors import HnlmError, StoreError
 from hnlm_ray.run.places import Folder, storage_errors
 
-__all__ = ["Checksum", "verify"]
+__all__ = ["Checksum", "size_problem", "verify"]
 
 _THREADS = 4
 """Files that are read at once; hashing leaves Python's lock."""
@@ -34,6 +34,13 @@ class Checksum(BaseModel):
         """Those of a file; OSError where it cannot be read."""
         with filesystem.open_input_file(path) as stream:
             return cls(bytes=stream.size(), sha256=hashlib.file_digest(stream, "sha256").hexdigest())
+
+
+def size_problem(size: int | None, expected: Checksum) -> str:
+    """What is wrong with the size of a file, None where there is no file; "" for nothing."""
+    if size is None:
+        return "is missing"
+    return "" if size == expected.bytes else f"is damaged: it has {size} bytes, expected {expected.bytes}"
 
 
 def verify(
@@ -73,10 +80,8 @@ def verify(
 def _problem(filesystem: pafs.FileSystem, path: str, expected: Checksum, listed_in: str) -> str:
     """What is wrong with a file; "" for nothing."""
     info = filesystem.get_file_info(path)
-    if info.type != pafs.FileType.File:
-        return "is missing"
-    if info.size != expected.bytes:
-        return f"is damaged: it has {info.size} bytes, expected {expected.bytes}"
+    if problem := size_problem(info.size if info.is_file else None, expected):
+        return problem
     state = path, info.size, info.mtime_ns, expected.sha256
     if state not in _SOUND:
         if Checksum.of(filesystem, path).sha256 != expected.sha256:

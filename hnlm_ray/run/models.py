@@ -29,15 +29,15 @@ def missing_models(config: Config) -> ConfigError | None:
         for name in config.train.variants
     }
     sections = (
-        ("llm.model", config.llm.model or config.llm.engine == "scripted", "item_profiles", _WAYS_TO_WRITE),
-        ("embed.model", config.embed.model or config.embed.engine == "scripted", "vectors", _WAYS_TO_READ),
-        ("tune.model", config.tune.model, "tokens", _WAYS_TO_TUNE),
+        ("llm", config.llm.model or config.llm.engine == "scripted", _WAYS_TO_WRITE),
+        ("embed", config.embed.model or config.embed.engine == "scripted", _WAYS_TO_READ),
+        ("tune", config.tune.model, _WAYS_TO_TUNE),
     )
     problems, wanting = [], dict[str, None]()
-    for option, is_given, kind, ways in sections:
-        users = [name for name, kinds in needs.items() if kind in kinds]
+    for section, is_given, ways in sections:
+        users = [name for name, kinds in needs.items() if _READS[section] in kinds]
         if users and not is_given:
-            problems.append(f"{option} names no model and {_variants(users)} it: give {ways}")
+            problems.append(f"{section}.model names no model and {_variants(users)} it: give {ways}")
             wanting |= dict.fromkeys(users)
     if not problems:
         return None

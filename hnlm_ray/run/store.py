@@ -30,7 +30,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from hnlm_ray.errors import StoreError
-from hnlm_ray.run.checksums import Checksum, verify
+from hnlm_ray.run.checksums import Checksum, size_problem, verify
 from hnlm_ray.run.manifest import MANIFEST, Manifest, StageFile
 from hnlm_ray.run.places import Folder, join, resolve, storage_errors
 from hnlm_ray.tables import TABLES, conform
@@ -72,11 +72,8 @@ class Artifact(Folder):
             return False
         found = self._sizes()
         for name, expected in manifest.files.items():
-            if name not in found:
-                raise StoreError(f"{self.path}/{name} is missing", self._cure)
-            if found[name] != expected.bytes:
-                what = f"it has {found[name]} bytes, expected {expected.bytes}"
-                raise StoreError(f"{self.path}/{name} is damaged: {what}", self._cure)
+            if problem := size_problem(found.get(name), expected):
+                raise StoreError(f"{self.path}/{name} {problem}", self._cure)
         return True
 
     def manifest(self) -> Manifest:
