@@ -23,6 +23,7 @@ __all__ = [
     "ENCODED",
     "FALSE_NEGATIVES",
     "GROUNDED",
+    "GUARD",
     "HISTORY",
     "INTERACTIONS",
     "ITEMS",
@@ -31,6 +32,7 @@ __all__ = [
     "ITEM_VECTORS",
     "METRICS",
     "NEGATIVES",
+    "NEIGHBOURS",
     "RECOMMENDATIONS",
     "SEARCH_TRIALS",
     "SPLITS",
@@ -107,6 +109,17 @@ NEGATIVES = _table(
 
 ITEM_VECTORS = pa.schema([pa.field("item", pa.int32()), pa.field("vector", pa.list_(pa.float16()))])
 """The text vector of each item, of unit length; all have the same dimension."""
+
+NEIGHBOURS = _table(item=pa.int32(), neighbour=pa.int32(), similarity=pa.float32())
+"""The nearest other items of each item, sorted by item, the nearest first; similarities are cosines above 0."""
+
+GUARD = _table(
+    user=pa.int32(),
+    item=pa.int32(),
+    rank=pa.int32(),  # from 1, the likeliest
+    weight=pa.float32(),  # in [0, 1], with which the item may serve as a negative of the user
+)
+"""Unseen items that users would probably like, sorted by user and rank; a pair that is not in it has weight 1."""
 
 GROUNDED = _table(
     pair=pa.int64(),
@@ -258,6 +271,8 @@ TABLES: dict[str, pa.Schema] = {
     "user_profiles": USER_PROFILES,
     "negatives": NEGATIVES,
     "item_vectors": ITEM_VECTORS,
+    "neighbours": NEIGHBOURS,
+    "guard": GUARD,
     "grounded": GROUNDED,
     "supervision": SUPERVISION,
     "user_tokens": USER_TOKENS,

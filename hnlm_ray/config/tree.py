@@ -13,6 +13,8 @@ from pydantic import Field, field_validator, model_validator
 
 from hnlm_ray.config.data import DataConfig
 from hnlm_ray.config.defaults import completed
+from hnlm_ray.config.graphs import NeighboursConfig
+from hnlm_ray.config.guards import GuardConfig
 from hnlm_ray.config.language import EmbedConfig, GroundConfig, LLMConfig, NegativesConfig, ProfilesConfig
 from hnlm_ray.config.resources import WorkerOptions
 from hnlm_ray.config.search import SearchConfig
@@ -108,6 +110,9 @@ class Config(Section):
     profiles: ProfilesConfig = ProfilesConfig()
     negatives: NegativesConfig = NegativesConfig()
     ground: GroundConfig = GroundConfig()
+    neighbours: NeighboursConfig = NeighboursConfig()
+    guards: dict[str, GuardConfig] = Field(default_factory=dict)
+    """Which unseen items users would probably like, by name; a variant uses one with ``guard: {table: NAME}``."""
     train: TrainConfig = TrainConfig()
     tune: TuneConfig = TuneConfig()
     encode: EncodeConfig = EncodeConfig()
@@ -153,6 +158,41 @@ class Config(Section):
                     " serve another variant"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _guards_and_graphs_exist(self) -> Config:
+        for name, variant in self.train.variants.items():
+            where = f"train.variants.{name}"
+            if variant.guard and variant.guard.table not in self.guards:
+                known = ", ".join(self.guards) or "none"
+                raise ValueError(f"{where}.guard.table is {variant.guard.table!r}, guards has {known}")
+            if variant.guard and variant.guard.exclude > (kept := self.guards[variant.guard.table].items):
+                raise ValueError(
+                    f"{where}.guard.exclude is {variant.guard.exclude}, the guard has {kept} items per user"
+                )
+            if variant.item_graph and variant.item_graph.neighbours > self.neighbours.keep:
+                wanted = variant.item_graph.neighbours
+                raise ValueError(
+                    f"{where}.item_graph.neighbours is {wanted}, above neighbours.keep={self.neighbours.keep}"
+                )
+        for name, guard in self.guards.items():
+            if not _VARIANT_NAME.fullmatch(name):
+                raise ValueError(
+                    f"{name!r} cannot name a guard: use up to 64 letters, digits, _ and -, a letter or digit first"
+                )
+            self._check_teachers(name, guard)
+        return self
+
+    def _check_teachers(self, name: str, guard: GuardConfig) -> None:
+        for number, source in enumerate(guard.sources):
+            where = f"guards.{name}.sources.{number}.variant"
+            if source.variant is None:
+                continue
+            if source.variant not in self.train.variants:
+                known = ", ".join(self.train.variants)
+                raise ValueError(f"{where} is {source.variant!r}, train.variants has {known}")
+            if self.train.variants[source.variant].guard is not None:
+                raise ValueError(f"{where}={source.variant} is itself guarded: name a variant without a guard")
 
     @model_validator(mode="after")
     def _teacher_is_trained(self) -> Config:

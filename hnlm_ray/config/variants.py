@@ -16,6 +16,8 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from hnlm_ray.config.backbones import Backbone, LightGCNOptions
+from hnlm_ray.config.graphs import ItemGraphOptions
+from hnlm_ray.config.guards import GuardOptions
 from hnlm_ray.config.losses import BPROptions, Loss
 from hnlm_ray.config.samplers import Sampler, UniformOptions
 from hnlm_ray.config.section import Positive, Section, Weight, kinds
@@ -37,6 +39,10 @@ class VariantConfig(Section):
     """What is minimised."""
     item_text: bool = False
     """Add the text vector of each item, through a trained linear map, to its first-layer embedding."""
+    item_graph: ItemGraphOptions | None = None
+    """Smooth the embeddings of items over the graph of their nearest items, for example ``{source: text}``."""
+    guard: GuardOptions | None = None
+    """Weaken or leave out negatives that the user would probably like, for example ``{table: behaviour}``."""
     semantic: Semantic = None
     """The language model's hard negatives, in addition to the sampler's; null: none."""
     epochs: Positive = 100
@@ -77,8 +83,13 @@ class VariantConfig(Section):
 
     @property
     def can_teach(self) -> bool:
-        """Whether an encoder can be tuned on its vectors: it is trained, and without the language model."""
-        return self.is_trained and self.semantic is None
+        """Whether an encoder can be tuned on its vectors: it is trained, and without anything that a teacher makes."""
+        return self.is_trained and self.semantic is None and self.guard is None and not self.reads_tuned_items
+
+    @property
+    def reads_tuned_items(self) -> bool:
+        """Whether its graph of items comes from the tuned encoder."""
+        return self.item_graph is not None and self.item_graph.source == "tuned"
 
     @model_validator(mode="after")
     def _parts_fit(self) -> VariantConfig:
@@ -115,8 +126,14 @@ class VariantConfig(Section):
             yield f"the sampler {sampler.name} goes with a softmax loss ({able})"
         if sampler.assumes_interactions and self.positives == "user":
             yield f"{sampler.name} corrects for uniform interactions: set positives: interaction or correct: false"
-        if self.item_text and not self.is_trained:
-            yield f"the backbone {backbone.name} has no item embeddings, so item_text has no effect"
+        for option in ("item_text", "item_graph"):
+            if getattr(self, option) and not self.is_trained:
+                yield f"the backbone {backbone.name} has no item embeddings, so {option} has no effect"
+        if self.item_graph and self.item_graph.place != "before" and (sampler.needs_layers or backbone.contrast):
+            part = sampler if sampler.needs_layers else backbone
+            yield f"{part.name} works on layers, which item_graph.place={self.item_graph.place} is not part of: use before"
+        if self.guard and not backbone.takes_negatives:
+            yield f"the backbone {backbone.name} takes no negatives, so guard has no effect"
         for part, compares in ((sampler, sampler.needs_batch), (backbone, backbone.uniformity is not None)):
             if compares and self.batch_size == 1:
                 yield f"{part.name} compares the pairs of a batch, so batch_size must be at least 2"

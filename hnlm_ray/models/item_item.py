@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from hnlm_ray.kernels.incidence import incidence
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from hnlm_ray.data.interactions import Interactions
 
-__all__ = ["ItemItem"]
+__all__ = ["ItemItem", "neighbour_votes"]
 
 _DENSE = "item_weights"
 _SPARSE = ("indptr", "indices", "values")
@@ -73,3 +74,18 @@ class ItemItem:
         if not np.isfinite(values).all():
             raise ValueError("the weights hold values that are not finite")
         return model
+
+
+def neighbour_votes(neighbours: pa.Table, n_items: int, power: float) -> ItemItem:
+    """Every item of a history votes for its nearest items, with the similarity raised to a power.
+
+    Args:
+        neighbours: the table ``neighbours``.
+        n_items: size of the catalogue.
+        power: above 0; a high one lets the nearest items decide.
+    """
+    from scipy.sparse import csr_array
+
+    votes = neighbours["similarity"].to_numpy() ** np.float32(power)
+    places = neighbours["item"].to_numpy(), neighbours["neighbour"].to_numpy()
+    return ItemItem(csr_array((votes, places), shape=(n_items, n_items)))

@@ -31,9 +31,11 @@ __all__ = [
     "evaluation",
     "fit",
     "grounding",
+    "guard",
     "is_decisive",
     "kept",
     "negatives",
+    "neighbours",
     "nothing",
     "profiles",
     "raw_data",
@@ -61,7 +63,7 @@ _EVALUATE = {"cutoffs", "trec"}
 _DECISIVE: Mapping[str, Collection[str]] = {
     "run": (), "cluster": (), "search": (), "embed": _EMBED, "encode": _ENCODE,
     "llm": {*_LLM, "http.url", *(f"http.{name}" for name in _HTTP)},
-    "ground": _GROUND, "train": {"seeds", "variants"}, "evaluate": _EVALUATE, "serve": {"text_encoder_mib"},
+    "neighbours": {"keep"}, "ground": _GROUND, "train": {"seeds", "variants"}, "evaluate": _EVALUATE, "serve": {"text_encoder_mib"},
 }  # fmt: skip
 """What fingerprints cover of the sections that they do not cover as a whole; ``tune`` is the other way round."""
 
@@ -110,15 +112,26 @@ def negatives(config: Config, key: StageKey) -> Depends:
 
 
 def embedding(config: Config, key: StageKey) -> Depends:
-    """Texts as vectors."""
+    """Texts as vectors; which texts, where they are not the usual ones."""
     embed = config.embed
     weights = model_digest(assets.resolve(embed.model, "embed")) if embed.engine == "vllm" else None
-    return {"embed": embed.model_dump(mode="json", include=_EMBED), "weights": weights}
+    texts = {} if key.variant is None else {"texts": key.variant}
+    return {"embed": embed.model_dump(mode="json", include=_EMBED), "weights": weights, **texts}
 
 
 def grounding(config: Config, key: StageKey) -> Depends:
     """Names matched to items."""
     return {**embedding(config, key), "ground": config.ground.model_dump(mode="json", include=_GROUND)}
+
+
+def neighbours(config: Config, key: StageKey) -> Depends:
+    """The nearest items of every item."""
+    return {"source": key.variant, "keep": config.neighbours.keep}
+
+
+def guard(config: Config, key: StageKey) -> Depends:
+    """The items that a blend of teachers ranks first for every user."""
+    return {"guard": config.guards[str(key.variant)].model_dump(mode="json", exclude={"user_block"})}
 
 
 def fit(config: Config, key: StageKey) -> Depends:

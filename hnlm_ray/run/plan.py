@@ -65,8 +65,12 @@ class Run:
         return next(stage for stage in self.stages if stage.name == name)
 
     def before(self, name: str) -> tuple[str, ...]:
-        """The names of the stages that a stage reads, and of those that these read, in order."""
-        needed: set[str] = {name}
+        """The names of the stages that a stage reads, and of those that these read, in order.
+
+        Args:
+            name: of a stage, or a kind: then of every stage of the kind.
+        """
+        needed = {stage.name for stage in self.stages if name in (stage.name, stage.kind)}
         for stage in reversed(self.stages):
             if stage.name in needed:
                 needed.update(stage.inputs.values())

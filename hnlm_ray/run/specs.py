@@ -85,8 +85,37 @@ def _encode(config: Config, key: StageKey) -> Iterable[StageKey]:
     return [*_keys("prepare", "vectors", "tokens", "tune"), _teacher(config)]
 
 
-def _variant_inputs(config: Config, names: Iterable[str]) -> tuple[str, ...]:
-    """The kinds of stages that some variants read besides ``prepare``."""
+def _vectors(config: Config, key: StageKey) -> Iterable[StageKey]:
+    return _keys("prepare", *(("item_profiles",) if key.variant == "profiled" else ()))
+
+
+_VECTORS_OF = {"text": StageKey("vectors"), "tuned": StageKey("encode")}
+"""The stage whose vectors neighbours are near by, for sources that have no stage ``vectors`` of their own name."""
+
+
+def _neighbours(config: Config, key: StageKey) -> Iterable[StageKey]:
+    source = str(key.variant)
+    if source in ("categories", "random"):
+        return _keys("prepare")
+    return [*_keys("prepare"), _VECTORS_OF.get(source, StageKey("vectors", source))]
+
+
+def _guard(config: Config, key: StageKey) -> Iterable[StageKey]:
+    reads = dict.fromkeys(_keys("prepare"))
+    for source in config.guards[str(key.variant)].sources:
+        if source.variant is not None:
+            is_trained = config.train.variants[source.variant].is_trained
+            seeds = source.seeds if is_trained else config.train.seeds_of(source.variant)
+            reads |= dict.fromkeys(StageKey("train", source.variant, seed) for seed in seeds)
+        elif source.neighbours is not None:
+            reads[StageKey("neighbours", source.neighbours)] = None
+        else:
+            reads[StageKey("ground")] = None
+    return reads
+
+
+def _variant_inputs(config: Config, names: Iterable[str]) -> list[StageKey]:
+    """The stages that some variants read besides ``prepare``."""
     chosen = [config.train.variants[name] for name in names]
     answers = any(variant.semantic and not variant.is_tuned for variant in chosen)
     needs = {
@@ -94,11 +123,17 @@ def _variant_inputs(config: Config, names: Iterable[str]) -> tuple[str, ...]:
         "ground": answers,
         "encode": any(variant.is_tuned for variant in chosen),
     }
-    return tuple(kind for kind, is_needed in needs.items() if is_needed)
+    graphs = dict.fromkeys(variant.item_graph.source for variant in chosen if variant.item_graph)
+    guards = dict.fromkeys(variant.guard.table for variant in chosen if variant.guard)
+    return [
+        *_keys(*(kind for kind, is_needed in needs.items() if is_needed)),
+        *(StageKey("neighbours", source) for source in graphs),
+        *(StageKey("guard", name) for name in guards),
+    ]
 
 
 def _train(config: Config, key: StageKey) -> Iterable[StageKey]:
-    return _keys("prepare", *_variant_inputs(config, [str(key.variant)]))
+    return [*_keys("prepare"), *_variant_inputs(config, [str(key.variant)])]
 
 
 def _fits(config: Config, variants: Iterable[str]) -> list[StageKey]:
@@ -112,7 +147,8 @@ def _before_evaluation(config: Config) -> list[StageKey]:
 
 
 def _evaluate(config: Config, key: StageKey) -> Iterable[StageKey]:
-    judged = [key for key in _before_evaluation(config) if key.kind in ("vectors", "ground", "encode")]
+    kinds = ("vectors", "ground", "encode", "guard")
+    judged = [key for key in _before_evaluation(config) if key.kind in kinds]
     return [*_keys("prepare"), *judged, *_fits(config, config.train.variants)]
 
 
@@ -129,7 +165,7 @@ def _bundle(config: Config, key: StageKey) -> Iterable[StageKey]:
 
 
 def _search(config: Config, key: StageKey) -> Iterable[StageKey]:
-    return _keys("prepare", *_variant_inputs(config, searched(config)))
+    return [*_keys("prepare"), *_variant_inputs(config, searched(config))]
 
 
 _ALL = (
@@ -149,7 +185,7 @@ _ALL = (
     ),
     StageSpec(
         "vectors", "Turn the text of each item into a vector",
-        _always("prepare"), dependencies.embedding, ("item_vectors",), resumes=True,
+        _vectors, dependencies.embedding, ("item_vectors",), resumes=True,
     ),
     StageSpec(
         "negatives", "Let the language model name a hard negative for each chosen pair",
@@ -160,6 +196,14 @@ _ALL = (
         "ground", "Match the names that the language model wrote to items of the catalogue",
         _always("prepare", "vectors", "negatives"), dependencies.grounding, ("grounded",),
         ("matched", "interacted", "out_of_catalogue", "none"), version=2, resumes=True,
+    ),
+    StageSpec(
+        "neighbours", "Find the nearest items of every item",
+        _neighbours, dependencies.neighbours, ("neighbours",), ("neighbours",),
+    ),
+    StageSpec(
+        "guard", "Find unseen items that users would probably like, by a blend of teachers",
+        _guard, dependencies.guard, ("guard",), ("users", "guarded"),
     ),
     StageSpec(
         "train", "Fit every variant with every seed", _train, dependencies.fit, ("history",),

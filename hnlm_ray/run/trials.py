@@ -28,7 +28,14 @@ __all__ = ["Trial", "draw_trials", "searched", "with_upstream"]
 
 _ROOT = "train.variants."
 _EVERY = "*"
-_UPSTREAM = ("llm", "embed", "profiles", "negatives", "ground", "tune", "encode")
+_SECTIONS_OF: Mapping[str, Sequence[str]] = {
+    "text": ("embed",),
+    "described": ("embed",),
+    "profiled": ("embed", "llm", "profiles"),
+    "tuned": ("llm", "embed", "profiles", "negatives", "ground", "tune", "encode"),
+}
+"""Sections that decide the neighbours of a source."""
+_UPSTREAM = ("llm", "embed", "profiles", "negatives", "ground", "neighbours", "tune", "encode")
 """Sections that decide what variants read. Options of others change by what a trial is judged, or change nothing."""
 
 
@@ -144,9 +151,15 @@ def _reads(options: VariantConfig, key: str) -> bool:
     section = key.partition(".")[0]
     if section not in _UPSTREAM:
         return False
+    if options.guard:  # its teachers may read anything
+        return True
     if options.semantic:
-        return options.is_tuned or section not in ("tune", "encode")
-    return options.item_text and section == "embed"
+        return options.is_tuned or section not in ("tune", "encode", "neighbours")
+    sections = {"embed"} if options.item_text else set()
+    if options.item_graph:
+        source = options.item_graph.source
+        sections |= {"neighbours", *_SECTIONS_OF.get(source, ())}
+    return section in sections
 
 
 def _draw_upstream(config: Config, number: int) -> dict[str, Any]:

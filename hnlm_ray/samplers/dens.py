@@ -19,7 +19,7 @@ from hnlm_ray import seeds
 from hnlm_ray.config.samplers import DENSOptions
 from hnlm_ray.kernels.rows import inner_products, rows_of
 from hnlm_ray.samplers.candidates import UnseenItems
-from hnlm_ray.samplers.protocol import Negatives, Scene, Setting
+from hnlm_ray.samplers.protocol import Negatives, Scene, Setting, without_excluded
 
 __all__ = ["DENSSampler"]
 
@@ -55,7 +55,8 @@ class DENSSampler(nn.Module):
             with torch.no_grad():
                 candidates = rows_of(table, drawn)
                 hardness = (1.0 - warm) * candidates - self._relevant(candidates, relevant[:, None])
-                best = drawn.gather(1, inner_products(hardness, user).argmax(dim=1, keepdim=True))
+                scores = without_excluded(scene, drawn, inner_products(hardness, user))
+                best = drawn.gather(1, scores.argmax(dim=1, keepdim=True))
             negative = rows_of(table, best.squeeze(1))
             factors.append(torch.stack([positive, relevant, negative, self._relevant(negative, relevant)]))
             chosen.append(best)

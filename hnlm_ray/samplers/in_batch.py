@@ -35,4 +35,5 @@ class InBatchSampler(NegativeSampler):
         seen = self._seen.contains(scene.users[:, None], scene.batch_items[None, :])
         weights = -self._log_share[scene.batch_items].expand(seen.shape)
         # Every item of the batch is the positive of some pair and is regularised as such.
-        return Negatives(scene.table.index_select(0, scene.batch_items), weights.masked_fill(seen, -torch.inf))
+        vectors = scene.table.index_select(0, scene.batch_items)
+        return Negatives(vectors, weights.masked_fill(seen, -torch.inf), stands_for=scene.batch_items)

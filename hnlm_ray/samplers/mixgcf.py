@@ -16,7 +16,7 @@ from hnlm_ray.config.samplers import MixGCFOptions
 from hnlm_ray.kernels.hashing import random_below
 from hnlm_ray.kernels.rows import inner_products, rows_of
 from hnlm_ray.samplers.candidates import CandidateSampler
-from hnlm_ray.samplers.protocol import Negatives, Scene, with_extra
+from hnlm_ray.samplers.protocol import Negatives, Scene, with_extra, without_excluded
 
 __all__ = ["MixGCFSampler"]
 
@@ -36,7 +36,7 @@ class MixGCFSampler(CandidateSampler[MixGCFOptions]):
         mixed, chosen = [], []
         for layer, table in enumerate(scene.table_layers):
             with torch.no_grad():
-                scores = inner_products(rows_of(table, drawn), scene.user)
+                scores = without_excluded(scene, drawn, inner_products(rows_of(table, drawn), scene.user))
             best = drawn.gather(1, scores.argmax(dim=1, keepdim=True))
             share = self._shares(scene, layer)
             mixed.append(share * scene.positive_layers[layer] + (1.0 - share) * rows_of(table, best.squeeze(1)))

@@ -18,8 +18,19 @@ from hnlm_ray.kernels.rows import inner_products, rows_of
 
 if TYPE_CHECKING:
     from hnlm_ray.data.interactions import Interactions
+    from hnlm_ray.samplers.guard import GuardLookup
 
-__all__ = ["NegativeSampler", "Negatives", "Scene", "Setting", "candidate_scores", "chosen_items", "with_extra"]
+__all__ = [
+    "NegativeSampler",
+    "Negatives",
+    "Scene",
+    "Setting",
+    "candidate_scores",
+    "chosen_items",
+    "trust_in",
+    "with_extra",
+    "without_excluded",
+]
 
 
 @dataclass(frozen=True)
@@ -61,6 +72,7 @@ class Scene:
             sampler needs the batch.
         positions: (B,) int64, the places of the worker's pairs in ``batch_items``.
         extra: (B, E) int64, unseen items that join the candidates of samplers that choose among some, -1 for none.
+        guard: which items are poor negatives of the users; None guards nothing.
     """
 
     users: torch.Tensor
@@ -77,6 +89,7 @@ class Scene:
     batch_items: torch.Tensor | None = None
     positions: torch.Tensor | None = None
     extra: torch.Tensor | None = None
+    guard: GuardLookup | None = None
 
 
 @dataclass(frozen=True)
@@ -89,12 +102,15 @@ class Negatives:
             is not a negative of the pair. None for equal weights.
         items: (B, K) or (M,) int64, items whose embeddings are regularised; None for none.
         penalty: a scalar that is added to the sum of the losses of the batch, or None.
+        stands_for: the items that the vectors are of, (B, K) or (M,) int64, where ``items`` does not say it; with one
+            vector per pair that is mixed of L items, (B, L).
     """
 
     vectors: torch.Tensor
     log_weights: torch.Tensor | None = None
     items: torch.Tensor | None = None
     penalty: torch.Tensor | None = None
+    stands_for: torch.Tensor | None = None
 
 
 class NegativeSampler(Protocol):
@@ -130,5 +146,26 @@ def with_extra(scene: Scene, drawn: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def candidate_scores(scene: Scene, drawn: torch.Tensor) -> torch.Tensor:
-    """Scores (B, N) of the candidates (B, N) of each pair, without a gradient."""
-    return inner_products(rows_of(scene.table, drawn), scene.user)
+    """Scores (B, N) of the candidates (B, N) of each pair, without a gradient; minus infinity for excluded ones."""
+    return without_excluded(scene, drawn, inner_products(rows_of(scene.table, drawn), scene.user))
+
+
+def without_excluded(scene: Scene, drawn: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    """Scores (B, N) of candidates (B, N), minus infinity for those that the guard excludes."""
+    if scene.guard is None or not scene.guard.excludes:
+        return scores
+    return scores.masked_fill(scene.guard.trust(scene.users[:, None], drawn) == 0.0, -torch.inf)
+
+
+@torch.no_grad()
+def trust_in(scene: Scene, negatives: Negatives) -> torch.Tensor | None:
+    """How far the guard trusts each negative, (B, K) or (B, M) float32 in [0, 1]; None where nothing is guarded.
+
+    A vector that is mixed of several items has the mean of their trust.
+    """
+    items = negatives.items if negatives.stands_for is None else negatives.stands_for
+    if scene.guard is None or items is None:
+        return None
+    trust = scene.guard.trust(scene.users[:, None], items)
+    is_mixed = negatives.vectors.dim() == 3 and negatives.vectors.shape[1] != trust.shape[1]
+    return trust.mean(dim=1, keepdim=True) if is_mixed else trust

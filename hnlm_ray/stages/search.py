@@ -22,11 +22,11 @@ from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.prepared import read_splits
 from hnlm_ray.errors import StageError
 from hnlm_ray.report.search import VariantSearch, described, render_search, summarise
-from hnlm_ray.run.stage import StageContext, StageKey, StageSummary
+from hnlm_ray.run.stage import StageContext, StageSummary
 from hnlm_ray.run.store import Artifact
 from hnlm_ray.run.trials import Trial, draw_trials
 from hnlm_ray.tables import SEARCH_TRIALS
-from hnlm_ray.training.inputs import SemanticInputs
+from hnlm_ray.training.inputs import FitInputs
 
 if TYPE_CHECKING:
     from hnlm_ray.training.loop import TrainingLoop
@@ -61,7 +61,7 @@ class _Task:
     """
 
     prepare: Artifact
-    semantics: tuple[SemanticInputs, ...]
+    sides: tuple[FitInputs, ...]
     variants: tuple[VariantConfig, ...]
     seed: int
     use_gpu: bool
@@ -117,7 +117,7 @@ def _run_trials(context: StageContext, pending: Sequence[Trial], rows: _Rows) ->
     variants = tuple(trial.options.model_copy(update={"epochs": min(most, trial.options.epochs)}) for trial in pending)
     task = _Task(
         prepare=context.inputs["prepare"],
-        semantics=tuple(_semantics(context.inputs, trial) for trial in pending),
+        sides=tuple(_side(context.inputs, trial) for trial in pending),
         variants=variants,
         seed=config.search.seed,
         use_gpu=config.train.accelerator == "gpu",
@@ -147,11 +147,9 @@ def _run_trials(context: StageContext, pending: Sequence[Trial], rows: _Rows) ->
             rows[_key(trial)] = _row(trial, "failed", error)
 
 
-def _semantics(inputs: Mapping[str, Artifact], trial: Trial) -> SemanticInputs:
+def _side(inputs: Mapping[str, Artifact], trial: Trial) -> FitInputs:
     """What a trial reads: made with its own options outside the variants, where it has some."""
-    number = trial.number if trial.upstream else None
-    kinds = ("vectors", "ground", "encode")
-    return SemanticInputs(*(inputs.get(StageKey(kind, trial=number).name) for kind in kinds))
+    return FitInputs.of_stage(inputs, trial.number if trial.upstream else None)
 
 
 def _fit(task: _Task, number: int, report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
@@ -172,7 +170,7 @@ def _fit(task: _Task, number: int, report: Callable[[dict[str, Any]], None]) -> 
         splits.valid,
         variant,
         task.seed,
-        **task.semantics[number].arguments(variant, splits.train),
+        side=task.sides[number].of_variant(variant, splits.train),
         device="cuda" if task.use_gpu else "cpu",
         on_validation=on_validation,
     )

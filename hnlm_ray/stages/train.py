@@ -21,7 +21,7 @@ from hnlm_ray.errors import ConfigError
 from hnlm_ray.run.stage import StageContext, StageSummary
 from hnlm_ray.run.store import Artifact
 from hnlm_ray.tables import HISTORY
-from hnlm_ray.training.inputs import SemanticInputs
+from hnlm_ray.training.inputs import FitInputs
 
 if TYPE_CHECKING:
     from hnlm_ray.training.loop import TrainingLoop
@@ -39,7 +39,7 @@ class _Task:
     """What a worker gets: where to read, not what was read."""
 
     prepare: Artifact
-    semantics: SemanticInputs
+    side: FitInputs
     variant: VariantConfig
     seed: int
     use_gpu: bool
@@ -51,7 +51,7 @@ def run(context: StageContext, *, variant: str, seed: int) -> StageSummary:
     An interrupted fit continues from its last checkpoint. A baseline in closed form is computed without workers.
 
     Args:
-        context: with the inputs ``prepare`` and, for a semantic variant, ``ground`` and ``vectors``, or ``encode``.
+        context: with the input ``prepare`` and whatever else the variant reads.
         variant: a key of ``train.variants``.
         seed: of the fit.
 
@@ -69,7 +69,7 @@ def run(context: StageContext, *, variant: str, seed: int) -> StageSummary:
     inputs = context.inputs
     task = _Task(
         prepare=inputs["prepare"],
-        semantics=SemanticInputs(inputs.get("vectors"), inputs.get("ground"), inputs.get("encode")),
+        side=FitInputs.of_stage(inputs),
         variant=chosen,
         seed=seed,
         use_gpu=options.accelerator == "gpu",
@@ -140,7 +140,7 @@ def _work(config: dict[str, Any]) -> dict[str, int]:
             splits.valid,
             task.variant,
             task.seed,
-            **task.semantics.arguments(task.variant, splits.train),
+            side=task.side.of_variant(task.variant, splits.train),
             resume_from=Path(folder) if folder else None,
             device=ray.train.torch.get_device() if task.use_gpu else "cpu",
             on_validation=_report,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from hnlm_ray.training.collectives import rank, world_size
 from hnlm_ray.training.loop import TrainingLoop
 from hnlm_ray.training.progress import Progress
 from hnlm_ray.training.shard import Shard
+from hnlm_ray.training.side_information import SideInformation
 
 if TYPE_CHECKING:
     from hnlm_ray.data.interactions import Interactions
@@ -52,8 +53,7 @@ def fit(
     variant: VariantConfig,
     seed: int,
     *,
-    vectors: PairVectors | None = None,
-    item_texts: npt.NDArray[np.floating[Any]] | None = None,
+    side: SideInformation | None = None,
     device: str | torch.device = "cpu",
     resume_from: Path | None = None,
     on_validation: Callable[[TrainingLoop], None] | None = None,
@@ -68,26 +68,20 @@ def fit(
         valid: the validation interactions of the same users and items; never trained on.
         variant: what to train.
         seed: of the fit.
-        vectors: hard negatives by pair; needed for a semantic variant, ignored for others.
-        item_texts: (I, D) unit text vectors; needed for a variant with ``item_text``, ignored for others.
+        side: what the variant reads besides interactions; what it does not need is ignored.
         device: where the parameters are.
         resume_from: a folder written by :func:`hnlm_ray.training.checkpoint.save`, by any number of workers.
         on_validation: called after each validation, on every worker, for example to write a checkpoint.
 
     Raises:
-        DataError: nothing to train on or to validate with, more draws than items, or a semantic variant without vectors
-            that suit it.
+        DataError: nothing to train on or to validate with, more draws than items, or the variant needs vectors, texts,
+            neighbours or a guard that are missing or do not suit the interactions.
         StoreError: ``resume_from`` is damaged or belongs to another fit.
     """
-    _check(train, valid, variant, vectors)
-    if variant.item_text and (item_texts is None or len(item_texts) != train.n_items):
-        found = "none" if item_texts is None else len(item_texts)
-        raise DataError(f"item_text needs {train.n_items} text vectors, there are {found}", "run the stage vectors")
+    known = needed(variant, side or SideInformation())
+    _check(train, valid, variant, known)
     shard = Shard.cut(train, valid, rank(), world_size())
-    used_vectors = None if variant.semantic is None else vectors
-    loop = TrainingLoop(
-        shard, variant, seed, used_vectors, torch.device(device), item_texts if variant.item_text else None
-    )
+    loop = TrainingLoop(shard, variant, seed, known, torch.device(device))
     if resume_from is not None:
         checkpoint.restore(loop, resume_from)
     while not loop.is_finished:
@@ -100,7 +94,17 @@ def fit(
     return FitResult(shard.first_user, users, items, loop.progress, loop.counts())
 
 
-def _check(train: Interactions, valid: Interactions, variant: VariantConfig, vectors: PairVectors | None) -> None:
+def needed(variant: VariantConfig, side: SideInformation) -> SideInformation:
+    """What the variant uses of the side."""
+    return SideInformation(
+        vectors=None if variant.semantic is None else side.vectors,
+        item_texts=side.item_texts if variant.item_text else None,
+        item_graph=None if variant.item_graph is None else side.item_graph,
+        guard=None if variant.guard is None else side.guard,
+    )
+
+
+def _check(train: Interactions, valid: Interactions, variant: VariantConfig, side: SideInformation) -> None:
     if not len(train.items):
         raise DataError("the train split is empty", "give more interactions or a smaller held-out share")
     if (train.n_users, train.n_items) != (valid.n_users, valid.n_items):
@@ -116,7 +120,8 @@ def _check(train: Interactions, valid: Interactions, variant: VariantConfig, vec
         )
     _check_sampler(train, variant)
     if variant.semantic is not None:
-        _check_vectors(train, variant.semantic, vectors)
+        _check_vectors(train, variant.semantic, side.vectors)
+    _check_items(train, variant, side)
 
 
 def _check_sampler(train: Interactions, variant: VariantConfig) -> None:
@@ -127,6 +132,20 @@ def _check_sampler(train: Interactions, variant: VariantConfig) -> None:
                 f"the sampler {variant.sampler.name} would draw {drawn} {option} from {train.n_items} items",
                 f"lower its option {option}",
             )
+
+
+def _check_items(train: Interactions, variant: VariantConfig, side: SideInformation) -> None:
+    """Whether texts, neighbours and guard are there and count the same items."""
+    texts, graph, guard = side.item_texts, side.item_graph, side.guard
+    for option, is_used, size in (
+        ("item_text", variant.item_text, None if texts is None else len(texts)),
+        ("item_graph", variant.item_graph is not None, None if graph is None else graph.shape[0]),
+        ("guard", variant.guard is not None, None if guard is None else guard.n_items),
+    ):
+        if is_used and size != train.n_items:
+            found = "there is nothing" if size is None else f"there is one for {size}"
+            what = f"{option} needs what its stage writes for {train.n_items} items, {found}"
+            raise DataError(what, "run the stages vectors, neighbours and guard")
 
 
 def _check_vectors(train: Interactions, options: SemanticOptions, vectors: PairVectors | None) -> None:

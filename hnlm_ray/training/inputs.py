@@ -1,51 +1,71 @@
-"""Reads what a fit needs from earlier stages besides the interactions: semantic vectors and texts of items."""
+"""Reads what a fit needs from earlier stages besides the interactions."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.data.vectors import read_text_vectors
+from hnlm_ray.models.item_graph import normalised_neighbours
+from hnlm_ray.run.stage import StageKey
 from hnlm_ray.run.store import Artifact
+from hnlm_ray.samplers.guard import Guard
 from hnlm_ray.samplers.semantic import PairVectors
+from hnlm_ray.training.side_information import SideInformation
 
-__all__ = ["SemanticInputs"]
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+__all__ = ["FitInputs"]
 
 
 @dataclass(frozen=True)
-class SemanticInputs:
-    """Where the semantic parts of variants come from.
+class FitInputs:
+    """Where the side information of variants comes from.
 
     Attributes:
-        vectors: of the stage ``vectors``, or None.
-        ground: of the stage ``ground``, or None.
-        encode: of the stage ``encode``, or None.
+        artifacts: of the stages that variants read besides ``prepare``, by the name of their folder, for example
+            ``encode`` or ``neighbours.text``.
     """
 
-    vectors: Artifact | None = None
-    ground: Artifact | None = None
-    encode: Artifact | None = None
+    artifacts: Mapping[str, Artifact] = field(default_factory=dict)
 
-    def arguments(self, variant: VariantConfig, train: Interactions) -> dict[str, Any]:
-        """``vectors`` and ``item_texts`` of :func:`hnlm_ray.training.fit.fit`; None where the variant needs none."""
-        return {"vectors": self._pair_vectors(variant, train), "item_texts": self._item_texts(variant, train)}
+    @classmethod
+    def of_stage(cls, inputs: Mapping[str, Artifact], trial: int | None = None) -> FitInputs:
+        """Those among the inputs of a stage; of a search, those that are made again for one trial.
+
+        Args:
+            inputs: artifacts by the name of the stage.
+            trial: its number; None for the stages of the run itself.
+        """
+        marks = {name: name.partition("@") for name in inputs}
+        wanted = "" if trial is None else str(trial)
+        return cls({folder: inputs[name] for name, (folder, _, number) in marks.items() if number == wanted})
+
+    def of_variant(self, variant: VariantConfig, train: Interactions) -> SideInformation:
+        """What a variant needs, for the users and items of the train interactions."""
+        return SideInformation(
+            vectors=self._pair_vectors(variant, train),
+            item_texts=read_text_vectors(self.artifacts["vectors"], train.n_items) if variant.item_text else None,
+            item_graph=self._item_graph(variant, train),
+            guard=self._guard(variant, train),
+        )
 
     def _pair_vectors(self, variant: VariantConfig, train: Interactions) -> PairVectors | None:
         options = variant.semantic
         if options is None:
             return None
         if options.is_tuned:
-            assert self.encode is not None
-            own = PairVectors.from_encoded(self.encode.read("encoded"), train.n_items, nearest=options.has_items)
+            own = PairVectors.from_encoded(
+                self.artifacts["encode"].read("encoded"), train.n_items, nearest=options.has_items
+            )
         else:
-            assert self.ground is not None
-            assert self.vectors is not None
-            tables = self.ground.read("grounded"), self.vectors.read("item_vectors")
+            tables = self.artifacts["ground"].read("grounded"), self.artifacts["vectors"].read("item_vectors")
             own = PairVectors.from_tables(*tables, train.n_items)
         match options.control:
             case "shuffled":
@@ -54,8 +74,16 @@ class SemanticInputs:
                 return own.random(train, 0)
         return own
 
-    def _item_texts(self, variant: VariantConfig, train: Interactions) -> npt.NDArray[np.float16] | None:
-        if not variant.item_text:
+    def _item_graph(self, variant: VariantConfig, train: Interactions) -> csr_array[np.float32, tuple[int, int]] | None:
+        options = variant.item_graph
+        if options is None:
             return None
-        assert self.vectors is not None
-        return read_text_vectors(self.vectors, train.n_items)
+        table = self.artifacts[StageKey("neighbours", options.source).folder].read("neighbours")
+        return normalised_neighbours(table, train.n_items, options.neighbours)
+
+    def _guard(self, variant: VariantConfig, train: Interactions) -> Guard | None:
+        options = variant.guard
+        if options is None:
+            return None
+        table = self.artifacts[StageKey("guard", options.table).folder].read("guard")
+        return Guard.from_table(table, train.n_items, options)

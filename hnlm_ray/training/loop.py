@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from hnlm_ray.config.variants import VariantConfig
-from hnlm_ray.samplers.semantic import PairVectors
 from hnlm_ray.training.batches import BatchStream
 from hnlm_ray.training.collectives import sum_over_workers
 from hnlm_ray.training.model import RecommenderModel
 from hnlm_ray.training.progress import EpochRecord, Progress
 from hnlm_ray.training.schedule import half_cosine
 from hnlm_ray.training.shard import Shard
+from hnlm_ray.training.side_information import SideInformation
 from hnlm_ray.training.validation import validate
 
 __all__ = ["TrainingLoop", "learning_rate_in"]
@@ -39,16 +36,15 @@ class TrainingLoop:
         shard: Shard,
         variant: VariantConfig,
         seed: int,
-        vectors: PairVectors | None,
+        side: SideInformation,
         device: torch.device,
-        item_texts: npt.NDArray[np.floating[Any]] | None = None,
     ) -> None:
         self._variant = variant
         self._device = device
         self.shard = shard
-        own_vectors = vectors.slice_users(shard.first_user, shard.last_user) if vectors is not None else None
-        self.stream = BatchStream(shard, own_vectors, seed, variant.batch_size, variant.positives)
-        self.model = RecommenderModel(shard, variant, seed, own_vectors, device, item_texts)
+        own = side.slice_users(shard.first_user, shard.last_user)
+        self.stream = BatchStream(shard, own.vectors, seed, variant.batch_size, variant.positives)
+        self.model = RecommenderModel(shard, variant, seed, own, device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=variant.learning_rate, fused=True)
         self.progress = Progress()
         self.best = self.model.final_vectors()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn import functional
@@ -15,10 +13,11 @@ from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.kernels.rows import dense_gradient, inner_products, rows_of
 from hnlm_ray.models.build import build_backbone
 from hnlm_ray.models.embeddings import initial_rows
+from hnlm_ray.models.item_graph import ItemGraph
 from hnlm_ray.models.protocol import Draw, Encoding
 from hnlm_ray.samplers.build import build_sampler
-from hnlm_ray.samplers.protocol import Negatives, Scene, Setting
-from hnlm_ray.samplers.semantic import PairVectors
+from hnlm_ray.samplers.guard import GuardLookup
+from hnlm_ray.samplers.protocol import Negatives, Scene, Setting, trust_in
 from hnlm_ray.training.batches import Batch
 from hnlm_ray.training.collectives import divided, replicate, sum_over_workers
 from hnlm_ray.training.graph import InteractionGraph
@@ -26,6 +25,7 @@ from hnlm_ray.training.objective import BatchNodes, RankingLoss, alignment_and_u
 from hnlm_ray.training.penalty import embedding_penalty
 from hnlm_ray.training.semantic import SemanticNegatives
 from hnlm_ray.training.shard import Shard
+from hnlm_ray.training.side_information import SideInformation
 
 __all__ = ["BatchLoss", "RecommenderModel"]
 
@@ -73,6 +73,7 @@ class RecommenderModel(nn.Module):
         semantic: the language model's hard negatives; None without them.
         text_map: (d, D) parameter, from text vectors of items into their embeddings; None without them. Equal on all
             workers.
+        item_graph: smooths tables of items; None without one.
     """
 
     def __init__(
@@ -80,9 +81,8 @@ class RecommenderModel(nn.Module):
         shard: Shard,
         variant: VariantConfig,
         seed: int,
-        vectors: PairVectors | None,
+        side: SideInformation,
         device: torch.device,
-        item_texts: npt.NDArray[np.floating[Any]] | None = None,
     ) -> None:
         """Start from values derived from ``seed``.
 
@@ -90,9 +90,8 @@ class RecommenderModel(nn.Module):
             shard: the worker's users.
             variant: what to train.
             seed: of the fit.
-            vectors: semantic vectors of the worker's pairs, for a semantic variant.
+            side: what the variant reads besides interactions, of the worker's users.
             device: where the parameters are.
-            item_texts: (I, D) text vectors, for a variant with ``item_text``.
         """
         super().__init__()
         self._variant, self._device, self._shard = variant, device, shard
@@ -101,18 +100,22 @@ class RecommenderModel(nn.Module):
         self.users = nn.Parameter(initial_rows(seed, "users", shard.first_user, shard.last_user, *size))
         self.items = nn.Parameter(initial_rows(seed, "items", 0, train.n_items, *size))
         self.text_map: nn.Parameter | None = None
-        if item_texts is not None:
-            self._texts = torch.from_numpy(item_texts.astype(np.float32)).to(device)
-            first = initial_rows(seed, "text_map", 0, variant.dim, item_texts.shape[1], variant.init_std)
+        if variant.item_text and (texts := side.item_texts) is not None:
+            self._texts = torch.from_numpy(texts.astype(np.float32)).to(device)
+            first = initial_rows(seed, "text_map", 0, variant.dim, texts.shape[1], variant.init_std)
             self.text_map = nn.Parameter(first)
+        self.item_graph: ItemGraph | None = None
+        if variant.item_graph is not None and side.item_graph is not None:
+            self.item_graph = ItemGraph(side.item_graph, variant.item_graph, device)
+        self._guard = None if side.guard is None else GuardLookup(side.guard, device)
         self.graph = InteractionGraph(train, shard.first_user, degrees, device)
         self.backbone = build_backbone(variant.backbone, self.graph, variant.dim, seed)
         self.sampler = build_sampler(variant.sampler, Setting(train, degrees, dim, seed, device))
         self.ranking_loss = RankingLoss(variant.loss, train.n_users, device)
         self.semantic: SemanticNegatives | None = None
-        if variant.semantic is not None and vectors is not None:
+        if variant.semantic is not None and side.vectors is not None:
             self.semantic = SemanticNegatives(
-                variant.semantic, variant.loss, vectors, dim, seed, variant.epochs, device
+                variant.semantic, variant.loss, side.vectors, dim, seed, variant.epochs, device
             )
         self.to(device)
 
@@ -161,7 +164,7 @@ class RecommenderModel(nn.Module):
     @torch.no_grad()
     def final_vectors(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Vectors (U_r, d) and (I, d) whose inner products are the scores."""
-        users, items = self.backbone.encode(self.users, self._first_items()).final
+        users, items = self._placed(self.backbone.encode(self.users, self._first_items())).final
         if self.ranking_loss.is_cosine:
             # The length of a user's vector changes no order, that of an item's would.
             items = functional.normalize(items)
@@ -169,7 +172,8 @@ class RecommenderModel(nn.Module):
 
     def _encode(self, draw: Draw) -> Encoding:
         """One pass whose item tables gather their gradients from all workers."""
-        encoding = self.backbone.encode(self.users, self._first_items(), draw, layers=self.sampler.needs_layers)
+        found = self.backbone.encode(self.users, self._first_items(), draw, layers=self.sampler.needs_layers)
+        encoding = self._placed(found)
         views = encoding.views or ()
         tables = [encoding.final, *encoding.layers, *views]
         shared = replicate(*(items for _, items in tables))
@@ -178,11 +182,23 @@ class RecommenderModel(nn.Module):
         return Encoding(final, layers, (merged[-2], merged[-1]) if views else None)
 
     def _first_items(self) -> torch.Tensor:
-        """(I, d) first-layer embeddings of the items, with their texts in them."""
-        if self.text_map is None:
-            return self.items
-        # The gradient that comes back here is summed over the workers already.
-        return torch.addmm(self.items, self._texts, divided(self.text_map).T)
+        """(I, d) first-layer embeddings of the items, with their texts and their neighbours in them."""
+        items: torch.Tensor = self.items
+        if self.text_map is not None:
+            # The gradient that comes back here is summed over the workers already.
+            items = torch.addmm(items, self._texts, divided(self.text_map).T)
+        if self.item_graph is not None and self.item_graph.place == "before":
+            items = self.item_graph.smooth(items)
+        return items
+
+    def _placed(self, encoding: Encoding) -> Encoding:
+        """The encoding with the graph of items beside or after the backbone, where it is placed there."""
+        graph = self.item_graph
+        if graph is None or graph.place == "before":
+            return encoding
+        users, items = encoding.final
+        placed = graph.smooth(items) if graph.place == "after" else items + graph.smooth(self._first_items())
+        return replace(encoding, final=(users, placed))
 
     def _nodes(self, pairs: _Pairs, encoding: Encoding) -> BatchNodes | None:
         """The nodes of the whole batch, where anything looks across it."""
@@ -212,10 +228,16 @@ class RecommenderModel(nn.Module):
             batch_items=None if nodes is None else nodes.items,
             positions=pairs.positions,
             extra=None if self.semantic is None else self.semantic.candidates(pairs.batch.hard_rows),
+            guard=self._guard,
         )
 
     def _rank(self, scene: Scene, negatives: Negatives, batch: Batch) -> tuple[torch.Tensor, _Terms]:
         """The ranking loss, and the contrast with semantic vectors where there are any."""
+        trust = trust_in(scene, negatives)
+        if trust is not None and self.ranking_loss.is_softmax:
+            log_trust = trust.log()
+            weights = log_trust if negatives.log_weights is None else negatives.log_weights + log_trust
+            negatives, trust = replace(negatives, log_weights=weights), None
         vectors, log_weights = negatives.vectors, negatives.log_weights
         scores = scene.user @ vectors.T if vectors.dim() == 2 else inner_products(vectors, scene.user)
         contrasts: _Terms = []
@@ -223,7 +245,7 @@ class RecommenderModel(nn.Module):
             scores, log_weights, contrast = self.semantic(scene, batch.hard_rows, negatives, scores)
             contrasts = [(self.semantic.contrast_weight, contrast / batch.global_size)]
         positive = (scene.user * scene.positive).sum(dim=1)
-        ranking = self.ranking_loss(scene.users, positive, scores, log_weights).sum()
+        ranking = self.ranking_loss(scene.users, positive, scores, log_weights, trust).sum()
         return ranking / batch.global_size, contrasts
 
     def _align(self, pairs: _Pairs, encoding: Encoding, nodes: BatchNodes | None, uniformity: float) -> torch.Tensor:

@@ -43,6 +43,7 @@ class RankingLoss(nn.Module):
         positive: torch.Tensor,
         negatives: torch.Tensor,
         log_weights: torch.Tensor | None,
+        trust: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """(B,) losses.
 
@@ -51,9 +52,12 @@ class RankingLoss(nn.Module):
             positive: (B,) scores.
             negatives: (B, K) scores.
             log_weights: (B, K), see :class:`hnlm_ray.samplers.protocol.Negatives`.
+            trust: (B, K) in [0, 1]: the loss of a pair with a negative is multiplied by it, or its logarithm is added
+                to the logit of the negative; None for 1.
         """
         if not self.is_softmax:
-            return losses.weighted_mean(self._values(negatives - positive[:, None], **self._arguments), log_weights)
+            values = self._values(negatives - positive[:, None], **self._arguments)
+            return losses.weighted_mean(values if trust is None else values * trust, log_weights)
         if self.users_threshold is None:
             return self._values(positive, negatives, log_weights, **self._arguments)
         threshold = self.users_threshold.index_select(0, users)

@@ -1,0 +1,50 @@
+"""Map numbered blocks of users or items by Ray Data: each worker reads its inputs once and computes block after block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+__all__ = ["map_blocks"]
+
+_BLOCKS_PER_WORKER = 4
+"""A worker takes seconds to start, so it should have more than one block to do."""
+
+Work = Callable[[int], pa.Table]
+
+
+def map_blocks(make: Callable[[], Work], blocks: int, schema: pa.Schema) -> pa.Table:
+    """The tables of all blocks, in any order, as one.
+
+    Args:
+        make: called once in each worker; gives the function from the number of a block to its table.
+        blocks: how many there are.
+        schema: of the tables.
+    """
+    import ray
+
+    workers = int(min(-(-blocks // _BLOCKS_PER_WORKER), ray.cluster_resources().get("CPU", 1.0)))
+    found = ray.data.range(blocks, override_num_blocks=min(blocks, 200)).map_batches(
+        _Worker,
+        batch_size=1,
+        batch_format="numpy",
+        fn_constructor_args=(make,),
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, workers)),
+        num_cpus=1,
+    )
+    tables = [table.cast(schema) for table in found.iter_batches(batch_size=None, batch_format="pyarrow")]
+    return pa.concat_tables([schema.empty_table(), *tables])
+
+
+class _Worker:
+    def __init__(self, make: Callable[[], Work]) -> None:
+        self._work = make()
+
+    def __call__(self, batch: dict[str, npt.NDArray[np.int64]]) -> pa.Table:
+        return pa.concat_tables([self._work(int(block)) for block in batch["id"]])

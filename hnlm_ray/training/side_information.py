@@ -1,0 +1,43 @@
+"""What a fit may read besides the interactions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hnlm_ray.samplers.guard import Guard
+from hnlm_ray.samplers.semantic import PairVectors
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+__all__ = ["SideInformation"]
+
+
+@dataclass(frozen=True)
+class SideInformation:
+    """Semantic vectors, texts, neighbours and guard: each for variants that need it, None for others.
+
+    Attributes:
+        vectors: hard negatives by pair, for a semantic variant.
+        item_texts: (I, D) unit text vectors, for a variant with ``item_text``.
+        item_graph: (I, I) float32 of :func:`hnlm_ray.models.item_graph.normalised_neighbours`, for one with
+            ``item_graph``.
+        guard: of all users, for one with ``guard``.
+    """
+
+    vectors: PairVectors | None = None
+    item_texts: npt.NDArray[np.floating[Any]] | None = None
+    item_graph: csr_array[np.float32, tuple[int, int]] | None = None
+    guard: Guard | None = None
+
+    def slice_users(self, first: int, last: int) -> SideInformation:
+        """What concerns users ``first`` to ``last - 1``; the guard counts them from 0."""
+        return replace(
+            self,
+            vectors=None if self.vectors is None else self.vectors.slice_users(first, last),
+            guard=None if self.guard is None else self.guard.slice_users(first, last),
+        )
