@@ -32,6 +32,7 @@ from hnlm_ray.samplers.candidates import UnseenItems
 from hnlm_ray.training.batches import Batch
 from hnlm_ray.training.loop import TrainingLoop
 from hnlm_ray.training.shard import Shard
+from hnlm_ray.training.side_information import SideInformation
 
 SAMPLERS: dict[str, dict[str, Any]] = {
     "dns_32": {"sampler": {"name": "dns", "candidates": 32}},
@@ -43,7 +44,7 @@ WARM_UP = 3
 
 def loop_of(train: Interactions, **options: Any) -> TrainingLoop:
     variant = VariantConfig.model_validate(options)
-    return TrainingLoop(Shard.cut(train, train, 0, 1), variant, 0, None, torch.device("cpu"))
+    return TrainingLoop(Shard.cut(train, train, 0, 1), variant, 0, SideInformation(), torch.device("cpu"))
 
 
 def step_of(loop: TrainingLoop) -> Callable[[Batch], float]:

@@ -28,6 +28,7 @@ from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.kernels.ranking import ranked_block, users_at_once
 from hnlm_ray.training.loop import TrainingLoop
 from hnlm_ray.training.shard import Shard
+from hnlm_ray.training.side_information import SideInformation
 
 STEPS, RANKED = 12, 8192
 
@@ -46,10 +47,11 @@ def peak_mib() -> float:
 def measure(n_users: int, n_items: int, per_user: int, batch: int) -> dict[str, Any]:
     train = world(n_users, n_items, per_user)
     small = world(100, 100, 5)
-    step(TrainingLoop(Shard.cut(small, small, 0, 1), VariantConfig(), 0, None, torch.device("cpu")), 2)  # compiles
+    nothing, device = SideInformation(), torch.device("cpu")
+    step(TrainingLoop(Shard.cut(small, small, 0, 1), VariantConfig(), 0, nothing, device), 2)  # compiles
     before = peak_mib()
     variant = VariantConfig(batch_size=batch)
-    loop = TrainingLoop(Shard.cut(train, train, 0, 1), variant, 0, None, torch.device("cpu"))
+    loop = TrainingLoop(Shard.cut(train, train, 0, 1), variant, 0, nothing, device)
     seconds = step(loop, STEPS)
     trained = peak_mib() - before
     parameters = sum(weight.numel() * weight.element_size() for weight in loop.model.parameters())

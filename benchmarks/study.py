@@ -30,7 +30,7 @@ from hnlm_ray.evaluation.significance import holm, paired_bootstrap, paired_t_te
 from hnlm_ray.models.rankers import VectorRanker
 from hnlm_ray.run.plan import plan
 from hnlm_ray.training.fit import fit
-from hnlm_ray.training.inputs import SemanticInputs
+from hnlm_ray.training.inputs import FitInputs
 
 
 def main() -> None:
@@ -64,8 +64,8 @@ def _fit(task: tuple[list[Path], list[str], str, int]) -> dict[str, Any]:
     artifacts = {stage: one for stage, one in plan(config).artifacts().items() if one.is_complete}
     splits, variant = read_held_out(artifacts["prepare"]), config.train.variants[name]
     train = splits["valid"].seen
-    semantics = SemanticInputs(artifacts.get("vectors"), artifacts.get("ground"), artifacts.get("encode"))
-    result = fit(train, splits["valid"].relevant, variant, seed, **semantics.arguments(variant, train))
+    side = FitInputs.of_stage(artifacts).of_variant(variant, train)
+    result = fit(train, splits["valid"].relevant, variant, seed, side=side)
     found = evaluate(VectorRanker(result.user_vectors, result.item_vectors), splits["test"], (20,))
     progress = result.progress
     line = {"variant": name, "seed": seed, "epoch": progress.best_epoch, "seconds": round(progress.seconds)}

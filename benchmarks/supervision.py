@@ -30,6 +30,7 @@ from hnlm_ray.run.plan import plan
 from hnlm_ray.run.stage import first_fit
 from hnlm_ray.samplers.semantic import PairVectors
 from hnlm_ray.training.fit import fit
+from hnlm_ray.training.side_information import SideInformation
 from hnlm_ray.tuning.candidates import Knowledge
 from hnlm_ray.tuning.supervision import MATCHED_COLUMNS, choose_targets, matched_items
 
@@ -68,7 +69,7 @@ def main() -> None:
     def quality(variant: VariantConfig, pairs: PairVectors | None = None) -> dict[str, float]:
         found = []
         for seed in range(chosen.seeds):
-            result = fit(train, splits["valid"].relevant, variant, seed, vectors=pairs)
+            result = fit(train, splits["valid"].relevant, variant, seed, side=SideInformation(vectors=pairs))
             ranker = VectorRanker(result.user_vectors, result.item_vectors)
             found.append((result.progress.best_ndcg, evaluate(ranker, test, (20,)).mean("ndcg", 20)))
         valid, tested = np.mean(found, axis=0)

@@ -1,4 +1,4 @@
-"""Map numbered blocks of users or items by Ray Data: each worker reads its inputs once and computes block after block."""
+"""Map numbered blocks of users or items by Ray Data; each worker reads its inputs once."""
 
 from __future__ import annotations
 

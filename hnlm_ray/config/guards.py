@@ -1,4 +1,4 @@
-"""Guards: which unseen items a user would probably like, so that they are no good negatives, and how a variant uses one."""
+"""Guards: which unseen items users would probably like, so that they are poor negatives, and how variants use one."""
 
 from __future__ import annotations
 

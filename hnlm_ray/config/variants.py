@@ -93,7 +93,7 @@ class VariantConfig(Section):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> VariantConfig:
-        for problem in chain(self._semantic_problems(), self._problems()):
+        for problem in chain(self._semantic_problems(), self._side_problems(), self._problems()):
             raise ValueError(problem)
         return self
 
@@ -112,6 +112,18 @@ class VariantConfig(Section):
         if not loss.is_softmax and semantic.extra != ExtraOptions():
             yield f"semantic.extra has no effect with {loss.name}, a loss over pairs: use semantic.mixing"
 
+    def _side_problems(self) -> Iterator[str]:
+        """What keeps ``item_text``, ``item_graph`` and ``guard`` from having an effect."""
+        backbone, sampler, graph = self.backbone, self.sampler, self.item_graph
+        for option in ("item_text", "item_graph"):
+            if getattr(self, option) and not self.is_trained:
+                yield f"the backbone {backbone.name} has no item embeddings, so {option} has no effect"
+        if graph and graph.place != "before" and (sampler.needs_layers or backbone.contrast):
+            part = sampler if sampler.needs_layers else backbone
+            yield f"{part.name} works on layers, which item_graph.place={graph.place} is not part of: use before"
+        if self.guard and not backbone.takes_negatives:
+            yield f"the backbone {backbone.name} takes no negatives, so guard has no effect"
+
     def _problems(self) -> Iterator[str]:
         """What else keeps the parts from going together."""
         backbone, sampler, loss = self.backbone, self.sampler, self.loss
@@ -126,14 +138,6 @@ class VariantConfig(Section):
             yield f"the sampler {sampler.name} goes with a softmax loss ({able})"
         if sampler.assumes_interactions and self.positives == "user":
             yield f"{sampler.name} corrects for uniform interactions: set positives: interaction or correct: false"
-        for option in ("item_text", "item_graph"):
-            if getattr(self, option) and not self.is_trained:
-                yield f"the backbone {backbone.name} has no item embeddings, so {option} has no effect"
-        if self.item_graph and self.item_graph.place != "before" and (sampler.needs_layers or backbone.contrast):
-            part = sampler if sampler.needs_layers else backbone
-            yield f"{part.name} works on layers, which item_graph.place={self.item_graph.place} is not part of: use before"
-        if self.guard and not backbone.takes_negatives:
-            yield f"the backbone {backbone.name} takes no negatives, so guard has no effect"
         for part, compares in ((sampler, sampler.needs_batch), (backbone, backbone.uniformity is not None)):
             if compares and self.batch_size == 1:
                 yield f"{part.name} compares the pairs of a batch, so batch_size must be at least 2"

@@ -2,7 +2,7 @@
 
 The scores of every teacher are brought to one scale for each user, over all items, and added. For a model of vectors
 the mean and the standard deviation over the items follow from the mean and the covariance of the item vectors, so that
-the z-scores of several such models are one model of joined vectors: ``z = (u . i - u . m) / sqrt(u' C u)``, whose second
+the z-scores of several such models are one model of joined vectors, ``z = (u . i - u . m) / sqrt(u' C u)``; the second
 term changes no order. Only a block of users by all items ever exists.
 """
 

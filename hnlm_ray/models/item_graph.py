@@ -47,16 +47,17 @@ def normalised_neighbours(neighbours: pa.Table, n_items: int, count: int) -> csr
     kept = places_in_runs(runs_of(items)[1]) < count
     weights = neighbours["similarity"].to_numpy()[kept]
     matrix = csr_array((weights, (items[kept], others[kept])), shape=(n_items, n_items))
-    scale = _inverse_roots(matrix.sum(axis=1))
+    scale = _inverse_roots(np.asarray(matrix.sum(axis=1), dtype=np.float64))
     entries = matrix.tocoo()
     rows, columns = entries.coords
     values = (entries.data * scale[rows] * scale[columns]).astype(np.float32)
     return csr_array((values, (rows, columns)), shape=matrix.shape)
 
 
-def _inverse_roots(sums: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
-    roots = np.sqrt(np.maximum(sums.astype(np.float64), 0.0))
-    return np.divide(1.0, roots, out=np.zeros_like(roots), where=roots > 0.0)
+def _inverse_roots(sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    roots = np.sqrt(np.maximum(sums, 0.0))
+    found: npt.NDArray[np.float64] = np.divide(1.0, roots, out=np.zeros_like(roots), where=roots > 0.0)
+    return found
 
 
 class ItemGraph:

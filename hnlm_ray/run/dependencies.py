@@ -63,7 +63,8 @@ _EVALUATE = {"cutoffs", "trec"}
 _DECISIVE: Mapping[str, Collection[str]] = {
     "run": (), "cluster": (), "search": (), "embed": _EMBED, "encode": _ENCODE,
     "llm": {*_LLM, "http.url", *(f"http.{name}" for name in _HTTP)},
-    "neighbours": {"keep"}, "ground": _GROUND, "train": {"seeds", "variants"}, "evaluate": _EVALUATE, "serve": {"text_encoder_mib"},
+    "neighbours": {"keep"}, "ground": _GROUND, "train": {"seeds", "variants"}, "evaluate": _EVALUATE,
+    "serve": {"text_encoder_mib"},
 }  # fmt: skip
 """What fingerprints cover of the sections that they do not cover as a whole; ``tune`` is the other way round."""
 

@@ -37,7 +37,7 @@ def run(context: StageContext, variant: str) -> StageSummary:
     """Write ``guard``: for every user with a train interaction, the items that the blend of teachers ranks first.
 
     Args:
-        context: with the input ``prepare`` and the fits, neighbours and written negatives that the guard's sources name.
+        context: with the input ``prepare`` and the fits, neighbours and written negatives that the sources name.
         variant: the guard, a key of ``guards``.
 
     Raises:

@@ -137,15 +137,15 @@ def _check_sampler(train: Interactions, variant: VariantConfig) -> None:
 def _check_items(train: Interactions, variant: VariantConfig, side: SideInformation) -> None:
     """Whether texts, neighbours and guard are there and count the same items."""
     texts, graph, guard = side.item_texts, side.item_graph, side.guard
-    for option, is_used, size in (
-        ("item_text", variant.item_text, None if texts is None else len(texts)),
-        ("item_graph", variant.item_graph is not None, None if graph is None else graph.shape[0]),
-        ("guard", variant.guard is not None, None if guard is None else guard.n_items),
+    for option, is_used, size, stage in (
+        ("item_text", variant.item_text, None if texts is None else len(texts), "vectors"),
+        ("item_graph", variant.item_graph is not None, None if graph is None else graph.shape[0], "neighbours"),
+        ("guard", variant.guard is not None, None if guard is None else guard.n_items, "guard"),
     ):
         if is_used and size != train.n_items:
-            found = "there is nothing" if size is None else f"there is one for {size}"
-            what = f"{option} needs what its stage writes for {train.n_items} items, {found}"
-            raise DataError(what, "run the stages vectors, neighbours and guard")
+            found = "nothing" if size is None else f"one for {size}"
+            what = f"{option} needs what the stage {stage} writes for {train.n_items} items, there is {found}"
+            raise DataError(what, f"run the stage {stage}")
 
 
 def _check_vectors(train: Interactions, options: SemanticOptions, vectors: PairVectors | None) -> None:

@@ -27,7 +27,7 @@ from hnlm_ray.errors import ConfigError, StageError
 from hnlm_ray.run.plan import plan
 from hnlm_ray.stages import search
 from hnlm_ray.training.fit import fit
-from hnlm_ray.training.inputs import SemanticInputs
+from hnlm_ray.training.inputs import FitInputs
 from tests.stages.finished_run import FinishedRun
 
 SHORT = {"dim": 8, "epochs": 4, "batch_size": 128, "validate_every": 2}
@@ -306,9 +306,9 @@ def test_a_trial_reads_what_its_own_options_outside_the_variants_gave(tmp_path: 
     for number, ground in enumerate(("ground", "ground@1")):
         artifact = planned[ground].artifact
         matched[number] = artifact.manifest().counts["matched"]
-        inputs = SemanticInputs(planned["vectors"].artifact, artifact)
+        inputs = FitInputs({"vectors": planned["vectors"].artifact, "ground": artifact})
         variant = load_config([], options).train.variants["hnlm"]
-        alone = fit(train, valid, variant, 0, **inputs.arguments(variant, train)).progress
+        alone = fit(train, valid, variant, 0, side=inputs.of_variant(variant, train)).progress
         assert rows["hnlm", number]["valid_ndcg"] == pytest.approx(alone.best_ndcg, rel=1e-4)
     assert matched[0] > matched[1]
     assert rows["hnlm", 0]["valid_ndcg"] != rows["hnlm", 1]["valid_ndcg"]

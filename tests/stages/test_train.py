@@ -21,7 +21,8 @@ from hnlm_ray.stages import train
 from hnlm_ray.tables import GROUNDED, INTERACTIONS, ITEM_VECTORS, ITEMS, USERS
 from hnlm_ray.testing.worlds import random_world
 from hnlm_ray.training.fit import fit
-from hnlm_ray.training.inputs import SemanticInputs
+from hnlm_ray.training.inputs import FitInputs
+from hnlm_ray.training.side_information import SideInformation
 
 TRAIN, VALID = random_world(50, 40, 0.2, 3)
 PLAIN = VariantConfig(dim=8, epochs=4, batch_size=128, learning_rate=0.01, validate_every=2)
@@ -74,7 +75,7 @@ def context_in(folder: Path, workers: int, address: str | None = None) -> StageC
 
 
 def assert_like_one_worker(output: Artifact, variant: str, vectors: PairVectors | None = None) -> None:
-    expected = fit(TRAIN, VALID, VARIANTS[variant], 0, vectors=vectors)
+    expected = fit(TRAIN, VALID, VARIANTS[variant], 0, side=SideInformation(vectors=vectors))
     history = output.read("history").to_pydict()
     assert history["epoch"] == [record.epoch for record in expected.progress.history]
     for name in ("loss", "ranking_loss", "contrastive_loss"):
@@ -120,5 +121,5 @@ def test_a_worker_gets_paths_and_not_tables(tmp_path: Path) -> None:
     import cloudpickle
 
     context = context_in(tmp_path, workers=1)
-    task = train._Task(context.inputs["prepare"], SemanticInputs(), PLAIN, 0, use_gpu=False)
+    task = train._Task(context.inputs["prepare"], FitInputs(), PLAIN, 0, use_gpu=False)
     assert len(cloudpickle.dumps(task)) < 5_000

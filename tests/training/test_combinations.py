@@ -17,6 +17,7 @@ from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.samplers.semantic import PairVectors
 from hnlm_ray.testing.worlds import random_world
 from hnlm_ray.training.fit import fit
+from hnlm_ray.training.side_information import SideInformation
 
 TRAIN, VALID = random_world(20, 15, 0.25, 0)
 SAMPLER_OPTIONS: list[Sampler] = [
@@ -62,6 +63,8 @@ def test_whatever_is_accepted_trains_with_semantic_negatives(source: str) -> Non
     for variant in allowed(MFOptions):
         strength = {"extra": {"weight": 0.2}} if variant.loss.is_softmax else {"mixing": {"share": 0.2}}
         options = SemanticOptions.model_validate({"source": source, "contrast": {"weight": 0.1}, **strength})
-        result = fit(TRAIN, VALID, variant.model_copy(update={"semantic": options}), 0, vectors=vectors)
+        result = fit(
+            TRAIN, VALID, variant.model_copy(update={"semantic": options}), 0, side=SideInformation(vectors=vectors)
+        )
         assert np.isfinite(result.progress.history[0].loss), f"{variant.sampler}, {variant.loss}"
         assert result.counts["pairs_with_vector"] == len(pairs)

@@ -22,6 +22,7 @@ from hnlm_ray.testing.worlds import checkerboard, random_world
 from hnlm_ray.training import checkpoint
 from hnlm_ray.training.fit import FitResult, fit
 from hnlm_ray.training.loop import TrainingLoop, learning_rate_in
+from hnlm_ray.training.side_information import SideInformation
 
 TRAIN, VALID = random_world(40, 30, 0.2, 0)
 BACKBONES = {"mf": MFOptions(), "lightgcn": LightGCNOptions()}
@@ -73,7 +74,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others() -> None:
 def test_a_share_of_zero_is_the_plain_sampler_bit_for_bit(backbone: str) -> None:
     variant = PLAIN.model_copy(update={"backbone": BACKBONES[backbone]})
     plain = fit(TRAIN, VALID, variant, 0)
-    controlled = fit(TRAIN, VALID, semantic({}, variant), 0, vectors=pair_vectors())
+    controlled = fit(TRAIN, VALID, semantic({}, variant), 0, side=SideInformation(vectors=pair_vectors()))
     assert losses(plain) == losses(controlled)
     assert plain.user_vectors.tobytes() == controlled.user_vectors.tobytes()
     assert plain.item_vectors.tobytes() == controlled.item_vectors.tobytes()
@@ -86,18 +87,18 @@ def test_perturbing_the_vectors_changes_the_loss(part: dict[str, Any]) -> None:
     moved = vectors.vectors.copy()
     moved[0] += 0.5
     perturbed = PairVectors(vectors.pairs, vectors.rows, moved, vectors.n_items)
-    assert losses(fit(TRAIN, VALID, variant, 0, vectors=vectors)) != losses(
-        fit(TRAIN, VALID, variant, 0, vectors=perturbed)
+    assert losses(fit(TRAIN, VALID, variant, 0, side=SideInformation(vectors=vectors))) != losses(
+        fit(TRAIN, VALID, variant, 0, side=SideInformation(vectors=perturbed))
     )
 
 
 def test_pairs_without_a_vector_fall_back_to_the_plain_sampler_and_are_counted() -> None:
     nothing = PairVectors(np.empty(0, np.int64), np.empty(0, np.int32), np.ones((3, 5), np.float16), 30)
-    result = fit(TRAIN, VALID, semantic(SEMANTIC), 0, vectors=nothing)
+    result = fit(TRAIN, VALID, semantic(SEMANTIC), 0, side=SideInformation(vectors=nothing))
     assert result.counts["pairs_with_vector"] == 0
     assert losses(result) == losses(fit(TRAIN, VALID, PLAIN, 0))
     some = pair_vectors()
-    counts = fit(TRAIN, VALID, semantic(SEMANTIC), 0, vectors=some).counts
+    counts = fit(TRAIN, VALID, semantic(SEMANTIC), 0, side=SideInformation(vectors=some)).counts
     assert counts["pairs_with_vector"] == len(some.pairs)
     assert counts["pairs"] == len(TRAIN.items)
 
@@ -121,7 +122,7 @@ def test_every_weight_of_the_alignment_gets_a_gradient_and_moves(part: dict[str,
         VALID,
         semantic(part),
         0,
-        vectors=pair_vectors(share=1.0),
+        side=SideInformation(pair_vectors(share=1.0)),
         on_validation=watch,
     )
     assert len(moved) == 4
@@ -136,8 +137,8 @@ def test_a_resumed_fit_ends_with_the_bits_of_an_uninterrupted_one(tmp_path: Path
         (tmp_path / str(loop.progress.epoch)).mkdir()
         checkpoint.save(loop, tmp_path / str(loop.progress.epoch))
 
-    whole = fit(TRAIN, VALID, variant, 0, vectors=pair_vectors(), on_validation=save)
-    resumed = fit(TRAIN, VALID, variant, 0, vectors=pair_vectors(), resume_from=tmp_path / "2")
+    whole = fit(TRAIN, VALID, variant, 0, side=SideInformation(vectors=pair_vectors()), on_validation=save)
+    resumed = fit(TRAIN, VALID, variant, 0, side=SideInformation(vectors=pair_vectors()), resume_from=tmp_path / "2")
     assert losses(resumed) == losses(whole)
     assert resumed.user_vectors.tobytes() == whole.user_vectors.tobytes()
     users, items, progress = checkpoint.best_vectors(tmp_path / "4")
@@ -198,10 +199,12 @@ def test_what_cannot_be_trained_is_refused_in_a_sentence() -> None:
         fit(TRAIN, VALID.slice_users(0, 5), PLAIN, 0)
     other = PairVectors(np.array([1]), np.array([0], np.int32), np.ones((1, 5), np.float32), 31)
     with pytest.raises(DataError, match="31 items"):
-        fit(TRAIN, VALID, semantic(SEMANTIC), 0, vectors=other)
+        fit(TRAIN, VALID, semantic(SEMANTIC), 0, side=SideInformation(vectors=other))
     with pytest.raises(DataError, match="name no items"):
-        fit(TRAIN, VALID, semantic({**SEMANTIC, "source": "item"}), 0, vectors=pair_vectors())
-    fit(TRAIN, VALID, PLAIN.model_copy(update={"epochs": 1}), 0, vectors=other)  # ignored: the variant is not semantic
+        fit(TRAIN, VALID, semantic({**SEMANTIC, "source": "item"}), 0, side=SideInformation(vectors=pair_vectors()))
+    fit(
+        TRAIN, VALID, PLAIN.model_copy(update={"epochs": 1}), 0, side=SideInformation(vectors=other)
+    )  # ignored: the variant is not semantic
 
 
 def test_an_empty_validation_split_is_refused_before_the_first_epoch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from hnlm_ray.training.fit import FitResult, fit
 from hnlm_ray.training.loop import TrainingLoop
 from hnlm_ray.training.semantic import Strength
 from hnlm_ray.training.shard import Shard
+from hnlm_ray.training.side_information import SideInformation
 
 TRAIN, VALID = random_world(40, 30, 0.2, 0)
 PLAIN = {"dim": 8, "epochs": 4, "batch_size": 64, "learning_rate": 0.01, "validate_every": 2}
@@ -56,8 +57,11 @@ def encoded(seed: int = 0) -> PairVectors:
 TEXTS = np.random.default_rng(9).normal(size=(30, 6)).astype(np.float16)
 
 
-def fitted(options: dict[str, Any], vectors: PairVectors | None = None, **arguments: Any) -> FitResult:
-    return fit(TRAIN, VALID, VariantConfig.model_validate(options), 0, vectors=vectors, **arguments)
+def fitted(
+    options: dict[str, Any], vectors: PairVectors | None = None, texts: Any = None, **arguments: Any
+) -> FitResult:
+    variant = VariantConfig.model_validate(options)
+    return fit(TRAIN, VALID, variant, 0, side=SideInformation(vectors, texts), **arguments)
 
 
 def losses(result: FitResult) -> list[float]:
@@ -76,8 +80,8 @@ def saved_in(folder: Path) -> Callable[[TrainingLoop], None]:
 
 
 def loop_of(options: dict[str, Any]) -> TrainingLoop:
-    shard = Shard.cut(TRAIN, VALID, 0, 1)
-    return TrainingLoop(shard, VariantConfig.model_validate(options), 0, encoded(), torch.device("cpu"), TEXTS)
+    variant, side = VariantConfig.model_validate(options), SideInformation(encoded(), TEXTS)
+    return TrainingLoop(Shard.cut(TRAIN, VALID, 0, 1), variant, 0, side, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("options", [tuned(), retrieved(0.3), CANDIDATES], ids=["tuned", "retrieved", "candidates"])
@@ -188,9 +192,9 @@ def test_one_more_negative_of_weight_one_counts_as_much_as_the_sampled_ones_toge
 
 def test_text_as_features_reaches_the_items_and_is_trained() -> None:
     with_text = PLAIN | {"item_text": True}
-    result = fitted(with_text, item_texts=TEXTS)
+    result = fitted(with_text, texts=TEXTS)
     assert losses(result) != losses(fitted(PLAIN))
-    assert losses(result) != losses(fitted(with_text, item_texts=TEXTS[::-1]))
+    assert losses(result) != losses(fitted(with_text, texts=TEXTS[::-1]))
     assert result.counts["parameters"] == fitted(PLAIN).counts["parameters"] + 6 * 8
     loop = loop_of(with_text)
     before = loop.model.text_map.detach().clone()  # type: ignore[union-attr]
@@ -200,8 +204,8 @@ def test_text_as_features_reaches_the_items_and_is_trained() -> None:
 
 @pytest.mark.parametrize("texts", [None, TEXTS[:5]], ids=["none", "too few"])
 def test_missing_texts_are_one_sentence(texts: Any) -> None:
-    with pytest.raises(DataError, match="item_text needs 30 text vectors"):
-        fitted(PLAIN | {"item_text": True}, item_texts=texts)
+    with pytest.raises(DataError, match="item_text needs what the stage vectors writes for 30 items"):
+        fitted(PLAIN | {"item_text": True}, texts=texts)
 
 
 def test_vectors_without_items_cannot_be_retrieved() -> None:

@@ -16,6 +16,7 @@ from hnlm_ray.testing.workers import run_workers
 from hnlm_ray.testing.worlds import random_world
 from hnlm_ray.training import checkpoint
 from hnlm_ray.training.fit import fit
+from hnlm_ray.training.side_information import SideInformation
 
 TRAIN, VALID = random_world(60, 40, 0.15, 1)
 SEMANTIC = SemanticOptions(mixing=MixingOptions(share=0.3), contrast=ContrastOptions(weight=0.1))
@@ -69,6 +70,10 @@ VARIANTS = {
 TEXTS = np.random.default_rng(5).normal(size=(40, 6)).astype(np.float32)
 
 
+def side_information() -> SideInformation:
+    return SideInformation(vectors(), TEXTS)
+
+
 def vectors() -> PairVectors:
     rng = np.random.default_rng(0)
     pairs = TRAIN.keys[::2]
@@ -90,7 +95,7 @@ def body(rank: int, folder: Path) -> None:
             place.mkdir(exist_ok=True)
             checkpoint.save(loop, place)  # type: ignore[arg-type]
 
-        result = fit(TRAIN, VALID, variant, 0, vectors=vectors(), item_texts=TEXTS, on_validation=save)
+        result = fit(TRAIN, VALID, variant, 0, side=side_information(), on_validation=save)
         np.savez(folder / f"{name}-{rank}.npz", users=result.user_vectors, items=result.item_vectors)
         (folder / f"{name}-{rank}.json").write_text(json.dumps([result.progress.to_json(), result.counts]))
 
@@ -104,7 +109,7 @@ def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", sorted(VARIANTS))
 def test_two_workers_train_as_one(name: str, two_workers: Path) -> None:
-    one = fit(TRAIN, VALID, VARIANTS[name], 0, vectors=vectors(), item_texts=TEXTS)
+    one = fit(TRAIN, VALID, VARIANTS[name], 0, side=side_information())
     for rank in (0, 1):
         progress, counts = json.loads((two_workers / f"{name}-{rank}.json").read_text())
         assert counts == one.counts
@@ -119,9 +124,14 @@ def test_two_workers_train_as_one(name: str, two_workers: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(VARIANTS))
 def test_a_checkpoint_of_two_workers_continues_on_one(name: str, two_workers: Path) -> None:
-    one = fit(TRAIN, VALID, VARIANTS[name], 0, vectors=vectors(), item_texts=TEXTS)
+    one = fit(TRAIN, VALID, VARIANTS[name], 0, side=side_information())
     resumed = fit(
-        TRAIN, VALID, VARIANTS[name], 0, vectors=vectors(), item_texts=TEXTS, resume_from=two_workers / f"{name}-2"
+        TRAIN,
+        VALID,
+        VARIANTS[name],
+        0,
+        side=side_information(),
+        resume_from=two_workers / f"{name}-2",
     )
     assert resumed.progress.epoch == 4
     expected = [record.loss for record in one.progress.history]
@@ -132,7 +142,7 @@ def test_a_checkpoint_of_two_workers_continues_on_one(name: str, two_workers: Pa
 
 
 def resume_on_four(rank: int, folder: Path) -> None:
-    result = fit(TRAIN, VALID, HALF, 0, vectors=vectors(), resume_from=folder / "from")
+    result = fit(TRAIN, VALID, HALF, 0, side=SideInformation(vectors()), resume_from=folder / "from")
     (folder / f"{rank}.json").write_text(json.dumps([record.loss for record in result.progress.history]))
 
 
@@ -140,8 +150,9 @@ def test_a_checkpoint_of_one_worker_continues_on_four(tmp_path: Path) -> None:
     place = tmp_path / "from"
     place.mkdir()
     half = HALF.model_copy(update={"epochs": 2})
-    fit(TRAIN, VALID, half, 0, vectors=vectors(), on_validation=lambda loop: checkpoint.save(loop, place))
+    side = SideInformation(vectors())
+    fit(TRAIN, VALID, half, 0, side=side, on_validation=lambda loop: checkpoint.save(loop, place))
     run_workers(4, resume_on_four, tmp_path)
-    expected = [record.loss for record in fit(TRAIN, VALID, HALF, 0, vectors=vectors()).progress.history]
+    expected = [record.loss for record in fit(TRAIN, VALID, HALF, 0, side=side).progress.history]
     for rank in range(4):
         assert json.loads((tmp_path / f"{rank}.json").read_text()) == pytest.approx(expected, rel=1e-4)
