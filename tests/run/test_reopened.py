@@ -134,7 +134,8 @@ def test_a_forgotten_option_is_named_where_a_configuration_finds_nothing(run: st
 
 
 EVERYTHING = (
-    "train.variants={uniform: {}, text: {semantic: {mixing: {share: 0.1}}}, tuned: {semantic: {source: tuned}}}"
+    "train.variants={uniform: {}, text: {semantic: {mixing: {share: 0.1}}}, tuned: {semantic: {source: tuned}},"
+    " graph: {item_graph: {source: categories}}}"
 )
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from hnlm_ray.config.backbones import MFOptions
 from hnlm_ray.config.semantic import ContrastOptions, MixingOptions, SemanticOptions
 from hnlm_ray.config.variants import VariantConfig
+from hnlm_ray.samplers.guard import Guard
 from hnlm_ray.samplers.semantic import PairVectors
 from hnlm_ray.testing.workers import run_workers
 from hnlm_ray.testing.worlds import random_world
@@ -40,6 +42,18 @@ VARIANTS = {
         PLAIN.model_dump() | {"semantic": {"source": "item", "use": "candidates"}, "sampler": {"name": "dns"}}
     ),
     "item vectors": HALF.model_copy(update={"semantic": SEMANTIC.model_copy(update={"source": "item"})}),
+    **{
+        f"item graph {place}, {sampler} with a guard": VariantConfig.model_validate(
+            PLAIN.model_dump()
+            | {"item_graph": {"neighbours": 3, "layers": layers, "place": place}, "sampler": sampler, "loss": loss}
+            | {"guard": {"table": "any", "exclude": 2}}
+        )
+        for place, layers, sampler, loss in [
+            ("before", 2, "dns", "bpr"),
+            ("beside", 1, "uniform", "softmax"),
+            ("after", 1, "in_batch", "softmax"),
+        ]
+    },
     **{
         part: VariantConfig.model_validate({**PLAIN.model_dump(), key: part, **others})
         for key, part, others in [
@@ -71,7 +85,11 @@ TEXTS = np.random.default_rng(5).normal(size=(40, 6)).astype(np.float32)
 
 
 def side_information() -> SideInformation:
-    return SideInformation(vectors(), TEXTS)
+    rng = np.random.default_rng(3)
+    graph = csr_array(rng.random((40, 40)) * (rng.random((40, 40)) < 0.1), dtype=np.float32)
+    keys = np.setdiff1d(np.arange(TRAIN.n_users * 40), TRAIN.keys)[::5]
+    trust = np.where(np.arange(len(keys)) % 4 == 0, 0.0, rng.random(len(keys))).astype(np.float32)
+    return SideInformation(vectors(), TEXTS, graph, Guard(keys, trust, 40))
 
 
 def vectors() -> PairVectors:
