@@ -37,6 +37,8 @@ __all__ = [
     "SEARCH_TRIALS",
     "SPLITS",
     "STRATA",
+    "STUDY",
+    "STUDY_FITS",
     "SUPERVISION",
     "TABLES",
     "TRUTH",
@@ -240,6 +242,59 @@ SEARCH_TRIALS = _table(
 )
 """The trials of the search, sorted by variant and number; they do not read the test split."""
 
+STUDY_FITS = _table(
+    variant=pa.string(),
+    trial=pa.int32(),  # from 0, the variant as it is configured
+    drawn=pa.string(),  # the searched options: a JSON object of dotted paths and values
+    options=pa.string(),  # all options of the variant in this trial, as JSON
+    seed=pa.int32(),
+    status=pa.string(),  # ok | failed
+    error=pa.string(),  # why it failed; "" where it did not
+    chosen=pa.bool_(),  # whether its trial is the one of its variant that is judged
+    valid_ndcg=pa.float64(),  # NDCG@20 at the best epoch; null where the fit failed, as in the columns below
+    epochs=pa.int32(),  # that were trained; 0 of a variant that is computed
+    best_epoch=pa.int32(),
+    seconds=pa.float64(),  # of training, validation excluded
+    cpu_seconds=pa.float64(),  # of the fit's process on all its threads, validation included
+    parameters=pa.int64(),  # numbers in the model
+    # On the test split, at 20; null where the trial was not chosen, too.
+    ndcg=pa.float64(),
+    recall=pa.float64(),
+    coverage=pa.float64(),  # share of the catalogue that is recommended to at least one user
+    popularity=pa.float64(),  # mean train interactions of the recommended items
+)
+"""The fits of a study: of every trial with the screening seeds, and of the chosen ones with all seeds."""
+
+STUDY = _table(
+    variant=pa.string(),
+    method=pa.string(),  # its backbone, sampler, loss and further parts as text
+    trials=pa.int32(),  # that did not fail
+    trial=pa.int32(),  # the chosen one; null where all failed, as in the columns below
+    drawn=pa.string(),  # the searched options of it: a JSON object of dotted paths and values
+    options=pa.string(),  # all its options, as JSON
+    seeds=pa.int32(),  # fits that are judged
+    # Means over the seeds, with sample standard deviations, which are null for a single seed.
+    valid_ndcg=pa.float64(),
+    ndcg=pa.float64(),
+    ndcg_sd=pa.float64(),
+    recall=pa.float64(),
+    recall_sd=pa.float64(),
+    # The difference of test NDCG@20 to the variant that all are compared with, over users; null for itself.
+    difference=pa.float64(),
+    low=pa.float64(),  # end of the 95 % interval
+    high=pa.float64(),
+    p=pa.float64(),  # paired t-test over users
+    p_holm=pa.float64(),  # adjusted for the number of variants
+    coverage=pa.float64(),
+    popularity=pa.float64(),
+    epochs=pa.float64(),
+    seconds=pa.float64(),
+    cpu_seconds=pa.float64(),
+    parameters=pa.float64(),
+)
+"""The variants of a study in their order; figures are those of the table ``study_fits``."""
+
+
 WRITTEN_NEGATIVES = _table(
     user=pa.int32(),
     item=pa.int32(),
@@ -288,6 +343,8 @@ TABLES: dict[str, pa.Schema] = {
     "availability": AVAILABILITY,
     "recommendations": RECOMMENDATIONS,
     "trials": SEARCH_TRIALS,
+    "study": STUDY,
+    "study_fits": STUDY_FITS,
 }
 """Every table by its name, which is also that of its file."""
 

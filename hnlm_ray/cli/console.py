@@ -38,6 +38,7 @@ __all__ = [
     "print_results",
     "print_search",
     "print_status",
+    "print_study",
     "summary_line",
 ]
 
@@ -197,6 +198,29 @@ def print_search(artifact: Artifact) -> None:
     for reason in sorted({row["error"] for row in artifact.read("trials").to_pylist() if row["error"]}):
         print_marked("warn", reason)
     for name in ("search.html", "best.yaml"):
+        output.print(artifact.path_of(name))
+
+
+def print_study(artifact: Artifact) -> None:
+    """Print the sentence of a study, test NDCG of each variant beside what it is compared with, and the files."""
+    from hnlm_ray.report.study import compared_with, verdict
+
+    study = artifact.read("study")
+    against = compared_with(study)
+    columns = ("variant", ">NDCG@20", ">Recall@20", ">difference", ">95 % interval", ">p, Holm", ">coverage", "trial")
+    table = _table(f"Test split, differences of NDCG@20 to {against}", *columns)
+    for row in sorted(study.to_pylist(), key=lambda row: -(row["ndcg"] or -1.0)):
+        if row["ndcg"] is None:
+            table.add_row(row["variant"], Text("failed", "red"))
+            continue
+        cells = [f"{row['ndcg']:.4f}", f"{row['recall']:.4f}", "", "", ""]
+        if row["difference"] is not None:
+            ends = f"{row['low']:+.4f} {row['high']:+.4f}"
+            cells[2:] = [f"{row['difference']:+.4f}", ends, f"{row['p_holm']:.3g}"]
+        table.add_row(row["variant"], *cells, f"{row['coverage']:.3f}", f"{row['trial']} of {row['trials']}")
+    output.print(table)
+    output.print(f"{verdict(study)}.")
+    for name in ("study.html", "study"):
         output.print(artifact.path_of(name))
 
 

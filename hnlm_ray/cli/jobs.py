@@ -1,10 +1,10 @@
-"""What the scripts in ``jobs/`` run: one stage, the whole pipeline, or the search, on the cluster of the job."""
+"""What the scripts in ``jobs/`` run: one stage, the whole pipeline, the search or the study, on the job's cluster."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 import typer
 
@@ -15,13 +15,16 @@ from hnlm_ray.run.specs import SPECS
 
 __all__ = ["job"]
 
+_GOALS: dict[str, Literal["search", "study"]] = {"search": "search", "study": "study"}
+"""Stages that are no part of a run."""
+
 
 def job(script: str) -> NoReturn:
     """Run what a script is named after, with the arguments ``--config FILE key.path=value ...`` or ``RUN``.
 
     Args:
-        script: the script's path. Its name is a kind of stage; ``search``, which first runs what the trials read; or
-            ``pipeline`` for every stage.
+        script: the script's path. Its name is a kind of stage; ``search`` or ``study``, which
+            first run what they read; or ``pipeline`` for every stage.
     """
     name = Path(script).stem
     stages = () if name == "pipeline" else (name,)
@@ -30,7 +33,7 @@ def job(script: str) -> NoReturn:
 
     @command.command(help=f"{about}, on the Ray cluster of this job.")
     def _job(words: Words, config: ConfigFiles) -> None:
-        run_stages(configured(words, config), stages, search=name == "search")
+        run_stages(configured(words, config), stages, goal=_GOALS.get(name))
 
     with errors_as_sentences():
         refuse_dotted_options(sys.argv[1:])

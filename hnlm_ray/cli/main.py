@@ -12,7 +12,7 @@ from hnlm_ray.cli.doctor import doctor
 from hnlm_ray.cli.endings import errors_as_sentences
 from hnlm_ray.cli.options import refuse_dotted_options
 from hnlm_ray.cli.reports import compare, report
-from hnlm_ray.cli.runs import demo, estimate, run, search, status
+from hnlm_ray.cli.runs import demo, estimate, run, search, status, study
 from hnlm_ray.cli.serving import bundles, export, recommend, serve
 from hnlm_ray.cli.settings import config
 from hnlm_ray.cli.validation import validate
@@ -34,8 +34,8 @@ then [cyan]hnlm estimate ...[/] and [cyan]hnlm run ...[/] with the same argument
 )
 
 for command in (
-    run, search, validate, estimate, status, verify, doctor, config, serve, recommend, export, bundles, report, compare,
-    demo,
+    run, search, study, validate, estimate, status, verify, doctor, config, serve, recommend, export, bundles, report,
+    compare, demo,
 ):  # fmt: skip
     app.command()(command)
 

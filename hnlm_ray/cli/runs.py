@@ -1,11 +1,11 @@
-"""Commands about a run: ``run``, ``search``, ``estimate``, ``status``, and ``demo``."""
+"""Commands about a run: ``run``, ``search``, ``study``, ``estimate``, ``status``, and ``demo``."""
 
 from __future__ import annotations
 
 import os
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -20,7 +20,7 @@ from hnlm_ray.errors import ResourceError
 if TYPE_CHECKING:
     from hnlm_ray.run.plan import Run
 
-__all__ = ["demo", "estimate", "run", "run_stages", "search", "status"]
+__all__ = ["demo", "estimate", "run", "run_stages", "search", "status", "study"]
 
 
 def run(
@@ -64,10 +64,44 @@ def search(
     """
     extra = [] if trials is None else [f"search.trials={trials}"]
     options = configured([*words, *extra], config)
-    found = run_stages(options, search=True)["search"].artifact
+    found = run_stages(options, goal="search")["search"].artifact
     console.print_search(found)
     if to is not None:
         write_file(to, found.read_bytes("best.yaml"))
+
+
+def study(
+    words: Words,
+    config: ConfigFiles,
+    against: Annotated[
+        str | None, typer.Option(metavar="VARIANT", help="Compare the others with it, instead of study.against.")
+    ] = None,
+    variant: Annotated[
+        list[str] | None, typer.Option(help="Only this variant; may be repeated. Instead of study.variants.")
+    ] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Trials per variant, instead of study.trials.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds, from 0, instead of study.seeds.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Fits at a time, instead of study.jobs.")] = None,
+    to: Annotated[Path | None, typer.Option(help="Also write the page to this file.")] = None,
+) -> None:
+    """Compare every variant over several seeds, each tuned with the same number of trials.
+
+    Trials draw the options that [bold]search.space[/] names; the first trial of a variant is the variant as configured.
+    The trial that is best on validation is fitted with every seed and judged once on the test split. As many fits run
+    at once as the cluster carries, each in one thread. Every finished fit is kept: the same command goes on where it
+    was stopped, and a changed variant repeats its own fits alone. The run folder gets the tables [bold]study[/] and
+    [bold]study_fits[/] and the page study.html.
+
+    Example: [cyan]hnlm study -c configs/table.yaml -c mine.yaml data.path=my/folder --against ours --trials 4[/]
+    """
+    given = {"against": against, "trials": trials, "jobs": jobs}
+    extra = [f"study.{name}={value}" for name, value in given.items() if value is not None]
+    extra += [f"study.seeds={list(range(seeds))}"] if seeds else []
+    extra += [f"study.variants=[{', '.join(variant)}]"] if variant else []
+    found = run_stages(configured([*words, *extra], config), goal="study")["study"].artifact
+    console.print_study(found)
+    if to is not None:
+        write_file(to, found.read_bytes("study.html"))
 
 
 def estimate(
@@ -136,25 +170,32 @@ def demo(words: Words, config: ConfigFiles) -> None:
     console.output.print(f"\nreport.html tells the whole story; `hnlm serve {options.run}` serves the demo again")
 
 
-def run_stages(options: Config, stages: tuple[str, ...] = (), *, search: bool = False, record: bool = True) -> Run:
+def run_stages(
+    options: Config,
+    stages: tuple[str, ...] = (),
+    *,
+    goal: Literal["search", "study"] | None = None,
+    record: bool = True,
+) -> Run:
     """Run what is not complete yet, printing progress; a cluster is started or joined only if something is to do.
 
     Args:
         options: the configuration.
         stages: kinds or names of the stages to run; empty for all.
-        search: run the hyper-parameter search and what it reads, instead of ``stages``.
+        goal: a stage that is no part of a run, which is run with what it reads, instead of ``stages``.
         record: note in ``run.json`` what the run consists of; a command that only reads a run leaves that alone.
     """
     from hnlm_ray.cluster.connect import connected, remote_address
     from hnlm_ray.run.execute import execute
     from hnlm_ray.run.models import remarks
     from hnlm_ray.run.plan import plan
+    from hnlm_ray.run.study import plan_study
 
-    planned = plan(options, search=search)
+    planned = plan_study(options) if goal == "study" else plan(options, search=goal == "search")
     for remark in remarks(options):
         console.print_marked("warn", remark, to=console.errors)
-    if search:
-        stages = (*planned.before("search"), "search")
+    if goal:
+        stages = (*planned.before(goal), goal)
     wanted = [one for one in planned.pending() if not stages or {one.kind, one.name} & set(stages)]
     if wanted and remote_address(options.cluster) is None:  # another cluster may have what this machine has not
         _refuse(obstacles(options, {stage.kind for stage in wanted}))

@@ -20,6 +20,7 @@ from hnlm_ray.config.resources import WorkerOptions
 from hnlm_ray.config.search import SearchConfig
 from hnlm_ray.config.section import Positive, Section
 from hnlm_ray.config.serving import BEST, ServeConfig
+from hnlm_ray.config.study import StudyConfig
 from hnlm_ray.config.tuning import EncodeConfig, TuneConfig
 from hnlm_ray.config.variants import VariantConfig
 
@@ -118,6 +119,7 @@ class Config(Section):
     encode: EncodeConfig = EncodeConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     search: SearchConfig = SearchConfig()
+    study: StudyConfig = StudyConfig()
     serve: ServeConfig = ServeConfig()
     cluster: ClusterConfig = ClusterConfig()
 

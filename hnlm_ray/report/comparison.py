@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from hnlm_ray.evaluation.significance import Interval, holm, paired_bootstrap, paired_t_test
 
-__all__ = ["ACCURACY", "Cell", "Difference", "VariantResult", "best_on_validation", "compare", "differences"]
+__all__ = ["ACCURACY", "LEVEL", "Cell", "Difference", "VariantResult", "best_on_validation", "compare", "differences"]
 
 ACCURACY = {
     "recall": "Recall",
@@ -23,7 +23,7 @@ ACCURACY = {
 }
 """Accuracy metrics and their titles, in the order of the pages."""
 
-_LEVEL = 0.05
+LEVEL = 0.05
 """Probability, for one metric, of calling any difference clear if there is none."""
 
 
@@ -70,6 +70,7 @@ class Difference:
         interval: of the difference, bootstrapped over users.
         t_test: p-value of the paired t-test, adjusted by Holm's method for the number of variants compared.
         bootstrap: p-value of the bootstrap, adjusted in the same way.
+        unadjusted: p-value of the paired t-test alone.
     """
 
     variant: str
@@ -78,11 +79,12 @@ class Difference:
     interval: Interval
     t_test: float
     bootstrap: float
+    unadjusted: float
 
     @property
     def verdict(self) -> str:
         """The outcome of both tests: ``better``, ``worse`` or ``no clear difference``."""
-        if max(self.t_test, self.bootstrap) >= _LEVEL:
+        if max(self.t_test, self.bootstrap) >= LEVEL:
             return "no clear difference"
         return "better" if self.interval.mean > 0.0 else "worse"
 
@@ -163,7 +165,7 @@ def differences(user_metrics: pa.Table, baseline: str, seed: int) -> list[Differ
             interval = paired_bootstrap(values, base, seed) if name != baseline else None
             if interval is not None:
                 p_value = paired_t_test(values, base)
-                rows.append(Difference(name, metric, float(base.mean()), interval, p_value, interval.p_value))
+                rows.append(Difference(name, metric, float(base.mean()), interval, p_value, interval.p_value, p_value))
         t_tests, bootstraps = holm([row.t_test for row in rows]), holm([row.bootstrap for row in rows])
         adjusted = zip(rows, t_tests, bootstraps, strict=True)
         found += [replace(row, t_test=t, bootstrap=bootstrap) for row, t, bootstrap in adjusted]

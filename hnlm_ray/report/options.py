@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from hnlm_ray.config.backbones import Backbone
-from hnlm_ray.config.section import kinds
+from hnlm_ray.config.section import Named, Section, kinds
 from hnlm_ray.config.semantic import SemanticOptions
+from hnlm_ray.config.variants import VariantConfig
 
-__all__ = ["differing_options", "shown_option"]
+__all__ = ["differing_options", "shown_method", "shown_option"]
 
 
 def differing_options(variants: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
@@ -33,6 +34,29 @@ def _read_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
     semantic = options.get("semantic")
     shown = str(SemanticOptions.model_validate(semantic)) if isinstance(semantic, dict) else semantic
     return {**options, "semantic": shown}
+
+
+_FIT = {
+    "dim", "epochs", "batch_size", "learning_rate", "learning_rate_mode", "init_std", "l2", "l2_on", "positives",
+    "patience", "validate_every",
+}  # fmt: skip
+"""Options that say how long and how fast a variant is trained rather than what it is."""
+
+
+def shown_method(variant: VariantConfig) -> str:
+    """What a variant is: its backbone, its sampler, and each further part that it has."""
+    if not variant.is_trained:
+        return str(variant.backbone)
+    usual, shown = VariantConfig(), [str(variant.backbone)]
+    shown += [str(variant.sampler)] if variant.backbone.takes_negatives else []
+    for name in VariantConfig.model_fields.keys() - {"backbone", "sampler", *_FIT}:
+        value = getattr(variant, name)
+        if value == getattr(usual, name):
+            continue
+        is_plain = not isinstance(value, Named | SemanticOptions) and isinstance(value, Section)
+        text = shown_option(value.model_dump(mode="json")) if is_plain else str(value)
+        shown.append(name if value is True else f"{name}{text}" if text.startswith("(") else f"{name}={text}")
+    return ", ".join([*shown[:2], *sorted(shown[2:])])
 
 
 def shown_option(option: Any) -> str:

@@ -15,7 +15,7 @@ from hnlm_ray.report.options import shown_option
 from hnlm_ray.report.page import render_page
 from hnlm_ray.report.plots import Curve, Dots, learning_curves, scatter
 
-__all__ = ["VariantSearch", "described", "render_search", "summarise"]
+__all__ = ["VariantSearch", "described", "inside", "render_search", "summarise", "trial_figures"]
 
 _METRIC = "validation NDCG@20"
 
@@ -67,7 +67,7 @@ class VariantSearch:
     @property
     def chosen(self) -> dict[str, Any]:
         """Drawn options of the best trial, by path inside the variant; empty if it is the variant as configured."""
-        return {} if self.best is None or self.best["trial"] == 0 else _inside(self.best)
+        return {} if self.best is None or self.best["trial"] == 0 else inside(self.best)
 
     @property
     def seconds(self) -> float:
@@ -92,14 +92,23 @@ def render_search(run: str, trials: pa.Table, space: Mapping[str, Domain]) -> st
             logarithms stand on a logarithmic axis, choices beside each other.
     """
     results = summarise(trials)
+    counted = {name: sum(len(getattr(result, name)) for result in results) for name in ("stopped", "failed")}
+    figures = trial_figures(results, space)
+    values = {"run": run, "results": results, "total": len(trials), "figures": figures, "options": _options}
+    return render_page("search.html.j2", **values, **counted)
+
+
+def trial_figures(results: Sequence[VariantSearch], space: Mapping[str, Domain]) -> list[str]:
+    """Figures as ``<svg>`` elements: the best so far by number of trials, and every trial by each searched option.
+
+    Args:
+        results: from :func:`summarise`.
+        space: what was searched.
+    """
     domains: dict[str, list[Domain]] = {}
     for key, domain in space.items():
         domains.setdefault(_without_variant(key), []).append(domain)
-    against = [_against(path, results, domains.get(path, [])) for path in _paths(results)]
-    counted = {name: sum(len(getattr(result, name)) for result in results) for name in ("stopped", "failed")}
-    figures = [_progress(results), *against]
-    values = {"run": run, "results": results, "total": len(trials), "figures": figures, "options": _options}
-    return render_page("search.html.j2", **values, **counted)
+    return [_progress(results), *(_against(path, results, domains.get(path, [])) for path in _paths(results))]
 
 
 def _without_variant(path: str) -> str:
@@ -108,13 +117,14 @@ def _without_variant(path: str) -> str:
     return path.removeprefix(prefix).partition(".")[2] if path.startswith(prefix) else path
 
 
-def _inside(row: Mapping[str, Any]) -> dict[str, Any]:
+def inside(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The searched options of a trial by path inside the variant."""
     return {_without_variant(path): value for path, value in json.loads(row["parameters"]).items()}
 
 
 def _options(row: Mapping[str, Any]) -> str:
     """The searched options of a trial as text."""
-    return described(_inside(row))
+    return described(inside(row))
 
 
 def described(drawn: Mapping[str, Any]) -> str:
@@ -123,7 +133,7 @@ def described(drawn: Mapping[str, Any]) -> str:
 
 
 def _paths(results: Sequence[VariantSearch]) -> list[str]:
-    return list(dict.fromkeys(path for result in results for row in result.rows for path in _inside(row)))
+    return list(dict.fromkeys(path for result in results for row in result.rows for path in inside(row)))
 
 
 def _progress(results: Sequence[VariantSearch]) -> str:
@@ -141,7 +151,7 @@ def _against(path: str, results: Sequence[VariantSearch], domains: Sequence[Doma
     is_chosen = any(domain.choice is not None for domain in domains)
     dots = []
     for series, result in enumerate(results):
-        pairs = [(_inside(row), row["valid_ndcg"]) for row in result.finished]
+        pairs = [(inside(row), row["valid_ndcg"]) for row in result.finished]
         known = [(drawn[path], value) for drawn, value in pairs if path in drawn]
         dots.append(Dots(series, [_place(x, is_chosen) for x, _ in known], [y for _, y in known]))
     is_logarithmic = any(domain.log_uniform is not None for domain in domains) if domains else None

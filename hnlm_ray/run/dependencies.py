@@ -39,6 +39,7 @@ __all__ = [
     "nothing",
     "profiles",
     "raw_data",
+    "study",
     "supervision",
     "tokens",
     "trials",
@@ -61,7 +62,7 @@ _NOT_TUNE = {
 _EVALUATE = {"cutoffs", "trec"}
 
 _DECISIVE: Mapping[str, Collection[str]] = {
-    "run": (), "cluster": (), "search": (), "embed": _EMBED, "encode": _ENCODE,
+    "run": (), "cluster": (), "search": (), "study": (), "embed": _EMBED, "encode": _ENCODE,
     "llm": {*_LLM, "http.url", *(f"http.{name}" for name in _HTTP)},
     "neighbours": {"keep"}, "ground": _GROUND, "train": {"seeds", "variants"}, "evaluate": _EVALUATE,
     "serve": {"text_encoder_mib"},
@@ -194,6 +195,11 @@ def trials(config: Config, key: StageKey) -> Depends:
         (one.variant, one.number, one.options.model_dump(mode="json"), one.upstream) for one in draw_trials(config)
     ]
     return {"trials": tried, **config.search.model_dump(mode="json", include={"seed", "epochs", "stopping"})}
+
+
+def study(config: Config, key: StageKey) -> Depends:
+    """How a study is judged; what is fitted is covered by the fingerprints of its fits."""
+    return config.study.model_dump(mode="json", include={"against", "screening_seeds", "seeds"})
 
 
 def _writing(config: Config, task: Task, options: BaseModel) -> Depends:

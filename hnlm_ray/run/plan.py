@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from hnlm_ray.run.stage import StageKey
 from hnlm_ray.run.store import Artifact, RunStore, fingerprint
 from hnlm_ray.run.trials import draw_trials, with_upstream
 
-__all__ = ["PlannedStage", "Run", "plan"]
+__all__ = ["PlannedStage", "Run", "add_stages", "plan", "planned_stages", "stage_fingerprint"]
 
 
 @dataclass(frozen=True)
@@ -100,22 +100,23 @@ def plan(config: Config, *, search: bool = False) -> Run:
     if (missing := missing_models(config)) is not None:
         raise missing
     store = RunStore(config.run)
-    stages = _planned(config, store)
+    stages = planned_stages(config, store, goals(config))
     return Run(store, _with_search(config, store, stages) if search else stages)
 
 
-def _planned(config: Config, store: RunStore) -> tuple[PlannedStage, ...]:
+def planned_stages(config: Config, store: RunStore, wanted: Iterable[StageKey]) -> tuple[PlannedStage, ...]:
+    """Some stages of a configuration and everything that they read, inputs first."""
     prints: dict[str, str] = {}
     stages = []
-    for key in with_inputs(config, goals(config)):
+    for key in with_inputs(config, wanted):
         inputs = [read.name for read in SPECS[key.kind].reads(config, key)]
-        prints[key.name] = _fingerprint(config, key, {name: prints[name] for name in inputs})
+        prints[key.name] = stage_fingerprint(config, key, {name: prints[name] for name in inputs})
         artifact = store.artifact(key.folder, prints[key.name])
         stages.append(PlannedStage(key, {name: name for name in inputs}, artifact, config))
     return tuple(stages)
 
 
-def _fingerprint(config: Config, key: StageKey, inputs: Mapping[str, str]) -> str:
+def stage_fingerprint(config: Config, key: StageKey, inputs: Mapping[str, str]) -> str:
     """Of a stage that reads artifacts with these fingerprints."""
     spec = SPECS[key.kind]
     parts = {"stage": key.folder, "version": spec.version, "seed": config.seed, "inputs": dict(inputs)}
@@ -129,26 +130,40 @@ def _with_search(config: Config, store: RunStore, stages: tuple[PlannedStage, ..
     """
     key = StageKey("search")
     reads = [read.name for read in SPECS["search"].reads(config, key) if read.kind != "prepare"]
-    names = {(stage.artifact.stage, stage.artifact.fingerprint): stage.name for stage in stages}
     inputs = {name: name for name in ("prepare", *reads)}
     found = list(stages)
     for number, upstream in _drawn_outside(config).items():
-        trial = Run(store, _planned(with_upstream(config, upstream), store))
+        trial_config = with_upstream(config, upstream)
+        trial = Run(store, planned_stages(trial_config, store, goals(trial_config)))
         needed = {*reads, *(name for read in reads for name in trial.before(read))}
-        own: dict[str, str] = {}
-        for stage in trial.stages:
-            if stage.name not in needed:
-                continue
-            place = stage.artifact.stage, stage.artifact.fingerprint
-            if place not in names:
-                trial_key = replace(stage.key, trial=number)
-                names[place] = trial_key.name
-                found.append(replace(stage, key=trial_key, inputs={read: own[read] for read in stage.inputs}))
-            own[stage.name] = names[place]
+        own = add_stages([stage for stage in trial.stages if stage.name in needed], number, found)
         inputs |= {StageKey(read, trial=number).name: own[read] for read in reads}
     prints = {stage.name: stage.artifact.fingerprint for stage in found}
-    own_print = _fingerprint(config, key, {known: prints[name] for known, name in inputs.items()})
+    own_print = stage_fingerprint(config, key, {known: prints[name] for known, name in inputs.items()})
     return (*found, PlannedStage(key, inputs, store.artifact(key.folder, own_print), config))
+
+
+def add_stages(wanted: Iterable[PlannedStage], number: int, found: list[PlannedStage]) -> dict[str, str]:
+    """Add the stages of a trial that are not planned yet.
+
+    Args:
+        wanted: planned with the options of the trial, inputs first.
+        number: of the trial; the key of a stage that is added has it.
+        found: the stages so far, which grows.
+
+    Returns:
+        The name that each wanted stage has among ``found``, by the name it has in a run with the trial's options.
+    """
+    names = {(stage.artifact.stage, stage.artifact.fingerprint): stage.name for stage in found}
+    own: dict[str, str] = {}
+    for stage in wanted:
+        place = stage.artifact.stage, stage.artifact.fingerprint
+        if place not in names:
+            key = replace(stage.key, trial=number)
+            names[place] = key.name
+            found.append(replace(stage, key=key, inputs={read: own[read] for read in stage.inputs}))
+        own[stage.name] = names[place]
+    return own
 
 
 def _drawn_outside(config: Config) -> dict[int, dict[str, Any]]:

@@ -15,7 +15,7 @@ from hnlm_ray.config.serving import BEST
 from hnlm_ray.config.tree import Config
 from hnlm_ray.run import dependencies
 from hnlm_ray.run.stage import StageKey, first_fit
-from hnlm_ray.run.trials import searched
+from hnlm_ray.run.trials import searched, studied
 
 __all__ = ["SPECS", "StageSpec", "goals", "planned_kinds", "with_inputs"]
 
@@ -168,6 +168,10 @@ def _search(config: Config, key: StageKey) -> Iterable[StageKey]:
     return [*_keys("prepare"), *_variant_inputs(config, searched(config))]
 
 
+def _study(config: Config, key: StageKey) -> Iterable[StageKey]:
+    return [*_keys("prepare"), *_variant_inputs(config, studied(config))]
+
+
 _ALL = (
     StageSpec(
         "prepare", "Read, filter and split the raw data", _always(), dependencies.raw_data,
@@ -241,6 +245,10 @@ _ALL = (
     StageSpec(
         "search", "Search hyper-parameters, after whatever the trials read",
         _search, dependencies.trials, ("trials",), ("ok", "stopped", "failed"), version=2, resumes=True,
+    ),
+    StageSpec(
+        "study", "Tune every variant with the same number of trials and compare them over several seeds",
+        _study, dependencies.study, ("study", "study_fits", "user_metrics"), ("fits", "failed"), resumes=True,
     ),
 )  # fmt: skip
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from pydantic import ValidationError
@@ -24,10 +25,12 @@ from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.errors import ConfigError
 from hnlm_ray.seeds import generator
 
-__all__ = ["Trial", "draw_trials", "searched", "with_upstream"]
+__all__ = ["Trial", "draw_trials", "searched", "studied", "study_trials", "with_upstream"]
 
 _ROOT = "train.variants."
 _EVERY = "*"
+_DRAWS_PER_TRIAL = 20
+"""Draws after which a study has found that a variant has no more different trials."""
 _SECTIONS_OF: Mapping[str, Sequence[str]] = {
     "text": ("embed",),
     "described": ("embed",),
@@ -85,6 +88,26 @@ def searched(config: Config) -> tuple[str, ...]:
     return names
 
 
+def studied(config: Config) -> tuple[str, ...]:
+    """Names of the variants of the study.
+
+    Raises:
+        ConfigError: one does not exist, or there is none but the one that the others are compared with.
+    """
+    study, variants = config.study, config.train.variants
+    named = [("study.variants has", name) for name in study.variants]
+    named += [("study.against is", study.against)] if study.against else []
+    for what, name in named:
+        if name not in variants:
+            raise ConfigError(f"{what} {name!r}{_near(name, list(variants))}", "name one of train.variants")
+    names = dict.fromkeys(study.variants or variants)
+    if study.against and study.against not in names:
+        names = {study.against: None, **names}
+    if len(names) < 2:
+        raise ConfigError(f"the study has {len(names)} variant(s), so nothing to compare", "add variants to it")
+    return tuple(names)
+
+
 def draw_trials(config: Config) -> list[Trial]:
     """Draw all trials of ``config.search``: those of number 0, one per variant, then those of number 1, and so on.
 
@@ -93,12 +116,7 @@ def draw_trials(config: Config) -> list[Trial]:
     """
     search, variants = config.search, config.train.variants
     names = searched(config)
-    spaces = {name: _space_of(name, search.space, variants[name]) for name in names}
-    for key in search.space:
-        if key.startswith(_ROOT):
-            _check_key(key, variants)
-        else:
-            _check_upstream(key, config, [variants[name] for name in names])
+    spaces = _spaces(config, names)
     for name, space in spaces.items():
         if not space and not any(_reads(variants[name], key) for key in search.space):
             what = f"search.space has no option of the variant {name}, so all its trials would be the same"
@@ -108,6 +126,30 @@ def draw_trials(config: Config) -> list[Trial]:
         upstream = _draw_upstream(config, number)
         found += [_draw(config, name, number, spaces[name], upstream) for name in names]
     return found
+
+
+def study_trials(config: Config) -> list[Trial]:
+    """Draw all trials of ``config.study``: those as configured, one per variant, then the second of each, and so on.
+
+    They are the trials of a search by their numbers, without those that repeat an earlier one of their variant; a
+    variant of which the space has fewer different options than ``study.trials`` has fewer trials.
+
+    Raises:
+        ConfigError: as :func:`draw_trials`, but a variant may have nothing to search.
+    """
+    names, numbers = studied(config), range(_DRAWS_PER_TRIAL * config.study.trials)
+    spaces = _spaces(config, names)
+    upstream = [_draw_upstream(config, number) for number in numbers]
+    found: dict[str, list[Trial]] = {}
+    for name in names:
+        different: dict[str, Trial] = {}
+        for number in numbers:
+            if len(different) < config.study.trials:
+                trial = _draw(config, name, number, spaces[name], upstream[number])
+                different.setdefault(f"{trial.options.model_dump_json()} {trial.outside}", trial)
+        found[name] = list(different.values())
+    rounds = zip_longest(*found.values())
+    return [trial for one in rounds for trial in one if trial is not None]
 
 
 def with_upstream(config: Config, upstream: Mapping[str, Any]) -> Config:
@@ -127,6 +169,17 @@ def with_upstream(config: Config, upstream: Mapping[str, Any]) -> Config:
         return Config.model_validate(tree)
     except ValidationError as error:
         raise _no_valid_draw("configuration", upstream, error) from error
+
+
+def _spaces(config: Config, names: Sequence[str]) -> dict[str, dict[str, Domain]]:
+    """What the options of each variant are drawn from; refuses a space that does not suit them."""
+    space, variants = config.search.space, config.train.variants
+    for key in space:
+        if key.startswith(_ROOT):
+            _check_key(key, variants)
+        else:
+            _check_upstream(key, config, [variants[name] for name in names])
+    return {name: _space_of(name, space, variants[name]) for name in names}
 
 
 def _check_upstream(key: str, config: Config, variants: Sequence[VariantConfig]) -> None:
@@ -173,16 +226,17 @@ def _draw_upstream(config: Config, number: int) -> dict[str, Any]:
 
 
 def _check_key(key: str, variants: Mapping[str, VariantConfig]) -> None:
-    """Refuse the path of a variant that does not exist or is not trained.
+    """Refuse the path of a variant that does not exist, or one that has no effect since the variant is computed.
 
-    One that is trained but not searched is fine, so that ``search.variants`` can be narrowed for a while.
+    A variant that is not searched is fine, so that ``search.variants`` can be narrowed for a while.
     """
-    name = key.removeprefix(_ROOT).partition(".")[0]
+    name, _, path = key.removeprefix(_ROOT).partition(".")
     if name != _EVERY and name not in variants:
         what = f"search.space has {key!r}{_near(name, [*variants, _EVERY])}"
         raise ConfigError(what, "name one of train.variants, or *")
-    if name != _EVERY and not variants[name].is_trained:
-        raise ConfigError(f"search.space has {key!r}, but {name} is computed, not trained", "leave it out")
+    if name != _EVERY and not variants[name].is_trained and path.partition(".")[0] != "backbone":
+        what = f"search.space has {key!r}, but {name} is computed, not trained"
+        raise ConfigError(what, "leave it out, or name an option of its backbone")
 
 
 def _space_of(variant: str, space: Mapping[str, Domain], options: VariantConfig) -> dict[str, Domain]:
@@ -192,6 +246,8 @@ def _space_of(variant: str, space: Mapping[str, Domain], options: VariantConfig)
     for key, domain in sorted(space.items(), key=lambda entry: not entry[0].startswith(f"{_ROOT}{_EVERY}.")):
         name, _, path = key.removeprefix(_ROOT).partition(".")
         if not key.startswith(_ROOT) or name not in (variant, _EVERY):
+            continue
+        if name == _EVERY and not options.is_trained:
             continue
         if path not in paths:
             what = f"search.space has {key!r}, but {variant} has no {path!r}{_near(path, paths)}"

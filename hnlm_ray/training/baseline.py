@@ -27,12 +27,14 @@ class Baseline:
 
     Attributes:
         tensors: of the model file, see :func:`hnlm_ray.models.closed_form.closed_form`.
+        ranker: ranks with them.
         seconds: of the computation, validation excluded.
         valid_ndcg: validation NDCG@20.
         valid_recall: validation Recall@20.
     """
 
     tensors: dict[str, npt.NDArray[Any]]
+    ranker: Ranker
     seconds: float
     valid_ndcg: float
     valid_recall: float
@@ -62,4 +64,4 @@ def compute(backbone: Backbone, train: Interactions, valid: Interactions) -> Bas
     seconds = time.monotonic() - started
     model = ItemItem.from_tensors(tensors, train.n_items)
     ranker: Ranker = VectorRanker(**tensors) if model is None else ItemItemRanker(model, train)
-    return Baseline(tensors, seconds, *validate_ranker(ranker, train, valid))
+    return Baseline(tensors, ranker, seconds, *validate_ranker(ranker, train, valid))

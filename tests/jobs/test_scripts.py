@@ -34,16 +34,16 @@ def start(name: str, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object
 def test_a_script_runs_what_it_is_named_after(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     calls: list[tuple[Config, tuple[str, ...], bool]] = []
 
-    def record(options: Config, stages: tuple[str, ...], *, search: bool) -> None:
-        calls.append((options, stages, search))
+    def record(options: Config, stages: tuple[str, ...], *, goal: str | None) -> None:
+        calls.append((options, stages, goal))
 
     monkeypatch.setattr(jobs, "run_stages", record)
     file = tmp_path / "options.yaml"
     file.write_text("seed: 7\ntrain: {workers: 3}")
     assert start(name, monkeypatch, "--config", str(file), "train.workers=2") == 0
-    ((options, stages, search),) = calls
+    ((options, stages, goal),) = calls
     assert stages == (() if name == "pipeline" else (name,))
-    assert search == (name == "search")
+    assert goal == (name if name in ("search", "study") else None)
     assert (options.seed, options.train.workers) == (7, 2)
 
 

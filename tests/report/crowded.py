@@ -156,7 +156,7 @@ def _result(name: str, seeds: int) -> VariantResult:
 
 def _differences(name: str) -> dict[str, Difference]:
     interval = Interval(0.0043, -0.0012, 0.0098, 0.012)
-    return {metric: Difference(name, metric, 0.1, interval, 0.2, 0.012) for metric in ("ndcg", "recall")}
+    return {metric: Difference(name, metric, 0.1, interval, 0.2, 0.012, 0.01) for metric in ("ndcg", "recall")}
 
 
 def _curves() -> LearningCurves:

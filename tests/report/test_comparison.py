@@ -102,6 +102,6 @@ def test_p_values_are_adjusted_for_the_number_of_variants_within_a_metric() -> N
 
 @pytest.mark.parametrize(("t_test", "bootstrap"), [(0.2, 0.01), (0.01, 0.2)])
 def test_a_difference_is_clear_only_when_both_tests_say_so(t_test: float, bootstrap: float) -> None:
-    row = Difference("hnlm", "ndcg", 0.1, Interval(0.01, 0.002, 0.02, bootstrap), t_test, bootstrap)
+    row = Difference("hnlm", "ndcg", 0.1, Interval(0.01, 0.002, 0.02, bootstrap), t_test, bootstrap, t_test)
     assert row.verdict == "no clear difference"
     assert dataclasses.replace(row, t_test=0.01, bootstrap=0.01).verdict == "better"

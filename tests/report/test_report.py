@@ -88,7 +88,7 @@ def report() -> Report:
         cutoffs=[10, 20],
         baseline="uniform",
         settings={"uniform": {"alpha": "0.0"}, "hnlm": {"alpha": "0.1"}},
-        differences=[Difference("hnlm", "ndcg", 0.1, Interval(0.0043, 0.001, 0.008, 0.004), 0.0002, 0.012)],
+        differences=[Difference("hnlm", "ndcg", 0.1, Interval(0.0043, 0.001, 0.008, 0.004), 0.0002, 0.012, 0.0001)],
         curves=LearningCurves(["uniform", "hnlm"], [(0, history), (1, history)]),
     )
 
@@ -280,7 +280,7 @@ def test_status_shares_count_the_usable_first_and_say_why_not() -> None:
 
 
 def test_an_interval_is_drawn_to_the_scale_of_the_widest_one(full: Report) -> None:
-    narrow = Difference("hnlm", "recall", 0.0, Interval(-0.004, -0.008, 0.0, 0.2), 0.3, 0.4)
+    narrow = Difference("hnlm", "recall", 0.0, Interval(-0.004, -0.008, 0.0, 0.2), 0.3, 0.4, 0.1)
     html = render(dataclasses.replace(full, differences=[*full.differences, narrow]))
     starts = [float(left) for left in re.findall(r'<b style="left: ([\d.]+)%', html)]
     widths = [float(width) for width in re.findall(r'<b style="left: [\d.]+%; width: ([\d.]+)%', html)]

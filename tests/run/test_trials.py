@@ -121,7 +121,7 @@ def test_values_that_make_no_sense_are_a_sentence(domain: dict[str, Any], senten
         ({"space": {"ground.fuzzy": {"choice": [1]}}}, "no searched variant depends on it"),
         ({"space": {"data.min_rating": {"choice": [1]}}}, "options below train.variants.<name>. and of llm, embed"),
         ({"space": {"train.variants.dsn.l2": {"choice": [1]}}}, "did you mean 'dns'"),
-        ({"space": {"train.variants.ease.backbone.ridge": {"choice": [1]}}}, "ease is computed, not trained"),
+        ({"space": {"train.variants.ease.learning_rate": {"choice": [1]}}}, "ease is computed, not trained"),
         ({"space": {"train.variants.*.sampler.candidates": {"choice": [1]}}}, "but plain has no 'sampler.candidates'"),
         ({"space": {"train.variants.dns.sampler.name": {"choice": ["uniform"]}}}, "dns has no 'sampler.name'"),
         ({"space": {CANDIDATES: {"choice": [4]}}}, "no option of the variant plain"),
