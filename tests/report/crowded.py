@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from hnlm_ray.config.search import Domain
+from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.evaluation.metrics import METRICS
 from hnlm_ray.evaluation.significance import Interval
 from hnlm_ray.report.comparison import Cell, Difference, VariantResult
@@ -16,7 +17,8 @@ from hnlm_ray.report.report import Report, StageLine, StatusShare, render
 from hnlm_ray.report.run_comparison import Cost, Method, RunComparison, render_comparison
 from hnlm_ray.report.samples import ItemSample, NegativeSample, UserSample
 from hnlm_ray.report.search import render_search
-from hnlm_ray.tables import HISTORY, SEARCH_TRIALS, STRATA
+from hnlm_ray.report.study import StudyPage, study_table
+from hnlm_ray.tables import HISTORY, SEARCH_TRIALS, STRATA, STUDY_FITS, USER_METRICS
 
 NAMES = [f"lightgcn_semantic_mixing_variant_{number:02d}_abcde" for number in range(14)]
 CUTOFFS = [1, 3, 5, 10, 20, 50, 100, 1000]
@@ -144,7 +146,44 @@ def search_page() -> str:
     return render_search(f"runs/{WORD}", table, {"train.variants.*.learning_rate": Domain(log_uniform=(1e-4, 1e-1))})
 
 
-PAGES = {"report": report_page, "compare": comparison_page, "search": search_page}
+def study_page() -> str:
+    """The page of a study with trials of every variant, of which one failed."""
+    rng = np.random.default_rng(0)
+    rows, users = [], []
+    for place, name in enumerate(NAMES):
+        options = VariantConfig(
+            sampler={"name": "dns", "candidates": 2 + place}, item_text=True, item_graph={"source": "described"}
+        )
+        for trial, seed in [(0, 0), (0, 1), (1, 0), (2, 0)]:
+            failed = trial == 2
+            own = {
+                "variant": name,
+                "trial": trial,
+                "seed": seed,
+                "chosen": trial == 0,
+                "options": options.model_dump_json(),
+            }
+            drawn = {f"train.variants.{name}.learning_rate": 0.001 * (trial + 1), "llm.sampling.temperature": 0.123}
+            figures = {"valid_ndcg": 0.2 - 0.01 * trial, "epochs": 199, "best_epoch": 150, "seconds": 4321.0,
+                       "cpu_seconds": 9876.0, "parameters": 123_456_789}  # fmt: skip
+            test = {"ndcg": 0.3 - 0.01 * place, "recall": 0.4, "coverage": 0.987, "popularity": 12_345.6}
+            status = {"status": "failed", "error": SENTENCE} if failed else {"status": "ok", "error": ""}
+            shown = {} if failed else figures | (test if trial == 0 else {})
+            rows.append({**own, "drawn": json.dumps(drawn), **status, **shown})
+        for seed in (0, 1):
+            ndcg = 0.3 - 0.01 * place + rng.normal(scale=0.1, size=50)
+            users += [
+                {"variant": name, "seed": seed, "user": user, "ndcg": value, "recall": value}
+                for user, value in enumerate(ndcg)
+            ]
+    fits = pa.Table.from_pylist(rows, schema=STUDY_FITS)
+    study = study_table(fits, pa.Table.from_pylist(users, schema=USER_METRICS), NAMES[0], 0)
+    space = {"train.variants.*.learning_rate": Domain(log_uniform=(1e-4, 1e-1))}
+    histories = {NAMES[series]: [table] for series, table in _curves().fits}
+    return StudyPage(f"runs/{WORD}", study, fits, [0], space, histories).render()
+
+
+PAGES = {"report": report_page, "compare": comparison_page, "search": search_page, "study": study_page}
 
 
 def _result(name: str, seeds: int) -> VariantResult:
