@@ -42,10 +42,10 @@ def test_the_study_on_the_demo_is_the_study_with_other_sizes() -> None:
     assert (both.data, both.llm, both.tune) == (demo.data, demo.llm, demo.tune)
     assert both.train.seeds == study.train.seeds
     assert {(one.epochs, one.batch_size, one.patience) for one in both.train.variants.values()} == {(60, 1024, 4)}
-    assert both.train.variants["repaired"].sampler == DNSOptions(candidates=8)
-    assert study.train.variants["repaired"].sampler == DNSOptions(candidates=16)
+    assert both.train.variants["ours"].sampler == DNSOptions(candidates=16)
+    assert study.train.variants["ours"].sampler == DNSOptions(candidates=32)
     assert both.train.variants["as_released"].loss == study.train.variants["as_released"].loss
-    assert set(demo.train.variants) - set(both.train.variants) == {"dns", "hnlm", "tuned"}
+    assert set(demo.train.variants) - set(both.train.variants) == {"hnlm", "tuned"}
 
 
 @pytest.mark.parametrize("name", ["demo", "demo.yaml", "configs/demo.yaml"])
