@@ -35,7 +35,7 @@ VARIANTS = {
     },
 }
 GUARDS = (
-    "guards={both: {items: 9, decay: 5, user_block: 16, sources: [{variant: graph, seeds: [4, 5]}, {variant: ease},"
+    "guards={both: {items: 9, decay: 5, user_block: 16, sources: [{variant: graph, seeds: [4]}, {variant: ease},"
     " {neighbours: categories, weight: 0.5}]}}"
 )
 
@@ -80,7 +80,7 @@ def test_controls_have_other_neighbours(run: Run) -> None:
 def test_the_guard_holds_the_first_items_of_the_blend(run: Run) -> None:
     train = read_splits(run["prepare"].artifact).train
     stage = run["guard.both"]
-    assert {"train.graph.s4", "train.graph.s5", "train.ease.s0", "neighbours.categories"} < set(stage.inputs)
+    assert {"train.graph.s4", "train.ease.s0", "neighbours.categories"} < set(stage.inputs)
     artifacts = run.artifacts()
     inputs = {name: artifacts[name] for name in stage.inputs}
     teacher = read_ranker(artifacts["train.graph.s4"], train)
