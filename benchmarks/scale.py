@@ -1,12 +1,17 @@
-"""How training and evaluation grow: memory against what must be held, time against ten times the users.
+"""How training, evaluation and guards grow: memory against what must be held, time against ten times the users.
 
     python benchmarks/scale.py [--users N] [--items I] [--per-user K]
+    python benchmarks/scale.py --what guard --items 50000
 
 Trains LightGCN (d 64, 3 layers) for a few steps on a generated world of N users and on one of 10 N, each in a process
 of its own, and ranks a sample of the users. A step of full-graph propagation costs in proportion to the graph, so the
 batch grows with the users, from 2,048, and an epoch has the same number of steps. ``held`` is parameters with their
-gradients and Adam's moments, the best vectors so far, the graph in both directions and one block of scores. Prints one
-JSON line.
+gradients and Adam's moments, the best vectors so far, the graph in both directions and one block of scores.
+
+With ``--what guard``, the first 200 items of every user by a blend of two models of vectors (d 64) and the votes of the
+20 nearest items, in one process and in blocks of users as the stage ``guard`` does, and the nearest items of every item
+by vectors of 384 dimensions, as the stage ``neighbours``; ``teachers_mib`` and ``scores_mib`` are what has to be held:
+vectors and one block of scores. Prints one JSON line.
 """
 
 from __future__ import annotations
@@ -21,11 +26,18 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
+from hnlm_ray.kernels.neighbours import nearest_rows
 from hnlm_ray.kernels.ranking import ranked_block, users_at_once
+from hnlm_ray.kernels.vectors import unit_rows
+from hnlm_ray.models.blend import Blend, Teacher
+from hnlm_ray.models.item_item import neighbour_votes
+from hnlm_ray.models.rankers import ItemItemRanker, VectorRanker
+from hnlm_ray.tables import NEIGHBOURS
 from hnlm_ray.training.loop import TrainingLoop
 from hnlm_ray.training.shard import Shard
 from hnlm_ray.training.side_information import SideInformation
@@ -74,6 +86,36 @@ def measure(n_users: int, n_items: int, per_user: int, batch: int) -> dict[str, 
     }
 
 
+def measure_guard(n_users: int, n_items: int, per_user: int) -> dict[str, Any]:
+    train, rng = world(n_users, n_items, per_user), np.random.default_rng(1)
+    before, started = peak_mib(), time.perf_counter()
+    units = unit_rows(rng.normal(size=(n_items, 384)).astype(np.float32))
+    found = [nearest_rows(units, first, min(first + 1024, n_items), 20) for first in range(0, n_items, 1024)]
+    neighbours = time.perf_counter() - started
+    parts = ((one.rows, one.neighbours, one.similarities) for one in found)
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    table = pa.table(dict(zip(NEIGHBOURS.names, columns, strict=True)), schema=NEIGHBOURS)
+    nearest_peak = peak_mib() - before
+    teachers = [
+        Teacher(VectorRanker(*(rng.normal(size=(rows, 64)).astype(np.float32) for rows in (n_users, n_items))))
+        for _ in range(2)
+    ]
+    teachers.append(Teacher(ItemItemRanker(neighbour_votes(table, n_items, 4.0), train), 0.5))
+    before, started = peak_mib(), time.perf_counter()
+    blend = Blend(teachers, train)
+    for first in range(0, n_users, 1024):
+        blend.first(first, min(first + 1024, n_users), 200)
+    return {
+        "users": n_users,
+        "s_neighbours": round(neighbours, 1),
+        "peak_of_neighbours_mib": round(nearest_peak),
+        "s_guard": round(time.perf_counter() - started, 1),
+        "peak_of_guard_mib": round(peak_mib() - before),
+        "teachers_mib": round((n_users + n_items) * 64 * 4 * 2 / 2**20),
+        "scores_mib": round(users_at_once(n_items) * n_items * 4 / 2**20),
+    }
+
+
 def step(loop: TrainingLoop, steps: int) -> float:
     """Median seconds of a step."""
     taken = []
@@ -92,8 +134,12 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=10_000)
     parser.add_argument("--per-user", type=int, default=20)
     parser.add_argument("--batch", type=int, default=2048)
+    parser.add_argument("--what", choices=["training", "guard"], default="training")
     parser.add_argument("--alone", action="store_true", help="measure one world in this process")
     chosen = parser.parse_args()
+    if chosen.alone and chosen.what == "guard":
+        print(json.dumps(measure_guard(chosen.users, chosen.items, chosen.per_user)))
+        return
     if chosen.alone:
         print(json.dumps(measure(chosen.users, chosen.items, chosen.per_user, chosen.batch)))
         return
@@ -101,9 +147,13 @@ def main() -> None:
     for times in (1, 10):
         command = [sys.executable, __file__, "--alone", "--users", str(times * chosen.users)]
         command += ["--batch", str(times * chosen.batch)]
-        command += ["--items", str(chosen.items), "--per-user", str(chosen.per_user)]
+        command += ["--items", str(chosen.items), "--per-user", str(chosen.per_user), "--what", chosen.what]
         rows.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
     small, large = rows
+    if chosen.what == "guard":
+        growth = round(large["s_guard"] / small["s_guard"], 2)
+        print(json.dumps({"benchmark": "scale", "worlds": rows, "guard_growth": growth}))
+        return
     report = {
         "benchmark": "scale",
         "worlds": rows,
