@@ -2,7 +2,7 @@
 
     make demo && python benchmarks/encode_pairs.py run=runs/demo --pairs 10000
 
-On the pairs and the tuned encoder of a finished run, all contenders embed the same sequences; starting an engine counts
+On the pairs and the tuned encoder of a finished run (of the form ``pair``), all contenders embed the same sequences; starting an engine counts
 for none. ``vllm_without_user_texts`` embeds sequences that lack them: no cache of what a user's pairs share could be
 faster. Prints one JSON line: texts/s of each, and the start of each engine in seconds.
 """
@@ -27,10 +27,13 @@ from hnlm_ray.cluster.connect import connected
 from hnlm_ray.config.load import load_config
 from hnlm_ray.config.tree import Config
 from hnlm_ray.run.plan import plan
-from hnlm_ray.stages.encode import PairVectorizer, Task, encoded
-from hnlm_ray.tuning.encoder import PairEncoder, fetch_encoder, tensors_of
+from hnlm_ray.stages.encode import encoded
+from hnlm_ray.tuning.encoder import fetch_encoder
+from hnlm_ray.tuning.forms import load_encoder
 from hnlm_ray.tuning.inputs import TuneInputs
+from hnlm_ray.tuning.pair_encoder import tensors_of
 from hnlm_ray.tuning.tokens import TokenRows, lay_out
+from hnlm_ray.tuning.vectorizers import PairVectorizer, Task
 
 DEMO = Path(__file__).parents[1] / "configs" / "demo.yaml"
 LOOP = 300
@@ -81,7 +84,7 @@ def _loop(task: Task, pairs: np.ndarray) -> None:
     train = task.inputs.train()
     teacher, (users, items) = task.inputs.teacher_vectors(train), task.inputs.tokens(train)
     with tempfile.TemporaryDirectory() as place, torch.inference_mode():
-        encoder, _ = PairEncoder.load(fetch_encoder(task.inputs.artifacts["tune"], Path(place)))
+        encoder, _ = load_encoder(fetch_encoder(task.inputs.artifacts["tune"], Path(place)))
         for pair in pairs:
             user, item = np.divmod(np.array([pair]), train.n_items)
             layout = tensors_of(lay_out(users, items, user, item))

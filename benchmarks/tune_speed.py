@@ -22,7 +22,7 @@ from hnlm_ray.run.plan import plan
 from hnlm_ray.run.stage import StageContext
 from hnlm_ray.run.store import RunStore
 from hnlm_ray.stages import tune
-from hnlm_ray.tuning.encoder import new_encoder
+from hnlm_ray.tuning.forms import new_encoder
 from hnlm_ray.tuning.inputs import TuneInputs
 from hnlm_ray.tuning.loop import TuningLoop
 from hnlm_ray.tuning.stepper import TorchStepper

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AVAILABILITY",
     "ENCODED",
+    "ENCODED_ITEMS",
     "FALSE_NEGATIVES",
     "GROUNDED",
     "GUARD",
@@ -171,6 +172,12 @@ ENCODED = _table(
     nearest=pa.list_(pa.int32()),  # unseen items, the nearest first; -1 past the end
 )
 """The hard negative that the tuned encoder emits for each encoded pair."""
+
+ENCODED_ITEMS = _table(
+    item=pa.int32(),
+    vector=pa.list_(pa.float16()),  # of unit length, in the teacher's space
+)
+"""The tuned encoder's own vector of each item; only an encoder of the form ``factorised`` has one."""
 
 HISTORY = _table(
     epoch=pa.int32(),
@@ -334,6 +341,7 @@ TABLES: dict[str, pa.Schema] = {
     "item_tokens": ITEM_TOKENS,
     "tuning": TUNING,
     "encoded": ENCODED,
+    "encoded_items": ENCODED_ITEMS,
     "history": HISTORY,
     "metrics": METRICS,
     "user_metrics": USER_METRICS,

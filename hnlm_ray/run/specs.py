@@ -231,7 +231,8 @@ _ALL = (
     ),
     StageSpec(
         "encode", "Run the tuned encoder over the pairs",
-        _encode, dependencies.encoding, ("encoded",), ("tokens", "cached_tokens"), version=2, resumes=True,
+        _encode, dependencies.encoding, ("encoded", "encoded_items"), ("tokens", "cached_tokens"),
+        version=3, resumes=True,
     ),
     StageSpec(
         "evaluate", "Rank the whole catalogue for every user with held-out interactions",

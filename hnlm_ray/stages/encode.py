@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,51 +14,38 @@ import pyarrow as pa
 from hnlm_ray.cluster.connect import connected
 from hnlm_ray.cluster.resumable import resumable_map, work_folder
 from hnlm_ray.config.tree import Config
-from hnlm_ray.config.tuning import EncodeConfig, SupervisionConfig
 from hnlm_ray.data.interactions import Interactions
-from hnlm_ray.data.vectors import read_text_vectors, vector_column
-from hnlm_ray.demo import assets
-from hnlm_ray.errors import StageError
-from hnlm_ray.language.engines.tokens import load_tokenizer
+from hnlm_ray.data.vectors import vector_column, vector_matrix
 from hnlm_ray.language.profiled import pairs_to_ask
 from hnlm_ray.run.kept import KeptRun
 from hnlm_ray.run.stage import StageContext, StageSummary
 from hnlm_ray.run.store import Artifact
-from hnlm_ray.tuning.candidates import Knowledge, nearest_candidates, nearest_unseen, teacher_window
 from hnlm_ray.tuning.inputs import TuneInputs
 from hnlm_ray.tuning.joining import carried_over, numbers_before
-from hnlm_ray.tuning.tokens import lay_out
-from hnlm_ray.tuning.vllm_body import VllmBody, body_env, body_needs
+from hnlm_ray.tuning.vectorizers import (
+    PAIR_VECTORS,
+    TEXT_VECTORS,
+    PairJoiner,
+    PairVectorizer,
+    Task,
+    TextVectorizer,
+)
+from hnlm_ray.tuning.vllm_body import body_env, body_needs
 
 if TYPE_CHECKING:
     from ray.data import Dataset
 
-__all__ = ["PairVectorizer", "Task", "encoded", "run"]
+__all__ = ["encoded", "run", "text_vectors"]
 
-_VECTORS = pa.schema(
-    [
-        pa.field("id", pa.int64()),
-        pa.field("vector", pa.list_(pa.float16())),
-        pa.field("nearest", pa.list_(pa.int32())),
-        pa.field("tokens", pa.int32()),
-        pa.field("cached_tokens", pa.int32()),  # those of them that came from vLLM's cache
-    ]
-)
-
-
-@dataclass(frozen=True)
-class Task:
-    """What an actor gets: where to read, not what was read."""
-
-    inputs: TuneInputs
-    options: EncodeConfig
-    supervision: SupervisionConfig
+_PAIRS_PER_TEXT = 16
+"""Blocks of pairs that need no pass through the body are so many times larger than those of texts."""
 
 
 def run(context: StageContext) -> StageSummary:
     """Write ``encoded``: one row per chosen pair. An interrupted stage is resumed.
 
-    With ``tune.keep``, pairs that the earlier run has encoded are carried over.
+    A factorised encoder also writes ``encoded_items``: its vector of every item. With ``tune.keep``, pairs that the
+    earlier run has encoded are carried over.
 
     Args:
         context: with the inputs ``prepare``, ``vectors``, ``tokens``, ``tune`` and the teacher's fit.
@@ -79,29 +65,123 @@ def run(context: StageContext) -> StageSummary:
     known = _known(config, context.inputs["prepare"], train, pairs)
     new = np.setdiff1d(pairs, known["id"].to_numpy())
     context.say(f"encode: {len(new):,} pairs" + (f", {len(known):,} are known" if len(known) else ""))
+    task, texts = Task(inputs, config.encode, config.tune.supervision), TEXT_VECTORS.empty_table()
     with connected(config.cluster):
-        found = resumable_map(
-            pa.table({"id": new}),
-            functools.partial(encoded, Task(inputs, config.encode, config.tune.supervision)),
-            schema=_VECTORS,
-            folder=work_folder(output, "pairs"),
-            rows_per_block=config.encode.batch_size,
-            needs=body_needs(config.encode),
-            purpose="encoding",
-            say=context.say,
-        )
+        if _form(inputs) == "pair":
+            found = _map(context, "pairs", new, functools.partial(encoded, task), PAIR_VECTORS)
+        else:
+            ids = np.r_[np.unique(new // train.n_items), train.n_users + np.arange(train.n_items)]
+            texts = _map(context, "texts", ids, functools.partial(text_vectors, task), TEXT_VECTORS)
+            users, items = _by_side(texts, train)
+            output.write("encoded_items", _items_table(items))
+            join = functools.partial(_joined, task, users, items)
+            found = _map(context, "pairs", new, join, PAIR_VECTORS, _PAIRS_PER_TEXT)
     found = pa.concat_tables([found, known]).sort_by("id")
-    users, items = np.divmod(found["id"].to_numpy(), train.n_items)
-    rows = {"pair": found["id"], "user": users, "item": items}
+    owners, chosen = np.divmod(found["id"].to_numpy(), train.n_items)
+    rows = {"pair": found["id"], "user": owners, "item": chosen}
     output.write("encoded", pa.table({**rows, **{name: found[name] for name in ("vector", "nearest")}}))
-    counts = {name: int(found[name].to_numpy().sum()) for name in ("tokens", "cached_tokens")} | {"known": len(known)}
-    return StageSummary({"encoded": len(pairs)}, counts)
+    counts = {name: int(found[name].to_numpy().sum()) for name in ("tokens", "cached_tokens")}
+    counts["tokens"] += int(texts["tokens"].to_numpy().sum())
+    written = {"encoded": len(pairs)} | ({"encoded_items": train.n_items} if len(texts) else {})
+    return StageSummary(written, counts | {"known": len(known)})
+
+
+def encoded(task: Task, requests: Dataset) -> Dataset:
+    """Map a data set of pairs ``id`` through a pair encoder, lazily.
+
+    Returns:
+        :data:`hnlm_ray.tuning.vectorizers.PAIR_VECTORS`, one row per pair.
+    """
+    return _actors(requests, PairVectorizer, (task,), task, body_needs(task.options), 1)
+
+
+def text_vectors(task: Task, requests: Dataset) -> Dataset:
+    """Map a data set of texts ``id`` through the towers of a factorised encoder, lazily.
+
+    Returns:
+        :data:`hnlm_ray.tuning.vectorizers.TEXT_VECTORS`, one row per text.
+    """
+    return _actors(requests, TextVectorizer, (task,), task, body_needs(task.options), 1)
+
+
+class _Joiner(PairJoiner):
+    """A joiner in an actor, which gets the vectors through Ray's store of objects."""
+
+    def __init__(self, task: Task, vectors: Any) -> None:
+        import ray
+
+        super().__init__(task, *ray.get(vectors[0]))
+
+
+def _joined(task: Task, users: npt.NDArray[np.float32], items: npt.NDArray[np.float32], requests: Dataset) -> Dataset:
+    import ray
+
+    # In a list: Ray would replace a bare reference by what it stands for, once per actor.
+    vectors = [ray.put((users, items))]
+    return _actors(requests, _Joiner, (task, vectors), task, {"CPU": float(task.options.replicas)}, _PAIRS_PER_TEXT)
+
+
+def _actors(
+    requests: Dataset, actor: type, arguments: tuple[Any, ...], task: Task, needs: dict[str, float], larger: int
+) -> Dataset:
+    """Map blocks through a pool of ``encode.replicas`` actors, which hold ``needs`` together."""
+    import ray
+
+    options = task.options
+    return requests.map_batches(
+        actor,
+        fn_constructor_args=arguments,
+        batch_size=larger * options.batch_size,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(size=options.replicas),
+        num_cpus=needs["CPU"] / options.replicas,
+        num_gpus=needs["GPU"] / options.replicas if "GPU" in needs else None,
+        runtime_env={"env_vars": body_env(options)},
+    )
+
+
+def _map(
+    context: StageContext, name: str, ids: npt.NDArray[np.int64], transform: Any, schema: pa.Schema, larger: int = 1
+) -> pa.Table:
+    """Apply ``transform`` to the rows ``ids`` that an interrupted stage has not written: a row each."""
+    options = context.config.encode
+    return resumable_map(
+        pa.table({"id": ids}),
+        transform,
+        schema=schema,
+        folder=work_folder(context.output, name),
+        rows_per_block=larger * options.batch_size,
+        needs=body_needs(options),
+        purpose="encoding" if name == "pairs" else f"encoding of {name}",
+        say=context.say,
+    )
+
+
+def _form(inputs: TuneInputs) -> str:
+    """The form of the tuned encoder; that of an earlier run may differ from ``tune.form``."""
+    from hnlm_ray.tuning.encoder import EncoderSpec, fetch_encoder
+
+    with tempfile.TemporaryDirectory() as place:
+        return EncoderSpec.read(fetch_encoder(inputs.artifacts["tune"], Path(place))).form
+
+
+def _by_side(texts: pa.Table, train: Interactions) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Vectors of all users, zero for those who were not encoded, and of all items."""
+    ids, vectors = texts["id"].to_numpy(), vector_matrix(texts["vector"])
+    both = np.zeros((train.n_users + train.n_items, vectors.shape[1]), np.float32)
+    both[ids] = vectors
+    return both[: train.n_users], both[train.n_users :]
+
+
+def _items_table(vectors: npt.NDArray[np.float32]) -> pa.Table:
+    numbers = np.arange(len(vectors), dtype=np.int32)
+    return pa.table({"item": numbers, "vector": vector_column(vectors.astype(np.float16))})
 
 
 def _known(config: Config, prepare: Artifact, train: Interactions, pairs: npt.NDArray[np.int64]) -> pa.Table:
     """Rows of the pairs that the run ``tune.keep`` has encoded already."""
     if config.tune.keep is None:
-        return _VECTORS.empty_table()
+        return PAIR_VECTORS.empty_table()
     kept = KeptRun.open(config.tune.keep)
     users, items = (
         numbers_before(*(one.read(f"{key}s").sort_by(key)[f"{key}_id"] for one in (kept.artifacts["prepare"], prepare)))
@@ -111,93 +191,4 @@ def _known(config: Config, prepare: Artifact, train: Interactions, pairs: npt.ND
     known = carried_over(encoded, users, items, train, pairs, config.encode.nearest).rename_columns({"pair": "id"})
     for name in ("tokens", "cached_tokens"):
         known = known.append_column(name, pa.array(np.zeros(len(known), np.int32)))
-    return known.cast(_VECTORS)
-
-
-def encoded(task: Task, requests: Dataset) -> Dataset:
-    """Map a data set of pairs ``id`` through the encoder, lazily.
-
-    Returns:
-        ``id``, ``vector``, ``nearest``, ``tokens`` and ``cached_tokens``, one row per pair.
-    """
-    import ray
-
-    options = task.options
-    needs = {name: amount / options.replicas for name, amount in body_needs(options).items()}
-    return requests.map_batches(
-        PairVectorizer,
-        fn_constructor_args=(task,),
-        batch_size=options.batch_size,
-        batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=options.replicas),
-        num_cpus=needs["CPU"],
-        num_gpus=needs.get("GPU"),
-        runtime_env={"env_vars": body_env(options)},
-    )
-
-
-class PairVectorizer:
-    """A Ray Data actor with an encoder: projections and head in PyTorch, the body in vLLM."""
-
-    def __init__(self, task: Task) -> None:
-        from hnlm_ray.tuning.encoder import PairEncoder, fetch_encoder
-
-        self._train = task.inputs.train()
-        self._teacher = task.inputs.teacher_vectors(self._train)
-        self._users, self._items = task.inputs.tokens(self._train)
-        self._nearest = task.options.nearest
-        self._window = None if task.options.within == "catalogue" else self._usable_window(task)
-        longest = int(self._users.lengths.max(initial=0) + self._items.lengths.max(initial=0)) + 2
-        self._place = tempfile.TemporaryDirectory()
-        tuned = fetch_encoder(task.inputs.artifacts["tune"], Path(self._place.name, "encoder"))
-        self._encoder, spec = PairEncoder.load(tuned)
-        merged = Path(self._place.name, "body")
-        self._encoder.save_body(merged)
-        load_tokenizer(assets.resolve(spec.model)).save_pretrained(merged)  # vLLM needs one
-        self._body = VllmBody(merged, task.options, longest, spec.pooling)
-
-    def __call__(self, requests: pa.Table) -> pa.Table:
-        """The rows of the pairs ``id``, with the columns of :func:`encoded`."""
-        pairs = requests["id"].to_numpy()
-        users, items = np.divmod(pairs, self._train.n_items)
-        vectors, lengths, cached = self._vectors(users, items)
-        if not np.isfinite(vectors).all():
-            raise StageError("the tuned encoder gave a vector with NaN", "tune with a lower tune.learning_rate")
-        if self._window is None:
-            nearest = nearest_unseen(vectors, users, self._teacher.items, self._train, self._nearest)
-        else:
-            nearest = nearest_candidates(vectors, self._window[users], self._teacher.items, self._nearest)
-        columns = {
-            "id": requests["id"],
-            "vector": vector_column(vectors.astype(np.float16)),
-            "nearest": vector_column(nearest),
-            "tokens": lengths.astype(np.int32),
-            "cached_tokens": cached,
-        }
-        return pa.table(columns).cast(_VECTORS)
-
-    def _usable_window(self, task: Task) -> npt.NDArray[np.int32]:
-        """The candidates of every user: (U, L) int32, -1 for none and where the guard removes one."""
-        texts = read_text_vectors(task.inputs.artifacts["vectors"], self._train.n_items)
-        knowledge = Knowledge(self._train, self._teacher.users, self._teacher.items, texts)
-        window = teacher_window(knowledge, task.supervision)
-        return np.where(window.usable, window.items, np.int32(-1))
-
-    def _vectors(
-        self, users: npt.NDArray[np.int64], items: npt.NDArray[np.int64]
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-        """Unit vectors (B, d), the tokens of each sequence (B,), and how many of them came from vLLM's cache (B,)."""
-        import torch
-
-        from hnlm_ray.tuning.encoder import tensors_of
-
-        layout = lay_out(self._users, self._items, users, items)
-        lengths = layout.mask.sum(axis=1)
-        ids, _, places = tensors_of(layout)
-        with torch.inference_mode():
-            rows = torch.from_numpy(self._teacher.users[users]), torch.from_numpy(self._teacher.items[items])
-            embedded = self._encoder.embed(ids, places, *rows)
-            sequences = [sequence[:length] for sequence, length in zip(embedded, lengths, strict=True)]
-            pooled, cached = self._body.pool(sequences)
-            vectors: npt.NDArray[np.float32] = self._encoder.finish(pooled).numpy()
-        return vectors, lengths, cached
+    return known.cast(PAIR_VECTORS)

@@ -78,7 +78,7 @@ def _work(config: dict[str, Any]) -> dict[str, int]:
 
     from hnlm_ray.tuning import checkpoint
     from hnlm_ray.tuning.deepspeed import DeepSpeedStepper
-    from hnlm_ray.tuning.encoder import new_encoder
+    from hnlm_ray.tuning.forms import new_encoder
     from hnlm_ray.tuning.loop import TuningLoop
     from hnlm_ray.tuning.stepper import trainable
 
@@ -116,20 +116,22 @@ def _report(loop: TuningLoop, rank: int) -> None:
 def _write(task: _Task, folder: Path, output: Artifact) -> TuningProgress:
     """Write the encoder of the best epoch and the learning curve."""
     from hnlm_ray.tuning.checkpoint import best_weights
-    from hnlm_ray.tuning.encoder import ENCODER, EncoderSpec, copy_adapters, new_encoder
+    from hnlm_ray.tuning.encoder import ENCODER, EncoderSpec, copy_adapters
+    from hnlm_ray.tuning.forms import new_encoder
 
     weights, progress = best_weights(folder)
     options, inputs = task.options, task.inputs
     encoder = new_encoder(inputs.teacher_vectors(inputs.train()), options, task.seed)
     encoder.load_state_dict(weights, strict=False)
     with tempfile.TemporaryDirectory() as place:
-        target, dim = Path(place), encoder.head.out_features
-        spec = EncoderSpec(options.model, dim, options.pooling)
+        target, model = Path(place), options.model
+        bases: tuple[str, ...] = ()
         if options.start is not None:
             start = Path(options.start).expanduser()
             bases = copy_adapters(start, target)
-            spec = EncoderSpec(EncoderSpec.read(start).model, dim, options.pooling, bases)
-        encoder.save(target, spec)
+            model = EncoderSpec.read(start).model
+        dim = encoder.user_projection.in_features
+        encoder.save(target, EncoderSpec(model, dim, options.pooling, bases, options.form))
         output.folder(ENCODER).put(target)
     rows = [asdict(row) for row in progress.history]
     output.write("tuning", pa.Table.from_pylist(rows, schema=TUNING))

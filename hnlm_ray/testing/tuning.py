@@ -7,7 +7,8 @@ import torch
 
 from hnlm_ray.config.tuning import TuneConfig
 from hnlm_ray.kernels.vectors import unit_rows
-from hnlm_ray.tuning.encoder import PairEncoder, new_encoder
+from hnlm_ray.tuning.encoder import Encoder
+from hnlm_ray.tuning.forms import new_encoder
 from hnlm_ray.tuning.inputs import SupervisedPairs, Teacher, TuningData
 from hnlm_ray.tuning.loop import TuningLoop
 from hnlm_ray.tuning.stepper import TorchStepper
@@ -36,7 +37,7 @@ def _tokens(rng: np.random.Generator, texts: int, shortest: int, longest: int) -
     return TokenRows(rng.integers(5, _WORDS, size=int(offsets[-1])).astype(np.int32), offsets)
 
 
-def small_encoder(options: TuneConfig, seed: int = 0) -> PairEncoder:
+def small_encoder(options: TuneConfig, seed: int = 0) -> Encoder:
     """An encoder of the demo language model for :func:`small_data`."""
     return new_encoder(small_data().teacher, options.model_copy(update={"model": "demo"}), seed)
 

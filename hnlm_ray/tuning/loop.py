@@ -21,11 +21,10 @@ from hnlm_ray.errors import DataError
 from hnlm_ray.training.collectives import rank, sum_over_workers, world_size
 from hnlm_ray.training.progress import RunProgress
 from hnlm_ray.training.schedule import half_cosine
-from hnlm_ray.tuning.encoder import tensors_of
+from hnlm_ray.tuning.forms import FORMS
 from hnlm_ray.tuning.inputs import SupervisedPairs, TuningData
 from hnlm_ray.tuning.losses import infonce, pairwise_logistic
 from hnlm_ray.tuning.stepper import Stepper
-from hnlm_ray.tuning.tokens import lay_out
 
 __all__ = ["TuningLoop", "TuningProgress", "TuningRecord", "learning_rate_at"]
 
@@ -164,12 +163,13 @@ class TuningLoop:
     def _vectors(self, pairs: SupervisedPairs) -> torch.Tensor:
         """The encoder's vectors (b, d)."""
         data = self._data
-        layout = lay_out(data.user_tokens, data.item_tokens, pairs.users, pairs.items)
-        ids, mask, places = (tensor.to(self._device) for tensor in tensors_of(layout))
-        users = self._users[torch.from_numpy(pairs.users).to(self._device)]
-        items = self._items[torch.from_numpy(pairs.items).to(self._device)]
+        form = FORMS[self._options.form]
+        inputs = form.inputs(data.user_tokens, data.item_tokens, pairs.users, pairs.items)
+        tensors = (tensor.to(self._device) for tensor in inputs.tensors)
+        users = self._users[torch.from_numpy(inputs.users).to(self._device)]
+        items = self._items[torch.from_numpy(inputs.items).to(self._device)]
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._options.dtype == "bfloat16"):
-            vectors: torch.Tensor = self.stepper.module(ids, mask, places, users, items)
+            vectors: torch.Tensor = self.stepper.module(*tensors, users, items)
         return vectors
 
     @torch.no_grad()

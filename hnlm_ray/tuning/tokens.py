@@ -11,7 +11,7 @@ import pyarrow as pa
 from hnlm_ray.errors import DataError
 from hnlm_ray.kernels.runs import places_in_runs
 
-__all__ = ["Layout", "TokenRows", "lay_out"]
+__all__ = ["Layout", "TokenRows", "lay_out", "lay_out_texts"]
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,25 @@ def lay_out(
     _place(ids, user_tokens, users, np.ones(len(users), np.int64))
     _place(ids, item_tokens, items, user_lengths + 2)
     return Layout(ids, np.arange(width) < totals[:, None], user_lengths + 1)
+
+
+def lay_out_texts(
+    tokens: TokenRows, texts: npt.NDArray[np.integer]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """The sequences ``[vector] text`` of some texts, padded on the right.
+
+    Args:
+        tokens: of all texts.
+        texts: (B,) which.
+
+    Returns:
+        (B, L) int64 token ids, 0 at vectors and padding, and (B, L) bool, False at padding.
+    """
+    lengths = tokens.lengths[texts] + 1
+    width = int(lengths.max(initial=1))
+    ids = np.zeros((len(texts), width), np.int64)
+    _place(ids, tokens, texts, np.ones(len(texts), np.int64))
+    return ids, np.arange(width) < lengths[:, None]
 
 
 def _place(

@@ -19,7 +19,9 @@ from hnlm_ray.run.stage import StageContext, StageKey
 from hnlm_ray.run.store import Artifact, RunStore
 from hnlm_ray.stages import encode, fold_in
 from hnlm_ray.testing.worlds import random_world
-from hnlm_ray.tuning.encoder import ENCODER, EncoderSpec, PairEncoder, load_body
+from hnlm_ray.tuning.body import load_body
+from hnlm_ray.tuning.encoder import ENCODER, EncoderSpec
+from hnlm_ray.tuning.pair_encoder import PairEncoder
 
 N_USERS, N_ITEMS, DIM, NEAREST = 20, 15, 4, 2
 TRAIN, _ = random_world(N_USERS, N_ITEMS, 0.3, 1)

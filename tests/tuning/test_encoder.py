@@ -13,7 +13,10 @@ from safetensors import safe_open
 from hnlm_ray.config.tuning import LoraOptions, TuneConfig
 from hnlm_ray.errors import EngineError, StoreError
 from hnlm_ray.testing.tuning import DIM, small_data, small_encoder
-from hnlm_ray.tuning.encoder import EncoderSpec, PairEncoder, copy_adapters, load_body, tensors_of, with_adapter
+from hnlm_ray.tuning.body import load_body, with_adapter
+from hnlm_ray.tuning.encoder import Encoder, EncoderSpec, copy_adapters
+from hnlm_ray.tuning.forms import FORMS, load_encoder
+from hnlm_ray.tuning.pair_encoder import PairEncoder, tensors_of
 from hnlm_ray.tuning.tokens import lay_out
 from tests.language.tiny_model import pickle_weights, write_tiny_model
 
@@ -101,7 +104,7 @@ def test_first_values_derive_from_the_seed() -> None:
 def test_what_is_loaded_gives_the_vectors_that_were_saved(tmp_path: Path) -> None:
     encoder = stirred(small_encoder(OPTIONS))
     encoder.save(tmp_path, EncoderSpec("demo", DIM))
-    loaded, spec = PairEncoder.load(tmp_path)
+    loaded, spec = load_encoder(tmp_path)
     assert spec == EncoderSpec("demo", DIM)
     torch.testing.assert_close(vectors_of(loaded), vectors_of(encoder), rtol=1e-4, atol=1e-5)
 
@@ -128,13 +131,13 @@ def test_pickles_are_refused_as_body_and_as_adapter(tmp_path: Path) -> None:
     stirred(small_encoder(OPTIONS)).save(tmp_path, EncoderSpec("demo", DIM))
     pickle_weights(tmp_path / "adapter")
     with pytest.raises(EngineError, match="adapter has pickled weights only"):
-        PairEncoder.load(tmp_path)
+        load_encoder(tmp_path)
 
 
 def test_its_pooling_is_saved_with_it(tmp_path: Path) -> None:
     encoder = small_encoder(OPTIONS.model_copy(update={"pooling": "last"}))
     encoder.save(tmp_path, EncoderSpec("demo", DIM, "last"))
-    loaded, spec = PairEncoder.load(tmp_path)
+    loaded, spec = load_encoder(tmp_path)
     assert spec.pooling == "last"
     torch.testing.assert_close(vectors_of(loaded), vectors_of(encoder), rtol=1e-4, atol=1e-4)
 
@@ -148,7 +151,7 @@ def test_a_tuned_encoder_can_be_begun_from(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("HOME", str(first.parent))
     going_on = small_encoder(OPTIONS.model_copy(update={"start": f"~/{first.name}"}))
     stirred(going_on).save(second, EncoderSpec("demo", DIM, bases=copy_adapters(first, second)))
-    loaded, spec = PairEncoder.load(second)
+    loaded, spec = load_encoder(second)
     assert spec.bases == ("base-0",)
     torch.testing.assert_close(vectors_of(loaded), vectors_of(going_on), rtol=1e-4, atol=1e-4)
     assert (vectors_of(loaded) - vectors_of(begun)).abs().max() > 1e-3
@@ -156,17 +159,17 @@ def test_a_tuned_encoder_can_be_begun_from(tmp_path: Path, monkeypatch: pytest.M
 
 def test_damage_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="holds no tuned encoder"):
-        PairEncoder.load(tmp_path)
+        load_encoder(tmp_path)
     small_encoder(OPTIONS).save(tmp_path, EncoderSpec("demo", DIM))
     (tmp_path / "encoder.safetensors").write_bytes(b"torn")
     with pytest.raises(StoreError, match="holds no tuned encoder"):
-        PairEncoder.load(tmp_path)
+        load_encoder(tmp_path)
     (tmp_path / "encoder.json").write_text(json.dumps({"model": "demo", "dim": 4, "bases": [], "pooling": "max"}))
     with pytest.raises(StoreError, match="pooling is 'max'"):
-        PairEncoder.load(tmp_path)
+        load_encoder(tmp_path)
     (tmp_path / "encoder.json").write_text(json.dumps({"model": "demo"}))
     with pytest.raises(StoreError, match="holds no tuned encoder"):
-        PairEncoder.load(tmp_path)
+        load_encoder(tmp_path)
 
 
 def test_an_unknown_layer_is_one_sentence() -> None:
