@@ -2,9 +2,9 @@
 
     make demo && python benchmarks/encode_pairs.py run=runs/demo --pairs 10000
 
-On the pairs and the tuned encoder of a finished run (of the form ``pair``), all contenders embed the same sequences; starting an engine counts
-for none. ``vllm_without_user_texts`` embeds sequences that lack them: no cache of what a user's pairs share could be
-faster. Prints one JSON line: texts/s of each, and the start of each engine in seconds.
+On the pairs and the tuned encoder of a finished run with ``tune.form=pair``, all contenders embed the same sequences;
+starting an engine counts for none. ``vllm_without_user_texts`` embeds sequences that lack them: no cache of what a
+user's pairs share could be faster. Prints one JSON line: texts/s of each, and the start of each engine in seconds.
 """
 
 from __future__ import annotations

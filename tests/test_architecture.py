@@ -31,7 +31,7 @@ GRAPH = {
     "language": {"cluster", "config", "data", "demo/assets", "kernels", "language/engines", "language/prompts", "run"},
     "evaluation": {"config", "data", "kernels", "models", "run", "samplers"},
     "training": {"config", "data", "kernels", "models", "run", "samplers"},
-    "tuning": {"config", "data", "demo/assets", "kernels", "models", "run", "training"},
+    "tuning": {"config", "data", "demo/assets", "kernels", "language/engines", "models", "run", "training"},
     "report": {"config", "evaluation", "run"},
     "serving/bundle": {"run"},
     "serving/recommend": {"config", "kernels", "run", "serving/bundle"},

@@ -14,16 +14,18 @@ import pyarrow.compute as pc
 import pytest
 import torch
 
-from hnlm_ray.config.tuning import EncodeConfig, LoraOptions, Pooling, SupervisionConfig, TuneConfig
+from hnlm_ray.config.tuning import EncodeConfig, Form, LoraOptions, Pooling, SupervisionConfig, TuneConfig
+from hnlm_ray.data.vectors import vector_matrix
 from hnlm_ray.models.fitted import read_vectors
 from hnlm_ray.run.stage import StageContext
 from hnlm_ray.run.store import Artifact
 from hnlm_ray.stages import encode, supervise, tokens, tune
-from hnlm_ray.tuning.encoder import ENCODER, EncoderSpec, PairEncoder, load_body, new_encoder, tensors_of
+from hnlm_ray.tuning.body import load_body
+from hnlm_ray.tuning.encoder import ENCODER, EncoderSpec
+from hnlm_ray.tuning.forms import FORMS, load_encoder, new_encoder
 from hnlm_ray.tuning.inputs import TuneInputs
 from hnlm_ray.tuning.loop import TuningLoop
 from hnlm_ray.tuning.stepper import TorchStepper
-from hnlm_ray.tuning.tokens import lay_out
 from tests.stages.finished_run import DIM, HISTORY, N_ITEMS, N_USERS, FinishedRun
 
 OPTIONS = TuneConfig(
@@ -154,13 +156,13 @@ def test_two_workers_of_which_one_is_killed_tune_as_one_process(run: FinishedRun
     assert not Path(tuned.path, "_ray_train").exists()
 
 
-def untuned(run: FinishedRun, body: str, pooling: Pooling) -> Artifact:
+def untuned(run: FinishedRun, body: str, pooling: Pooling, form: Form = "pair") -> Artifact:
     """A stage ``tune`` that has not tuned at all."""
     folder = minilm() if body == "minilm" else body
-    artifact = run.artifact(f"tune-{body}-{pooling}")
+    artifact = run.artifact(f"tune-{body}-{pooling}-{form}")
     place = Path(artifact.path, ENCODER)
     place.mkdir(exist_ok=True)
-    PairEncoder(load_body(folder), DIM, 0, pooling=pooling).save(place, EncoderSpec(folder, DIM, pooling))
+    FORMS[form](load_body(folder), DIM, 0, pooling=pooling).save(place, EncoderSpec(folder, DIM, pooling, form=form))
     return artifact
 
 
@@ -180,6 +182,21 @@ def minilm() -> str:
     return str(Path(package.origin).parent / "model")
 
 
+def agreeing(output: Artifact, read: TuneInputs) -> tuple[pa.Table, np.ndarray]:
+    """The table ``encoded``, whose vectors are compared with those of PyTorch, which come along."""
+    table, train = output.read("encoded").sort_by("pair"), read.train()
+    np.testing.assert_array_equal(table["pair"].to_numpy(), train.keys)
+    found = vector_matrix(table["vector"]).astype(np.float32)
+    teacher = read.teacher_vectors(train)
+    encoder, _ = load_encoder(Path(read.artifacts["tune"].path, ENCODER))
+    own = encoder.inputs(*read.tokens(train), table["user"].to_numpy(), table["item"].to_numpy())
+    vectors = torch.from_numpy(teacher.users[own.users]), torch.from_numpy(teacher.items[own.items])
+    with torch.no_grad():
+        expected: np.ndarray = encoder(*own.tensors, *vectors).numpy()
+    assert ((expected * found).sum(axis=1) / np.linalg.norm(found, axis=1)).min() > 0.999
+    return table, expected
+
+
 @pytest.mark.vllm
 @pytest.mark.ray
 @pytest.mark.parametrize(("body", "pooling"), [("tuned", "mean"), ("minilm", "mean"), ("demo", "last")])
@@ -192,29 +209,39 @@ def test_vllm_and_pytorch_give_the_same_vectors(run: FinishedRun, tuned: Artifac
     assert summary.rows == {"encoded": PAIRS}
     # A user's tokens fill one block of the cache, and are computed for the first of their pairs alone.
     assert summary.counts["cached_tokens"] == (N_USERS * (HISTORY - 1) * 32 if pooling == "last" else 0)
-    table = output.read("encoded").sort_by("pair")
-    users, items = table["user"].to_numpy(), table["item"].to_numpy()
-    found = (
-        table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, DIM).astype(np.float32)
-    )
     read = TuneInputs.of_run(run.config, inputs)
-    train = read.train()
-    np.testing.assert_array_equal(table["pair"].to_numpy(), train.keys)
-    teacher, (user_tokens, item_tokens) = read.teacher_vectors(train), read.tokens(train)
-    encoder, _ = PairEncoder.load(Path(inputs["tune"].path, ENCODER))
-    with torch.no_grad():
-        layout = tensors_of(lay_out(user_tokens, item_tokens, users, items))
-        expected = encoder(*layout, torch.from_numpy(teacher.users[users]), torch.from_numpy(teacher.items[items]))
-    cosines = (expected.numpy() * found.astype(np.float32)).sum(axis=1) / np.linalg.norm(
-        found.astype(np.float32), axis=1
-    )
-    assert cosines.min() > 0.999
+    table, expected = agreeing(output, read)
+    users, train = table["user"].to_numpy(), read.train()
     nearest = table["nearest"].combine_chunks().flatten().to_numpy().reshape(-1, 3)
     some = nearest[:, 0] >= 0
     assert some.mean() > 0.5
     assert not train.contains(users[some], nearest[some, 0]).any()
     # The first of them is nearer to the vector than the last, where there are three.
     full = nearest[:, 2] >= 0
-    units = teacher.item_units
-    near, far = (np.einsum("pd,pd->p", expected.numpy()[full], units[nearest[full, place]]) for place in (0, 2))
+    units = read.teacher_vectors(train).item_units
+    near, far = (np.einsum("pd,pd->p", expected[full], units[nearest[full, place]]) for place in (0, 2))
     assert (near >= far - 1e-3).all()
+
+
+@pytest.mark.vllm
+@pytest.mark.ray
+def test_a_factorised_encoder_reads_each_text_once(
+    run: FinishedRun, tokenized: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = {**run.inputs, "tune": untuned(run, "demo", "mean", "factorised")}
+    output = run.artifact("encode-factorised")
+    summary = encode.run(StageContext(run.config, inputs, output))
+    assert summary.rows == {"encoded": PAIRS, "encoded_items": N_ITEMS}
+    read = TuneInputs.of_run(run.config, inputs)
+    tokens_of = read.tokens(read.train())
+    assert summary.counts["tokens"] == sum(int((own.lengths + 1).sum()) for own in tokens_of)
+    agreeing(output, read)
+    items = output.read("encoded_items")
+    assert items["item"].to_pylist() == list(range(N_ITEMS))
+    vectors = vector_matrix(items["vector"]).astype(np.float32)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-3)
+    assert len(np.unique(vectors, axis=0)) == N_ITEMS
+    # An interrupted stage starts no engine again for what it has written.
+    monkeypatch.setattr(encode, "text_vectors", lambda task, requests: pytest.fail("texts are encoded again"))
+    encode.run(StageContext(run.config, inputs, output))
+    agreeing(output, read)

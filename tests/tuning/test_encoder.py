@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from hnlm_ray.config.tuning import LoraOptions, TuneConfig
+from hnlm_ray.config.tuning import Form, LoraOptions, TuneConfig
 from hnlm_ray.errors import EngineError, StoreError
 from hnlm_ray.testing.tuning import DIM, small_data, small_encoder
 from hnlm_ray.tuning.body import load_body, with_adapter
@@ -23,16 +23,19 @@ from tests.language.tiny_model import pickle_weights, write_tiny_model
 OPTIONS = TuneConfig(model="demo", lora=LoraOptions(rank=4))
 
 
-def vectors_of(encoder: PairEncoder, rows: slice = slice(0, 9), scale: float = 1.0) -> torch.Tensor:
+def vectors_of(encoder: Encoder, rows: slice = slice(0, 9), scale: float = 1.0) -> torch.Tensor:
     data = small_data()
-    users, items = data.pairs.users[rows], data.pairs.items[rows]
-    layout = lay_out(data.user_tokens, data.item_tokens, users, items)
-    teacher = torch.from_numpy(data.teacher.users[users] * scale), torch.from_numpy(data.teacher.items[items])
+    inputs = encoder.inputs(data.user_tokens, data.item_tokens, data.pairs.users[rows], data.pairs.items[rows])
+    teacher = (
+        torch.from_numpy(data.teacher.users[inputs.users] * scale),
+        torch.from_numpy(data.teacher.items[inputs.items]),
+    )
     with torch.no_grad():
-        return encoder.eval()(*tensors_of(layout), *teacher)
+        found: torch.Tensor = encoder.eval()(*inputs.tensors, *teacher)
+    return found
 
 
-def stirred(encoder: PairEncoder) -> PairEncoder:
+def stirred(encoder: Encoder) -> Encoder:
     """As if it had been tuned: an adapter starts as the identity."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -42,15 +45,21 @@ def stirred(encoder: PairEncoder) -> PairEncoder:
     return encoder
 
 
-def test_vectors_are_of_unit_length_in_the_teachers_space() -> None:
-    vectors = vectors_of(small_encoder(OPTIONS))
+def options_of(form: Form) -> TuneConfig:
+    return OPTIONS.model_copy(update={"form": form})
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_vectors_are_of_unit_length_in_the_teachers_space(form: Form) -> None:
+    vectors = vectors_of(small_encoder(options_of(form)))
     assert vectors.shape == (9, DIM)
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(9))
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("pooling", ["mean", "last"])
-def test_padding_changes_nothing(pooling: str) -> None:
-    encoder = small_encoder(OPTIONS.model_copy(update={"pooling": pooling}))
+def test_padding_and_other_pairs_change_nothing(form: Form, pooling: str) -> None:
+    encoder = small_encoder(options_of(form).model_copy(update={"pooling": pooling}))
     together = vectors_of(encoder)
     for row in range(9):
         torch.testing.assert_close(vectors_of(encoder, slice(row, row + 1))[0], together[row], rtol=1e-4, atol=1e-5)
@@ -58,6 +67,7 @@ def test_padding_changes_nothing(pooling: str) -> None:
 
 def test_the_last_token_is_that_of_the_items_text() -> None:
     encoder, data = small_encoder(OPTIONS.model_copy(update={"pooling": "last"})).eval(), small_data()
+    assert isinstance(encoder, PairEncoder)
     user, item = data.pairs.users[:1], data.pairs.items[:1]
     teacher = torch.from_numpy(data.teacher.users[user]), torch.from_numpy(data.teacher.items[item])
     ids, mask, places = tensors_of(lay_out(data.user_tokens, data.item_tokens, user, item))
@@ -68,9 +78,10 @@ def test_the_last_token_is_that_of_the_items_text() -> None:
     assert mask.all()
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("pooling", ["mean", "last"])
-def test_the_teachers_vectors_reach_the_output(pooling: str) -> None:
-    encoder = small_encoder(OPTIONS.model_copy(update={"pooling": pooling}))
+def test_the_teachers_vectors_reach_the_output(form: Form, pooling: str) -> None:
+    encoder = small_encoder(options_of(form).model_copy(update={"pooling": pooling}))
     assert (vectors_of(encoder) - vectors_of(encoder, scale=-1.0)).abs().max() > 1e-3
 
 
@@ -101,11 +112,13 @@ def test_first_values_derive_from_the_seed() -> None:
         assert not weight.requires_grad or not weight.any() or not torch.equal(weight, stranger), name
 
 
-def test_what_is_loaded_gives_the_vectors_that_were_saved(tmp_path: Path) -> None:
-    encoder = stirred(small_encoder(OPTIONS))
-    encoder.save(tmp_path, EncoderSpec("demo", DIM))
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_loaded_gives_the_vectors_that_were_saved(tmp_path: Path, form: Form) -> None:
+    encoder = stirred(small_encoder(options_of(form)))
+    encoder.save(tmp_path, EncoderSpec("demo", DIM, form=form))
     loaded, spec = load_encoder(tmp_path)
-    assert spec == EncoderSpec("demo", DIM)
+    assert spec == EncoderSpec("demo", DIM, form=form)
+    assert type(loaded) is FORMS[form]
     torch.testing.assert_close(vectors_of(loaded), vectors_of(encoder), rtol=1e-4, atol=1e-5)
 
 
@@ -166,6 +179,9 @@ def test_damage_is_one_sentence(tmp_path: Path) -> None:
         load_encoder(tmp_path)
     (tmp_path / "encoder.json").write_text(json.dumps({"model": "demo", "dim": 4, "bases": [], "pooling": "max"}))
     with pytest.raises(StoreError, match="pooling is 'max'"):
+        load_encoder(tmp_path)
+    (tmp_path / "encoder.json").write_text(json.dumps({"model": "demo", "dim": 4, "bases": [], "form": "triple"}))
+    with pytest.raises(StoreError, match="form is 'triple'"):
         load_encoder(tmp_path)
     (tmp_path / "encoder.json").write_text(json.dumps({"model": "demo"}))
     with pytest.raises(StoreError, match="holds no tuned encoder"):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hnlm_ray.errors import DataError
-from hnlm_ray.tuning.tokens import TokenRows, lay_out
+from hnlm_ray.tuning.tokens import TokenRows, lay_out, lay_out_texts
 
 texts = st.lists(st.lists(st.integers(1, 99), max_size=6), min_size=1, max_size=5)
 
@@ -31,6 +31,16 @@ def test_a_sequence_is_vector_text_vector_text(users: list[list[int]], items: li
         assert layout.mask[row].sum() == len(own)
         assert layout.item_places[row] == 1 + len(users[user[row]])
         assert not layout.ids[row, len(own) :].any()
+
+
+@given(texts, st.integers(0, 2**32 - 1))
+def test_a_sequence_of_one_text_is_vector_text(rows: list[list[int]], seed: int) -> None:
+    chosen = np.random.default_rng(seed).integers(len(rows), size=7)
+    ids, mask = lay_out_texts(TokenRows.from_table(table(rows), "user", len(rows)), chosen)
+    for row in range(7):
+        own = [0, *rows[chosen[row]]]
+        assert ids[row].tolist() == own + [0] * (ids.shape[1] - len(own))
+        assert mask[row].tolist() == [True] * len(own) + [False] * (ids.shape[1] - len(own))
 
 
 def test_the_order_of_the_table_does_not_matter() -> None:
