@@ -12,10 +12,10 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 from hnlm_ray.config.data import DemoWorldConfig
+from hnlm_ray.data.item_texts import item_texts
 from hnlm_ray.demo import assets, lexicon
 from hnlm_ray.demo.encoder import pooled
 from hnlm_ray.demo.world import Catalogue, generate
-from hnlm_ray.language.texts import item_texts
 
 WORLDS = (101, 102, 103)
 

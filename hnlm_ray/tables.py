@@ -34,6 +34,7 @@ __all__ = [
     "METRICS",
     "NEGATIVES",
     "NEIGHBOURS",
+    "NEW_ITEMS",
     "RECOMMENDATIONS",
     "SEARCH_TRIALS",
     "SPLITS",
@@ -312,6 +313,9 @@ WRITTEN_NEGATIVES = _table(
 )
 """In a bundle: the hard negatives that the language model named, and their matches, sorted by user."""
 
+NEW_ITEMS = _table(**{field.name: field.type for field in ITEMS if field.name != "item"})
+"""Beside the bundles of a service: items that training has not seen, without numbers."""
+
 AVAILABILITY = _table(item_id=pa.string(), available=pa.bool_())
 """Beside the bundles of a service: which items are available now; those not listed are."""
 
@@ -349,6 +353,7 @@ TABLES: dict[str, pa.Schema] = {
     "false_negatives": FALSE_NEGATIVES,
     "written_negatives": WRITTEN_NEGATIVES,
     "availability": AVAILABILITY,
+    "new_items": NEW_ITEMS,
     "recommendations": RECOMMENDATIONS,
     "trials": SEARCH_TRIALS,
     "study": STUDY,

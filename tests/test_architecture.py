@@ -34,11 +34,11 @@ GRAPH = {
     "tuning": {"config", "data", "demo/assets", "kernels", "language/engines", "models", "run", "training"},
     "report": {"config", "evaluation", "run"},
     "serving/bundle": {"run"},
-    "serving/recommend": {"config", "kernels", "run", "serving/bundle"},
+    "serving/recommend": {"config", "data", "kernels", "run", "serving/bundle"},
     "serving/http": {"config", "serving/recommend"},
     "serving": {"cluster", "config", "run", "serving/bundle", "serving/http", "serving/recommend"},
     "demo/assets": set(),
-    "demo": {"config", "kernels", "language", "language/prompts", "run", "training"},
+    "demo": {"config", "data", "kernels", "language", "language/prompts", "run", "training"},
     "stages": {
         "cluster", "config", "data", "demo", "demo/assets", "evaluation", "kernels", "language", "language/engines",
         "models", "report", "run", "serving/bundle", "serving/recommend", "training", "tuning",

@@ -21,9 +21,9 @@ from transformers import LlamaConfig, LlamaModel, PreTrainedTokenizerBase
 
 from hnlm_ray import seeds
 from hnlm_ray.config.data import DemoWorldConfig
+from hnlm_ray.data.item_texts import item_texts
 from hnlm_ray.demo.corpus import FIRST_SEED
 from hnlm_ray.demo.world import Catalogue, generate
-from hnlm_ray.language.texts import item_texts
 
 __all__ = ["EncoderRecipe", "names", "pooled", "train_encoder"]
 

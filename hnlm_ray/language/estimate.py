@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from hnlm_ray.config.tree import Config
+from hnlm_ray.data.item_texts import item_texts
 from hnlm_ray.demo import assets
 from hnlm_ray.language.checks import check_folder
 from hnlm_ray.language.engines.protocol import Renderer
@@ -25,7 +26,6 @@ from hnlm_ray.language.requests import (
     train_rows,
 )
 from hnlm_ray.language.speed import Speed, device_here, expected_speed
-from hnlm_ray.language.texts import item_texts
 
 __all__ = ["Estimate", "StageEstimate", "estimate"]
 

@@ -5,27 +5,16 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["described_items", "described_users", "item_texts"]
+from hnlm_ray.data.item_texts import item_texts
+
+__all__ = ["described_items", "described_users"]
 
 _STRANGER = "customer"
 """The text of a user without a train interaction and without a profile."""
 
 
-def item_texts(items: pa.Table) -> list[str]:
-    """The title of each item and its categories, widest first; the item's id where it has neither.
-
-    Args:
-        items: the columns ``item_id``, ``title`` and ``categories`` of :data:`hnlm_ray.tables.ITEMS`.
-    """
-    columns = (items[name].to_pylist() for name in ("item_id", "title", "categories"))
-    return [
-        ". ".join(part for part in (title.strip(), ", ".join(categories)) if part) or item_id or "item"
-        for item_id, title, categories in zip(*columns, strict=True)
-    ]
-
-
 def described_items(items: pa.Table, profiles: pa.Array | None) -> list[str]:
-    """What :func:`item_texts` gives, followed by the item's profile, or by its description where it has no profile.
+    """The text of :func:`hnlm_ray.data.item_texts.item_texts`, then the item's profile, or its description without one.
 
     Args:
         items: I rows of :data:`hnlm_ray.tables.ITEMS`, sorted by item.

@@ -241,7 +241,7 @@ _ALL = (
     StageSpec("report", "Write the report as one page", _report, version=2),
     StageSpec(
         "bundle", "Make what is served of the best fit of each served variant", _bundle, dependencies.bundle,
-        ("users", "items", "item_profiles", "user_profiles", "negatives"), version=3,
+        ("users", "items", "item_profiles", "user_profiles", "negatives"), version=4,
     ),
     StageSpec(
         "search", "Search hyper-parameters, after whatever the trials read",

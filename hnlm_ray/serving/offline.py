@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from hnlm_ray.cluster.heartbeat import heartbeat, rate_line
 from hnlm_ray.errors import HnlmError
 from hnlm_ray.run.places import resolve
 from hnlm_ray.serving.bundle.info import read_info
-from hnlm_ray.serving.bundle.shelf import current_bundle_and_unavailable
+from hnlm_ray.serving.bundle.shelf import Offer, current_offer
 from hnlm_ray.serving.output_folder import OutputFolder, output_errors
 from hnlm_ray.serving.recommend.options import RankingOptions
 from hnlm_ray.serving.recommend.recommender import Recommender
@@ -107,7 +107,7 @@ def recommend_all(
 
     Args:
         bundle: a bundle, a shelf or a run, local or remote, that every node can read; of a shelf the current bundle is
-            used, and its unavailable items are left out.
+            used, with the shelf's new items and without unavailable ones.
         to: an absent or empty folder, local or remote, that every node can write to. Its files hold
             :data:`hnlm_ray.tables.RECOMMENDATIONS`, in the order of the users.
         k: at least 1; users with fewer items left get fewer.
@@ -123,8 +123,8 @@ def recommend_all(
     """
     begun = time.perf_counter()
     RankingOptions(k=k)
-    address, unavailable = current_bundle_and_unavailable(bundle)
-    info = read_info(address)
+    offer = current_offer(bundle)
+    info = read_info(offer.address)
     target = OutputFolder(to, overwrite=overwrite)
     target.check_free()
     workers = _cores() if workers is None else workers
@@ -134,7 +134,7 @@ def recommend_all(
     ranges = _ranges(info.users, min(k, info.items), workers)
     done: list[dict[str, Any]] = []
     with target.writing(), heartbeat(rate_line("recommending", info.users, lambda: _total(done, "users")), say):
-        options = {"bundle": address, "unavailable": unavailable, "to": to, "folder": target.staging, "k": k}
+        options = {"offer": offer, "to": to, "folder": target.staging, "k": k}
         for row in _work(ranges, workers, options):
             if row["error"]:
                 raise _ERRORS[row["error"]](row["problem"], row["action"])
@@ -239,13 +239,12 @@ def _work(ranges: pa.Table, workers: int, options: dict[str, Any]) -> Iterator[d
 class _Worker:
     """A Ray Data actor that ranks ranges of users."""
 
-    def __init__(self, bundle: str, unavailable: Sequence[str], to: str, folder: str, k: int) -> None:
+    def __init__(self, offer: Offer, to: str, folder: str, k: int) -> None:
         self._folder, self._k = folder, k
         self._problem: HnlmError | None = None
         try:
             self._filesystem = resolve(to)[0]
-            self._recommender = Recommender.load(bundle)
-            self._recommender.catalogue.set_unavailable(unavailable)
+            self._recommender = Recommender.of(offer)
         except HnlmError as error:
             self._problem = error
             return

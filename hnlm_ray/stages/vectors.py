@@ -6,12 +6,13 @@ import numpy as np
 import pyarrow as pa
 
 from hnlm_ray.cluster.resumable import work_folder
+from hnlm_ray.data.item_texts import item_texts
 from hnlm_ray.data.vectors import vector_column
 from hnlm_ray.language.embed import embed_texts
 from hnlm_ray.language.engines.choose import embedder_of
 from hnlm_ray.language.engines.protocol import Embedder
 from hnlm_ray.language.requests import profile_texts
-from hnlm_ray.language.texts import described_items, item_texts
+from hnlm_ray.language.texts import described_items
 from hnlm_ray.run.stage import StageContext, StageSummary
 
 __all__ = ["run"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from hnlm_ray.language.texts import described_items, described_users, item_texts
+from hnlm_ray.data.item_texts import item_texts
+from hnlm_ray.language.texts import described_items, described_users
 
 ITEMS = pa.table(
     {

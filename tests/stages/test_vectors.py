@@ -10,11 +10,11 @@ import pyarrow as pa
 import pytest
 
 from hnlm_ray.cluster.resumable import work_folder
+from hnlm_ray.data.item_texts import item_texts
 from hnlm_ray.errors import StageError
 from hnlm_ray.language.embed import embed_texts
 from hnlm_ray.language.engines.protocol import EMBEDDINGS
 from hnlm_ray.language.engines.scripted import ScriptedEmbedder
-from hnlm_ray.language.texts import item_texts
 from hnlm_ray.run.places import Folder
 from hnlm_ray.run.store import RunStore
 from tests.stages.language_run import N_ITEMS, LanguageRun, title

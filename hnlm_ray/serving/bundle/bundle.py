@@ -17,6 +17,7 @@ and, where the run has them, what recommendations from a text and explanations n
     user_profiles.parquet, item_profiles.parquet, negatives.parquet    as the language model wrote them
     text.safetensors      projection (t, d) float32, from a text's vector to a user's
     encoder/...           the model that makes text vectors, as in its own folder
+    item_texts.safetensors    vectors (I, t) float16, of the items' texts, by which new items find their place
 
 The version is a hash of everything else in ``bundle.json``, so equal bundles have equal versions and an edited
 ``bundle.json`` is noticed like any other damaged file. Arrays are mapped from the files, not read: a bundle is never
@@ -55,6 +56,7 @@ class Bundle:
         fold_in: (3 d, d) float32, see :mod:`hnlm_ray.serving.bundle.cold_start`.
         folder: the local folder of its files.
         projection: (t, d) float32, from a text's vector to a user's; None without an encoder.
+        item_texts: (I, t) float16, text vectors of the items, of unit length; None where the bundle has none.
         held: keeps a downloaded copy alive as long as the bundle.
     """
 
@@ -63,6 +65,7 @@ class Bundle:
     fold_in: npt.NDArray[np.float32]
     folder: str
     projection: npt.NDArray[np.float32] | None = None
+    item_texts: npt.NDArray[np.float16] | None = None
     held: object = field(default=None, repr=False, compare=False)
 
     @property
@@ -116,11 +119,23 @@ def _read_files(info: BundleInfo, folder: str, place: str, held: object) -> Bund
             projection = mapped_tensors(f"{folder}/text.safetensors")["projection"]
             if projection.shape[1:] != (dim,):
                 raise BundleError(f"{place}: projection has shape {projection.shape}, expected (t, {dim})", REBUILD)
-        return Bundle(info, contents, weights, folder, projection, held)
+        return Bundle(info, contents, weights, folder, projection, _item_texts(info, folder, place, projection), held)
     except KeyError as error:
         raise BundleError(f"{place} lacks a tensor that a bundle has ({error})", REBUILD) from error
     except (ValueError, pa.ArrowException) as error:
         raise BundleError(f"a file of {place} cannot be read ({error})", REBUILD) from error
+
+
+def _item_texts(
+    info: BundleInfo, folder: str, place: str, projection: npt.NDArray[np.float32] | None
+) -> npt.NDArray[np.float16] | None:
+    if projection is None or "item_texts.safetensors" not in info.files:
+        return None
+    texts: npt.NDArray[np.float16] = mapped_tensors(f"{folder}/item_texts.safetensors")["vectors"]
+    expected = (info.items, len(projection))
+    if texts.shape != expected:
+        raise BundleError(f"{place}: item_texts has shape {texts.shape}, expected {expected}", REBUILD)
+    return texts
 
 
 def _local_copy(filesystem: pafs.FileSystem, place: str, info: BundleInfo) -> tuple[str, object]:

@@ -1,6 +1,7 @@
-"""Vectors for new users, whom training has not seen: from their history, or from a text about them.
+"""Vectors for new users and new items, which training has not seen; nothing is trained for them.
 
-Both are linear maps that ridge regression fits in closed form when a bundle is written; nothing is trained.
+To users lead their history or a text about them, by linear maps that ridge regression fits in closed form when a bundle
+is written.
 
 - :func:`fit_fold_in`: from sums over the items of a history to the trained vector of its user. The fit learns what the
   backbone does to a history, whichever backbone it is.
@@ -9,6 +10,8 @@ Both are linear maps that ridge regression fits in closed form when a bundle is 
   leads somewhere, too.
 - :func:`fit_text_map`, where no user has a profile: from the text vector of an item to its trained vector, so that a
   text about a user is mapped to the neighbourhood of similar items.
+
+A new item takes its vector from the known items that are nearest by text: :func:`new_item_vectors`.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["fit_fold_in", "fit_profile_map", "fit_text_map", "history_features"]
+__all__ = ["fit_fold_in", "fit_profile_map", "fit_text_map", "history_features", "new_item_vectors"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -26,6 +29,10 @@ _MOST_USERS = 50_000
 _HISTORY_RIDGE, _PROFILE_RIDGE, _TEXT_RIDGE = 1e-3, 1e-2, 1e-1
 """Strengths relative to the mean of the diagonal. Histories in requests are like those of the fit, texts less so: there
 a weaker ridge would overfit (docs/results.md, Serving)."""
+
+_NEAREST, _SHARPNESS, _NOISE, _NEW_AT_ONCE = 50, 4, 0.1, 256
+"""Known items that a new one takes from; the power of the cosine that is their covariance; the variance of what a
+vector has beyond its text, relative to the rest; and new items of one block."""
 
 
 def history_features(
@@ -111,6 +118,41 @@ def fit_text_map(text_vectors: Floats, item_vectors: Floats, popularity: npt.NDA
     """
     known = np.flatnonzero(popularity)
     return _ridge(text_vectors[known], item_vectors[known], _TEXT_RIDGE)
+
+
+def new_item_vectors(texts: Floats, known_texts: npt.NDArray[np.floating], known_vectors: Floats) -> Floats:
+    """Vectors (n, d) float32 of new items, by kriging from their nearest known items.
+
+    For a new item with the cosines ``c`` to its nearest known items, whose cosines to each other are ``C`` and whose
+    vectors are ``V``, this is ``m + k(c) (k(C) + s I)^-1 (V - m)``: the mean of a Gaussian process with the covariance
+    ``k(c) = max(c, 0)^4`` (Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, eq. 2.23), where m is
+    the mean vector. Unlike a mean weighted by cosines it does not count near-duplicates twice, and the further away the
+    known items are, the less it claims: an item that resembles none gets m.
+
+    Args:
+        texts: (n, t) float32, text vectors of the new items, of unit length or zeros.
+        known_texts: (m, t), those of the known items, of unit length; at least one.
+        known_vectors: (m, d) float32, their trained vectors.
+    """
+    known = np.asarray(known_texts, dtype=np.float32)
+    mean, count = known_vectors.mean(axis=0), min(_NEAREST, len(known))
+    found = np.empty((len(texts), known_vectors.shape[1]), dtype=np.float32)
+    for start in range(0, len(texts), _NEW_AT_ONCE):
+        block = slice(start, start + _NEW_AT_ONCE)
+        cosines = texts[block] @ known.T
+        nearest = np.argpartition(-cosines, count - 1, axis=1)[:, :count]
+        among = known[nearest]
+        covariance = _covariance(among @ among.transpose(0, 2, 1)) + _NOISE * np.eye(count)
+        deviations = known_vectors[nearest] - mean
+        solved = np.linalg.solve(covariance, deviations.astype(np.float64))
+        to_new = _covariance(np.take_along_axis(cosines, nearest, axis=1))
+        found[block] = mean + np.einsum("nk,nkd->nd", to_new, solved)
+    return found
+
+
+def _covariance(cosines: Floats) -> npt.NDArray[np.float64]:
+    found: npt.NDArray[np.float64] = np.maximum(cosines, 0.0).astype(np.float64) ** _SHARPNESS
+    return found
 
 
 def _ridge(inputs: Floats, targets: Floats, strength: float) -> Floats:

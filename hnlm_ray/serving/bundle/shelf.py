@@ -5,6 +5,7 @@
     <version>/              a bundle, never changed
     current                 {"version": ..., "before": [...]}, replaced as a whole: a reader sees the old or the new one
     availability.parquet    hnlm_ray.tables.AVAILABILITY, optional: which items are available at present
+    new_items.parquet       hnlm_ray.tables.NEW_ITEMS, optional: items that the bundles were not trained on
 
 A service that is given a shelf follows the pointer; one that is given a bundle keeps serving that bundle.
 """
@@ -18,22 +19,23 @@ import re
 import uuid
 from dataclasses import dataclass
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from hnlm_ray.errors import BundleError, StoreError
+from hnlm_ray.errors import BundleError, DataError, StoreError
 from hnlm_ray.run.places import join, resolve, shown, storage_errors
 from hnlm_ray.run.record import RECORD, RunRecord
 from hnlm_ray.run.stage import StageKey
 from hnlm_ray.run.store import RunStore
 from hnlm_ray.serving.bundle.bundle import load_bundle
 from hnlm_ray.serving.bundle.info import INFO, BundleInfo, read_info
-from hnlm_ray.tables import AVAILABILITY, conform
+from hnlm_ray.tables import AVAILABILITY, NEW_ITEMS, conform
 
-__all__ = ["AVAILABILITY_FILE", "Shelf", "ShelfEntry", "current_bundle", "current_bundle_and_unavailable"]
+__all__ = ["AVAILABILITY_FILE", "NEW_ITEMS_FILE", "Offer", "Shelf", "ShelfEntry", "current_bundle", "current_offer"]
 
-AVAILABILITY_FILE = "availability.parquet"
+AVAILABILITY_FILE, NEW_ITEMS_FILE = "availability.parquet", "new_items.parquet"
 
 _CURRENT = "current"
 _VERSION = re.compile(r"[0-9a-f]{12}")
@@ -59,6 +61,21 @@ class ShelfEntry:
     info: BundleInfo | None
     is_current: bool
     problem: str = ""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A bundle, and what a shelf says about it.
+
+    Attributes:
+        address: of the bundle.
+        unavailable: ids of the items that are not available.
+        new_items: of :data:`hnlm_ray.tables.NEW_ITEMS`.
+    """
+
+    address: str
+    unavailable: list[str]
+    new_items: pa.Table
 
 
 class Shelf:
@@ -176,18 +193,45 @@ class Shelf:
             BundleError: the file cannot be read.
             DataError: the table lacks a column.
         """
-        mark, path = self.availability_mark(), f"{self._root}/{AVAILABILITY_FILE}"
-        if mark is None:
-            return None, []
-        with _storage_errors(path):
-            table = conform(pq.read_table(path, filesystem=self._filesystem), AVAILABILITY, path)
+        mark, table = self._table(AVAILABILITY_FILE, AVAILABILITY)
         gone = table.filter(pc.invert(pc.fill_null(table["available"], True)))
         return mark, gone["item_id"].to_pylist()
 
+    def new_items(self) -> tuple[object, pa.Table]:
+        """The mark of the table of new items and its rows, each id once; None and no rows without a file.
+
+        Raises:
+            BundleError: the file cannot be read.
+            DataError: the table lacks a column, or an item has no id.
+        """
+        mark, table = self._table(NEW_ITEMS_FILE, NEW_ITEMS)
+        ids = table["item_id"].to_pylist()
+        if not all(ids):
+            where = f"row {next(row for row, one in enumerate(ids) if not one)} of {self._root}/{NEW_ITEMS_FILE}"
+            raise DataError(f"{where} has no item_id", "give every new item its id")
+        last = {one: row for row, one in enumerate(ids)}
+        columns = [_without_nulls(table[name]) for name in NEW_ITEMS.names]
+        return mark, pa.table(columns, schema=NEW_ITEMS).take(pa.array(sorted(last.values()), pa.int64()))
+
+    def _table(self, name: str, schema: pa.Schema) -> tuple[object, pa.Table]:
+        """The mark of a file and its rows; None and no rows where it is absent."""
+        mark, path = self._mark(name), f"{self._root}/{name}"
+        if mark is None:
+            return None, schema.empty_table()
+        with _storage_errors(path):
+            return mark, conform(pq.read_table(path, filesystem=self._filesystem), schema, path)
+
     def availability_mark(self) -> object:
         """A value that changes whenever the table of availability does, without reading it; None without the file."""
+        return self._mark(AVAILABILITY_FILE)
+
+    def new_items_mark(self) -> object:
+        """A value that changes whenever the table of new items does, without reading it; None without the file."""
+        return self._mark(NEW_ITEMS_FILE)
+
+    def _mark(self, name: str) -> object:
         with _storage_errors(self.path):
-            found = self._filesystem.get_file_info(f"{self._root}/{AVAILABILITY_FILE}")
+            found = self._filesystem.get_file_info(f"{self._root}/{name}")
         return (found.mtime_ns, found.size) if found.is_file else None
 
     def _shelved(self, version: str, is_current: bool) -> ShelfEntry:
@@ -250,20 +294,29 @@ def current_bundle(path: str) -> str:
     Raises:
         BundleError: the shelf's pointer is damaged, or the run has no bundle.
     """
-    return current_bundle_and_unavailable(path)[0]
-
-
-def current_bundle_and_unavailable(path: str) -> tuple[str, list[str]]:
-    """:func:`current_bundle`, and the ids of unavailable items, which only a shelf can name.
-
-    Raises:
-        BundleError: the shelf's pointer is damaged, its table of availability cannot be read, or the run has no bundle.
-        DataError: the table of availability lacks a column.
-    """
     shelf = Shelf(path)
     if shelf.has_pointer:
-        return shelf.path_of(shelf.current()), shelf.unavailable()[1]
-    return _main_bundle(shelf) if shelf.has(RECORD) else path, []
+        return shelf.path_of(shelf.current())
+    return _main_bundle(shelf) if shelf.has(RECORD) else path
+
+
+def current_offer(path: str) -> Offer:
+    """What a bundle, a shelf or a run offers at present.
+
+    Raises:
+        BundleError: the shelf's pointer is damaged, one of its tables cannot be read, or the run has no bundle.
+        DataError: a table of the shelf lacks a column.
+    """
+    shelf = Shelf(path)
+    if not shelf.has_pointer:
+        return Offer(current_bundle(path), [], NEW_ITEMS.empty_table())
+    return Offer(current_bundle(path), shelf.unavailable()[1], shelf.new_items()[1])
+
+
+def _without_nulls(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Absent text is "" or [], as in :data:`hnlm_ray.tables.ITEMS`."""
+    empty = pa.scalar([] if pa.types.is_list(column.type) else "", column.type)
+    return pc.if_else(pc.is_null(column), empty, column)
 
 
 def _main_bundle(run: Shelf) -> str:

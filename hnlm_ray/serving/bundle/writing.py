@@ -142,11 +142,17 @@ def _write_extras(folder: str, contents: Contents, extras: Extras) -> None:
     else:
         projection = fit_text_map(extras.text_vectors, contents.item_vectors, contents.popularity)
     save_file({"projection": projection}, f"{folder}/text.safetensors")
+    save_file({"vectors": _units(extras.text_vectors)}, f"{folder}/item_texts.safetensors")
     for name in _files_under(extras.encoder):
         if name.endswith(_ENCODER_FILES):
             target = f"{folder}/encoder/{name}"
             os.makedirs(os.path.dirname(target), exist_ok=True)
             pafs.copy_files(f"{extras.encoder}/{name}", target, pafs.LocalFileSystem(), pafs.LocalFileSystem())
+
+
+def _units(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float16)
 
 
 def _files_under(folder: str) -> list[str]:

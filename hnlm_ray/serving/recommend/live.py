@@ -14,15 +14,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import pyarrow as pa
 
 from hnlm_ray.config.serving import BundleSource
 from hnlm_ray.errors import BundleError, ConfigError, HnlmError
 from hnlm_ray.run.places import shown
-from hnlm_ray.serving.bundle.shelf import Shelf
+from hnlm_ray.serving.bundle.shelf import Offer, Shelf, current_offer
 from hnlm_ray.serving.recommend.explanation import Explainer
 from hnlm_ray.serving.recommend.index import build_index
 from hnlm_ray.serving.recommend.options import RankingOptions
 from hnlm_ray.serving.recommend.recommender import Recommender
+from hnlm_ray.tables import NEW_ITEMS
 
 __all__ = ["Live", "Served", "UnknownBundleError"]
 
@@ -97,8 +99,12 @@ class _Slot:
     """Mark of the table of availability that was read last."""
     unavailable: list[str] = field(default_factory=list)
     """Ids of the items that it marks as unavailable."""
+    additions: object = None
+    """Mark of the table of new items that was read last."""
+    new_items: pa.Table = field(default_factory=NEW_ITEMS.empty_table)
     failed_bundles: _Failures = field(default_factory=_Failures)
     failed_availability: _Failures = field(default_factory=_Failures)
+    failed_additions: _Failures = field(default_factory=_Failures)
 
 
 class Live:
@@ -167,11 +173,12 @@ class Live:
         return [slot.served for other, slot in self._slots.items() if slot.source.shadow and other != name]
 
     def refresh(self) -> None:
-        """Load the bundles that the shelves point to now, and the availability of their items."""
+        """Load the bundles that the shelves point to now, the availability of their items, and new items."""
         for name, slot in self._slots.items():
             if slot.shelf is not None:
                 self._refresh_availability(name, slot, slot.shelf)
                 self._refresh_bundle(name, slot, slot.shelf)
+                self._refresh_new_items(name, slot, slot.shelf)
 
     def watch(self, every_s: float) -> None:
         """Refresh every ``every_s`` seconds from now on, in a thread."""
@@ -195,24 +202,25 @@ class Live:
     def _open(self, name: str, source: BundleSource) -> _Slot:
         shelf = Shelf(source.path)
         if not shelf.has_pointer:
-            return _Slot(source, self._load(name, source.path, ()), None)
-        mark, gone = shelf.unavailable()
-        served = self._load(name, shelf.path_of(shelf.current()), gone)
-        return _Slot(source, served, shelf, mark, gone)
+            return _Slot(source, self._load(name, current_offer(source.path)), None)
+        (mark, gone), (added, new_items) = shelf.unavailable(), shelf.new_items()
+        served = self._load(name, Offer(shelf.path_of(shelf.current()), gone, new_items))
+        return _Slot(source, served, shelf, mark, gone, added, new_items)
 
-    def _load(self, name: str, path: str, unavailable: Sequence[str]) -> Served:
+    def _load(self, name: str, offer: Offer) -> Served:
         try:
-            recommender = Recommender.load(path)
+            recommender = Recommender.of(offer)
             if self._index_from is not None and len(recommender.catalogue) >= self._index_from:
                 recommender.use_index(build_index(recommender.bundle.contents.item_vectors))
-            recommender.catalogue.set_unavailable(unavailable)
             _try(recommender)
             return Served(name, recommender, Explainer(recommender))
         except HnlmError:
             raise
         except Exception as error:  # nothing that a bundle contains may end the watching
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise BundleError(f"bundle {shown(path)} cannot be used ({reason})", "build the bundle again") from error
+            raise BundleError(
+                f"bundle {shown(offer.address)} cannot be used ({reason})", "build the bundle again"
+            ) from error
 
     def _refresh_bundle(self, name: str, slot: _Slot, shelf: Shelf) -> None:
         version = "unknown"
@@ -223,7 +231,7 @@ class Live:
                 return
             if slot.failed_bundles.must_wait(version):
                 return
-            served = self._load(name, shelf.path_of(version), slot.unavailable)
+            served = self._load(name, Offer(shelf.path_of(version), slot.unavailable, slot.new_items))
             if served.version != version:
                 raise BundleError(f"{shown(shelf.path_of(version))} holds the bundle {served.version}", "copy it again")
         except HnlmError as error:
@@ -249,6 +257,22 @@ class Live:
         slot.availability, slot.unavailable = mark, gone
         slot.failed_availability.clear()
         _log.info("bundle %s: %d items are not available", name, count)
+
+    def _refresh_new_items(self, name: str, slot: _Slot, shelf: Shelf) -> None:
+        what = "new items"
+        try:
+            mark = shelf.new_items_mark()
+            what = f"new items {mark}"
+            if mark == slot.additions or slot.failed_additions.must_wait(what):
+                return
+            mark, items = shelf.new_items()
+            served = self._load(name, Offer(shelf.path_of(slot.served.version), slot.unavailable, items))
+        except HnlmError as error:
+            self._report(name, slot, slot.failed_additions, what, error)
+            return
+        slot.served, slot.additions, slot.new_items = served, mark, items
+        slot.failed_additions.clear()
+        _log.info("bundle %s: %d items are new", name, len(items))
 
     def _report(self, name: str, slot: _Slot, failures: _Failures, what: str, error: Exception) -> None:
         if failures.add(what, str(error)):

@@ -16,11 +16,12 @@ from hnlm_ray.kernels.vectors import unit_rows
 from hnlm_ray.serving.bundle.bundle import Bundle, load_bundle
 from hnlm_ray.serving.bundle.cold_start import history_features
 from hnlm_ray.serving.bundle.info import BundleInfo
-from hnlm_ray.serving.bundle.shelf import current_bundle_and_unavailable
+from hnlm_ray.serving.bundle.shelf import Offer, current_offer
 from hnlm_ray.serving.recommend.catalogue import Catalogue
 from hnlm_ray.serving.recommend.diversity import diversify, pool_size
 from hnlm_ray.serving.recommend.ids import as_id, as_ids
 from hnlm_ray.serving.recommend.index import Index
+from hnlm_ray.serving.recommend.new_items import with_new_items
 from hnlm_ray.serving.recommend.options import RankingArgs, RankingOptions
 from hnlm_ray.serving.recommend.results import ItemScore, Ranking, Recommendation, RecommendedItem, Source
 from hnlm_ray.serving.recommend.text_encoder import TextEncoder
@@ -72,16 +73,21 @@ class Recommender:
         """Load a bundle.
 
         Args:
-            path: a bundle, a shelf or a run, local or remote; of a shelf the current bundle is loaded, and its
-                unavailable items are left out of recommendations; of a run the bundle of ``serve.variant``.
+            path: a bundle, a shelf or a run, local or remote; of a shelf the current bundle is loaded with the
+                shelf's new items, and its unavailable items are left out of recommendations; of a run the bundle of
+                ``serve.variant``.
 
         Raises:
             BundleError: the bundle is missing or damaged.
-            DataError: the shelf's table of availability lacks a column.
+            DataError: a table of the shelf lacks a column.
         """
-        address, unavailable = current_bundle_and_unavailable(path)
-        recommender = cls(load_bundle(address))
-        recommender.catalogue.set_unavailable(unavailable)
+        return cls.of(current_offer(path))
+
+    @classmethod
+    def of(cls, offer: Offer) -> Recommender:
+        """Load the bundle of an offer; raises as :func:`load_bundle` and :func:`with_new_items` do."""
+        recommender = cls(with_new_items(load_bundle(offer.address), offer.new_items))
+        recommender.catalogue.set_unavailable(offer.unavailable)
         return recommender
 
     @property

@@ -15,9 +15,16 @@ from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.demo.world import generate
 from hnlm_ray.serving.bundle.bundle import load_bundle
-from hnlm_ray.serving.bundle.cold_start import fit_fold_in, fit_profile_map, fit_text_map, history_features
+from hnlm_ray.kernels.vectors import unit_rows
+from hnlm_ray.serving.bundle.cold_start import (
+    fit_fold_in,
+    fit_profile_map,
+    fit_text_map,
+    history_features,
+    new_item_vectors,
+)
 from hnlm_ray.serving.bundle.contents import Contents
-from hnlm_ray.serving.bundle.writing import write_bundle
+from hnlm_ray.serving.bundle.writing import Extras, write_bundle
 from hnlm_ray.serving.recommend.recommender import Recommender
 from hnlm_ray.training.fit import fit
 from tests.serving.conftest import ABOUT, bundle_of, make_contents
@@ -222,6 +229,63 @@ def test_profiles_of_items_lead_where_no_profile_of_a_user_does() -> None:
     assert cosines.min() > 0.9
     lengths = [np.linalg.norm(vectors, axis=1).mean() for vectors in (users, described @ both)]
     assert 0.5 < lengths[1] / lengths[0] < 2.0  # not 7 times as long
+
+
+# New items
+
+
+def test_new_items_get_the_mean_of_the_gaussian_process() -> None:
+    rng = np.random.default_rng(9)
+    known, new = (unit_rows(rng.normal(size=(count, 5)).astype(np.float32)) for count in (12, 3))
+    vectors = rng.normal(size=(12, 4)).astype(np.float32)
+    covariance = np.maximum(known @ known.T, 0).astype(float) ** 4 + 0.1 * np.eye(12)
+    weights = np.maximum(new @ known.T, 0).astype(float) ** 4 @ np.linalg.inv(covariance)
+    expected = vectors.mean(axis=0) + weights @ (vectors - vectors.mean(axis=0))
+    found = new_item_vectors(new, known, vectors)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_an_item_like_no_other_gets_the_mean_and_a_twin_nearly_the_vector_of_its_twin() -> None:
+    known, vectors = np.eye(6, 8, dtype=np.float32), np.arange(18, dtype=np.float32).reshape(6, 3)
+    new = np.stack([np.eye(8, dtype=np.float32)[7], np.zeros(8, np.float32), known[5]])
+    found, mean = new_item_vectors(new, known.astype(np.float16), vectors), vectors.mean(axis=0)
+    np.testing.assert_allclose(found[:2], [mean, mean])
+    np.testing.assert_allclose(found[2], mean + (vectors[5] - mean) / 1.1, rtol=1e-5)
+
+
+def test_copies_of_a_known_item_count_about_once() -> None:
+    texts = np.array([[1, 0], [0, 1]], np.float32)
+    known, vectors = texts[[0] * 30 + [1]], np.array([[1.0]] * 30 + [[-1.0]], np.float32)
+    between = np.full((1, 2), np.sqrt(0.5), np.float32)
+    alone = new_item_vectors(between, texts, vectors[-2:]) - vectors[-2:].mean()
+    many = new_item_vectors(between, known, vectors) - vectors.mean()
+    assert abs(alone[0, 0]) < 1e-6
+    assert abs(many[0, 0] + 0.41) < 0.02  # by cosines alone it would lean to the thirty copies: + 0
+
+
+def test_only_the_nearest_of_many_known_items_count() -> None:
+    rng = np.random.default_rng(10)
+    near = unit_rows(np.c_[np.ones((50, 1)), 0.1 * rng.normal(size=(50, 7))].astype(np.float32))
+    far = unit_rows(np.c_[np.full((400, 1), 0.3), rng.normal(size=(400, 7))].astype(np.float32))
+    vectors = rng.normal(size=(450, 2)).astype(np.float32)
+    new = np.eye(1, 8, dtype=np.float32)
+    found = new_item_vectors(np.repeat(new, 300, axis=0), np.r_[near, far], vectors)
+    mean = vectors.mean(axis=0)
+    covariance = (near @ near.T).astype(float) ** 4 + 0.1 * np.eye(50)
+    expected = mean + (new @ near.T).astype(float) ** 4 @ np.linalg.solve(covariance, vectors[:50] - mean)
+    np.testing.assert_allclose(found, np.repeat(expected, 300, axis=0), rtol=1e-3, atol=1e-4)
+
+
+def test_held_out_items_land_near_their_trained_vectors(rich_contents: Contents, rich_extras: Extras) -> None:
+    assert rich_extras.text_vectors is not None
+    texts, vectors = unit_rows(rich_extras.text_vectors), rich_contents.item_vectors
+    held = np.arange(len(texts)) % 10 == 0
+    found = new_item_vectors(texts[held], texts[~held], vectors[~held])
+    by_ridge = texts[held] @ fit_text_map(texts[~held], vectors[~held], np.ones((~held).sum(), np.int64))
+    missed = [np.linalg.norm(one - vectors[held]) for one in (found, by_ridge, vectors[~held].mean(axis=0))]
+    assert missed[0] < missed[1] < missed[2]
+    assert missed[0] < 0.6 * missed[2]
 
 
 def test_the_map_of_a_bundle_is_the_fitted_one(bundle_path: Path, contents: Contents) -> None:

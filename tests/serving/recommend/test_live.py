@@ -26,7 +26,7 @@ import pytest
 from hnlm_ray.config.serving import BundleSource, ServiceOptions
 from hnlm_ray.errors import BundleError, ConfigError
 from hnlm_ray.serving.bundle.info import INFO
-from hnlm_ray.serving.bundle.shelf import AVAILABILITY_FILE, Shelf
+from hnlm_ray.serving.bundle.shelf import AVAILABILITY_FILE, Offer, Shelf
 from hnlm_ray.serving.bundle.writing import write_bundle
 from hnlm_ray.serving.http.guard import JsonLines
 from hnlm_ray.serving.http.meters import Meters
@@ -71,13 +71,13 @@ def errors(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
 def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Paths that were loaded so far."""
     paths: list[str] = []
-    load = Recommender.load
+    load = Recommender.of
 
-    def noted(path: str) -> Recommender:
-        paths.append(path)
-        return load(path)
+    def noted(offer: Offer) -> Recommender:
+        paths.append(offer.address)
+        return load(offer)
 
-    monkeypatch.setattr(Recommender, "load", staticmethod(noted))
+    monkeypatch.setattr(Recommender, "of", staticmethod(noted))
     return paths
 
 
@@ -302,14 +302,14 @@ def test_trouble_with_one_shelf_does_not_keep_another_from_being_followed(
     second.add(str(tmp_path / "from-2"))
     second.use(one)
     live = Live.of({"shop": shelf.path, "second": second.path})
-    load = Recommender.load
+    load = Recommender.of
 
-    def broken(path: str) -> Recommender:
-        if path == shelf.path_of(three):
+    def broken(offer: Offer) -> Recommender:
+        if offer.address == shelf.path_of(three):
             raise IndexError("something that nobody thought of")
-        return load(path)
+        return load(offer)
 
-    monkeypatch.setattr(Recommender, "load", staticmethod(broken))
+    monkeypatch.setattr(Recommender, "of", staticmethod(broken))
     shelf.use(three)
     second.use(two)
     live.refresh()
