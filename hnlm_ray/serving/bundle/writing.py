@@ -152,7 +152,8 @@ def _write_extras(folder: str, contents: Contents, extras: Extras) -> None:
 
 def _units(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float16)
+    units: npt.NDArray[np.float16] = (vectors / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float16)
+    return units
 
 
 def _files_under(folder: str) -> list[str]:

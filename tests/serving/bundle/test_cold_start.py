@@ -14,8 +14,8 @@ from hnlm_ray.config.data import DemoWorldConfig
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.demo.world import generate
-from hnlm_ray.serving.bundle.bundle import load_bundle
 from hnlm_ray.kernels.vectors import unit_rows
+from hnlm_ray.serving.bundle.bundle import load_bundle
 from hnlm_ray.serving.bundle.cold_start import (
     fit_fold_in,
     fit_profile_map,
@@ -282,10 +282,8 @@ def test_held_out_items_land_near_their_trained_vectors(rich_contents: Contents,
     texts, vectors = unit_rows(rich_extras.text_vectors), rich_contents.item_vectors
     held = np.arange(len(texts)) % 10 == 0
     found = new_item_vectors(texts[held], texts[~held], vectors[~held])
-    by_ridge = texts[held] @ fit_text_map(texts[~held], vectors[~held], np.ones((~held).sum(), np.int64))
-    missed = [np.linalg.norm(one - vectors[held]) for one in (found, by_ridge, vectors[~held].mean(axis=0))]
-    assert missed[0] < missed[1] < missed[2]
-    assert missed[0] < 0.6 * missed[2]
+    missed = [np.linalg.norm(one - vectors[held]) for one in (found, vectors[~held].mean(axis=0))]
+    assert missed[0] < 0.6 * missed[1]
 
 
 def test_the_map_of_a_bundle_is_the_fitted_one(bundle_path: Path, contents: Contents) -> None:
