@@ -53,6 +53,7 @@ class Split:
 
     @classmethod
     def drawn(cls, train: Interactions, valid: Interactions, seed: int) -> Split:
+        """A tenth of the items, drawn by the seed, is new."""
         new = np.sort(np.random.default_rng([seed, 17]).choice(train.n_items, train.n_items // 10, replace=False))
         known = np.setdiff1d(np.arange(train.n_items), new)
         return cls(known, new, only(train, known), only(valid, known))
@@ -70,10 +71,9 @@ def main() -> None:
     splits = read_splits(artifacts[StageKey("prepare").name])
     n_items = splits.train.n_items
     graph_texts, texts = (unit_rows(read_text_vectors(artifacts[name], n_items)) for name in ("vectors", chosen.texts))
-    variant = VariantConfig(
-        epochs=chosen.epochs, batch_size=4096, learning_rate=0.005, patience=4,
-        item_graph={"source": "text"}, sampler={"name": "dns", "candidates": chosen.candidates},
-    )  # fmt: skip
+    options = {"epochs": chosen.epochs, "batch_size": 4096, "learning_rate": 0.005, "patience": 4}
+    sampler = {"name": "dns", "candidates": chosen.candidates}
+    variant = VariantConfig.model_validate({**options, "item_graph": {"source": "text"}, "sampler": sampler})
     everything = joined(splits.train, splits.valid, splits.test)
     values: dict[str, list[float]] = {}
     for seed in range(chosen.splits):
