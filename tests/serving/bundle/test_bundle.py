@@ -32,6 +32,7 @@ ENCODER_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenize
 RICH_FILES = (
     *FILES,
     *(f"{name}.parquet" for name in ("user_profiles", "item_profiles", "negatives")),
+    "item_texts.safetensors",
     "text.safetensors",
     *(f"encoder/{name}" for name in ENCODER_FILES),
 )
@@ -82,6 +83,9 @@ def test_what_is_written_is_read_with_all_extras(
     assert rich_extras.text_vectors is not None
     expected = fit_text_map(rich_extras.text_vectors, rich_contents.item_vectors, rich_contents.popularity)
     np.testing.assert_array_equal(bundle.projection, expected)
+    assert bundle.item_texts is not None
+    assert bundle.item_texts.dtype == np.float16
+    np.testing.assert_allclose(bundle.item_texts, rich_extras.text_vectors, atol=1e-3)
     assert bundle.encoder is not None
     for name in ENCODER_FILES:
         assert (Path(bundle.encoder) / name).read_bytes() == (Path(ENCODER) / name).read_bytes()
@@ -304,6 +308,7 @@ def test_signing_again_is_what_it_says(copy: Path) -> None:
         ("popular", {"counts": np.zeros(240, np.float32)}, "popularity is float32"),
         ("fold_in", {"weights": np.zeros((16, 48), np.float32)}, r"fold_in has shape \(16, 48\), expected \(48, 16\)"),
         ("text", {"projection": np.zeros((128, 4), np.float32)}, r"projection has shape \(128, 4\)"),
+        ("item_texts", {"vectors": np.zeros((240, 3), np.float16)}, r"item_texts has shape \(240, 3\)"),
         ("text", {"weights": np.zeros((128, 16), np.float32)}, "lacks a tensor .*projection"),
     ],
 )
