@@ -38,7 +38,7 @@ GRAPH = {
     "serving/http": {"config", "serving/recommend"},
     "serving": {"cluster", "config", "run", "serving/bundle", "serving/http", "serving/recommend"},
     "demo/assets": set(),
-    "demo": {"config", "data", "kernels", "language", "language/prompts", "run", "training"},
+    "demo": {"config", "data", "kernels", "language/prompts", "run", "training"},
     "stages": {
         "cluster", "config", "data", "demo", "demo/assets", "evaluation", "kernels", "language", "language/engines",
         "models", "report", "run", "serving/bundle", "serving/recommend", "training", "tuning",
