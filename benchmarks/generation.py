@@ -28,11 +28,11 @@ from hnlm_ray.cluster.connect import connected
 from hnlm_ray.config.load import load_config
 from hnlm_ray.config.tree import Config
 from hnlm_ray.demo import assets
-from hnlm_ray.language.engines.protocol import Call
+from hnlm_ray.language.engines.protocol import Call, Sampling
 from hnlm_ray.language.engines.tokens import chat_budget, chat_tokens, load_tokenizer
 from hnlm_ray.language.engines.vllm import VllmEngine
 from hnlm_ray.language.profiled import pairs_to_ask
-from hnlm_ray.language.prompts.answers import json_schema
+from hnlm_ray.language.prompts.answers import json_schema, longest_profile
 from hnlm_ray.language.requests import NegativeRenderer, negative_requests, profile_texts
 from hnlm_ray.run.plan import plan
 
@@ -92,7 +92,8 @@ def _requests(config: Config) -> tuple[pa.Table, Call]:
     pairs = pairs_to_ask(config, prepare.read("interactions", ["user", "item", "split"]), len(items))
     options = config.negatives
     renderer = NegativeRenderer(items, of_items, of_users, options)
-    return negative_requests(pairs, len(items)), Call(renderer, options.max_output_tokens, options.temperature, 1.0, 7)
+    sampling = Sampling.of(config.llm, options.temperature)
+    return negative_requests(pairs, len(items)), Call(renderer, options.max_output_tokens, sampling, 7)
 
 
 def _under_ray(requests: pa.Table, call: Call, config: Config) -> float:
@@ -117,10 +118,12 @@ def _alone(requests: pa.Table, call: Call, config: Config) -> float:
     options = engine._processor_config().engine_kwargs
     options.pop("task_type", None)  # Ray's own
     llm = LLM(engine.model, **options)
-    schema = StructuredOutputsParams(json=json_schema(call.renderer.task))
+    schema = StructuredOutputsParams(
+        json=json_schema(call.renderer.task, longest=longest_profile(call.max_output_tokens))
+    )
     params = [
         SamplingParams(
-            max_tokens=call.max_output_tokens, temperature=call.temperature, seed=int(seed), structured_outputs=schema
+            max_tokens=call.max_output_tokens, seed=int(seed), structured_outputs=schema, **call.sampling.sent()
         )
         for seed in call.row_seeds(requests["id"].to_numpy())
     ]

@@ -80,6 +80,9 @@ class DataConfig(Section):
 
     format: Literal["demo", "amazon2018", "amazon2023", "yelp", "movielens", "recbole", "table"] = "demo"
     """``demo`` is generated; every other format has a module in ``hnlm_ray/data`` with its name."""
+    noun: str = Field(default="product", pattern=r"^[^\W\d_][\w '-]{0,39}$")
+    """What an item is called in prompts, in the singular. Where it is not given, it is ``film`` with ``movielens`` and
+    ``place`` with ``yelp``."""
     path: str | None = None
     """Folder with the raw data, local or ``s3://`` / ``gs://``; not used by ``demo``."""
     interactions: str | None = None

@@ -1,4 +1,4 @@
-"""Defaults that depend on the data: the models that come with the package, and the variants where none are named.
+"""Defaults that depend on the data: models that come with the package, variants, and what an item is called.
 
 The package's own models know the generated catalogue and nothing else. They are the default on the demo's data; on any
 other, only models that the configuration names are used, and without a language model the default variants need none.
@@ -27,6 +27,8 @@ VARIANTS_WITHOUT_MODEL: dict[str, dict[str, Any]] = {
 """What is trained where the configuration names neither variants nor a language model."""
 
 _MODELS = ("llm", "embed", "tune")
+_NOUNS = {"movielens": "film", "yelp": "place"}
+"""What the items of a format are; products where nothing is said."""
 
 
 def default_variants(tree: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -48,6 +50,8 @@ def completed(tree: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(tree)
     for section in _MODELS:
         _set_default(found, section, "model", _shipped(tree))
+    if noun := _NOUNS.get(_option(tree, "data", "format", "demo")):
+        _set_default(found, "data", "noun", noun)
     _set_default(found, "train", "variants", default_variants(tree))
     return found
 

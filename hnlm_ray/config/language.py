@@ -11,7 +11,15 @@ from pydantic import AfterValidator, Field
 from hnlm_ray.config.resources import EngineOptions
 from hnlm_ray.config.section import Fraction, ModelName, Positive, Section
 
-__all__ = ["EmbedConfig", "GroundConfig", "HttpConfig", "LLMConfig", "NegativesConfig", "ProfilesConfig"]
+__all__ = [
+    "AnswerOptions",
+    "EmbedConfig",
+    "GroundConfig",
+    "HttpConfig",
+    "LLMConfig",
+    "NegativesConfig",
+    "ProfilesConfig",
+]
 
 
 def _address(url: str) -> str:
@@ -82,10 +90,24 @@ class LLMConfig(EngineOptions):
     """Options of the model's chat template, for example ``{enable_thinking: false}``; an endpoint is sent them."""
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     """Nucleus sampling: the probability that the tokens drawn from hold together."""
+    top_k: int = Field(default=0, ge=0)
+    """Only so many of the most probable tokens are drawn from; 0: all."""
+    min_p: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Tokens less probable than this share of the most probable one are not drawn."""
+    repetition_penalty: float = Field(default=1.0, gt=0.0, le=2.0)
+    """Above 1, tokens that stand in the prompt or the answer already are less probable, by this factor."""
+    frequency_penalty: float = Field(default=0.0, ge=-2.0, le=2.0)
+    """Above 0, a token is less probable each time that the answer repeats it. A small model that falls into a loop
+    needs about 0.5."""
+    presence_penalty: float = Field(default=0.0, ge=-2.0, le=2.0)
+    """Above 0, a token that the answer holds already is less probable."""
     retries: int = Field(default=1, ge=0)
     """Further passes over rows whose answer was rejected, at a higher temperature."""
     retry_temperature: float = Field(default=0.7, gt=0.0)
     """The lowest temperature of these passes."""
+    retry_frequency_penalty: float = Field(default=0.5, ge=-2.0, le=2.0)
+    """The lowest frequency penalty of these passes, for rows whose answer was cut or repeated itself; they are also
+    asked without ``reasoning``."""
     max_reject_rate: Fraction = 0.05
     """The share of rows without a usable answer above which a stage fails."""
     http: HttpConfig = HttpConfig()
@@ -109,7 +131,18 @@ class EmbedConfig(EngineOptions):
     """Tokens of a text; a longer one is cut."""
 
 
-class ProfilesConfig(Section):
+class AnswerOptions(Section):
+    """The form of the answers that a stage asks for."""
+
+    reasoning: Literal["first", "last", "none"] = "first"
+    """Whether the model writes a reason, before the answer or after it. A reason before helps a large model; a small
+    one may never come to the answer. One that is cut off after the answer costs nothing."""
+    examples: bool = False
+    """Whether each prompt begins with two worked examples, which a small model needs. They are about films, places or
+    products, by ``data.noun``."""
+
+
+class ProfilesConfig(AnswerOptions):
     """Who gets a profile, what its prompt shows, and how long the answer may be."""
 
     scope: Literal["pairs", "all"] = "pairs"
@@ -132,7 +165,7 @@ class ProfilesConfig(Section):
     """Of the sampling of tokens; 0: always the most probable."""
 
 
-class NegativesConfig(Section):
+class NegativesConfig(AnswerOptions):
     """Which (user, item) pairs get a written negative, and how."""
 
     policy: Literal["all", "per_user", "budget"] = "per_user"
@@ -147,6 +180,9 @@ class NegativesConfig(Section):
     """Characters of each profile in a prompt."""
     temperature: float = Field(default=0.8, ge=0.0)
     """Above 0, so that the pairs of one user do not all get the same name."""
+    candidates: int = Field(default=0, ge=0, le=20)
+    """The model chooses among so many items: those nearest in text to the item of the pair that the user has not seen
+    in train. 0: it names whatever it knows, which only a model that knows the catalogue's items can do."""
 
 
 class GroundConfig(Section):

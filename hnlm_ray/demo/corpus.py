@@ -18,7 +18,8 @@ from hnlm_ray.config.language import NegativesConfig, ProfilesConfig
 from hnlm_ray.demo import lexicon
 from hnlm_ray.demo.world import Catalogue, DemoWorld, generate
 from hnlm_ray.language.prompts import render
-from hnlm_ray.language.prompts.render import Product, Prompt, Purchase, Task
+from hnlm_ray.language.prompts.render import Product, Prompt, Purchase
+from hnlm_ray.language.prompts.wording import Task
 
 __all__ = ["FIRST_SEED", "Example", "examples"]
 

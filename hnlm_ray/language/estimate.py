@@ -175,16 +175,21 @@ def _prompts(stage: str, inputs: _Inputs) -> tuple[pa.Table, Renderer, int]:
     """What a stage will ask: request rows, the renderer of their prompts, and the token limit of an answer."""
     items, interactions, size = inputs.items, inputs.interactions, inputs.items.num_rows
     config, profiles, negatives = inputs.config, inputs.config.profiles, inputs.config.negatives
+    noun = config.data.noun
     longest = max(profiles.max_profile_chars, negatives.max_profile_chars)
     filler = (_FILLER * math.ceil(longest / len(_FILLER)))[:longest]
     of_items, of_users = pa.array([filler] * size), pa.array([filler] * inputs.n_users)
     if stage == "item_profiles":
-        return items_to_profile(config, interactions, size), ItemRenderer(items, profiles), profiles.max_output_tokens
+        return (
+            items_to_profile(config, interactions, size),
+            ItemRenderer(items, profiles, noun),
+            profiles.max_output_tokens,
+        )
     if stage == "user_profiles":
         rows = users_to_profile(config, interactions, size)
-        return rows, UserRenderer(items, of_items, profiles), profiles.max_output_tokens
+        return rows, UserRenderer(items, of_items, profiles, noun), profiles.max_output_tokens
     rows = negative_requests(pairs_to_ask(config, interactions, size), size)
-    return rows, NegativeRenderer(items, of_items, of_users, negatives), negatives.max_output_tokens
+    return rows, NegativeRenderer(items, of_items, of_users, negatives, noun), negatives.max_output_tokens
 
 
 @dataclass(frozen=True)
@@ -211,7 +216,8 @@ class _TokenCounter:
 
     def tokens(self, config: Config, prompt: Prompt) -> int:
         if self.tokenizer is None:
-            return math.ceil((len(prompt.system) + len(prompt.user)) / _CHARS_PER_TOKEN)
+            characters = sum(len(message["content"]) for message in prompt.messages())
+            return math.ceil(characters / _CHARS_PER_TOKEN)
         return len(chat_tokens(self.tokenizer, prompt, config.llm.chat_template_kwargs))
 
     def tokens_per_word(self) -> float:

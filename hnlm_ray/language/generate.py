@@ -20,10 +20,11 @@ from hnlm_ray import seeds
 from hnlm_ray.cluster.resumable import resumable_map, work_folder
 from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import EngineError, StageError
-from hnlm_ray.language.engines.protocol import COMPLETIONS, Call, Engine, Renderer
+from hnlm_ray.language.engines.protocol import COMPLETIONS, Call, Engine, Renderer, Sampling
 from hnlm_ray.language.engines.rendering import Reply, completions
-from hnlm_ray.language.prompts.answers import parse
-from hnlm_ray.language.prompts.render import Task
+from hnlm_ray.language.prompts.answers import longest_profile, parse
+from hnlm_ray.language.prompts.soundness import runs_on
+from hnlm_ray.language.prompts.wording import ANSWER_FIELD, Task
 from hnlm_ray.run.store import Artifact
 
 __all__ = ["ANSWERS", "Request", "Written", "answer_counts", "generate"]
@@ -43,7 +44,6 @@ ANSWERS = pa.schema(
 )
 """What :func:`generate` returns, one row per request, sorted by id."""
 
-_TEXT_FIELD: dict[Task, str] = {"item_profile": "summary", "user_profile": "summary", "negative": "hard_negative"}
 STATUSES = ("ok", "invalid", "truncated", "failed")
 
 
@@ -81,7 +81,8 @@ def generate(request: Request, engine: Engine, config: Config, output: Artifact,
     """Have an answer written for every row, over any number of interrupted attempts.
 
     A row whose answer is rejected is asked again in up to ``llm.retries`` further passes, each with another seed and at
-    ``llm.retry_temperature`` or more. An engine is started only for rows that have no durable answer yet.
+    ``llm.retry_temperature`` or more. Where it was cut or repeated itself, the answer is asked for without a reason and
+    at ``llm.retry_frequency_penalty`` or more. An engine is started only for rows that have no durable answer yet.
 
     Args:
         request: rows, prompts and limits.
@@ -97,16 +98,16 @@ def generate(request: Request, engine: Engine, config: Config, output: Artifact,
         StoreError: the work folder cannot be read or written.
     """
     answers, replies = ANSWERS.empty_table(), COMPLETIONS.empty_table()
-    rows, task, options = request.rows, request.renderer.task, config.llm
+    task, options = request.renderer.task, config.llm
+    rows = request.rows.append_column("curbed", pa.repeat(pa.scalar(False), request.rows.num_rows))
     for attempt in range(1 + options.retries):
         if rows.num_rows == 0:
             break
         said = _answered_pass(request, rows, attempt, engine, config, output, say)
         replies = pa.concat_tables([replies, said])
-        answers = _merged(answers, _checked(task, said, attempt + 1))
+        answers = _merged(answers, _checked(request, said, attempt + 1))
         _require_answers(task, replies, request.rows.num_rows, options.max_reject_rate)
-        rejected = answers.filter(pc.is_in(answers["status"], pa.array(["invalid", "truncated"])))["id"]
-        rows = rows.filter(pc.is_in(rows["id"], rejected.combine_chunks()))
+        rows = _to_ask_again(rows, answers)
     _require_few_rejects(task, answers, options.max_reject_rate)
     return Written(answers, _warnings(task, replies, request.rows.num_rows))
 
@@ -120,9 +121,9 @@ def _answered_pass(
     call = Call(
         renderer=request.renderer,
         max_output_tokens=request.max_output_tokens,
-        temperature=max(request.temperature, options.retry_temperature) if attempt else request.temperature,
-        top_p=options.top_p,
+        sampling=Sampling.of(options, max(request.temperature, options.retry_temperature if attempt else 0.0)),
         key=seeds.derive(config.seed, "llm", task, attempt),
+        curb=options.retry_frequency_penalty,
     )
     ask = functools.partial(
         resumable_map,
@@ -146,6 +147,19 @@ def _answered_pass(
     return replies
 
 
+def _to_ask_again(rows: pa.Table, answers: pa.Table) -> pa.Table:
+    """The rows of a pass whose answer was rejected; those that did not come to their end are ``curbed`` from now on."""
+    rejected = answers.filter(pc.is_in(answers["status"], pa.array(["invalid", "truncated"])))
+    is_cut = pa.array([status == "truncated" or runs_on(reason) for status, reason in _reasons(rejected)], pa.bool_())
+    again = rows.filter(pc.is_in(rows["id"], rejected["id"].combine_chunks()))
+    endless = pc.is_in(again["id"], rejected["id"].filter(is_cut).combine_chunks())
+    return again.set_column(again.column_names.index("curbed"), "curbed", pc.or_(again["curbed"], endless))
+
+
+def _reasons(answers: pa.Table) -> zip[tuple[str, str]]:
+    return zip(answers["status"].to_pylist(), answers["reason"].to_pylist(), strict=True)
+
+
 def answer_counts(answers: pa.Table) -> dict[str, int | float]:
     """The counts that a stage reports of its answers.
 
@@ -164,13 +178,14 @@ def answer_counts(answers: pa.Table) -> dict[str, int | float]:
     }
 
 
-def _checked(task: Task, replies: pa.Table, attempts: int) -> pa.Table:
+def _checked(request: Request, replies: pa.Table, attempts: int) -> pa.Table:
     """Replies, a table of :data:`COMPLETIONS`, as rows of :data:`ANSWERS`."""
+    task, longest = request.renderer.task, longest_profile(request.max_output_tokens)
     parts = (replies[name].to_pylist() for name in ("text", "finish_reason", "error"))
-    parsed = [parse(task, *reply) for reply in zip(*parts, strict=True)]
+    parsed = [parse(task, *reply, longest) for reply in zip(*parts, strict=True)]
     columns: dict[str, Any] = {
         "id": replies["id"],
-        "text": [answer.fields[_TEXT_FIELD[task]] for answer in parsed],
+        "text": [answer.fields[ANSWER_FIELD[task]] for answer in parsed],
         "reasoning": [answer.fields["reasoning"] for answer in parsed],
         "status": [answer.status for answer in parsed],
         "reason": [answer.reason for answer in parsed],

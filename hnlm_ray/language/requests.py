@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,8 @@ import pyarrow.compute as pc
 from hnlm_ray.config.language import NegativesConfig, ProfilesConfig
 from hnlm_ray.kernels.runs import places_in_runs, runs_of
 from hnlm_ray.language.prompts import render
-from hnlm_ray.language.prompts.render import Budget, Product, Prompt, Purchase, Task
+from hnlm_ray.language.prompts.render import Budget, Product, Prompt, Purchase
+from hnlm_ray.language.prompts.wording import Task
 
 __all__ = [
     "ItemRenderer",
@@ -105,18 +106,21 @@ def shown_to_pairs(
     return users, np.union1d(histories.astype(np.int64), pairs % n_items)
 
 
-def negative_requests(pairs: npt.NDArray[np.int64], n_items: int) -> pa.Table:
+def negative_requests(pairs: npt.NDArray[np.int64], n_items: int, candidates: pa.ListArray | None = None) -> pa.Table:
     """The requests for written negatives.
 
     Args:
         pairs: from :func:`hnlm_ray.language.pairs.choose_pairs`.
         n_items: items of the catalogue.
+        candidates: of each pair, from :func:`hnlm_ray.language.candidates.candidates_of`; None for none.
 
     Returns:
-        One row per pair: its number ``id``, and ``user`` and ``item``, int32.
+        One row per pair: its number ``id``, ``user`` and ``item``, int32, and the list ``candidates`` of int32.
     """
     user, item = (pairs // n_items).astype(np.int32), (pairs % n_items).astype(np.int32)
-    return pa.table({"id": pairs, "user": user, "item": item})
+    if candidates is None:
+        candidates = pa.array([[]] * len(pairs), pa.list_(pa.int32()))
+    return pa.table({"id": pairs, "user": user, "item": item, "candidates": candidates})
 
 
 def profile_texts(profiles: pa.Table, key: str, size: int) -> tuple[pa.Array, int]:
@@ -143,18 +147,28 @@ class ItemRenderer:
 
     Attributes:
         items: a table of :data:`hnlm_ray.tables.ITEMS`, sorted by item.
-        limits: how much a prompt shows.
+        limits: how much a prompt shows, and what it asks for.
+        noun: what an item is called.
+        is_curbed: whether earlier answers were cut or repeated themselves.
     """
 
     items: pa.Table
     limits: ProfilesConfig
+    noun: str = "product"
+    is_curbed: bool = False
     task: Task = field(default="item_profile", init=False)
+
+    def curbed(self) -> ItemRenderer:
+        """See :class:`hnlm_ray.language.engines.protocol.Renderer`."""
+        return replace(self, is_curbed=True)
 
     def prompts(self, requests: pa.Table) -> Iterator[PromptOf]:
         """See :class:`hnlm_ray.language.engines.protocol.Renderer`."""
         shown = self.items.take(requests["id"]).to_pylist()
         for item, reviews in zip(shown, requests["reviews"].to_pylist(), strict=True):
-            yield functools.partial(render.item_profile, _product(item, reviews), self.limits)
+            yield functools.partial(
+                render.item_profile, _product(item, reviews), self.limits, noun=self.noun, curbed=self.is_curbed
+            )
 
 
 @dataclass(frozen=True)
@@ -164,13 +178,21 @@ class UserRenderer:
     Attributes:
         items: a table of :data:`hnlm_ray.tables.ITEMS`, sorted by item.
         profiles: (I,) strings of the items, from :func:`profile_texts`.
-        limits: how much a prompt shows.
+        limits: how much a prompt shows, and what it asks for.
+        noun: what an item is called.
+        is_curbed: whether earlier answers were cut or repeated themselves.
     """
 
     items: pa.Table
     profiles: pa.Array
     limits: ProfilesConfig
+    noun: str = "product"
+    is_curbed: bool = False
     task: Task = field(default="user_profile", init=False)
+
+    def curbed(self) -> UserRenderer:
+        """See :class:`hnlm_ray.language.engines.protocol.Renderer`."""
+        return replace(self, is_curbed=True)
 
     def prompts(self, requests: pa.Table) -> Iterator[PromptOf]:
         """See :class:`hnlm_ray.language.engines.protocol.Renderer`."""
@@ -182,7 +204,7 @@ class UserRenderer:
                 Purchase(item["title"], item["categories"], profile, rating, review)
                 for item, profile, rating, review in zip(shown, profiles, row["ratings"], row["reviews"], strict=True)
             ]
-            yield functools.partial(render.user_profile, purchases, self.limits)
+            yield functools.partial(render.user_profile, purchases, self.limits, noun=self.noun, curbed=self.is_curbed)
 
 
 @dataclass(frozen=True)
@@ -193,22 +215,41 @@ class NegativeRenderer:
         items: a table of :data:`hnlm_ray.tables.ITEMS`, sorted by item.
         item_profiles: (I,) strings, from :func:`profile_texts`.
         user_profiles: (U,) strings, from :func:`profile_texts`.
-        limits: how much a prompt shows.
+        limits: how much a prompt shows, and what it asks for.
+        noun: what an item is called.
+        is_curbed: whether earlier answers were cut or repeated themselves.
     """
 
     items: pa.Table
     item_profiles: pa.Array
     user_profiles: pa.Array
     limits: NegativesConfig
+    noun: str = "product"
+    is_curbed: bool = False
     task: Task = field(default="negative", init=False)
+
+    def curbed(self) -> NegativeRenderer:
+        """See :class:`hnlm_ray.language.engines.protocol.Renderer`."""
+        return replace(self, is_curbed=True)
 
     def prompts(self, requests: pa.Table) -> Iterator[PromptOf]:
         """See :class:`hnlm_ray.language.engines.protocol.Renderer`."""
         shown = self.items.take(requests["item"]).to_pylist()
         customers = self.user_profiles.take(requests["user"].combine_chunks()).to_pylist()
         profiles = self.item_profiles.take(requests["item"].combine_chunks()).to_pylist()
-        for item, customer, profile in zip(shown, customers, profiles, strict=True):
-            yield functools.partial(render.negative, customer, _product(item, []), profile, self.limits)
+        titles = self.items["title"].to_pylist()
+        chosen = requests["candidates"].to_pylist()
+        for item, customer, profile, numbers in zip(shown, customers, profiles, chosen, strict=True):
+            yield functools.partial(
+                render.negative,
+                customer,
+                _product(item, []),
+                profile,
+                self.limits,
+                candidates=[titles[number] for number in numbers],
+                noun=self.noun,
+                curbed=self.is_curbed,
+            )
 
 
 def _product(item: dict[str, Any], reviews: list[str]) -> Product:

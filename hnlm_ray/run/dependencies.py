@@ -10,13 +10,14 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pyarrow.fs as pafs
-from pydantic import BaseModel
 
 from hnlm_ray.config.data import DataConfig
+from hnlm_ray.config.language import AnswerOptions
 from hnlm_ray.config.tree import Config
 from hnlm_ray.demo import assets
 from hnlm_ray.errors import DataError
-from hnlm_ray.language.prompts.render import Task, version
+from hnlm_ray.language.prompts.render import version
+from hnlm_ray.language.prompts.wording import Task, Wording
 from hnlm_ray.run.digests import model_digest
 from hnlm_ray.run.kept import KeptRun
 from hnlm_ray.run.places import resolve
@@ -47,7 +48,8 @@ __all__ = [
 ]
 
 _LLM = {
-    "engine", "model", "dtype", "max_model_len", "engine_kwargs", "top_p", "retries", "retry_temperature",
+    "engine", "model", "dtype", "max_model_len", "engine_kwargs", "top_p", "top_k", "min_p", "repetition_penalty",
+    "frequency_penalty", "presence_penalty", "retries", "retry_temperature", "retry_frequency_penalty",
     "chat_template_kwargs",
 }  # fmt: skip
 _HTTP = {"response_format", "max_tokens_field", "extra_body"}
@@ -99,7 +101,7 @@ def raw_data(config: Config, key: StageKey) -> Depends:
     Raises:
         DataError: they do not exist.
     """
-    return {"data": config.data.model_dump(mode="json"), "files": _files(config.data, config.run)}
+    return {"data": config.data.model_dump(mode="json", exclude={"noun"}), "files": _files(config.data, config.run)}
 
 
 def profiles(task: Task, config: Config, key: StageKey) -> Depends:
@@ -202,13 +204,13 @@ def study(config: Config, key: StageKey) -> Depends:
     return config.study.model_dump(mode="json", include={"against", "screening_seeds", "seeds"})
 
 
-def _writing(config: Config, task: Task, options: BaseModel) -> Depends:
+def _writing(config: Config, task: Task, options: AnswerOptions) -> Depends:
     llm = config.llm
     return {
         "llm": llm.model_dump(mode="json", include=_LLM),
         "weights": model_digest(assets.resolve(llm.model)) if llm.engine == "vllm" else llm.http.url,
         "endpoint": llm.http.model_dump(mode="json", include=_HTTP) if llm.engine == "http" else {},
-        "prompt": version(task),
+        "prompt": version(Wording.of(task, options, config.data.noun)),
         "options": options.model_dump(mode="json"),
     }
 

@@ -30,7 +30,7 @@ def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
         items = prepared.read("items")
         request = Request(
             rows=items_to_profile(config, prepared.read("interactions"), items.num_rows),
-            renderer=ItemRenderer(items, config.profiles),
+            renderer=ItemRenderer(items, config.profiles, config.data.noun),
             max_output_tokens=config.profiles.max_output_tokens,
             temperature=config.profiles.temperature,
         )

@@ -40,7 +40,7 @@ def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
         pairs = pairs_to_ask(config, interactions, items.num_rows)
         request = Request(
             rows=negative_requests(pairs, items.num_rows),
-            renderer=NegativeRenderer(items, item_texts, user_texts, config.negatives),
+            renderer=NegativeRenderer(items, item_texts, user_texts, config.negatives, config.data.noun),
             max_output_tokens=config.negatives.max_output_tokens,
             temperature=config.negatives.temperature,
         )

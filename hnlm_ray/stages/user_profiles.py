@@ -36,7 +36,7 @@ def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
     if not output.has("user_profiles"):
         request = Request(
             rows=users_to_profile(config, prepared.read("interactions"), items.num_rows),
-            renderer=UserRenderer(items, texts, config.profiles),
+            renderer=UserRenderer(items, texts, config.profiles, config.data.noun),
             max_output_tokens=config.profiles.max_output_tokens,
             temperature=config.profiles.temperature,
         )

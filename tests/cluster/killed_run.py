@@ -20,7 +20,8 @@ from hnlm_ray.config.tree import ClusterConfig, Config
 from hnlm_ray.language.engines.rendering import Reply
 from hnlm_ray.language.engines.scripted import ScriptedEngine, plain_reply
 from hnlm_ray.language.generate import Request, generate
-from hnlm_ray.language.prompts.render import Prompt, Task
+from hnlm_ray.language.prompts.render import Prompt
+from hnlm_ray.language.prompts.wording import Task
 from hnlm_ray.language.requests import ItemRenderer
 from hnlm_ray.run.store import RunStore
 

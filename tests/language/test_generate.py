@@ -13,11 +13,12 @@ import pytest
 from hnlm_ray.config.language import LLMConfig, ProfilesConfig
 from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import StageError
-from hnlm_ray.language.engines.protocol import Call
+from hnlm_ray.language.engines.protocol import Call, Sampling
 from hnlm_ray.language.engines.rendering import Reply
 from hnlm_ray.language.engines.scripted import ScriptedEngine, plain_reply
 from hnlm_ray.language.generate import ANSWERS, Request, answer_counts, generate
-from hnlm_ray.language.prompts.render import Prompt, Task
+from hnlm_ray.language.prompts.render import Prompt
+from hnlm_ray.language.prompts.wording import Task
 from hnlm_ray.language.requests import ItemRenderer
 from hnlm_ray.run.store import RunStore
 
@@ -100,7 +101,7 @@ def test_each_kind_of_bad_answer_has_its_status_and_reason(ray_session: None, tm
 
 @pytest.mark.ray
 def test_a_second_pass_asks_only_for_the_rejected(ray_session: None, tmp_path: Path) -> None:
-    first_seeds = Call(request().renderer, 64, 0.0, 1.0, 0)
+    first_seeds = Call(request().renderer, 64, Sampling(), 0)
     assert len(set(first_seeds.row_seeds(request().rows["id"].to_numpy()).tolist())) == N
     log = tmp_path / "seeds"
     log.mkdir()

@@ -17,7 +17,8 @@ from hnlm_ray.config.load import load_config
 from hnlm_ray.config.tree import Config
 from hnlm_ray.language.engines.rendering import Reply
 from hnlm_ray.language.engines.scripted import ScriptedEngine, plain_reply
-from hnlm_ray.language.prompts.render import Prompt, Task
+from hnlm_ray.language.prompts.render import Prompt
+from hnlm_ray.language.prompts.wording import Task
 from hnlm_ray.run.stage import StageContext, StageSummary
 from hnlm_ray.run.store import Artifact, RunStore
 

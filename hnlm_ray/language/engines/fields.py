@@ -8,13 +8,14 @@ from typing import Any
 from hnlm_ray.config.language import LLMConfig
 from hnlm_ray.language.engines.chat import Failure
 from hnlm_ray.language.engines.protocol import Call
-from hnlm_ray.language.prompts.answers import json_schema
 from hnlm_ray.language.prompts.render import Prompt
 
 __all__ = ["Fields"]
 
 _REFUSING = (400, 404, 422, 501)
-_DROPPED = ("seed", "temperature", "top_p")
+_DROPPED = (
+    "seed", "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "frequency_penalty", "presence_penalty",
+)  # fmt: skip
 _REFUSES = re.compile(
     r"n.t support|unsupported|not (?:permitted|allowed|available|recogni[sz]ed)|un(?:known|recogni[sz]ed|expected)"
     r"|extra|forbidden|deprecated|invalid (?:param|argument|field|key)|max_completion_tokens",
@@ -37,9 +38,8 @@ class Fields:
         self._forms = list(_FORMS.get(http.response_format, (http.response_format,)))
         self._limits = list(_LIMITS.get(http.max_tokens_field, (http.max_tokens_field,)))
         self._limit = call.max_output_tokens
-        task = call.renderer.task
-        self._schema = {"name": task, "schema": json_schema(task), "strict": True}
-        self._options: dict[str, Any] = {"temperature": call.temperature, "top_p": call.top_p, "seed": None}
+        self._call = call
+        self._refused: set[str] = set()
         self._added: dict[str, Any] = dict(http.extra_body)
         if config.chat_template_kwargs:
             self._added = {"chat_template_kwargs": config.chat_template_kwargs} | self._added
@@ -49,10 +49,12 @@ class Fields:
     def of(self, prompt: Prompt, seed: int) -> dict[str, Any]:
         """The body of one request."""
         body: dict[str, Any] = {"model": self._model, "messages": prompt.messages(), self._limits[0]: self._limit}
-        body |= {name: seed if name == "seed" else value for name, value in self._options.items()}
+        options = self._call.sampling_of(prompt) | {"seed": seed}
+        body |= {name: value for name, value in options.items() if name not in self._refused}
         match self._forms[0]:
             case "json_schema":
-                body["response_format"] = {"type": "json_schema", "json_schema": self._schema}
+                schema = {"name": self._call.renderer.task, "schema": self._call.schema_of(prompt), "strict": True}
+                body["response_format"] = {"type": "json_schema", "json_schema": schema}
             case "json_object":
                 body["response_format"] = {"type": "json_object"}
         body |= self._added
@@ -85,8 +87,8 @@ class Fields:
             refused = self._limits.pop(0)
             return f"{refused}, so {self._limits[0]} was sent"
         for name in _DROPPED:
-            if name in self._options and name not in self._added and _names(failure, name):
-                del self._options[name]
+            if name not in self._refused and name not in self._added and _names(failure, name):
+                self._refused.add(name)
                 return f"{name}, so its own default holds"
         return None
 

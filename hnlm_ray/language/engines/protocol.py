@@ -7,20 +7,23 @@ catalogue are looked up in the worker that renders the prompt.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from hnlm_ray import seeds
-from hnlm_ray.language.prompts.render import Budget, Prompt, Task
+from hnlm_ray.config.language import LLMConfig
+from hnlm_ray.language.prompts.answers import json_schema, longest_profile
+from hnlm_ray.language.prompts.render import Budget, Prompt
+from hnlm_ray.language.prompts.wording import Task
 
 if TYPE_CHECKING:
     from ray.data import Dataset
 
-__all__ = ["COMPLETIONS", "EMBEDDINGS", "Call", "Embedder", "Engine", "Renderer"]
+__all__ = ["COMPLETIONS", "EMBEDDINGS", "Call", "Embedder", "Engine", "Renderer", "Sampling"]
 
 COMPLETIONS = pa.schema(
     [
@@ -57,6 +60,48 @@ class Renderer(Protocol):
         """
         ...
 
+    def curbed(self) -> Renderer:
+        """The renderer for rows whose earlier answer was cut or repeated itself: it asks for the answer alone."""
+        ...
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn; the defaults of all but the temperature change nothing.
+
+    Attributes:
+        temperature: 0 takes the most probable token each time.
+        top_p: the probability that the tokens drawn from hold together.
+        top_k: so many of the most probable tokens are drawn from; 0 for all.
+        min_p: the share of the most probable token's probability that a token must have.
+        repetition_penalty: a factor against tokens of the prompt and the answer.
+        frequency_penalty: against tokens of the answer, for each time that they occur in it.
+        presence_penalty: against tokens of the answer.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+
+    @classmethod
+    def of(cls, config: LLMConfig, temperature: float) -> Sampling:
+        """What the configuration asks for, at a temperature."""
+        names = [field.name for field in fields(cls) if field.name != "temperature"]
+        return cls(temperature, **{name: getattr(config, name) for name in names})
+
+    def sent(self) -> dict[str, float]:
+        """Temperature and ``top_p``, which every engine knows, and what differs from its default."""
+        usual = Sampling()
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name in ("temperature", "top_p") or value != getattr(usual, name)
+        }
+
 
 @dataclass(frozen=True)
 class Call:
@@ -65,16 +110,28 @@ class Call:
     Attributes:
         renderer: turns rows into prompts.
         max_output_tokens: after so many tokens an answer is cut off.
-        temperature: of the sampling; 0 takes the most probable token each time.
-        top_p: of nucleus sampling: the probability that the tokens drawn from hold together; 1 for all tokens.
+        sampling: how tokens are drawn.
         key: of the pass, from :func:`hnlm_ray.seeds.derive`; a row's seed is derived from it and the row's id.
+        curb: the least frequency penalty of the rows whose earlier answer was cut or repeated itself.
     """
 
     renderer: Renderer
     max_output_tokens: int
-    temperature: float
-    top_p: float
+    sampling: Sampling
     key: int
+    curb: float = 0.0
+
+    def sampling_of(self, prompt: Prompt) -> dict[str, float]:
+        """The options of the sampling of one answer, by the names that vLLM and endpoints have for them."""
+        if not prompt.curbed:
+            return self.sampling.sent()
+        penalty = max(self.sampling.frequency_penalty, self.curb)
+        return replace(self.sampling, frequency_penalty=penalty).sent()
+
+    def schema_of(self, prompt: Prompt) -> dict[str, Any]:
+        """The JSON schema of one answer."""
+        longest = longest_profile(self.max_output_tokens)
+        return json_schema(self.renderer.task, prompt.reasoning, prompt.choices, longest)
 
     def row_seeds(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The sampling seed of each row, whatever block or order the rows come in.

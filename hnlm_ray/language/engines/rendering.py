@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hnlm_ray.errors import ConfigError
 from hnlm_ray.language.engines.protocol import COMPLETIONS, Call
@@ -55,13 +56,21 @@ def render(requests: pa.Table, call: Call, budget: Budget) -> list[RenderedRow]:
     """The prompts of a block of requests, in order.
 
     Args:
-        requests: the column ``id`` and those that the call's renderer reads.
+        requests: the columns ``id`` and ``curbed``, and those that the call's renderer reads; ``curbed`` says which
+            rows had an earlier answer that was cut or repeated itself.
         call: the pass that they belong to.
         budget: the most that a prompt may hold.
     """
     rows = []
     seeds = call.row_seeds(requests["id"].to_numpy()).tolist()
-    for prompt_of, seed in zip(call.renderer.prompts(requests), seeds, strict=True):
+    is_curbed = requests["curbed"]
+    renderers = {False: call.renderer, True: call.renderer.curbed()}
+    prompts = {
+        curbed: iter(renderer.prompts(requests.filter(pc.equal(is_curbed, curbed))))
+        for curbed, renderer in renderers.items()
+    }
+    for curbed, seed in zip(is_curbed.to_pylist(), seeds, strict=True):
+        prompt_of = next(prompts[curbed])
         try:
             rows.append(RenderedRow(prompt_of(budget), "", seed))
         except ConfigError as error:

@@ -16,7 +16,8 @@ import pyarrow as pa
 from hnlm_ray.language.engines.protocol import EMBEDDINGS, Call
 from hnlm_ray.language.engines.rendering import RenderedRow, Reply, completions, render
 from hnlm_ray.language.engines.tokens import approximate_budget
-from hnlm_ray.language.prompts.render import Prompt, Task
+from hnlm_ray.language.prompts.render import Prompt
+from hnlm_ray.language.prompts.wording import Task
 
 if TYPE_CHECKING:
     from ray import ObjectRef

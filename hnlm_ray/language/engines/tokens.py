@@ -83,8 +83,8 @@ def cut_tokens(texts: pa.ChunkedArray, model: str, limit: int) -> pa.ListArray:
 def chat_tokens(tokenizer: Any, prompt: Prompt, options: Mapping[str, Any]) -> list[int]:
     """The token ids of a prompt in the model's chat template, up to where the answer begins.
 
-    Where the template knows no system role, the system text stands at the head of the user message. No text becomes a
-    token that the tokenizer reserves, for roles or anything else: one that would is read as letters.
+    Where the template knows no system role, the system text stands at the head of the first user message. No text
+    becomes a token that the tokenizer reserves, for roles or anything else: one that would is read as letters.
 
     Args:
         tokenizer: from :func:`load_tokenizer`.
@@ -102,8 +102,7 @@ def chat_tokens(tokenizer: Any, prompt: Prompt, options: Mapping[str, Any]) -> l
     try:
         return _apply(tokenizer, prompt.messages(), options)
     except TemplateError:
-        merged = [{"role": "user", "content": f"{prompt.system}\n\n{prompt.user}"}]
-        return _apply(tokenizer, merged, options)
+        return _apply(tokenizer, prompt.messages_without_system(), options)
 
 
 def _apply(tokenizer: Any, messages: list[dict[str, str]], options: Mapping[str, Any]) -> list[int]:
@@ -155,7 +154,7 @@ def chat_budget(tokenizer: Any, max_model_len: int, max_output_tokens: int, opti
         options: of the template, ``llm.chat_template_kwargs``.
 
     Returns:
-        A budget that counts the system text and the user message with the tokenizer.
+        A budget that counts the texts with the tokenizer.
 
     Raises:
         EngineError: the tokenizer has no chat template.

@@ -21,9 +21,8 @@ from hnlm_ray.config.weights import refuse_pickles
 from hnlm_ray.demo import assets
 from hnlm_ray.errors import ConfigError
 from hnlm_ray.language.engines.protocol import EMBEDDINGS, Call
-from hnlm_ray.language.engines.rendering import Reply, completions, render
+from hnlm_ray.language.engines.rendering import RenderedRow, Reply, completions, render
 from hnlm_ray.language.engines.tokens import chat_budget, chat_tokens, cut_tokens, load_tokenizer
-from hnlm_ray.language.prompts.answers import json_schema
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -63,15 +62,9 @@ class VllmEngine:
         import ray
         from ray.data.llm import build_processor
 
-        sampling = {
-            "max_tokens": call.max_output_tokens,
-            "temperature": call.temperature,
-            "top_p": call.top_p,
-            "structured_outputs": {"json": json.dumps(json_schema(call.renderer.task))},
-        }
         processor = build_processor(
             self._processor_config(),
-            preprocess=functools.partial(_sampling, sampling),
+            preprocess=_sampling,
             postprocess=lambda row: {name: row[name] for name in _ANSWER},
         )
         tokenized = requests.map_batches(
@@ -222,16 +215,25 @@ def _tokenized(call_ref: ObjectRef[Call], model: str, config: LLMConfig, request
         {
             "id": requests["id"],
             "tokens": pa.array(tokens, pa.list_(pa.int32())),
-            "seed": pa.array([row.seed for row in rows], pa.int64()),
+            "sampling": [_parameters(call, row) for row in rows],
             "error": pa.array(errors, pa.string()),
         }
     )
 
 
-def _sampling(params: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
+def _parameters(call: Call, row: RenderedRow) -> str:
+    """The sampling parameters of one answer, as JSON."""
+    if row.prompt is None:
+        return "{}"
+    schema = json.dumps(call.schema_of(row.prompt))
+    fixed = {"max_tokens": call.max_output_tokens, "seed": row.seed, "structured_outputs": {"json": schema}}
+    return json.dumps(call.sampling_of(row.prompt) | fixed)
+
+
+def _sampling(row: dict[str, Any]) -> dict[str, Any]:
     return {
         "tokenized_prompt": row["tokens"],
-        "sampling_params": {**params, "seed": row["seed"]},
+        "sampling_params": json.loads(row["sampling"]),
         _ERROR: row["error"],
     }
 

@@ -11,39 +11,70 @@ message as JSON. A prompt that exceeds its budget loses whole parts, in this ord
 from __future__ import annotations
 
 import bisect
-import functools
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from importlib import resources
-from typing import Literal
+from dataclasses import dataclass, replace
 
-from hnlm_ray.config.language import NegativesConfig, ProfilesConfig
+from hnlm_ray.config.language import AnswerOptions, NegativesConfig, ProfilesConfig
 from hnlm_ray.errors import ConfigError
 from hnlm_ray.language.prompts.quoting import clip, neutral, quoted
+from hnlm_ray.language.prompts.wording import Reasoning, Task, Wording
 
-__all__ = ["TASKS", "Budget", "Product", "Prompt", "Purchase", "item_profile", "negative", "user_profile", "version"]
-
-Task = Literal["item_profile", "user_profile", "negative"]
-TASKS: tuple[Task, ...] = ("item_profile", "user_profile", "negative")
+__all__ = [
+    "LONGEST_CHOICE",
+    "Budget",
+    "Product",
+    "Prompt",
+    "Purchase",
+    "item_profile",
+    "negative",
+    "user_profile",
+    "version",
+]
 
 _TITLE_CHARS = 200
 _BRAND_CHARS = 80
 _CATEGORY_CHARS = 160
+_TURN_TOKENS = 16
+"""At most what a chat template puts around a user message and its answer."""
+LONGEST_CHOICE = 160
+"""Characters of a title that a model may choose; a longer one is no candidate."""
 _RENDERING = 2
 """Raised whenever a change of this module, or of how text is quoted, changes a prompt."""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """One request: a constant system text, and a user message of data only."""
+    """One request: a constant system text, worked examples, and a user message of data only.
+
+    Attributes:
+        system: the instructions.
+        user: the data of the row.
+        examples: user messages and answers that come before it.
+        reasoning: where the answer holds its reason.
+        choices: what the answer must be one of; () for anything.
+        curbed: whether an earlier answer was cut or repeated itself, so that this one is drawn with a higher penalty.
+    """
 
     system: str
     user: str
+    examples: tuple[tuple[str, str], ...] = ()
+    reasoning: Reasoning = "first"
+    choices: tuple[str, ...] = ()
+    curbed: bool = False
 
     def messages(self) -> list[dict[str, str]]:
         """The prompt as the list of chat messages that every engine takes."""
-        return [{"role": "system", "content": self.system}, {"role": "user", "content": self.user}]
+        return [{"role": "system", "content": self.system}, *self._turns(self.examples)]
+
+    def messages_without_system(self) -> list[dict[str, str]]:
+        """The same for a chat template that knows no system role: its text stands at the head of the first message."""
+        first, *others = self._turns(self.examples)
+        return [{"role": "user", "content": f"{self.system}\n\n{first['content']}"}, *others]
+
+    def _turns(self, examples: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+        texts = [*(text for example in examples for text in example), self.user]
+        return [{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(texts)]
 
 
 @dataclass(frozen=True)
@@ -52,7 +83,8 @@ class Budget:
 
     Attributes:
         count_tokens: the number of tokens of a text.
-        tokens: the most tokens of system text and user message together, without those of the chat template.
+        tokens: the most tokens of all texts together, without those that the chat template puts around the system text
+            and one user message.
     """
 
     count_tokens: Callable[[str], int]
@@ -60,7 +92,8 @@ class Budget:
 
     def holds(self, prompt: Prompt) -> bool:
         """Whether the prompt fits."""
-        return self.count_tokens(prompt.system) + self.count_tokens(prompt.user) <= self.tokens
+        texts = sum(self.count_tokens(message["content"]) for message in prompt.messages())
+        return texts + _TURN_TOKENS * len(prompt.examples) <= self.tokens
 
 
 @dataclass(frozen=True)
@@ -86,19 +119,29 @@ class Purchase:
     review: str = ""
 
 
-def item_profile(product: Product, limits: ProfilesConfig, budget: Budget | None = None) -> Prompt:
+def item_profile(
+    product: Product,
+    limits: ProfilesConfig,
+    budget: Budget | None = None,
+    *,
+    noun: str = "product",
+    curbed: bool = False,
+) -> Prompt:
     """The prompt for the profile of an item.
 
     Args:
         product: the item, with reviews from the train split only.
-        limits: how much is shown.
+        limits: how much is shown, and what is asked for.
         budget: the most that the prompt may hold; None for no bound.
+        noun: what an item is called.
+        curbed: whether an earlier answer did not come to its end, so that this one has no reasoning.
 
     Raises:
         ConfigError: even the shortest form exceeds the budget.
     """
     feedback = [clip(neutral(text), limits.max_review_chars) for text in product.feedback[: limits.max_feedback]]
     description = clip(neutral(product.description), limits.max_description_chars)
+    wording = _wording("item_profile", limits, noun, curbed)
 
     def render(kept: int) -> Prompt:
         fields = {
@@ -108,32 +151,50 @@ def item_profile(product: Product, limits: ProfilesConfig, budget: Budget | None
             "description": description if kept > 0 else "",
             "feedback": [text for text in feedback if text][: max(kept - 1, 0)],
         }
-        return Prompt(_system("item_profile"), quoted(fields))
+        return _prompt(wording, quoted(fields), curbed=curbed)
 
     return _longest(render, len(feedback) + 1, budget)
 
 
-def user_profile(purchases: Sequence[Purchase], limits: ProfilesConfig, budget: Budget | None = None) -> Prompt:
+def user_profile(
+    purchases: Sequence[Purchase],
+    limits: ProfilesConfig,
+    budget: Budget | None = None,
+    *,
+    noun: str = "product",
+    curbed: bool = False,
+) -> Prompt:
     """The prompt for the profile of a user.
 
     Args:
         purchases: at least one, oldest first, from the train split only.
-        limits: how much is shown.
+        limits: as for :func:`item_profile`, like all that follow.
         budget: the most that the prompt may hold; None for no bound.
+        noun: what an item is called.
+        curbed: whether an earlier answer did not come to its end.
 
     Raises:
         ConfigError: even the latest purchase alone exceeds the budget.
     """
     lines = [_purchase_line(purchase, limits) for purchase in purchases[-limits.max_history :]]
+    wording = _wording("user_profile", limits, noun, curbed)
 
     def render(kept: int) -> Prompt:
-        return Prompt(_system("user_profile"), "\n".join(lines[-1 - kept :]))
+        return _prompt(wording, "\n".join(lines[-1 - kept :]), curbed=curbed)
 
     return _longest(render, len(lines) - 1, budget)
 
 
 def negative(
-    customer: str, product: Product, profile: str, limits: NegativesConfig, budget: Budget | None = None
+    customer: str,
+    product: Product,
+    profile: str,
+    limits: NegativesConfig,
+    budget: Budget | None = None,
+    *,
+    candidates: Sequence[str] = (),
+    noun: str = "product",
+    curbed: bool = False,
 ) -> Prompt:
     """The prompt for the hard negative of one (user, item) pair.
 
@@ -141,37 +202,49 @@ def negative(
         customer: the user's profile, or "".
         product: the item that the user bought.
         profile: the item's profile, or "".
-        limits: how much is shown.
+        limits: as for :func:`item_profile`, like all that follow.
         budget: the most that the prompt may hold; None for no bound.
+        candidates: titles of the items to choose among; those longer than :data:`LONGEST_CHOICE` are left out. Where
+            none is left, the model names what it knows.
+        noun: what an item is called.
+        curbed: whether an earlier answer did not come to its end.
 
     Raises:
         ConfigError: even the bare product exceeds the budget.
     """
     customer = clip(neutral(customer), limits.max_profile_chars)
     profile = clip(neutral(profile), limits.max_profile_chars)
+    titles = dict.fromkeys(" ".join(neutral(title).split()) for title in candidates)
+    choices = tuple(title for title in titles if 0 < len(title) <= LONGEST_CHOICE)
+    wording = replace(_wording("negative", limits, noun, curbed), chooses=bool(choices))
+    words = wording.words
 
     def render(kept: int) -> Prompt:
         bought = {
-            "bought": clip(neutral(product.title), _TITLE_CHARS),
+            words["chose"]: clip(neutral(product.title), _TITLE_CHARS),
             "categories": _category_path(product.categories),
             "profile": profile if kept > 1 else "",
         }
-        lines = [quoted({"customer": customer})] if customer and kept > 0 else []
-        return Prompt(_system("negative"), "\n".join([*lines, quoted(bought)]))
+        lines = [quoted({words["person"]: customer})] if customer and kept > 0 else []
+        lines += [quoted(bought), quoted({"candidates": list(choices)})][: 1 + wording.chooses]
+        return _prompt(wording, "\n".join(lines), choices, curbed=curbed)
 
     return _longest(render, 2, budget)
 
 
-def version(task: Task) -> str:
-    """Eight hex digits that change with the system text or the rendering of a task, for the fingerprint of a stage."""
-    text = f"{_RENDERING}\n{_system(task)}"
+def version(wording: Wording) -> str:
+    """Eight hex digits that change with the words or the rendering of a task, for the fingerprint of a stage."""
+    text = f"{_RENDERING}\n{wording.system}\n{wording.turns}"
     return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
 
-@functools.cache
-def _system(task: Task) -> str:
-    template = resources.files("hnlm_ray.language.prompts") / "templates" / f"{task}.txt"
-    return template.read_text(encoding="utf-8").strip()
+def _wording(task: Task, options: AnswerOptions, noun: str, curbed: bool) -> Wording:
+    wording = Wording.of(task, options, noun)
+    return wording.without_reasoning() if curbed else wording
+
+
+def _prompt(wording: Wording, user: str, choices: tuple[str, ...] = (), *, curbed: bool) -> Prompt:
+    return Prompt(wording.system, user, wording.turns, wording.reasoning, choices, curbed)
 
 
 def _purchase_line(purchase: Purchase, limits: ProfilesConfig) -> str:

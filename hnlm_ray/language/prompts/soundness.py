@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["MOST_CHARS", "fault_of"]
+__all__ = ["MOST_CHARS", "fault_of", "loop_of", "runs_on", "whole_sentences"]
 
 MOST_CHARS = 700
 """The longest profile that the schema allows."""
@@ -16,11 +16,15 @@ MOST_CHARS = 700
 _UNSPACED = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
 """A word; in scripts without spaces between words, a character."""
+_NEAR = 5
+"""Characters short of the greatest length at which a text counts as cut there."""
+_REPEATS, _UNENDED = "repeats", "ends in the middle of a sentence"
 _FEWEST_WORDS = 3
 _LONGEST_LOOP = 12
 _MANY_WORDS, _LEAST_DISTINCT = 16, 0.35
 _DRAWN_OUT = re.compile(r"([^\W\d_])\1{7}")
 _END = re.compile(r"[.!?\u2026\u3002\uff01\uff1f)\]\"'\u2019\u201d\u203a]$")
+_SENTENCE_END = re.compile(r"[.!?\u2026](?=\s|$)|[\u3002\uff01\uff1f]")
 _DANGLING = re.compile(
     r"[,:;(\[{/&+-]$|\b(?:a|an|and|but|her|his|its|of|or|the|their|these|this|those|who|whose)$", re.IGNORECASE
 )
@@ -37,14 +41,38 @@ def fault_of(profile: str) -> str:
         return "is blank"
     if len(words) < _FEWEST_WORDS or not any(word.isalpha() for word in words):
         return f"is a fragment of {len(words)} word{'s' * (len(words) != 1)}"
-    if not _END.search(profile) and (_DANGLING.search(profile) or len(profile) > MOST_CHARS - 5):
-        return f"ends in the middle of a sentence, with {profile[-20:]!r}"
-    if (loop := _loop(words)) or (loop := _DRAWN_OUT.findall(profile)):
-        return f"repeats {' '.join(loop)[:60]!r} over and over"
+    if not _END.search(profile) and (_DANGLING.search(profile) or len(profile) > MOST_CHARS - _NEAR):
+        return f"{_UNENDED}, with {profile[-20:]!r}"
+    if loop := loop_of(profile):
+        return loop
     are_words = sum(map(len, words)) >= 2 * len(words)  # of characters, a text of some length has few
     if are_words and len(words) >= _MANY_WORDS and len({*words}) < _LEAST_DISTINCT * len(words):
-        return f"repeats itself: {len({*words})} different words of {len(words)}"
+        return f"{_REPEATS} itself: {len({*words})} different words of {len(words)}"
     return ""
+
+
+def loop_of(text: str) -> str:
+    """What a text repeats without end, as a clause; "" for nothing."""
+    loop = _loop(_WORD.findall(text.casefold())) or _DRAWN_OUT.findall(text)
+    return f"{_REPEATS} {' '.join(loop)[:60]!r} over and over" if loop else ""
+
+
+def runs_on(reason: str) -> bool:
+    """Whether a reason for rejecting an answer says that it repeated itself or came to no end."""
+    return _REPEATS in reason or _UNENDED in reason
+
+
+def whole_sentences(profile: str, longest: int) -> str:
+    """A profile that reached its greatest length, without the sentence that was cut there; else the profile as it is.
+
+    Args:
+        profile: with single spaces.
+        longest: characters that it could have had.
+    """
+    if len(profile) < longest - _NEAR or _END.search(profile):
+        return profile
+    ends = [match.end() for match in _SENTENCE_END.finditer(profile)]
+    return profile[: ends[-1]] if ends else profile
 
 
 def _loop(words: list[str]) -> list[str]:

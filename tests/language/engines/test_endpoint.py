@@ -19,7 +19,7 @@ from hnlm_ray.config.language import HttpConfig, LLMConfig, ProfilesConfig
 from hnlm_ray.language.engines import pace
 from hnlm_ray.language.engines.endpoint import Endpoint, route
 from hnlm_ray.language.engines.fields import Fields
-from hnlm_ray.language.engines.protocol import Call
+from hnlm_ray.language.engines.protocol import Call, Sampling
 from hnlm_ray.language.engines.rendering import Reply
 from hnlm_ray.language.prompts.render import Prompt
 from hnlm_ray.language.requests import ItemRenderer
@@ -42,7 +42,7 @@ def ask(url: str, prompts: int = 1, user: str = "user {}", **http: Any) -> tuple
         options: dict[str, Any] = {"concurrency": 4, "timeout_s": 5.0, "patience_s": 5.0} | http
         llm = LLMConfig(engine="http", model="some/model", http=HttpConfig(url=url, **options), **llm_options)
         renderer = ItemRenderer(pa.table({}), ProfilesConfig())
-        endpoint = Endpoint(llm.http, SecretStr(KEY), Fields(llm, Call(renderer, 64, 0.0, 1.0, 0)))
+        endpoint = Endpoint(llm.http, SecretStr(KEY), Fields(llm, Call(renderer, 64, Sampling(), 0)))
         prompts_of = [Prompt("system", user.format(number)) for number in range(prompts)]
         return list(
             await asyncio.gather(*(endpoint.ask(prompt, 7 + number) for number, prompt in enumerate(prompts_of)))

@@ -12,7 +12,7 @@ import ray
 from hnlm_ray.config.language import EmbedConfig, LLMConfig
 from hnlm_ray.demo import assets
 from hnlm_ray.errors import ConfigError, EngineError
-from hnlm_ray.language.engines.protocol import Call
+from hnlm_ray.language.engines.protocol import Call, Sampling
 from hnlm_ray.language.engines.tokens import chat_budget, chat_tokens, load_tokenizer
 from hnlm_ray.language.engines.vllm import VllmEmbedder, VllmEngine
 from tests.language.conftest import INJECTED, ROWS, UNFIT, RealEngines, demo_request
@@ -101,7 +101,7 @@ def test_an_engine_reads_safetensors_and_refuses_pickles(ray_session: None, tmp_
     assert engine._processor_config().engine_kwargs["load_format"] == "safetensors"
     pickle_weights(folder)
     data = ray.data.from_items([{"id": 0, "text": "a lamp"}])
-    call = Call(demo_request().renderer, 8, 0.0, 1.0, 0)
+    call = Call(demo_request().renderer, 8, Sampling(), 0)
     for refuse in (lambda: engine.answer(data, call), lambda: VllmEmbedder(EmbedConfig(model=str(folder))).embed(data)):
         with pytest.raises(EngineError, match="model has pickled weights only"):
             refuse()

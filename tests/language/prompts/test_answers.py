@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hnlm_ray.language.prompts.answers import json_schema, parse
-from hnlm_ray.language.prompts.render import TASKS
+from hnlm_ray.language.prompts.wording import TASKS
 
 GOOD = json.dumps({"reasoning": "why", "summary": "those who care"})
 
@@ -29,7 +29,10 @@ def test_schemas_bound_every_string_and_allow_nothing_else(task: str) -> None:
         ("", "stop", "", "invalid", "not JSON"),
         ("I cannot help with that.", "stop", "", "invalid", "not JSON"),
         ("[1]", "stop", "", "invalid", "answer:"),
-        ('{"summary": "x"}', "stop", "", "invalid", "reasoning: Field required"),
+        ('{"summary": "those who care"}', "stop", "", "ok", ""),
+        ('{"reasoning": "why"}', "stop", "", "invalid", "summary: Field required"),
+        ('{"summary":"those who care","reasoning":"they ca', "length", "", "ok", ""),
+        ('{"summary":"those who ca', "length", "", "truncated", "token limit"),
         ('{"reasoning": "", "summary": ""}', "stop", "", "invalid", "summary"),
         ('{"reasoning": "", "summary": "  "}', "stop", "", "invalid", "blank"),
         ('{"reasoning": "", "summary": "customer"}', "stop", "", "invalid", "summary: is a fragment of 1 word"),

@@ -10,6 +10,7 @@ from hnlm_ray.config.language import NegativesConfig, ProfilesConfig
 from hnlm_ray.errors import ConfigError
 from hnlm_ray.language.prompts import render
 from hnlm_ray.language.prompts.render import Budget, Product, Purchase
+from hnlm_ray.language.prompts.wording import TASKS, Wording
 
 LIMITS = ProfilesConfig()
 
@@ -100,6 +101,6 @@ def test_limits_of_zero_leave_the_field_out() -> None:
 
 
 def test_versions_differ_between_tasks_and_are_stable() -> None:
-    versions = [render.version(task) for task in render.TASKS]
+    versions = [render.version(Wording(task)) for task in TASKS]
     assert len(set(versions)) == 3
-    assert versions == [render.version(task) for task in render.TASKS]
+    assert versions == [render.version(Wording(task)) for task in TASKS]

@@ -1,0 +1,54 @@
+"""The items among which a model chooses a hard negative: near in text to what the user has, and new to the user."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hnlm_ray import seeds
+
+__all__ = ["candidates_of"]
+
+
+def candidates_of(
+    pairs: npt.NDArray[np.int64],
+    seen: npt.NDArray[np.int64],
+    neighbours: pa.Table,
+    n_items: int,
+    count: int,
+    seed: int,
+) -> pa.ListArray:
+    """The nearest neighbours of each pair's item that its user has not seen, in random order.
+
+    A weak model prefers whatever stands first, so the order says nothing; it is derived from the seed and the pair.
+
+    Args:
+        pairs: (P,) int64 numbers ``user * n_items + item``.
+        seen: (T,) int64 such numbers of the train split, ascending.
+        neighbours: a table of :data:`hnlm_ray.tables.NEIGHBOURS`: best first within each item.
+        n_items: items of the catalogue.
+        count: the most candidates of a pair.
+        seed: of the run.
+
+    Returns:
+        (P,) lists of int32 items; shorter ones where the user has seen most neighbours.
+    """
+    order = pc.sort_indices(neighbours, [("item", "ascending"), ("similarity", "descending")])
+    items, near = (neighbours[name].take(order).to_numpy().astype(np.int64) for name in ("item", "neighbour"))
+    starts = np.searchsorted(items, np.arange(n_items + 1))
+    user, item = pairs // n_items, pairs % n_items
+    lengths = starts[item + 1] - starts[item]
+    owner = np.repeat(np.arange(len(pairs)), lengths)
+    place = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    found = near[starts[item][owner] + place]
+    is_new = ~np.isin(user[owner] * n_items + found, seen)
+    owner, found = owner[is_new], found[is_new]
+    firsts = np.searchsorted(owner, np.arange(len(pairs)))
+    kept = np.arange(len(owner)) - firsts[owner] < count
+    owner, found = owner[kept], found[kept]
+    rank = seeds.hash_counters(seeds.derive(seed, "candidates"), pairs[owner] * n_items + found)
+    found = found[np.lexsort((rank, owner))].astype(np.int32)
+    offsets = np.searchsorted(owner, np.arange(len(pairs) + 1)).astype(np.int32)
+    return pa.ListArray.from_arrays(offsets, found)
