@@ -182,7 +182,7 @@ class NegativesConfig(AnswerOptions):
     """Above 0, so that the pairs of one user do not all get the same name."""
     candidates: int = Field(default=0, ge=0, le=20)
     """The model chooses among so many items: those nearest in text to the item of the pair that the user has not seen
-    in train. 0: it names whatever it knows, which only a model that knows the catalogue's items can do."""
+    in train, of the nearest ``neighbours.keep``. 0: it names what it knows, for models that know the catalogue."""
 
 
 class GroundConfig(Section):

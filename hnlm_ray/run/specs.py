@@ -85,6 +85,11 @@ def _encode(config: Config, key: StageKey) -> Iterable[StageKey]:
     return [*_keys("prepare", "vectors", "tokens", "tune"), _teacher(config)]
 
 
+def _negatives(config: Config, key: StageKey) -> Iterable[StageKey]:
+    candidates = [StageKey("neighbours", "text")] if config.negatives.candidates else []
+    return [*_keys("prepare", "item_profiles", "user_profiles"), *candidates]
+
+
 def _vectors(config: Config, key: StageKey) -> Iterable[StageKey]:
     return _keys("prepare", *(("item_profiles",) if key.variant == "profiled" else ()))
 
@@ -179,13 +184,13 @@ _ALL = (
     ),
     StageSpec(
         "item_profiles", "Let the language model write who would enjoy each item",
-        _always("prepare"), partial(dependencies.profiles, "item_profile"), ("item_profiles",), _ANSWERS, version=2,
+        _always("prepare"), partial(dependencies.profiles, "item_profile"), ("item_profiles",), _ANSWERS, version=3,
         resumes=True,
     ),
     StageSpec(
         "user_profiles", "Let the language model describe the taste of each user",
         _always("prepare", "item_profiles"), partial(dependencies.profiles, "user_profile"),
-        ("user_profiles",), _ANSWERS, version=2, resumes=True,
+        ("user_profiles",), _ANSWERS, version=3, resumes=True,
     ),
     StageSpec(
         "vectors", "Turn the text of each item into a vector",
@@ -193,8 +198,7 @@ _ALL = (
     ),
     StageSpec(
         "negatives", "Let the language model name a hard negative for each chosen pair",
-        _always("prepare", "item_profiles", "user_profiles"), dependencies.negatives, ("negatives",), _ANSWERS,
-        version=2, resumes=True,
+        _negatives, dependencies.negatives, ("negatives",), _ANSWERS, version=3, resumes=True,
     ),
     StageSpec(
         "ground", "Match the names that the language model wrote to items of the catalogue",

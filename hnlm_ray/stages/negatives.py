@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pyarrow as pa
+
+from hnlm_ray.language.candidates import candidates_of
 from hnlm_ray.language.engines.choose import engine_of
 from hnlm_ray.language.engines.protocol import Engine
 from hnlm_ray.language.generate import Request, answer_counts, generate
@@ -18,7 +22,8 @@ def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
     A profile that is not ``ok`` is left out of the prompt; the counts say how many users and items have none.
 
     Args:
-        context: with the inputs ``prepare``, ``item_profiles`` and ``user_profiles``.
+        context: with the inputs ``prepare``, ``item_profiles`` and ``user_profiles``, and ``neighbours.text`` where the
+            model chooses among candidates.
         engine: instead of the one that the configuration names.
 
     Raises:
@@ -37,9 +42,8 @@ def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
     interactions = prepared.read("interactions", ["user", "item", "split"])
     warnings: tuple[str, ...] = ()
     if not output.has("negatives"):
-        pairs = pairs_to_ask(config, interactions, items.num_rows)
         request = Request(
-            rows=negative_requests(pairs, items.num_rows),
+            rows=_requests(context, interactions, items.num_rows),
             renderer=NegativeRenderer(items, item_texts, user_texts, config.negatives, config.data.noun),
             max_output_tokens=config.negatives.max_output_tokens,
             temperature=config.negatives.temperature,
@@ -59,3 +63,15 @@ def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
         "users_without_profile": users_without,
     }
     return StageSummary({"negatives": negatives.num_rows}, counts, warnings)
+
+
+def _requests(context: StageContext, interactions: pa.Table, n_items: int) -> pa.Table:
+    config = context.config
+    pairs = pairs_to_ask(config, interactions, n_items)
+    if not config.negatives.candidates:
+        return negative_requests(pairs, n_items)
+    train = train_rows(interactions)
+    seen = np.sort(train["user"].to_numpy().astype(np.int64) * n_items + train["item"].to_numpy())
+    neighbours = context.inputs["neighbours.text"].read("neighbours")
+    found = candidates_of(pairs, seen, neighbours, n_items, config.negatives.candidates, config.seed)
+    return negative_requests(pairs, n_items, found)

@@ -134,7 +134,7 @@ def parse(task: Task, text: str, finish_reason: str, error: str = "", longest: i
     name = ANSWER_FIELD[task]
     if name == "summary":
         fields[name] = whole_sentences(fields[name], longest)
-    if fault := fault_of(fields[name]) if name == "summary" else loop_of(fields[name]):
+    if fault := fault_of(fields[name], longest) if name == "summary" else loop_of(fields[name]):
         return _rejected(task, "invalid", f"{name}: {fault}", text)
     return Answer("ok", "", fields)
 

@@ -30,18 +30,19 @@ _DANGLING = re.compile(
 )
 
 
-def fault_of(profile: str) -> str:
+def fault_of(profile: str, longest: int = MOST_CHARS) -> str:
     """What is wrong with a profile, as a clause; "" for nothing.
 
     Args:
         profile: with single spaces and without any at its ends.
+        longest: characters that it could have had.
     """
     words = _WORD.findall(profile.casefold())
     if not profile:
         return "is blank"
     if len(words) < _FEWEST_WORDS or not any(word.isalpha() for word in words):
         return f"is a fragment of {len(words)} word{'s' * (len(words) != 1)}"
-    if not _END.search(profile) and (_DANGLING.search(profile) or len(profile) > MOST_CHARS - _NEAR):
+    if not _END.search(profile) and (_DANGLING.search(profile) or len(profile) >= longest - _NEAR):
         return f"{_UNENDED}, with {profile[-20:]!r}"
     if loop := loop_of(profile):
         return loop

@@ -6,18 +6,52 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnlm_ray.language.prompts.answers import json_schema, parse
-from hnlm_ray.language.prompts.wording import TASKS
+from hnlm_ray.language.prompts.answers import json_schema, longest_profile, parse
+from hnlm_ray.language.prompts.wording import TASKS, Task
 
 GOOD = json.dumps({"reasoning": "why", "summary": "those who care"})
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_schemas_bound_every_string_and_allow_nothing_else(task: str) -> None:
-    schema = json_schema(task)  # type: ignore[arg-type]
+def test_schemas_bound_every_string_and_allow_nothing_else(task: Task) -> None:
+    schema = json_schema(task)
     assert schema["additionalProperties"] is False
     assert set(schema["required"]) == set(schema["properties"])
     assert all(rules["maxLength"] <= 700 for rules in schema["properties"].values())
+
+
+def test_a_schema_is_as_long_as_the_tokens_allow_and_holds_the_choices() -> None:
+    assert [longest_profile(tokens) for tokens in (80, 192)] == [320, 700]
+    assert json_schema("user_profile", longest=320)["properties"]["summary"]["maxLength"] == 320
+    last = json_schema("item_profile", "last")
+    assert (list(last["properties"]), last["required"]) == (["summary", "reasoning"], ["summary"])
+    chosen = json_schema("negative", "none", ["Alien", "Notting Hill"])
+    assert chosen["properties"] == {"hard_negative": {"type": "string", "enum": ["Alien", "Notting Hill"]}}
+
+
+def test_a_profile_at_its_greatest_length_keeps_its_whole_sentences() -> None:
+    text = json.dumps({"summary": "A desk lamp for students. It is used by people who read and by peo"})
+    longest = len("A desk lamp for students. It is used by people who read and by peo")
+    assert parse("item_profile", text, "stop", longest=longest).fields["summary"] == "A desk lamp for students."
+    assert "by peo" in parse("item_profile", text, "stop", longest=longest + 50).fields["summary"]
+    one = json.dumps({"summary": "A desk lamp for students who read and by peo"})
+    assert "middle of a sentence" in parse("item_profile", one, "stop", longest=len(one) - 16).reason
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        ("The Great Great Great Great Escape", "invalid"),
+        ("Pad, Foam Pad, Foam Pad, Foam Pad, Foam", "invalid"),
+        ("New York, New York", "ok"),
+        ("Liar Liar", "ok"),
+        ("The Good, the Bad and the Ugly", "ok"),
+    ],
+)
+def test_a_name_that_repeats_itself_is_none(name: str, status: str) -> None:
+    answer = parse("negative", json.dumps({"hard_negative": name}), "stop")
+    assert answer.status == status
+    assert ("repeats" in answer.reason) == (status == "invalid")
 
 
 @pytest.mark.parametrize(

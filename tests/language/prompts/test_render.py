@@ -100,6 +100,42 @@ def test_limits_of_zero_leave_the_field_out() -> None:
     assert line == {"title": "T", "rating": 4.0}
 
 
+def test_examples_come_before_the_row_and_count_in_the_budget() -> None:
+    limits = ProfilesConfig(examples=True, reasoning="none")
+    prompt = render.item_profile(Product("T", description="a b c d"), limits, noun="film")
+    messages = prompt.messages()
+    assert [one["role"] for one in messages] == ["system", "user", "assistant", "user", "assistant", "user"]
+    assert json.loads(messages[-1]["content"])["title"] == "T"
+    merged = prompt.messages_without_system()
+    assert [one["role"] for one in merged] == ["user", "assistant", "user", "assistant", "user"]
+    assert merged[0]["content"] == f"{prompt.system}\n\n{messages[1]['content']}"
+    need = sum(words(one["content"]) for one in messages) + 32  # two turns
+    assert render.item_profile(Product("T", description="a b c d"), limits, Budget(words, need), noun="film") == prompt
+    shorter = render.item_profile(Product("T", description="a b c d"), limits, Budget(words, need - 1), noun="film")
+    assert "description" not in json.loads(shorter.user)
+
+
+def test_a_curbed_prompt_asks_for_the_answer_alone() -> None:
+    plain, curbed = (render.user_profile(purchases(2), LIMITS, curbed=flag) for flag in (False, True))
+    assert (plain.reasoning, curbed.reasoning) == ("first", "none")
+    assert "reasoning" in plain.system
+    assert "reasoning" not in curbed.system
+    assert curbed.curbed
+    assert plain.user == curbed.user
+
+
+def test_candidates_are_shown_and_are_the_choices() -> None:
+    limits = NegativesConfig(candidates=3)
+    titles = ["Alien <3", "Jaws", "Jaws", "x" * (render.LONGEST_CHOICE + 1), " "]
+    prompt = render.negative("", Product("T"), "", limits, candidates=titles, noun="film")
+    assert prompt.choices == ("Alien ‹3", "Jaws")
+    assert json.loads(prompt.user.splitlines()[-1]) == {"candidates": ["Alien ‹3", "Jaws"]}
+    assert "candidates" in prompt.system
+    free = render.negative("", Product("T"), "", limits, candidates=[], noun="film")
+    assert (free.choices, "candidates" in free.system) == ((), False)
+    assert list(json.loads(free.user)) == ["liked"]
+
+
 def test_versions_differ_between_tasks_and_are_stable() -> None:
     versions = [render.version(Wording(task)) for task in TASKS]
     assert len(set(versions)) == 3
