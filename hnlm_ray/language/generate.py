@@ -182,7 +182,7 @@ def _checked(request: Request, replies: pa.Table, attempts: int) -> pa.Table:
     """Replies, a table of :data:`COMPLETIONS`, as rows of :data:`ANSWERS`."""
     task, longest = request.renderer.task, longest_profile(request.max_output_tokens)
     parts = (replies[name].to_pylist() for name in ("text", "finish_reason", "error"))
-    parsed = [parse(task, *reply, longest) for reply in zip(*parts, strict=True)]
+    parsed = [parse(task, text, finish, error, longest) for text, finish, error in zip(*parts, strict=True)]
     columns: dict[str, Any] = {
         "id": replies["id"],
         "text": [answer.fields[ANSWER_FIELD[task]] for answer in parsed],

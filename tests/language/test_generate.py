@@ -100,6 +100,26 @@ def test_each_kind_of_bad_answer_has_its_status_and_reason(ray_session: None, tm
 
 
 @pytest.mark.ray
+def test_the_second_pass_asks_for_the_answer_alone_where_the_first_came_to_no_end(
+    ray_session: None, tmp_path: Path
+) -> None:
+    looping = json.dumps({"reasoning": "", "summary": "for those who like it, for those who like it"})
+
+    def reply(task: Task, prompt: Prompt, seed: int) -> Reply:
+        bad = {2: Reply(looping), 5: Reply('{"reasoning": "because bec', "length"), 9: Reply("no JSON")}
+        number = number_of(prompt)
+        if number in (2, 5) and prompt.curbed and "reasoning" not in prompt.system:
+            return Reply(json.dumps({"summary": "For those who like it."}))
+        return bad.get(number, plain_reply(task, prompt, seed))
+
+    answers, _ = ask(tmp_path, reply, retries=1, max_reject_rate=0.1)
+    rows = answers.to_pylist()
+    assert [rows[number]["status"] for number in (2, 5, 9)] == ["ok", "ok", "invalid"]
+    assert [rows[number]["text"] for number in (2, 5)] == ["For those who like it."] * 2
+    assert {row["reasoning"] for row in rows if row["id"] not in (2, 5, 9)} == {"scripted"}
+
+
+@pytest.mark.ray
 def test_a_second_pass_asks_only_for_the_rejected(ray_session: None, tmp_path: Path) -> None:
     first_seeds = Call(request().renderer, 64, Sampling(), 0)
     assert len(set(first_seeds.row_seeds(request().rows["id"].to_numpy()).tolist())) == N

@@ -56,14 +56,14 @@ def render(requests: pa.Table, call: Call, budget: Budget) -> list[RenderedRow]:
     """The prompts of a block of requests, in order.
 
     Args:
-        requests: the columns ``id`` and ``curbed``, and those that the call's renderer reads; ``curbed`` says which
-            rows had an earlier answer that was cut or repeated itself.
+        requests: the column ``id`` and those that the call's renderer reads; a column ``curbed`` says which rows had an
+            earlier answer that was cut or repeated itself.
         call: the pass that they belong to.
         budget: the most that a prompt may hold.
     """
     rows = []
     seeds = call.row_seeds(requests["id"].to_numpy()).tolist()
-    is_curbed = requests["curbed"]
+    is_curbed = requests["curbed"] if "curbed" in requests.column_names else pa.array([False] * requests.num_rows)
     renderers = {False: call.renderer, True: call.renderer.curbed()}
     prompts = {
         curbed: iter(renderer.prompts(requests.filter(pc.equal(is_curbed, curbed))))

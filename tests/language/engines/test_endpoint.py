@@ -42,7 +42,7 @@ def ask(url: str, prompts: int = 1, user: str = "user {}", **http: Any) -> tuple
         options: dict[str, Any] = {"concurrency": 4, "timeout_s": 5.0, "patience_s": 5.0} | http
         llm = LLMConfig(engine="http", model="some/model", http=HttpConfig(url=url, **options), **llm_options)
         renderer = ItemRenderer(pa.table({}), ProfilesConfig())
-        endpoint = Endpoint(llm.http, SecretStr(KEY), Fields(llm, Call(renderer, 64, Sampling(), 0)))
+        endpoint = Endpoint(llm.http, SecretStr(KEY), Fields(llm, Call(renderer, 64, Sampling.of(llm, 0.0), 0)))
         prompts_of = [Prompt("system", user.format(number)) for number in range(prompts)]
         return list(
             await asyncio.gather(*(endpoint.ask(prompt, 7 + number) for number, prompt in enumerate(prompts_of)))
@@ -70,6 +70,40 @@ def test_answers_come_with_their_tokens_and_at_most_so_many_at_a_time() -> None:
     assert {asked.body["seed"] for asked in server.asked} == set(range(7, 27))
     assert body["response_format"]["json_schema"]["schema"]["required"] == ["reasoning", "summary"]
     assert {asked.key for asked in server.asked} == {f"Bearer {KEY}"}
+
+
+def test_penalties_are_sent_where_they_are_asked_for_and_one_that_is_refused_is_left_out() -> None:
+    asked_for = {"min_p": 0.1, "top_k": 40, "repetition_penalty": 1.1, "frequency_penalty": 0.5}
+
+    def reply(asked: Asked, number: int) -> Answer:
+        refused = next((name for name in ("min_p", "repetition_penalty") if name in asked.body), None)
+        if refused is None:
+            return Answer()
+        detail = [{"type": "extra_forbidden", "loc": ["body", refused], "msg": "Extra inputs are not permitted"}]
+        return Answer({"detail": detail}, 422)
+
+    with serving(reply) as server:
+        replies, _ = ask(server.url, 6, llm=asked_for)
+    assert errors(replies) == {""}
+    assert "presence_penalty" not in server.asked[0].body
+    last = server.asked[-1].body
+    assert {name: last.get(name) for name in asked_for} == {
+        "min_p": None, "top_k": 40, "repetition_penalty": None, "frequency_penalty": 0.5,
+    }  # fmt: skip
+    assert replies[-1].note == (
+        "the endpoint refuses min_p, so its own default holds and repetition_penalty, so its own default holds"
+    )
+
+
+def test_a_curbed_prompt_is_sent_with_its_schema_and_the_higher_penalty() -> None:
+    renderer = ItemRenderer(pa.table({}), ProfilesConfig())
+    config = LLMConfig(engine="http", model="m", frequency_penalty=0.2)
+    fields = Fields(config, Call(renderer, 64, Sampling.of(config, 0.7), 0, curb=0.9))
+    plain = fields.of(Prompt("s", "u"), 1)
+    curbed = fields.of(Prompt("s", "u", reasoning="none", curbed=True), 1)
+    assert (plain["frequency_penalty"], curbed["frequency_penalty"]) == (0.2, 0.9)
+    schemas = [body["response_format"]["json_schema"]["schema"] for body in (plain, curbed)]
+    assert [schema["required"] for schema in schemas] == [["reasoning", "summary"], ["summary"]]
 
 
 @pytest.mark.parametrize(
