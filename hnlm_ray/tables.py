@@ -25,6 +25,7 @@ __all__ = [
     "FALSE_NEGATIVES",
     "GROUNDED",
     "GUARD",
+    "GUARD_LIKES",
     "HISTORY",
     "INTERACTIONS",
     "ITEMS",
@@ -237,6 +238,15 @@ FALSE_NEGATIVES = _table(
 )
 """For a generated world: the expected share of each sampler's negatives that the user would like."""
 
+GUARD_LIKES = _table(
+    guard=pa.string(),
+    first=pa.int32(),  # of each user's guarded items, how many are looked at
+    pairs=pa.int64(),
+    liked=pa.float64(),  # expected share of these that the user would like
+    unseen=pa.float64(),  # the same share of all pairs outside train
+)
+"""For a generated world: how likely the guarded items are liked, beside all unseen ones."""
+
 SEARCH_TRIALS = _table(
     variant=pa.string(),
     trial=pa.int32(),  # from 0, the variant as it is configured
@@ -351,6 +361,7 @@ TABLES: dict[str, pa.Schema] = {
     "user_metrics": USER_METRICS,
     "strata": STRATA,
     "false_negatives": FALSE_NEGATIVES,
+    "guard_likes": GUARD_LIKES,
     "written_negatives": WRITTEN_NEGATIVES,
     "availability": AVAILABILITY,
     "new_items": NEW_ITEMS,

@@ -4,10 +4,14 @@ On generated data the probability that a user likes an item is known. The false-
 of this probability over its negatives for the train pairs, each by its weight. For samplers whose distribution is known
 it is the exact expectation; for the others one epoch is drawn with the sampler itself. Samplers see train interactions
 only, so a held-out item is a candidate like any other.
+
+A guarded negative counts by its trust, as it does in the loss: the rate is the sum of ``trust * probability`` over the
+sum of ``trust``. Rates are means over a matrix of users by items, so this is one of two such means by the other.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,10 +23,12 @@ if TYPE_CHECKING:
     import torch
 
     from hnlm_ray.data.interactions import Interactions
+    from hnlm_ray.samplers.guard import Guard
     from hnlm_ray.samplers.protocol import Scene
 
 __all__ = [
     "STATIC",
+    "Draws",
     "dns_at_hardness",
     "dns_rate",
     "drawn_rate",
@@ -69,24 +75,50 @@ def static_rate(truth: Truth, train: Interactions, sampler: STATIC) -> float:
             return weighted_rate(truth, train, (degrees > 0).astype(float) if correct else degrees)
 
 
-def scored_rate(
-    truth: Truth, train: Interactions, sampler: Sampler, vectors: Vectors, seed: int, epoch: int = 1
-) -> float:
+@dataclass(frozen=True)
+class Draws:
+    """How a fit draws its negatives.
+
+    Attributes:
+        sampler: its options.
+        seed: of the fit; used where negatives are drawn.
+        epoch: from 1; used where negatives are drawn.
+        guard: of all users; None guards nothing.
+    """
+
+    sampler: Sampler
+    seed: int = 0
+    epoch: int = 1
+    guard: Guard | None = None
+
+
+def scored_rate(truth: Truth, train: Interactions, draws: Draws, vectors: Vectors) -> float:
     """The rate of any sampler under a trained model: exact where its distribution is known, else measured.
 
     Args:
         truth: as in :func:`weighted_rate`.
         train: as in :func:`weighted_rate`.
-        sampler: its options.
+        draws: the sampler and its guard.
         vectors: as the sampler sees them in training.
-        seed: of the fit; used where negatives are drawn.
-        epoch: from 1; used where negatives are drawn.
+
+    Returns:
+        The rate; NaN where no negative has any trust.
     """
+    if draws.guard is None:
+        return _unguarded(truth, train, draws, vectors)
+    trust = draws.guard.matrix(train.n_users)
+    total = _unguarded(trust, train, draws, vectors)
+    return _unguarded(truth * trust, train, draws, vectors) / total if total else float("nan")
+
+
+def _unguarded(values: Truth, train: Interactions, draws: Draws, vectors: Vectors) -> float:
+    """The mean of values (n_users, n_items) over the negatives; of the guard, only exclusions play a part."""
+    sampler = draws.sampler
     if isinstance(sampler, STATIC):
-        return static_rate(truth, train, sampler)
+        return static_rate(values, train, sampler)
     if isinstance(sampler, DNSOptions):
-        return dns_rate(truth, train, vectors, sampler.candidates, sampler.top)
-    return drawn_rate(truth, train, sampler, vectors, seed, epoch)
+        return dns_rate(values, train, vectors, sampler.candidates, sampler.top, draws.guard)
+    return drawn_rate(values, train, draws, vectors)
 
 
 def weighted_rate(truth: Truth, train: Interactions, weights: Floats) -> float:
@@ -108,7 +140,9 @@ def weighted_rate(truth: Truth, train: Interactions, weights: Floats) -> float:
     return _mean(rates, train.degree * drawable)
 
 
-def dns_rate(truth: Truth, train: Interactions, vectors: Vectors, candidates: int, top: int = 1) -> float:
+def dns_rate(
+    truth: Truth, train: Interactions, vectors: Vectors, candidates: int, top: int = 1, guard: Guard | None = None
+) -> float:
     """The exact rate of DNS(M, N): uniformly one of the M best-scored of N candidates; DNS for M = 1.
 
     With n unseen items in ascending order of score and candidates drawn with replacement, the k-th best candidate is
@@ -120,6 +154,7 @@ def dns_rate(truth: Truth, train: Interactions, vectors: Vectors, candidates: in
         vectors: of the model that scores.
         candidates: N.
         top: M.
+        guard: items that it excludes come after all others; its weights play no part here.
 
     Returns:
         The rate; NaN when no user has an unseen item.
@@ -127,6 +162,8 @@ def dns_rate(truth: Truth, train: Interactions, vectors: Vectors, candidates: in
     from scipy.stats import binom
 
     scores = vectors[0] @ vectors[1].T
+    if guard is not None:
+        scores.ravel()[guard.keys[guard.trust == 0.0]] = np.finfo(scores.dtype).min
     scores[train.users, train.items] = -np.inf
     seen = train.degree
     unseen = train.n_items - seen
@@ -176,9 +213,7 @@ def dns_at_hardness(truth: Truth, train: Interactions, vectors: Vectors, hardnes
     return low + share * (high - low), low_rate + share * (high_rate - low_rate)
 
 
-def drawn_rate(
-    truth: Truth, train: Interactions, sampler: Sampler, vectors: Vectors, seed: int, epoch: int = 1
-) -> float:
+def drawn_rate(truth: Truth, train: Interactions, draws: Draws, vectors: Vectors) -> float:
     """The rate of the negatives that a sampler gives to the train pairs in one epoch, measured.
 
     Layers and the gates that a sampler learns are not kept after training: a sampler that chooses on each layer sees
@@ -187,10 +222,8 @@ def drawn_rate(
     Args:
         truth: as in :func:`weighted_rate`.
         train: as in :func:`weighted_rate`.
-        sampler: its options.
+        draws: the sampler, and which negatives; of its guard, only exclusions play a part.
         vectors: of the model.
-        seed: of the draws.
-        epoch: of the draws.
 
     Returns:
         The rate; NaN when no user has an unseen item.
@@ -198,15 +231,18 @@ def drawn_rate(
     import torch
 
     from hnlm_ray.samplers.build import build_sampler
+    from hnlm_ray.samplers.guard import GuardLookup
     from hnlm_ray.samplers.protocol import Setting
 
+    device = torch.device("cpu")
     tables = torch.from_numpy(vectors[0]).float(), torch.from_numpy(vectors[1]).float()
-    setting = Setting(train, train.item_popularity, vectors[1].shape[1], seed, torch.device("cpu"))
-    choose = build_sampler(sampler, setting)
+    setting = Setting(train, train.item_popularity, vectors[1].shape[1], draws.seed, device)
+    choose = build_sampler(draws.sampler, setting)
+    guard = None if draws.guard is None else GuardLookup(draws.guard, device)
     pairs = np.flatnonzero(train.degree[train.users] < train.n_items)
     rates = []
     for start in range(0, len(pairs), _PAIRS):
-        scene = _scene(train, pairs[start : start + _PAIRS], tables, epoch)
+        scene = replace(_scene(train, pairs[start : start + _PAIRS], tables, draws.epoch), guard=guard)
         with torch.no_grad():
             negatives = choose(scene)
         assert negatives.items is not None

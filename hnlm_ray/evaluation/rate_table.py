@@ -16,10 +16,12 @@ import pyarrow.compute as pc
 
 from hnlm_ray.config.samplers import PopularitySamplerOptions, UniformOptions
 from hnlm_ray.config.tree import Config
+from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.data.vectors import read_text_vectors
 from hnlm_ray.evaluation.false_negatives import (
     STATIC,
+    Draws,
     dns_at_hardness,
     dns_rate,
     nearest_items,
@@ -32,6 +34,7 @@ from hnlm_ray.evaluation.outcome import defined
 from hnlm_ray.models.fitted import training_vectors
 from hnlm_ray.run.stage import StageKey
 from hnlm_ray.run.store import Artifact
+from hnlm_ray.samplers.guard import Guard
 from hnlm_ray.tables import FALSE_NEGATIVES
 
 __all__ = ["rate_table"]
@@ -67,6 +70,20 @@ class _World:
         rate = defined(pairs_rate(self.truth, users, items))
         return {"sampler": name, "rate": rate, "pairs": len(users), "hardness": hardness}
 
+    def guard_of(self, variant: VariantConfig) -> Guard | None:
+        """The guard of a variant; None where it has none."""
+        if variant.guard is None:
+            return None
+        table = self.inputs[StageKey("guard", variant.guard.table).name].read("guard")
+        return Guard.from_table(table, self.train.n_items, variant.guard)
+
+    def dns_as_hard(self, name: str, hardness: float) -> dict[str, object]:
+        """The row of DNS without a guard by the teacher, with as many candidates as give it a certain hardness."""
+        assert self.teacher is not None
+        candidates, rate = dns_at_hardness(self.truth, self.train, self.teacher, hardness)
+        label = f"dns as hard as {name} (candidates={candidates:.1f})"
+        return {"sampler": label, "rate": defined(rate), "pairs": len(self.train), "hardness": hardness}
+
 
 def rate_table(
     config: Config,
@@ -79,8 +96,8 @@ def rate_table(
 
     Args:
         config: of the run.
-        inputs: ``prepare`` with the table ``truth``, every fit and, where they exist, ``vectors``, ``ground`` and
-            ``encode``.
+        inputs: ``prepare`` with the table ``truth``, every fit, the guards of variants and, where they exist,
+            ``vectors``, ``ground`` and ``encode``.
         train: train interactions.
         teacher: vectors (U, d) and (I, d) that hardness is measured with; None leaves it, and what is compared at
             equal hardness, out.
@@ -92,7 +109,7 @@ def rate_table(
     """
     world = _World(config, inputs, train, read_truth(inputs["prepare"], train), teacher)
     chosen = [world.row(f"supervision: {name}", train.users, items) for name, items in (supervision or {}).items()]
-    rows = [*_samplers(world), *_written(world), *chosen, *_tuned(world)]
+    rows = [*_samplers(world), *_guarded(world), *_written(world), *chosen, *_tuned(world)]
     return pa.Table.from_pylist(rows, schema=FALSE_NEGATIVES)
 
 
@@ -103,23 +120,46 @@ def _samplers(world: _World) -> Iterator[dict[str, object]]:
         str(sampler): [static_rate(truth, train, sampler)] for sampler in (UniformOptions(), PopularitySamplerOptions())
     }
     trained = {name: variant for name, variant in config.train.variants.items() if variant.backbone.takes_negatives}
-    shown = [str(variant.sampler) for variant in trained.values()]
+    shown = [_label(variant) for variant in trained.values()]
     for name, variant in trained.items():
-        sampler = variant.sampler
-        if isinstance(sampler, STATIC):
-            rates.setdefault(str(sampler), [static_rate(truth, train, sampler)])
+        label, guard = _label(variant), world.guard_of(variant)
+        if guard is None and isinstance(variant.sampler, STATIC):
+            rates.setdefault(label, [static_rate(truth, train, variant.sampler)])
             continue
-        label = str(sampler) if shown.count(str(sampler)) == 1 else f"{sampler}, {name}"
+        label = label if shown.count(label) == 1 else f"{label}, {name}"
         for seed in config.train.seeds_of(name):
             fit = world.inputs[StageKey("train", name, seed).name]
             vectors = training_vectors(fit, train, is_cosine=variant.loss.is_cosine)
-            rates.setdefault(label, []).append(scored_rate(truth, train, sampler, vectors, seed, _best_epoch(fit)))
+            draws = Draws(variant.sampler, seed, _best_epoch(fit), guard)
+            rates.setdefault(label, []).append(scored_rate(truth, train, draws, vectors))
     for label, values in rates.items():
         rate, hardness = float(np.mean(values)), None
         if label == str(UniformOptions()) and world.teacher is not None:
             scores = world.teacher[0] @ world.teacher[1].T
             hardness = defined(dns_rate(scores, train, world.teacher, candidates=1))
         yield {"sampler": label, "rate": defined(rate), "pairs": len(train), "hardness": hardness}
+
+
+def _label(variant: VariantConfig) -> str:
+    return f"{variant.sampler} guarded by {variant.guard.table}" if variant.guard else str(variant.sampler)
+
+
+def _guarded(world: _World) -> Iterator[dict[str, object]]:
+    """The sampler of each guarded variant with the teacher's scores, guarded, and DNS of the same hardness without."""
+    if world.teacher is None:
+        return
+    scores = world.teacher[0] @ world.teacher[1].T
+    for name, variant in world.config.train.variants.items():
+        guard = world.guard_of(variant)
+        if guard is None:
+            continue
+        draws, label = Draws(variant.sampler, guard=guard), f"{_label(variant)} as in {name}, by the teacher"
+        rate, hardness = (scored_rate(values, world.train, draws, world.teacher) for values in (world.truth, scores))
+        yield {
+            "sampler": label, "rate": defined(rate), "pairs": len(world.train), "hardness": defined(hardness),
+        }  # fmt: skip
+        if defined(hardness) is not None:
+            yield world.dns_as_hard(label, hardness)
 
 
 def _written(world: _World) -> Iterator[dict[str, object]]:
@@ -143,11 +183,8 @@ def _tuned(world: _World) -> Iterator[dict[str, object]]:
     for name, items in (("tuned vectors: nearest item", nearest[:, :1]), ("tuned vectors: all nearest", nearest)):
         row = world.row(name, np.repeat(users, items.shape[1]), items.ravel())
         yield row
-        hardness = row["hardness"]
-        if isinstance(hardness, float):
-            candidates, rate = dns_at_hardness(world.truth, world.train, world.teacher, hardness)
-            label = f"dns as hard as {name} (candidates={candidates:.1f})"
-            yield {"sampler": label, "rate": defined(rate), "pairs": len(world.train), "hardness": hardness}
+        if isinstance(hardness := row["hardness"], float):
+            yield world.dns_as_hard(name, hardness)
 
 
 def _best_epoch(fit: Artifact) -> int:

@@ -18,6 +18,7 @@ from hnlm_ray.config.tree import SELECTION_CUTOFF
 from hnlm_ray.report.comparison import ACCURACY, Difference, VariantResult, best_on_validation
 from hnlm_ray.report.figures import FalseNegatives, LearningCurves, StrataFigures
 from hnlm_ray.report.page import render_page
+from hnlm_ray.report.parts import PartGain
 from hnlm_ray.report.samples import ItemSample, NegativeSample, UserSample
 
 __all__ = ["Report", "StageLine", "StatusShare", "render"]
@@ -116,7 +117,10 @@ class Report:
     items: Sequence[ItemSample] = ()
     users: Sequence[UserSample] = ()
     negatives: Sequence[NegativeSample] = ()
+    parts: Sequence[PartGain] = ()
     false_negatives: FalseNegatives | None = None
+    guard_likes: Sequence[Mapping[str, Any]] = ()
+    """Rows of the table ``guard_likes``."""
     tuning: Sequence[Mapping[str, Any]] = ()
     """Rows of the table ``tuning``."""
     strata: StrataFigures | None = None

@@ -240,9 +240,10 @@ _ALL = (
     ),
     StageSpec(
         "evaluate", "Rank the whole catalogue for every user with held-out interactions",
-        _evaluate, dependencies.evaluation, ("metrics", "user_metrics", "strata", "false_negatives"), version=4,
+        _evaluate, dependencies.evaluation,
+        ("metrics", "user_metrics", "strata", "false_negatives", "guard_likes"), version=5,
     ),
-    StageSpec("report", "Write the report as one page", _report, version=2),
+    StageSpec("report", "Write the report as one page", _report, version=3),
     StageSpec(
         "bundle", "Make what is served of the best fit of each served variant", _bundle, dependencies.bundle,
         ("users", "items", "item_profiles", "user_profiles", "negatives"), version=4,

@@ -66,6 +66,12 @@ class Guard:
         start, stop = np.searchsorted(self.keys, np.array([first, last], dtype=np.int64) * self.n_items)
         return Guard(self.keys[start:stop] - first * self.n_items, self.trust[start:stop], self.n_items)
 
+    def matrix(self, n_users: int) -> npt.NDArray[np.float32]:
+        """Trust of all pairs, (n_users, n_items); for data so small that the truth about every pair is known."""
+        trust = np.ones((n_users, self.n_items), dtype=np.float32)
+        trust.ravel()[self.keys] = self.trust
+        return trust
+
 
 class GuardLookup:
     """Looks up trust for the users of a block, on any device.

@@ -24,7 +24,8 @@ from hnlm_ray.evaluation.blocks import (
     measures,
     merge,
 )
-from hnlm_ray.evaluation.inputs import read_held_out
+from hnlm_ray.evaluation.guard_likes import guard_likes
+from hnlm_ray.evaluation.inputs import read_held_out, read_truth
 from hnlm_ray.evaluation.outcome import metrics_table, strata_table, user_metrics_table
 from hnlm_ray.evaluation.rate_table import rate_table
 from hnlm_ray.evaluation.strata import strata
@@ -45,11 +46,12 @@ _UNITS_PER_WORKER = 4
 
 
 def run(context: StageContext) -> StageSummary:
-    """Evaluate every fit and two reference rankers; on a generated world, measure false negatives too.
+    """Evaluate every fit and two reference rankers; on a generated world, measure false negatives and guards too.
 
-    Reads ``prepare``, every ``train.<variant>.s<seed>`` and, where they exist, ``ground`` and ``vectors``. Writes
-    ``metrics``, ``user_metrics``, ``strata`` and, where ``prepare`` has the truth, ``false_negatives``; with
-    ``evaluate.trec``, the test rankings of each fit and the held-out items of the test split as TREC files.
+    Reads ``prepare``, every ``train.<variant>.s<seed>`` and, where they exist, ``ground``, ``vectors`` and the guards.
+    Writes ``metrics``, ``user_metrics``, ``strata`` and, where ``prepare`` has the truth, ``false_negatives`` and, for
+    guards, ``guard_likes``; with ``evaluate.trec``, the test rankings of each fit and the held-out items of the test
+    split as TREC files.
 
     Raises:
         StoreError: a fit lacks its vectors, or they do not belong to these users and items.
@@ -65,7 +67,10 @@ def run(context: StageContext) -> StageSummary:
     with connected(context.config.cluster):
         written = _evaluate_all(context, plan, splits)
     if plan.prepare.has("truth"):
-        written["false_negatives"] = _false_negatives(context, splits["valid"].seen)
+        train = splits["valid"].seen
+        written["false_negatives"] = _false_negatives(context, train)
+        if guards := _guards(context):
+            written["guard_likes"] = guard_likes(guards, read_truth(plan.prepare, train), train)
     for name, table in written.items():
         context.output.write(name, table)
     context.say(f"evaluated {len(plan.fits)} fits on {len(splits['test'].relevant.items)} held-out test interactions")
@@ -87,6 +92,12 @@ def _false_negatives(context: StageContext, train: Interactions) -> pa.Table:
     grounded = inputs["ground"].read("grounded", MATCHED_COLUMNS) if "ground" in inputs else None
     supervision = items_by_strategy(knowledge, config.tune.supervision, config.seed, grounded)
     return rate_table(config, inputs, train, teacher, supervision)
+
+
+def _guards(context: StageContext) -> dict[str, pa.Table]:
+    """The guards that variants use, by name."""
+    keys = {name: StageKey("guard", name).name for name in context.config.guards}
+    return {name: context.inputs[key].read("guard") for name, key in keys.items() if key in context.inputs}
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from hnlm_ray.config.tree import SELECTION_CUTOFF
 from hnlm_ray.report.comparison import compare, differences
 from hnlm_ray.report.figures import FalseNegatives, LearningCurves, StrataFigures
+from hnlm_ray.report.parts import PARTS, part_gains
 from hnlm_ray.report.report import Report, StageLine, StatusShare, render
 from hnlm_ray.report.samples import Catalogue, item_samples, negative_samples, user_samples
 from hnlm_ray.run.stage import StageContext, StageKey, StageSummary
@@ -71,7 +72,9 @@ def _report(context: StageContext) -> Report:
             if "ground" in tables
             else ()
         ),
+        parts=part_gains(config.train.variants, evaluation.read("user_metrics"), config.seed),
         false_negatives=_false_negatives(evaluation),
+        guard_likes=evaluation.read("guard_likes").to_pylist() if evaluation.has("guard_likes") else (),
         tuning=inputs["tune"].read("tuning").to_pylist() if "tune" in inputs else (),
         strata=StrataFigures(_ordered_variants(context, baseline), evaluation.read("strata")),
         absent=_absent(context, baseline),
@@ -101,7 +104,7 @@ def _stage_line(artifact: Artifact) -> StageLine:
 
 
 def _settings(context: StageContext) -> dict[str, dict[str, str]]:
-    names = ("backbone", "dim", "sampler", "loss", "semantic", "learning_rate", "l2")
+    names = ("backbone", "dim", "sampler", "loss", *_used_parts(context), "learning_rate", "l2")
     return {
         variant: {name: _shown(getattr(options, name)) if name in read else "\N{EN DASH}" for name in names}
         for variant, options in context.config.train.variants.items()
@@ -109,8 +112,13 @@ def _settings(context: StageContext) -> dict[str, dict[str, str]]:
     }
 
 
+def _used_parts(context: StageContext) -> list[str]:
+    """The parts that some variant has."""
+    return [part for part in PARTS if any(getattr(one, part) for one in context.config.train.variants.values())]
+
+
 def _shown(option: object) -> str:
-    return "\N{EN DASH}" if option is None else str(option)
+    return "\N{EN DASH}" if option is None or option is False else str(option)
 
 
 def _ordered_variants(context: StageContext, baseline: str | None) -> list[str]:

@@ -21,6 +21,7 @@ from hnlm_ray.config.samplers import (
 )
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.evaluation.false_negatives import (
+    Draws,
     dns_at_hardness,
     dns_rate,
     drawn_rate,
@@ -30,6 +31,7 @@ from hnlm_ray.evaluation.false_negatives import (
     static_rate,
     weighted_rate,
 )
+from hnlm_ray.samplers.guard import Guard
 from tests.interactions import Build, build
 
 
@@ -98,9 +100,37 @@ def test_hardest_of_agrees_with_every_possible_draw(candidates: int, top: int) -
     exact = over_every_draw(choice, candidates)
     assert dns_rate(TRUTH, SMALL, (USERS, ITEMS), candidates, top) == pytest.approx(exact, rel=1e-6)
     options = DNSOptions(candidates=candidates, top=top)
-    assert scored_rate(TRUTH, SMALL, options, (USERS, ITEMS), 0) == pytest.approx(exact, rel=1e-6)
-    drawn = [drawn_rate(TRUTH, SMALL, options, (USERS, ITEMS), 0, epoch) for epoch in range(1, 200)]
+    assert scored_rate(TRUTH, SMALL, Draws(options), (USERS, ITEMS)) == pytest.approx(exact, rel=1e-6)
+    drawn = [drawn_rate(TRUTH, SMALL, Draws(options, 0, epoch), (USERS, ITEMS)) for epoch in range(1, 200)]
     assert np.mean(drawn) == pytest.approx(exact, abs=0.02)
+
+
+GUARD = Guard(np.array([3, 5, 12]), np.array([0.0, 0.25, 0.5], dtype=np.float32), 5)
+"""User 0 and item 3 are excluded; user 1 and item 0, and user 2 and item 2, count for less."""
+
+
+@pytest.mark.parametrize(
+    "sampler", [UniformOptions(), DNSOptions(candidates=2), MixGCFOptions(candidates=2)], ids=lambda one: one.name
+)
+def test_guarded_negatives_count_by_their_trust_and_excluded_ones_not_at_all(sampler: Sampler) -> None:
+    scores, trust = USERS @ ITEMS.T, GUARD.matrix(4)
+    candidates = 1 if isinstance(sampler, UniformOptions) else 2
+
+    def chosen(user: int, draw: tuple[int, ...]) -> int:
+        return max(draw, key=lambda item: (trust[user, item] > 0.0 or candidates == 1, scores[user, item]))
+
+    weight = over_every_draw(lambda user, _, draw: trust[user, chosen(user, draw)], candidates)
+    liked = over_every_draw(lambda user, _, draw: (trust * TRUTH)[user, chosen(user, draw)], candidates)
+    draws = [Draws(sampler, 0, epoch, GUARD) for epoch in range(1, 300)]
+    rates = [scored_rate(TRUTH, SMALL, one, (USERS, ITEMS)) for one in draws]
+    # A mean of ratios of one epoch each, where negatives are drawn.
+    tolerance = 0.03 if isinstance(sampler, MixGCFOptions) else 1e-6
+    assert np.mean(rates) == pytest.approx(liked / weight, abs=tolerance)
+
+
+def test_a_guard_that_trusts_nothing_leaves_no_rate() -> None:
+    nothing = Guard(np.arange(20), np.zeros(20, dtype=np.float32), 5)
+    assert np.isnan(scored_rate(TRUTH, SMALL, Draws(DNSOptions(), guard=nothing), (USERS, ITEMS)))
 
 
 def hardest(user: int, positive: int, draw: tuple[int, ...]) -> float:
@@ -128,7 +158,7 @@ def weighted(user: int, positive: int, draw: tuple[int, ...]) -> float:
     ids=["mixgcf", "ahns", "softmax_importance"],
 )
 def test_what_is_drawn_agrees_with_every_possible_draw(sampler: Sampler, choice: Choice) -> None:
-    drawn = [scored_rate(TRUTH, SMALL, sampler, (USERS, ITEMS), 0, epoch) for epoch in range(1, 200)]
+    drawn = [scored_rate(TRUTH, SMALL, Draws(sampler, 0, epoch), (USERS, ITEMS)) for epoch in range(1, 200)]
     assert np.mean(drawn) == pytest.approx(over_every_draw(choice, 3), abs=0.015)
     assert len(set(drawn)) > 20
 
@@ -136,9 +166,9 @@ def test_what_is_drawn_agrees_with_every_possible_draw(sampler: Sampler, choice:
 def test_what_dens_draws_is_unmet_and_changes_with_the_epoch() -> None:
     truth = np.zeros((4, 5), dtype=np.float32)
     truth[SMALL.users, SMALL.items] = 1.0
-    assert drawn_rate(truth, SMALL, DENSOptions(), (USERS, ITEMS), 0) == 0.0
+    assert drawn_rate(truth, SMALL, Draws(DENSOptions()), (USERS, ITEMS)) == 0.0
     few = DENSOptions(candidates=2)
-    rates = {drawn_rate(TRUTH, SMALL, few, (USERS, ITEMS), 0, epoch) for epoch in range(1, 9)}
+    rates = {drawn_rate(TRUTH, SMALL, Draws(few, 0, epoch), (USERS, ITEMS)) for epoch in range(1, 9)}
     assert len(rates) > 1
 
 
@@ -166,7 +196,7 @@ def test_samplers_that_ask_no_model_have_the_rate_of_their_law(
         for _ in (met if allowed else [])
     ]
     assert static_rate(TRUTH, SMALL, sampler) == pytest.approx(np.mean(by_hand), rel=1e-5)  # type: ignore[arg-type]
-    assert scored_rate(TRUTH, SMALL, sampler, (USERS, ITEMS), 0) == pytest.approx(np.mean(by_hand), rel=1e-5)
+    assert scored_rate(TRUTH, SMALL, Draws(sampler), (USERS, ITEMS)) == pytest.approx(np.mean(by_hand), rel=1e-5)
 
 
 def test_items_that_nobody_met_never_come_into_a_batch(interactions: Build) -> None:
@@ -179,7 +209,7 @@ def test_without_an_unmet_item_there_is_no_rate(interactions: Build) -> None:
     full, truth = interactions([[0, 1]], 2), np.ones((1, 2), dtype=np.float32)
     vectors = np.ones((1, 2), dtype=np.float32), np.ones((2, 2), dtype=np.float32)
     for sampler in (UniformOptions(), DNSOptions(), AHNSOptions()):
-        assert np.isnan(scored_rate(truth, full, sampler, vectors, 0))
+        assert np.isnan(scored_rate(truth, full, Draws(sampler), vectors))
 
 
 @given(worlds())

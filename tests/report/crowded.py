@@ -13,6 +13,7 @@ from hnlm_ray.evaluation.metrics import METRICS
 from hnlm_ray.evaluation.significance import Interval
 from hnlm_ray.report.comparison import Cell, Difference, VariantResult
 from hnlm_ray.report.figures import FalseNegatives, LearningCurves, StrataFigures
+from hnlm_ray.report.parts import PartGain
 from hnlm_ray.report.report import Report, StageLine, StatusShare, render
 from hnlm_ray.report.run_comparison import Cost, Method, RunComparison, render_comparison
 from hnlm_ray.report.samples import ItemSample, NegativeSample, UserSample
@@ -67,6 +68,8 @@ def report_page() -> str:
             false_negatives=FalseNegatives(
                 [(name, 0.3 - 0.02 * place, 123_456, 1.23) for place, name in enumerate(NAMES)]
             ),
+            parts=[PartGain("guard", name, NAMES[0], WORD, 0.1, Interval(0.1, 0, 0.2, 0.1), 0.1) for name in NAMES],
+            guard_likes=[{"guard": NAMES[0], "first": 200, "pairs": 123_456, "liked": 0.1, "unseen": 0.1}],
             tuning=[
                 {
                     "epoch": 0,

@@ -11,6 +11,7 @@ from hnlm_ray.evaluation.metrics import METRICS
 from hnlm_ray.evaluation.significance import Interval
 from hnlm_ray.report.comparison import Cell, Difference, VariantResult
 from hnlm_ray.report.figures import FalseNegatives, LearningCurves, StrataFigures
+from hnlm_ray.report.parts import PartGain
 from hnlm_ray.report.report import Report, StageLine, StatusShare, render
 from hnlm_ray.report.samples import ItemSample, NegativeSample, UserSample
 from hnlm_ray.tables import HISTORY, STRATA
@@ -102,6 +103,8 @@ def full(report: Report) -> Report:
         users=[UserSample("u1", ("A kettle", "A pot"), 3, "ok", "drinks tea")],
         negatives=[NegativeSample("u1", "drinks tea", "A kettle", "A mug", "matched", "fuzzy", 0.91, "The mug")],
         false_negatives=FalseNegatives([("uniform", 0.2, 10, None), ("language model", 0.05, 7, 1.5)]),
+        parts=[PartGain("semantic", "hnlm", "uniform", None, 0.1, Interval(0.0043, 0.001, 0.008, 0.004), 0.0123)],
+        guard_likes=[{"guard": "behaviour", "first": 10, "pairs": 1234, "liked": 0.375, "unseen": None}],
         strata=StrataFigures(["uniform", "hnlm"], strata_table()),
         absent=["Something was not run."],
         versions={"Python": "3"},
@@ -132,6 +135,19 @@ def test_the_page_shows_what_the_run_found(full: Report) -> None:
         assert words in text
     for words in ("prepare", "users 1,000", "duplicate pairs 3", "1 min 15 s", "False negatives per sampler"):
         assert words in text
+
+
+def test_what_each_part_gave_and_what_a_guard_protects(full: Report, report: Report) -> None:
+    text = " ".join(Page(render(full)).text.split())
+    assert "semantic" in (gave := text[text.index("What each part gave, NDCG@20") :])
+    assert gave.index("+4.3%") < gave.index("Variants that differ in one part")
+    guards = text[text.index("What the guards protect") :]
+    assert "behaviour" in guards
+    assert "1,234" in guards
+    assert "37.5%" in guards
+    bare = Page(render(report)).text
+    assert "What each part gave" not in bare
+    assert "What the guards protect" not in bare
 
 
 def test_measures_beyond_accuracy_are_shown_where_the_run_has_them(full: Report) -> None:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pytest
 from safetensors.numpy import load, save
 
-from hnlm_ray.config.tree import EvaluateConfig, TrainConfig
+from hnlm_ray.config.tree import Config, EvaluateConfig, TrainConfig
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.data.vectors import read_text_vectors
@@ -238,6 +238,60 @@ def test_every_variant_that_is_trained_on_negatives_has_the_rate_of_its_sampler(
     tensors = [load(several.inputs[f"train.first.s{seed}"].read_bytes("model.safetensors")) for seed in (0, 1)]
     by_seed = [dns_rate(truth, train, (one["user_vectors"], one["item_vectors"]), 32) for one in tensors]
     assert rate["dns(candidates=32), first"] == pytest.approx(np.mean(by_seed))
+
+
+def guarded_run(folder: Path) -> FinishedRun:
+    """A run whose variant ``ours`` is guarded by what users would like best, ten items each."""
+    run = FinishedRun(folder)
+    dns = {"sampler": {"name": "dns", "candidates": 16}}
+    written = {"uniform": {}, "dns": dns, "ours": {**dns, "guard": {"table": "wise", "exclude": 2}}}
+    variants = {name: VariantConfig.model_validate(options) for name, options in written.items()}
+    update = {"train": TrainConfig(variants=variants), "guards": {"wise": {"sources": [{"variant": "dns"}]}}}
+    run.config = Config.model_validate({**run.config.model_dump(), **update})
+    run.prepare()
+    run.fits()
+    unseen = run.probability.copy()
+    train = held_out(run)["valid"].seen
+    unseen[train.users, train.items] = -1.0
+    artifact, best = run.artifact("guard.wise"), np.argsort(-unseen, axis=1)[:, :10]
+    ranks = np.tile(np.arange(1, 11, dtype=np.int32), N_USERS)
+    users = np.repeat(np.arange(N_USERS, dtype=np.int32), 10)
+    columns = {"user": users, "item": best.ravel().astype(np.int32), "rank": ranks, "weight": ranks / np.float32(11)}
+    artifact.write("guard", pa.table(columns))
+    run.commit(artifact, {"guard": len(ranks)})
+    return run
+
+
+def test_a_guarded_sampler_has_fewer_false_negatives_than_one_as_hard_without(tmp_path: Path) -> None:
+    guarded = guarded_run(tmp_path)
+    train = held_out(guarded)["valid"].seen
+    users, items = guarded.users.astype(np.float32), guarded.items.astype(np.float32)
+    rows = {
+        row["sampler"]: row for row in rate_table(guarded.config, guarded.inputs, train, (users, items)).to_pylist()
+    }
+    own = "dns(candidates=16) guarded by wise"
+    assert rows[own]["rate"] < rows["dns(candidates=16)"]["rate"] - 0.03
+    (beside,) = (row for name, row in rows.items() if name.startswith("dns as hard as"))
+    by_teacher = rows[f"{own} as in ours, by the teacher"]
+    assert by_teacher["hardness"] == beside["hardness"] > rows["uniform"]["hardness"]
+    assert by_teacher["rate"] > rows["uniform"]["rate"]
+
+
+@pytest.mark.ray
+def test_the_precision_of_a_guard_stands_beside_that_of_all_unseen_items(tmp_path: Path, ray_session: None) -> None:
+    guarded = guarded_run(tmp_path)
+    context = guarded.context("evaluate")
+    run(context)
+    rows = context.output.read("guard_likes").to_pylist()
+    train, truth = held_out(guarded)["valid"].seen, guarded.probability
+    unseen = np.ones_like(truth, dtype=bool)
+    unseen[train.users, train.items] = False
+    assert [(row["guard"], row["first"], row["pairs"]) for row in rows] == [
+        ("wise", first, N_USERS * 10) for first in (10, 30, 200)
+    ]
+    assert {row["unseen"] for row in rows} == {pytest.approx(truth[unseen].mean(), rel=1e-4)}
+    best = np.sort(np.where(unseen, truth, -1.0), axis=1)[:, -10:]
+    assert rows[0]["liked"] == pytest.approx(best.mean(), rel=1e-4) > rows[0]["unseen"] + 0.1
 
 
 @pytest.mark.ray
