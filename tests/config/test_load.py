@@ -45,7 +45,7 @@ def test_the_study_on_the_demo_is_the_study_with_other_sizes() -> None:
     assert both.train.variants["ours"].sampler == DNSOptions(candidates=16)
     assert study.train.variants["ours"].sampler == DNSOptions(candidates=32)
     assert both.train.variants["as_released"].loss == study.train.variants["as_released"].loss
-    assert set(demo.train.variants) - set(both.train.variants) == {"hnlm", "tuned"}
+    assert set(demo.train.variants) - set(both.train.variants) == {"hnlm", "tuned", "unguarded"}
 
 
 @pytest.mark.parametrize("name", ["demo", "demo.yaml", "configs/demo.yaml"])
