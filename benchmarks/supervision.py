@@ -22,7 +22,7 @@ from hnlm_ray.config.tuning import SupervisionConfig
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.vectors import read_text_vectors
 from hnlm_ray.evaluation.blocks import evaluate
-from hnlm_ray.evaluation.false_negatives import pairs_rate, scored_rate
+from hnlm_ray.evaluation.false_negatives import Draws, pairs_rate, scored_rate
 from hnlm_ray.evaluation.inputs import read_held_out, read_truth
 from hnlm_ray.models.fitted import read_vectors
 from hnlm_ray.models.rankers import VectorRanker
@@ -78,7 +78,7 @@ def main() -> None:
     rows = []
     for sampler in ({"name": "uniform"}, {"name": "dns", "candidates": 8}):
         variant = VariantConfig.model_validate(options.model_dump() | {"sampler": sampler})
-        rate = scored_rate(truth, train, variant.sampler, vectors, 0)
+        rate = scored_rate(truth, train, Draws(variant.sampler), vectors)
         rows.append({"negatives": str(variant.sampler), "false_negatives": round(rate, 4), **quality(variant)})
         print(rows[-1], file=sys.stderr, flush=True)
     for label, choice in CHOICES.items():
