@@ -170,6 +170,8 @@ def _linear_ticks(values: Sequence[float]) -> list[float]:
     from matplotlib.ticker import MaxNLocator
 
     low, high = min(values), max(values)
+    if low == high:  # a locator would split what rounding leaves between the two
+        return [low]
     are_whole = all(isinstance(value, int) for value in values)
     for count in range(6, 0, -1):
         locator = MaxNLocator(count, steps=[1, 2, 5, 10], integer=are_whole, min_n_ticks=1)

@@ -90,6 +90,12 @@ def test_integers_have_integer_ticks() -> None:
             assert all(tick.lstrip("\N{MINUS SIGN}").isdigit() for tick in ticks)
 
 
+def test_a_single_value_has_a_single_tick() -> None:
+    for value in (0.123, 3, 1e-7):
+        found = texts(scatter([Dots(0, [value] * 3, [0.1, 0.2, 0.3])], "x", "y", "d"))
+        assert len(found[: found.index("x")]) == 1
+
+
 def test_a_logarithmic_axis_needs_numbers_above_zero() -> None:
     for values in ([-1.0, 2.0], [0.0], []):
         assert "<svg" in scatter([Dots(0, values, [0.5] * len(values))], "x", "y", "d", is_logarithmic=True)
