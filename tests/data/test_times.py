@@ -102,8 +102,8 @@ def test_numbers_of_rows_are_early() -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(
-    st.lists(st.datetimes(datetime(1980, 1, 1), datetime(2038, 1, 1)), min_size=1, max_size=20),
+@given(  # from March 2030 on, the seconds since 1970 may be the digits of an hour, such as 2060-04-24 00
+    st.lists(st.datetimes(datetime(1980, 1, 1), datetime(2030, 1, 1)), min_size=1, max_size=20),
     st.sampled_from([1, 10**3, 10**6, 10**9]),
 )
 def test_every_unit_gives_the_same_times(moments: list[datetime], per_second: int) -> None:

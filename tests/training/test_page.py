@@ -16,7 +16,7 @@ from hnlm_ray.config.paths import lookup
 from hnlm_ray.config.samplers import Sampler
 from hnlm_ray.config.section import kinds
 from hnlm_ray.config.semantic import SemanticOptions
-from hnlm_ray.config.tree import TrainConfig
+from hnlm_ray.config.tree import Config, TrainConfig
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.run.trials import draw_trials
 
@@ -44,7 +44,10 @@ def test_every_general_setting_that_the_page_names_exists() -> None:
 
 
 def test_the_examples_are_a_configuration_and_a_search_over_it(tmp_path: Path) -> None:
-    variants, search = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    variants, graph, guard, search = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    for text, expected in ((graph, {"graph"}), (guard, {"graph", "ease", "ours"})):
+        tree = yaml.safe_load(text)
+        assert set(Config.model_validate({**tree, "serve": {"variant": "graph"}}).train.variants) == expected
     train = TrainConfig.model_validate(yaml.safe_load(variants)["train"])
     assert str(train.variants["dns"].sampler) == "dns(candidates=32)"
     assert len(train.variants) == 4
