@@ -24,7 +24,7 @@ import pyarrow as pa
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.data.prepared import read_splits
-from hnlm_ray.data.vectors import read_text_vectors
+from hnlm_ray.data.vectors import read_item_vectors
 from hnlm_ray.evaluation.blocks import HeldOut, evaluate
 from hnlm_ray.kernels.neighbours import nearest_rows
 from hnlm_ray.kernels.vectors import unit_rows
@@ -70,7 +70,7 @@ def main() -> None:
     artifacts = {key.name: one for key, one in RunRecord.read(RunStore(chosen.run), chosen.run).artifacts.items()}
     splits = read_splits(artifacts[StageKey("prepare").name])
     n_items = splits.train.n_items
-    graph_texts, texts = (unit_rows(read_text_vectors(artifacts[name], n_items)) for name in ("vectors", chosen.texts))
+    graph_texts, texts = (unit_rows(read_item_vectors(artifacts[name], n_items)) for name in ("vectors", chosen.texts))
     options = {"epochs": chosen.epochs, "batch_size": 4096, "learning_rate": 0.005, "patience": 4}
     sampler = {"name": "dns", "candidates": chosen.candidates}
     variant = VariantConfig.model_validate({**options, "item_graph": {"source": "text"}, "sampler": sampler})

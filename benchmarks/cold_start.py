@@ -21,7 +21,7 @@ import numpy.typing as npt
 from hnlm_ray.config.load import load_config
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.data.prepared import read_splits
-from hnlm_ray.data.vectors import read_text_vectors
+from hnlm_ray.data.vectors import read_item_vectors
 from hnlm_ray.kernels.ranking import ranked_block
 from hnlm_ray.run.plan import plan
 from hnlm_ray.run.stage import StageKey
@@ -79,7 +79,7 @@ def main() -> None:
         described = described[(described["status"] == "ok") & (popularity[described["item"]] > 0)]
         about_items = np.stack([encoder.encode(text) for text in described["summary"]]), items[described["item"]]
         by_profiles = fit_profile_map(texts[fitted], contents.user_vectors[users[fitted]], about_items)
-        vectors = read_text_vectors(artifacts["vectors"], contents.n_items).astype(np.float32)
+        vectors = read_item_vectors(artifacts["vectors"], contents.n_items).astype(np.float32)
         by_items, people = fit_text_map(vectors, items, popularity), users[judged]
         report |= {
             "judged": len(people),

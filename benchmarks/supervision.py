@@ -20,7 +20,7 @@ import torch
 from hnlm_ray.config.load import load_config
 from hnlm_ray.config.tuning import SupervisionConfig
 from hnlm_ray.config.variants import VariantConfig
-from hnlm_ray.data.vectors import read_text_vectors
+from hnlm_ray.data.vectors import read_item_vectors
 from hnlm_ray.evaluation.blocks import evaluate
 from hnlm_ray.evaluation.false_negatives import Draws, pairs_rate, scored_rate
 from hnlm_ray.evaluation.inputs import read_held_out, read_truth
@@ -62,7 +62,7 @@ def main() -> None:
     options = config.train.variants[name]
     teacher = read_vectors(run[first_fit(config.train, name).name].artifact, train.n_users, train.n_items)
     vectors = teacher.user_vectors, teacher.item_vectors
-    texts = read_text_vectors(run["vectors"].artifact, train.n_items)
+    texts = read_item_vectors(run["vectors"].artifact, train.n_items)
     knowledge = Knowledge(train, *vectors, texts)
     answers = matched_items(run["ground"].artifact.read("grounded", MATCHED_COLUMNS), train.keys)
 

@@ -10,8 +10,9 @@ import pyarrow as pa
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    from ray.data import Dataset
 
-__all__ = ["map_blocks"]
+__all__ = ["mapped_blocks", "table_of_blocks"]
 
 _BLOCKS_PER_WORKER = 4
 """A worker takes seconds to start, so it should have more than one block to do."""
@@ -19,18 +20,29 @@ _BLOCKS_PER_WORKER = 4
 Work = Callable[[int], pa.Table]
 
 
-def map_blocks(make: Callable[[], Work], blocks: int, schema: pa.Schema) -> pa.Table:
+def table_of_blocks(make: Callable[[], Work], blocks: int, schema: pa.Schema) -> pa.Table:
     """The tables of all blocks, in any order, as one.
+
+    Args:
+        make: as for :func:`mapped_blocks`, like ``blocks``.
+        blocks: how many there are.
+        schema: of the tables.
+    """
+    found = mapped_blocks(make, blocks).iter_batches(batch_size=None, batch_format="pyarrow")
+    return pa.concat_tables([schema.empty_table(), *(table.cast(schema) for table in found)])
+
+
+def mapped_blocks(make: Callable[[], Work], blocks: int) -> Dataset:
+    """The rows of all blocks as a lazy data set.
 
     Args:
         make: called once in each worker; gives the function from the number of a block to its table.
         blocks: how many there are.
-        schema: of the tables.
     """
     import ray
 
     workers = int(min(-(-blocks // _BLOCKS_PER_WORKER), ray.cluster_resources().get("CPU", 1.0)))
-    found = ray.data.range(blocks, override_num_blocks=min(blocks, 200)).map_batches(
+    return ray.data.range(blocks, override_num_blocks=min(blocks, 200)).map_batches(
         _Worker,
         batch_size=1,
         batch_format="numpy",
@@ -38,8 +50,6 @@ def map_blocks(make: Callable[[], Work], blocks: int, schema: pa.Schema) -> pa.T
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, workers)),
         num_cpus=1,
     )
-    tables = [table.cast(schema) for table in found.iter_batches(batch_size=None, batch_format="pyarrow")]
-    return pa.concat_tables([schema.empty_table(), *tables])
 
 
 class _Worker:

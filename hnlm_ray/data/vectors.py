@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from hnlm_ray.errors import StageError
 from hnlm_ray.run.store import Artifact
 
-__all__ = ["read_text_vectors", "vector_column", "vector_matrix"]
+__all__ = ["read_item_vectors", "vector_column", "vector_matrix"]
 
 
 def vector_matrix(column: pa.ChunkedArray) -> npt.NDArray[np.floating]:
@@ -36,22 +36,23 @@ def vector_column(matrix: npt.NDArray[np.generic]) -> pa.ListArray:
     return pa.ListArray.from_arrays(offsets, pa.array(matrix.ravel()))
 
 
-def read_text_vectors(vectors: Artifact, n_items: int) -> npt.NDArray[np.float16]:
-    """The table ``item_vectors`` as a matrix (n_items, d) float16.
+def read_item_vectors(vectors: Artifact, n_items: int, name: str = "item_vectors") -> npt.NDArray[np.float16]:
+    """A table of a vector per item as a matrix (n_items, d) float16.
 
     Args:
-        vectors: artifact of the stage ``vectors``.
+        vectors: artifact of the stage that wrote it, such as ``vectors``.
         n_items: size of the catalogue.
+        name: of the table.
 
     Raises:
         StageError: an item is missing or occurs twice, or the vectors have different lengths.
     """
-    table = vectors.read("item_vectors").sort_by("item")
-    action = "run the stage vectors again"
+    table = vectors.read(name).sort_by("item")
+    action = f"run the stage {vectors.stage} again"
     if not np.array_equal(table["item"].to_numpy(), np.arange(n_items)):
-        raise StageError(f"{vectors.path_of('item_vectors')} does not hold one vector per item", action)
+        raise StageError(f"{vectors.path_of(name)} does not hold one vector per item", action)
     try:
         matrix: npt.NDArray[np.float16] = vector_matrix(table["vector"])
     except ValueError as error:
-        raise StageError(f"{vectors.path_of('item_vectors')}: {error}", action) from error
+        raise StageError(f"{vectors.path_of(name)}: {error}", action) from error
     return matrix

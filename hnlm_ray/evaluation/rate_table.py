@@ -18,7 +18,7 @@ from hnlm_ray.config.samplers import PopularitySamplerOptions, UniformOptions
 from hnlm_ray.config.tree import Config
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
-from hnlm_ray.data.vectors import read_text_vectors
+from hnlm_ray.data.vectors import read_item_vectors
 from hnlm_ray.evaluation.false_negatives import (
     STATIC,
     Draws,
@@ -165,7 +165,7 @@ def _guarded(world: _World) -> Iterator[dict[str, object]]:
 def _written(world: _World) -> Iterator[dict[str, object]]:
     """The item nearest in text, and the negatives that the language model wrote."""
     if "vectors" in world.inputs:
-        nearest = nearest_items(world.train, read_text_vectors(world.inputs["vectors"], world.train.n_items))
+        nearest = nearest_items(world.train, read_item_vectors(world.inputs["vectors"], world.train.n_items))
         yield world.row("nearest text", world.train.users, nearest)
     if "ground" in world.inputs:
         grounded = world.inputs["ground"].read("grounded", ["user", "status", "negative"])

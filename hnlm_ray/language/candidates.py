@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnlm_ray import seeds
+from hnlm_ray.kernels.runs import places_in_runs, runs_of
 
 __all__ = ["candidates_of"]
 
@@ -41,12 +42,10 @@ def candidates_of(
     user, item = pairs // n_items, pairs % n_items
     lengths = starts[item + 1] - starts[item]
     owner = np.repeat(np.arange(len(pairs)), lengths)
-    place = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    found = near[starts[item][owner] + place]
+    found = near[starts[item][owner] + places_in_runs(lengths)]
     is_new = ~np.isin(user[owner] * n_items + found, seen)
     owner, found = owner[is_new], found[is_new]
-    firsts = np.searchsorted(owner, np.arange(len(pairs)))
-    kept = np.arange(len(owner)) - firsts[owner] < count
+    kept = places_in_runs(runs_of(owner)[1]) < count
     owner, found = owner[kept], found[kept]
     rank = seeds.hash_counters(seeds.derive(seed, "candidates"), pairs[owner] * n_items + found)
     found = found[np.lexsort((rank, owner))].astype(np.int32)

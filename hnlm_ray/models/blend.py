@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -20,7 +21,7 @@ from hnlm_ray.kernels.incidence import incidence
 from hnlm_ray.kernels.ranking import ranked_scores, users_at_once
 from hnlm_ray.models.rankers import ItemItemRanker, Ranker, VectorRanker
 
-__all__ = ["Blend", "Teacher", "guarding_weights", "scaled_users"]
+__all__ = ["Blend", "Teacher", "guarding_weights"]
 
 Floats = npt.NDArray[np.float32]
 _FLATTEST = 1e-12
@@ -89,12 +90,26 @@ class Blend:
 
     def _joined(self, start: int, stop: int) -> Floats:
         """The z-scores of all teachers that have vectors, each without a constant per user."""
-        parts = [(one.ranker, one.weight) for one in self.teachers if isinstance(one.ranker, VectorRanker)]
-        if not parts:
+        if self._joined_items is None:
             return np.zeros((stop - start, self.train.n_items), dtype=np.float32)
-        users = [weight * scaled_users(ranker, start, stop) for ranker, weight in parts]
-        product: Floats = np.hstack(users) @ np.hstack([ranker.item_vectors for ranker, _ in parts]).T
+        users = [
+            weight * _over_deviation(ranker.user_vectors[start:stop], covariance)
+            for ranker, weight, covariance in self._vector_teachers
+        ]
+        product: Floats = np.hstack(users) @ self._joined_items.T
         return product
+
+    @cached_property
+    def _vector_teachers(self) -> list[tuple[VectorRanker, float, npt.NDArray[np.float64]]]:
+        """Each teacher that has vectors, its weight, and the covariance of its item vectors."""
+        found = [(one.ranker, one.weight) for one in self.teachers if isinstance(one.ranker, VectorRanker)]
+        return [(ranker, weight, _covariance(ranker.item_vectors)) for ranker, weight in found]
+
+    @cached_property
+    def _joined_items(self) -> Floats | None:
+        """The item vectors of those teachers side by side; None without any."""
+        tables = [ranker.item_vectors for ranker, _, _ in self._vector_teachers]
+        return np.hstack(tables) if tables else None
 
     def _raw(self, teacher: Teacher, start: int, stop: int) -> Floats:
         ranker = teacher.ranker
@@ -105,12 +120,16 @@ class Blend:
         return ranker.model.scores(self.train.slice_users(start, stop))
 
 
-def scaled_users(ranker: VectorRanker, start: int, stop: int) -> Floats:
-    """User vectors (B, d) divided by the standard deviation of the user's scores over all items."""
-    items = ranker.item_vectors.astype(np.float64)
+def _covariance(item_vectors: Floats) -> npt.NDArray[np.float64]:
+    items = item_vectors.astype(np.float64)
     centred = items - items.mean(axis=0)
-    covariance = centred.T @ centred / len(items)
-    users = ranker.user_vectors[start:stop].astype(np.float64)
+    covariance: npt.NDArray[np.float64] = centred.T @ centred / len(items)
+    return covariance
+
+
+def _over_deviation(user_vectors: Floats, covariance: npt.NDArray[np.float64]) -> Floats:
+    """User vectors (B, d) divided by the standard deviation of the user's scores over all items."""
+    users = user_vectors.astype(np.float64)
     variance = np.einsum("ud,de,ue->u", users, covariance, users)
     scaled: Floats = (users / np.sqrt(np.maximum(variance, _FLATTEST))[:, None]).astype(np.float32)
     return scaled

@@ -14,7 +14,7 @@ from typing import Any
 from hnlm_ray.config.serving import BEST
 from hnlm_ray.config.tree import Config
 from hnlm_ray.run import dependencies
-from hnlm_ray.run.stage import StageKey, first_fit
+from hnlm_ray.run.stage import StageKey, first_fit, teacher_fits
 from hnlm_ray.run.trials import searched, studied
 
 __all__ = ["SPECS", "StageSpec", "goals", "planned_kinds", "with_inputs"]
@@ -108,13 +108,10 @@ def _neighbours(config: Config, key: StageKey) -> Iterable[StageKey]:
 def _guard(config: Config, key: StageKey) -> Iterable[StageKey]:
     reads = dict.fromkeys(_keys("prepare"))
     for source in config.guards[str(key.variant)].sources:
-        if source.variant is not None:
-            is_trained = config.train.variants[source.variant].is_trained
-            seeds = source.seeds if is_trained else config.train.seeds_of(source.variant)
-            reads |= dict.fromkeys(StageKey("train", source.variant, seed) for seed in seeds)
-        elif source.neighbours is not None:
+        reads |= dict.fromkeys(teacher_fits(config.train, source))
+        if source.neighbours is not None:
             reads[StageKey("neighbours", source.neighbours)] = None
-        else:
+        if source.answers:
             reads[StageKey("ground")] = None
     return reads
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hnlm_ray.config.guards import GuardSource
     from hnlm_ray.config.tree import Config, TrainConfig
     from hnlm_ray.run.store import Artifact
 
-__all__ = ["StageContext", "StageKey", "StageSummary", "first_fit", "silent"]
+__all__ = ["StageContext", "StageKey", "StageSummary", "first_fit", "silent", "teacher_fits"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,15 @@ class StageKey:
 def first_fit(train: TrainConfig, variant: str) -> StageKey:
     """The stage that fits a variant with its first seed."""
     return StageKey("train", variant, train.seeds_of(variant)[0])
+
+
+def teacher_fits(train: TrainConfig, source: GuardSource) -> list[StageKey]:
+    """The stages of the fits that one source of a guard stands for; none where it is no variant."""
+    if source.variant is None:
+        return []
+    is_trained = train.variants[source.variant].is_trained
+    seeds = source.seeds if is_trained else train.seeds_of(source.variant)
+    return [StageKey("train", source.variant, seed) for seed in seeds]
 
 
 def silent(message: str) -> None:

@@ -16,7 +16,7 @@ import hnlm_ray
 from hnlm_ray.config.serving import BEST
 from hnlm_ray.config.tree import SELECTION_CUTOFF, Config
 from hnlm_ray.data.prepared import read_splits
-from hnlm_ray.data.vectors import read_text_vectors
+from hnlm_ray.data.vectors import read_item_vectors
 from hnlm_ray.demo import assets
 from hnlm_ray.errors import StageError
 from hnlm_ray.models.fitted import read_vectors
@@ -91,7 +91,7 @@ def _extras(config: Config, inputs: Mapping[str, Artifact], contents: Contents) 
     encoder = _encoder(config)
     if "vectors" not in inputs or encoder is None:
         return Extras(**profiles, negatives=negatives)
-    vectors = read_text_vectors(inputs["vectors"], contents.n_items).astype(np.float32)
+    vectors = read_item_vectors(inputs["vectors"], contents.n_items).astype(np.float32)
     extras = Extras(**profiles, negatives=negatives, text_vectors=vectors, encoder=encoder)
     return _with_profile_vectors(extras, contents) if extras.user_profiles is not None else extras
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from hnlm_ray.cluster.blocks import mapped_blocks
 from hnlm_ray.cluster.connect import connected
 from hnlm_ray.config.tree import REFERENCE_RANKERS, SELECTION_CUTOFF
 from hnlm_ray.data.interactions import Interactions
-from hnlm_ray.data.vectors import read_text_vectors
+from hnlm_ray.data.vectors import read_item_vectors
 from hnlm_ray.errors import StageError
 from hnlm_ray.evaluation import trec
 from hnlm_ray.evaluation.beyond import Reference
@@ -37,12 +37,9 @@ from hnlm_ray.tuning.candidates import Knowledge
 from hnlm_ray.tuning.supervision import MATCHED_COLUMNS, items_by_strategy
 
 if TYPE_CHECKING:
-    import ray.data
+    pass
 
 __all__ = ["run"]
-
-_UNITS_PER_WORKER = 4
-"""A worker takes seconds to start, so it should have more than one block to do."""
 
 
 def run(context: StageContext) -> StageSummary:
@@ -88,7 +85,7 @@ def _false_negatives(context: StageContext, train: Interactions) -> pa.Table:
     teacher = training_vectors(inputs[first_fit(config.train, name).name], train, is_cosine=is_cosine)
     if "vectors" not in inputs:
         return rate_table(config, inputs, train, teacher)
-    knowledge = Knowledge(train, *teacher, read_text_vectors(inputs["vectors"], train.n_items))
+    knowledge = Knowledge(train, *teacher, read_item_vectors(inputs["vectors"], train.n_items))
     grounded = inputs["ground"].read("grounded", MATCHED_COLUMNS) if "ground" in inputs else None
     supervision = items_by_strategy(knowledge, config.tune.supervision, config.seed, grounded)
     return rate_table(config, inputs, train, teacher, supervision)
@@ -119,7 +116,7 @@ class _Plan:
 
     def reference(self, train: Interactions) -> Reference:
         """Load what recommendations are compared with."""
-        return Reference(train, read_text_vectors(self.vectors, train.n_items) if self.vectors else None)
+        return Reference(train, read_item_vectors(self.vectors, train.n_items) if self.vectors else None)
 
     def ranker(self, index: int, train: Interactions) -> Ranker:
         """Load the ranker of a number."""
@@ -168,10 +165,8 @@ class _Worker:
         self._ids = _ids(plan.prepare) if plan.depth else None
         self._loaded: tuple[int, Ranker] | None = None
 
-    def __call__(self, batch: dict[str, npt.NDArray[np.int64]]) -> pa.Table:
-        return pa.concat_tables([self._unit(int(unit)) for unit in batch["id"]])
-
-    def _unit(self, unit: int) -> pa.Table:
+    def __call__(self, unit: int) -> pa.Table:
+        """One block of users ranked by one ranker, as rows of :data:`_RESULT`."""
         train = self._reference.train
         index, block = divmod(unit, _blocks(train.n_users, self._plan.user_block))
         if self._loaded is None or self._loaded[0] != index:
@@ -222,7 +217,7 @@ def _evaluate_all(context: StageContext, plan: _Plan, splits: Mapping[str, HeldO
     waiting: dict[int, _Parts] = {index: {name: [] for name in splits} for index in range(len(plan.rankers))}
     done: dict[int, dict[str, pa.Table]] = {}
     width = len(measures(reference)) * len(plan.cutoffs)
-    dataset = _dataset(plan, len(plan.rankers) * n_blocks)
+    dataset = mapped_blocks(functools.partial(_Worker, plan), len(plan.rankers) * n_blocks)
     for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
         for index, split, block in _unpacked(table, width):
             waiting[index][split].append(block)
@@ -262,20 +257,6 @@ def _finish(
     if plan.depth:
         context.output.write_bytes(f"runs/{variant}.s{seed}.trec.gz", b"".join(run for _, run in ordered))
     return {**tables, "user_metrics": user_metrics_table(variant, seed, found["test"], SELECTION_CUTOFF)}
-
-
-def _dataset(plan: _Plan, units: int) -> ray.data.Dataset:
-    import ray
-
-    workers = int(min(-(-units // _UNITS_PER_WORKER), ray.cluster_resources().get("CPU", 1.0)))
-    return ray.data.range(units, override_num_blocks=min(units, 200)).map_batches(
-        _Worker,
-        batch_size=1,
-        batch_format="numpy",
-        fn_constructor_args=(plan,),
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, workers)),
-        num_cpus=1,
-    )
 
 
 def _unpacked(table: pa.Table, width: int) -> Iterator[tuple[int, str, tuple[BlockResult, bytes | None]]]:

@@ -9,16 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from hnlm_ray.cluster.blocks import map_blocks
+from hnlm_ray.cluster.blocks import table_of_blocks
 from hnlm_ray.cluster.connect import connected
 from hnlm_ray.config.guards import GuardConfig, GuardSource
+from hnlm_ray.config.tree import TrainConfig
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.data.prepared import read_splits
 from hnlm_ray.models.blend import Blend, Teacher, guarding_weights
 from hnlm_ray.models.fitted import read_ranker
 from hnlm_ray.models.item_item import neighbour_votes
 from hnlm_ray.models.rankers import ItemItemRanker
-from hnlm_ray.run.stage import StageContext, StageKey, StageSummary
+from hnlm_ray.run.stage import StageContext, StageKey, StageSummary, teacher_fits
 from hnlm_ray.run.store import Artifact
 from hnlm_ray.tables import GUARD
 
@@ -31,6 +32,7 @@ class _Task:
 
     inputs: Mapping[str, Artifact]
     options: GuardConfig
+    train: TrainConfig
 
 
 def run(context: StageContext, variant: str) -> StageSummary:
@@ -45,11 +47,13 @@ def run(context: StageContext, variant: str) -> StageSummary:
     """
     options = context.config.guards[variant]
     train = read_splits(context.inputs["prepare"]).train
-    blend_of(options, context.inputs, train)  # fails here, with one sentence, and not inside a worker
+    blend_of(
+        options, context.config.train, context.inputs, train
+    )  # fails here, with one sentence, and not inside a worker
     context.say(f"guard {variant}: {train.n_users:,} users, {len(options.sources)} sources")
-    task = _Task(context.inputs, options)
+    task = _Task(context.inputs, options, context.config.train)
     with connected(context.config.cluster):
-        table = map_blocks(functools.partial(_Worker, task), -(-train.n_users // options.user_block), GUARD)
+        table = table_of_blocks(functools.partial(_Worker, task), -(-train.n_users // options.user_block), GUARD)
     table = table.sort_by([("user", "ascending"), ("rank", "ascending")])
     context.output.write("guard", table)
     users = int((train.degree > 0).sum())
@@ -62,7 +66,7 @@ class _Worker:
     def __init__(self, task: _Task) -> None:
         self._options = task.options
         self._train = read_splits(task.inputs["prepare"]).train
-        self._blend = blend_of(task.options, task.inputs, self._train)
+        self._blend = blend_of(task.options, task.train, task.inputs, self._train)
 
     def __call__(self, block: int) -> pa.Table:
         start = block * self._options.user_block
@@ -80,30 +84,31 @@ class _Worker:
         return pa.table(columns, schema=GUARD)
 
 
-def blend_of(options: GuardConfig, inputs: Mapping[str, Artifact], train: Interactions) -> Blend:
+def blend_of(options: GuardConfig, variants: TrainConfig, inputs: Mapping[str, Artifact], train: Interactions) -> Blend:
     """The teachers of a guard.
 
     Args:
         options: of the guard.
+        variants: those that it names, and their seeds.
         inputs: artifacts by the name of the stage.
         train: the train interactions.
     """
-    teachers = [teacher for source in options.sources for teacher in _teachers(source, inputs, train)]
+    teachers = [teacher for source in options.sources for teacher in _teachers(source, variants, inputs, train)]
     doubted = [source.weight for source in options.sources if source.answers]
     if not doubted:
         return Blend(teachers, train, options.combine)
     return Blend(teachers, train, options.combine, _written(inputs["ground"], train), sum(doubted))
 
 
-def _teachers(source: GuardSource, inputs: Mapping[str, Artifact], train: Interactions) -> list[Teacher]:
+def _teachers(
+    source: GuardSource, variants: TrainConfig, inputs: Mapping[str, Artifact], train: Interactions
+) -> list[Teacher]:
     if source.neighbours is not None:
         table = inputs[StageKey("neighbours", source.neighbours).name].read("neighbours")
         model = neighbour_votes(table, train.n_items, source.power)
         return [Teacher(ItemItemRanker(model, train), source.weight)]
-    prefix = f"{StageKey('train', source.variant).folder}."
-    wanted = {StageKey("train", source.variant, seed).name for seed in source.seeds}
-    fits = [name for name in inputs if name in wanted] or [name for name in inputs if name.startswith(prefix)]
-    return [Teacher(read_ranker(inputs[name], train), source.weight) for name in fits if source.variant is not None]
+    fits = teacher_fits(variants, source)
+    return [Teacher(read_ranker(inputs[key.name], train), source.weight) for key in fits]
 
 
 def _written(ground: Artifact, train: Interactions) -> Interactions:

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from hnlm_ray.cluster.blocks import map_blocks
+from hnlm_ray.cluster.blocks import table_of_blocks
 from hnlm_ray.cluster.connect import connected
 from hnlm_ray.data.categories import category_matrix
-from hnlm_ray.data.vectors import read_text_vectors, vector_matrix
+from hnlm_ray.data.vectors import read_item_vectors
 from hnlm_ray.errors import StageError
 from hnlm_ray.kernels.neighbours import Nearest, nearest_by_scores, nearest_rows
 from hnlm_ray.kernels.vectors import unit_rows
@@ -56,7 +56,7 @@ def run(context: StageContext, variant: str) -> StageSummary:
         _tuned_vectors(context.inputs["encode"], items)  # fails here, with one sentence, and not inside a worker
     context.say(f"neighbours by {variant}: {items:,} items")
     with connected(context.config.cluster):
-        table = map_blocks(functools.partial(_Worker, task), -(-items // options.item_block), NEIGHBOURS)
+        table = table_of_blocks(functools.partial(_Worker, task), -(-items // options.item_block), NEIGHBOURS)
     table = table.sort_by([("item", "ascending"), ("similarity", "descending"), ("neighbour", "ascending")])
     context.output.write("neighbours", table)
     alone = items - len(np.unique(table["item"].to_numpy()))
@@ -96,21 +96,17 @@ class _Worker:
         if self._task.source == "tuned":
             return unit_rows(_tuned_vectors(inputs["encode"], count))
         name = "vectors" if self._task.source == "text" else f"vectors.{self._task.source}"
-        return unit_rows(read_text_vectors(inputs[name], count))
+        return unit_rows(read_item_vectors(inputs[name], count))
 
 
-def _tuned_vectors(encode: Artifact, count: int) -> npt.NDArray[np.floating]:
+def _tuned_vectors(encode: Artifact, count: int) -> npt.NDArray[np.float16]:
     """The tuned encoder's vectors (count, d) of the items."""
     if not encode.has("encoded_items"):
         what = (
             "the tuned encoder reads pairs as a whole and has no vectors of items, which item_graph.source=tuned needs"
         )
         raise StageError(what, "set tune.form=factorised")
-    table = encode.read("encoded_items").sort_by("item")
-    if not np.array_equal(table["item"].to_numpy(), np.arange(count)):
-        where = encode.path_of("encoded_items")
-        raise StageError(f"{where} does not hold one vector per item", "run the stage encode again")
-    return vector_matrix(table["vector"])
+    return read_item_vectors(encode, count, "encoded_items")
 
 
 def _at_random(start: int, stop: int, count: int, keep: int, seed: int) -> Nearest:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hnlm_ray.data.prepared import read_splits
-from hnlm_ray.data.vectors import read_text_vectors
+from hnlm_ray.data.vectors import read_item_vectors
 from hnlm_ray.models.fitted import training_vectors
 from hnlm_ray.run.stage import StageContext, StageSummary, first_fit
 from hnlm_ray.tuning.candidates import Knowledge
@@ -31,7 +31,7 @@ def run(context: StageContext) -> StageSummary:
     fit = inputs[first_fit(context.config.train, teacher).name]
     is_cosine = context.config.train.variants[teacher].loss.is_cosine
     users, items = training_vectors(fit, train, is_cosine=is_cosine)
-    knowledge = Knowledge(train, users, items, read_text_vectors(inputs["vectors"], train.n_items))
+    knowledge = Knowledge(train, users, items, read_item_vectors(inputs["vectors"], train.n_items))
     answers = None
     if options.strategy == "answer":
         answers = matched_items(inputs["ground"].read("grounded", MATCHED_COLUMNS), train.keys)

@@ -10,7 +10,7 @@ import numpy as np
 
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
-from hnlm_ray.data.vectors import read_text_vectors
+from hnlm_ray.data.vectors import read_item_vectors
 from hnlm_ray.models.item_graph import normalised_neighbours
 from hnlm_ray.run.stage import StageKey
 from hnlm_ray.run.store import Artifact
@@ -51,7 +51,7 @@ class FitInputs:
         """What a variant needs, for the users and items of the train interactions."""
         return SideInformation(
             vectors=self._pair_vectors(variant, train),
-            item_texts=read_text_vectors(self.artifacts["vectors"], train.n_items) if variant.item_text else None,
+            item_texts=read_item_vectors(self.artifacts["vectors"], train.n_items) if variant.item_text else None,
             item_graph=self._item_graph(variant, train),
             guard=self._guard(variant, train),
         )

@@ -109,14 +109,16 @@ class Encoder(nn.Module):
         self,
         body: nn.Module,
         dim: int,
+        seed: int,
         scales: tuple[float, float] = (1.0, 1.0),
         pooling: Pooling = "mean",
     ) -> None:
-        """Make the projections; a form makes its heads and then calls :meth:`_initialise`.
+        """Make projections and heads, and draw their first weights from ``seed``.
 
         Args:
             body: with ``get_input_embeddings`` and a ``config`` that has ``hidden_size``.
             dim: of the teacher's vectors.
+            seed: of the run.
             scales: see the attribute.
             pooling: see the attribute.
         """
@@ -126,6 +128,11 @@ class Encoder(nn.Module):
         self.hidden: int = body.get_input_embeddings().weight.shape[1]  # type: ignore[operator]
         self.user_projection, self.item_projection = nn.Linear(dim, self.hidden), nn.Linear(dim, self.hidden)
         self.register_buffer("scales", torch.tensor(scales, dtype=torch.float32))
+        self._initialise(seed, self._make_heads(dim))
+
+    def _make_heads(self, dim: int) -> Iterable[nn.Linear]:
+        """Make what a form has after the body; its layers, in the order in which their weights are drawn."""
+        raise NotImplementedError
 
     @classmethod
     def inputs(cls, user_tokens: TokenRows, item_tokens: TokenRows, users: Numbers, items: Numbers) -> Inputs:

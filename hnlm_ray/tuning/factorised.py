@@ -22,7 +22,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from hnlm_ray.config.tuning import Pooling
 from hnlm_ray.tuning.encoder import Encoder, Inputs, Numbers
 from hnlm_ray.tuning.tokens import TokenRows, lay_out_texts
 
@@ -43,20 +42,12 @@ class FactorisedEncoder(Encoder):
         mixer: from ``[u, i, u * i]`` to the teacher's space, two layers.
     """
 
-    def __init__(
-        self,
-        body: nn.Module,
-        dim: int,
-        seed: int,
-        scales: tuple[float, float] = (1.0, 1.0),
-        pooling: Pooling = "mean",
-    ) -> None:
+    def _make_heads(self, dim: int) -> list[nn.Linear]:
         """See :class:`hnlm_ray.tuning.encoder.Encoder`."""
-        super().__init__(body, dim, scales, pooling)
         self.user_head, self.item_head = nn.Linear(self.hidden, dim), nn.Linear(self.hidden, dim)
         inner, outer = nn.Linear(3 * dim, _WIDTH * dim), nn.Linear(_WIDTH * dim, dim)
         self.mixer = nn.Sequential(inner, nn.GELU(), outer)
-        self._initialise(seed, [self.user_head, self.item_head, inner, outer])
+        return [self.user_head, self.item_head, inner, outer]
 
     @classmethod
     def inputs(cls, user_tokens: TokenRows, item_tokens: TokenRows, users: Numbers, items: Numbers) -> Inputs:

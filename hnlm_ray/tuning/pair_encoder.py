@@ -15,7 +15,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from hnlm_ray.config.tuning import Pooling
 from hnlm_ray.tuning.encoder import Encoder, Inputs, Numbers
 from hnlm_ray.tuning.tokens import Layout, TokenRows, lay_out
 
@@ -29,18 +28,10 @@ class PairEncoder(Encoder):
         head: from the body's output to the teacher's space.
     """
 
-    def __init__(
-        self,
-        body: nn.Module,
-        dim: int,
-        seed: int,
-        scales: tuple[float, float] = (1.0, 1.0),
-        pooling: Pooling = "mean",
-    ) -> None:
+    def _make_heads(self, dim: int) -> list[nn.Linear]:
         """See :class:`hnlm_ray.tuning.encoder.Encoder`."""
-        super().__init__(body, dim, scales, pooling)
         self.head = nn.Linear(self.hidden, dim)
-        self._initialise(seed, [self.head])
+        return [self.head]
 
     @classmethod
     def inputs(cls, user_tokens: TokenRows, item_tokens: TokenRows, users: Numbers, items: Numbers) -> Inputs:

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from hnlm_ray.config.tuning import EncodeConfig, SupervisionConfig
 from hnlm_ray.data.interactions import Interactions
-from hnlm_ray.data.vectors import read_text_vectors, vector_column
+from hnlm_ray.data.vectors import read_item_vectors, vector_column
 from hnlm_ray.demo import assets
 from hnlm_ray.errors import StageError
 from hnlm_ray.language.engines.tokens import load_tokenizer
@@ -196,7 +196,7 @@ def _nearest_items(
     k = task.options.nearest
     if task.options.within == "catalogue":
         return lambda vectors, users: nearest_unseen(vectors, users, teacher.items, train, k)
-    texts = read_text_vectors(task.inputs.artifacts["vectors"], train.n_items)
+    texts = read_item_vectors(task.inputs.artifacts["vectors"], train.n_items)
     window = teacher_window(Knowledge(train, teacher.users, teacher.items, texts), task.supervision)
     usable = np.where(window.usable, window.items, np.int32(-1))
     return lambda vectors, users: nearest_candidates(vectors, usable[users], teacher.items, k)

@@ -14,7 +14,7 @@ from safetensors.numpy import load, save
 from hnlm_ray.config.tree import Config, EvaluateConfig, TrainConfig
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
-from hnlm_ray.data.vectors import read_text_vectors
+from hnlm_ray.data.vectors import read_item_vectors
 from hnlm_ray.errors import StageError, StoreError
 from hnlm_ray.evaluation.beyond import Reference
 from hnlm_ray.evaluation.blocks import HeldOut, evaluate
@@ -64,7 +64,7 @@ def test_ray_data_and_one_process_give_the_same_figures(
 ) -> None:
     tensors = load(finished.inputs[f"train.{variant}.s{seed}"].read_bytes("model.safetensors"))
     splits = held_out(finished)
-    reference = Reference(splits["valid"].seen, read_text_vectors(finished.inputs["vectors"], N_ITEMS))
+    reference = Reference(splits["valid"].seen, read_item_vectors(finished.inputs["vectors"], N_ITEMS))
     alone = evaluate(VectorRanker(**tensors), splits[split], (5, 10, 20), N_USERS, reference)
     metrics = finished.inputs["evaluate"].read("metrics")
     rows = metrics.filter((pc.field("variant") == variant) & (pc.field("seed") == seed) & (pc.field("split") == split))
@@ -173,7 +173,7 @@ def test_false_negative_rates_of_every_sampler(finished: FinishedRun) -> None:
     assert pairs["uniform"] == len(train.items)
     assert pairs["language model"] == N_USERS - 10
     model = load(finished.inputs["train.uniform.s0"].read_bytes("model.safetensors"))
-    texts = read_text_vectors(finished.inputs["vectors"], N_ITEMS)
+    texts = read_item_vectors(finished.inputs["vectors"], N_ITEMS)
     knowledge = Knowledge(train, model["user_vectors"], model["item_vectors"], texts)
     options = finished.config.tune.supervision
     assert options.strategy == "refined"

@@ -10,7 +10,7 @@ import pytest
 
 from hnlm_ray.config.load import load_config
 from hnlm_ray.data.prepared import read_splits
-from hnlm_ray.data.vectors import read_text_vectors
+from hnlm_ray.data.vectors import read_item_vectors
 from hnlm_ray.kernels.vectors import unit_rows
 from hnlm_ray.models.fitted import read_ranker
 from hnlm_ray.models.rankers import VectorRanker
@@ -53,7 +53,7 @@ def run(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_neighbours_are_the_nearest_by_text(run: Run) -> None:
-    vectors = unit_rows(read_text_vectors(run["vectors"].artifact, 48))
+    vectors = unit_rows(read_item_vectors(run["vectors"].artifact, 48))
     table = run["neighbours.text"].artifact.read("neighbours")
     similar = vectors @ vectors.T
     np.fill_diagonal(similar, -np.inf)
@@ -85,7 +85,7 @@ def test_the_guard_holds_the_first_items_of_the_blend(run: Run) -> None:
     inputs = {name: artifacts[name] for name in stage.inputs}
     teacher = read_ranker(artifacts["train.graph.s4"], train)
     assert isinstance(teacher, VectorRanker)
-    expected = blend_of(stage.config.guards["both"], inputs, train).first(0, train.n_users, 9)
+    expected = blend_of(stage.config.guards["both"], stage.config.train, inputs, train).first(0, train.n_users, 9)
     table = stage.artifact.read("guard")
     for user in np.flatnonzero(train.degree):
         rows = table.filter(np.equal(table["user"].to_numpy(), user))
