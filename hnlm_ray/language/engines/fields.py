@@ -49,7 +49,7 @@ class Fields:
     def of(self, prompt: Prompt, seed: int) -> dict[str, Any]:
         """The body of one request."""
         body: dict[str, Any] = {"model": self._model, "messages": prompt.messages(), self._limits[0]: self._limit}
-        options = self._call.sampling_of(prompt) | {"seed": seed}
+        options = self._call.sampling_of(prompt).sent() | {"seed": seed}
         body |= {name: value for name, value in options.items() if name not in self._refused}
         match self._forms[0]:
             case "json_schema":

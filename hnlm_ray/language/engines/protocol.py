@@ -94,7 +94,7 @@ class Sampling:
         return cls(temperature, **{name: getattr(config, name) for name in names})
 
     def sent(self) -> dict[str, float]:
-        """Temperature and ``top_p``, which every engine knows, and what differs from its default."""
+        """For an endpoint: temperature and ``top_p``, which all of them know, and what differs from its default."""
         usual = Sampling()
         return {
             name: value
@@ -121,12 +121,11 @@ class Call:
     key: int
     curb: float = 0.0
 
-    def sampling_of(self, prompt: Prompt) -> dict[str, float]:
-        """The options of the sampling of one answer, by the names that vLLM and endpoints have for them."""
+    def sampling_of(self, prompt: Prompt) -> Sampling:
+        """How the tokens of one answer are drawn."""
         if not prompt.curbed:
-            return self.sampling.sent()
-        penalty = max(self.sampling.frequency_penalty, self.curb)
-        return replace(self.sampling, frequency_penalty=penalty).sent()
+            return self.sampling
+        return replace(self.sampling, frequency_penalty=max(self.sampling.frequency_penalty, self.curb))
 
     def schema_of(self, prompt: Prompt) -> dict[str, Any]:
         """The JSON schema of one answer."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -222,12 +222,16 @@ def _tokenized(call_ref: ObjectRef[Call], model: str, config: LLMConfig, request
 
 
 def _parameters(call: Call, row: RenderedRow) -> str:
-    """The sampling parameters of one answer, as JSON."""
-    if row.prompt is None:
-        return "{}"
-    schema = json.dumps(call.schema_of(row.prompt))
+    """The sampling parameters of one answer, as JSON; their names are the same for every row.
+
+    Ray Data makes one struct of a block's parameters and fills what a row lacks with nulls, which vLLM does not take.
+    So a row without a prompt has parameters too, though no model reads it.
+    """
+    sampling, schema = call.sampling, "{}"
+    if row.prompt is not None:
+        sampling, schema = call.sampling_of(row.prompt), json.dumps(call.schema_of(row.prompt))
     fixed = {"max_tokens": call.max_output_tokens, "seed": row.seed, "structured_outputs": {"json": schema}}
-    return json.dumps(call.sampling_of(row.prompt) | fixed)
+    return json.dumps(asdict(sampling) | fixed)
 
 
 def _sampling(row: dict[str, Any]) -> dict[str, Any]:

@@ -13,8 +13,10 @@ from hnlm_ray.config.language import EmbedConfig, LLMConfig
 from hnlm_ray.demo import assets
 from hnlm_ray.errors import ConfigError, EngineError
 from hnlm_ray.language.engines.protocol import Call, Sampling
+from hnlm_ray.language.engines.rendering import RenderedRow
 from hnlm_ray.language.engines.tokens import chat_budget, chat_tokens, load_tokenizer
-from hnlm_ray.language.engines.vllm import VllmEmbedder, VllmEngine
+from hnlm_ray.language.engines.vllm import VllmEmbedder, VllmEngine, _parameters
+from hnlm_ray.language.prompts.render import Prompt
 from tests.language.conftest import INJECTED, ROWS, UNFIT, RealEngines, demo_request
 from tests.language.tiny_model import pickle_weights, write_tiny_model
 
@@ -87,6 +89,15 @@ def test_pooling_follows_the_folder_or_the_option(tmp_path: Path) -> None:
     (folder / "modules.json").write_text("[]")
     assert VllmEmbedder(EmbedConfig(model=str(folder)))._pooler() == {}
     assert VllmEmbedder(EmbedConfig(model=str(folder), pooling="mean"))._pooler() == mean
+
+
+def test_the_rows_of_a_block_have_parameters_of_the_same_names() -> None:
+    call = Call(demo_request().renderer, 8, Sampling(min_p=0.1), 0, curb=0.5)
+    prompts = Prompt("s", "u"), Prompt("s", "u", reasoning="none", curbed=True), None
+    rows = [json.loads(_parameters(call, RenderedRow(prompt, "", 1))) for prompt in prompts]
+    assert rows[0].keys() == rows[1].keys() == rows[2].keys()
+    assert [row["frequency_penalty"] for row in rows] == [0.0, 0.5, 0.0]
+    assert all(row["structured_outputs"]["json"] for row in rows)
 
 
 def test_what_an_engine_holds() -> None:
