@@ -54,6 +54,10 @@ class SplitConfig(Section):
     ``column``."""
     test: Fraction = 0.1
     """Share of the interactions held out for the report; not used by ``leave_last_two`` and ``column``."""
+    train_share: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Share of each user's train interactions that are kept, at least one; the others are left out of the run. For
+    studies of users with few interactions: valid and test stay as they are, and what a smaller share keeps is among
+    what a larger one keeps."""
 
     @model_validator(mode="after")
     def _leaves_train(self) -> SplitConfig:

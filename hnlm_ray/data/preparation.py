@@ -17,7 +17,7 @@ from hnlm_ray.data.filters import k_core, keep_dated, keep_latest, keep_rated
 from hnlm_ray.data.findings import findings
 from hnlm_ray.data.ids import Meeting, clean_ids, meeting, with_ids
 from hnlm_ray.data.raw import Column, RawData, gather
-from hnlm_ray.data.splits import pairs_in_two_splits, split
+from hnlm_ray.data.splits import pairs_in_two_splits, split, thinned
 from hnlm_ray.data.text import clean_text
 from hnlm_ray.data.times import Times
 from hnlm_ray.errors import DataError
@@ -80,6 +80,11 @@ def prepare_tables(raw: RawData, config: DataConfig, seed: int) -> Prepared:
     own = None if labelled is None else written["split"].to_numpy()
     names = user_ids.to_numpy(zero_copy_only=False)
     labels = split(config.split, seed, users, names, events.timestamp, events.present, own)
+    if config.split.train_share < 1.0:
+        stays = thinned(config.split.train_share, seed, users, names, labels)
+        counts["dropped_by_train_share"] = int((~stays).sum())
+        users, items, labels, events = users[stays], items[stays], labels[stays], events.select(stays)
+        written = written.filter(pa.array(stays))
     reviews, review_counts = clean_text(written["review"])
     described, item_counts = clean_items(catalogue, item_ids)
     described = described.append_column("item", pa.array(np.arange(len(item_ids))))

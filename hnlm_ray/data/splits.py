@@ -19,7 +19,7 @@ from hnlm_ray.config.data import SplitConfig
 from hnlm_ray.errors import DataError
 from hnlm_ray.kernels.runs import places_in_runs, runs_of
 
-__all__ = ["TEST", "TRAIN", "VALID", "pairs_in_two_splits", "require_held_out", "split"]
+__all__ = ["TEST", "TRAIN", "VALID", "pairs_in_two_splits", "require_held_out", "split", "thinned"]
 
 TRAIN, VALID, TEST = 0, 1, 2
 
@@ -63,6 +63,26 @@ def split(
         _check_times(present, allow_none=False, strategy="global_time")
         return _global_time(config, timestamps)
     return _given(given)
+
+
+def thinned(
+    share: float, seed: int, users: npt.NDArray[np.integer], user_ids: npt.NDArray[np.object_], labels: Labels
+) -> npt.NDArray[np.bool_]:
+    """Which interactions stay where a share of each user's train interactions does: bool (n,), True for those held out.
+
+    Args:
+        share: above 0, at most 1; at least one train interaction of a user stays.
+        seed: of the run.
+        users: (n,), ascending; the rows of a user are in the order of time.
+        user_ids: (n_users,) the users' own ids.
+        labels: int8 (n,), of :func:`split`.
+    """
+    stays: npt.NDArray[np.bool_] = labels != TRAIN
+    train = np.flatnonzero(~stays)
+    counts = np.bincount(users[train], minlength=len(user_ids))
+    rank = _drawn_ranks(seeds.derive(seed, "thin"), users[train], user_ids, counts)
+    stays[train] = rank < np.repeat(np.ceil(counts * share), counts)
+    return stays
 
 
 def pairs_in_two_splits(
@@ -116,18 +136,24 @@ def _random(
     config: SplitConfig, seed: int, users: npt.NDArray[np.integer], user_ids: npt.NDArray[np.object_]
 ) -> Labels:
     """Per user, ``round(n * test)`` rows are test and ``round(n * valid)`` valid, but at least one is train."""
-    key = seeds.derive(seed, "split")
-    own = np.array([_id_word(str(name)) for name in user_ids], dtype=np.uint64)
     counts = runs_of(users)[1]
-    place = places_in_runs(counts)
-    draw = seeds.hash_counters(key, own[users] + place.astype(np.uint64))
-    sequence = np.lexsort((draw, users))
-    rank = np.empty(len(users), dtype=np.int64)
-    rank[sequence] = place
+    rank = _drawn_ranks(seeds.derive(seed, "split"), users, user_ids, counts)
     n_test = np.minimum(np.floor(counts * config.test + 0.5), counts - 1)
     n_valid = np.minimum(np.floor(counts * config.valid + 0.5), counts - 1 - n_test)
     test, valid = np.repeat(n_test, counts), np.repeat(n_valid, counts)
     return np.where(rank < test, TEST, np.where(rank < test + valid, VALID, TRAIN)).astype(np.int8)
+
+
+def _drawn_ranks(
+    key: int, users: npt.NDArray[np.integer], user_ids: npt.NDArray[np.object_], counts: npt.NDArray[np.integer]
+) -> npt.NDArray[np.int64]:
+    """A random order of each user's rows, which depends on the key, the user's id and the number of the row alone."""
+    own = np.array([_id_word(str(name)) for name in user_ids], dtype=np.uint64)
+    place = places_in_runs(counts)
+    draw = seeds.hash_counters(key, own[users] + place.astype(np.uint64))
+    rank = np.empty(len(users), dtype=np.int64)
+    rank[np.lexsort((draw, users))] = place
+    return rank
 
 
 def _leave_last_two(users: npt.NDArray[np.integer]) -> Labels:

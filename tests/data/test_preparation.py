@@ -31,6 +31,13 @@ def prepare_world(raw: RawData, seed: int = 0, **options: Any) -> Prepared:
 def test_tables_follow_the_contract_and_the_counts_add_up() -> None:
     raw = from_columns(WORLD.interactions, WORLD.items)
     made = prepare_world(raw, min_rating=4, k_core=3, max_history=12)
+    thin = prepare_world(raw, min_rating=4, k_core=3, max_history=12, split={"train_share": 0.5})
+    assert thin.users.equals(made.users)  # and items that train has lost
+    assert thin.items.equals(made.items)
+    assert {name: thin.counts[name] for name in ("valid", "test")} == {
+        name: made.counts[name] for name in ("valid", "test")
+    }
+    assert thin.counts["dropped_by_train_share"] == made.counts["train"] - thin.counts["train"] > 0
     assert made.users.schema == USERS
     assert made.items.schema == ITEMS
     assert made.interactions.schema == INTERACTIONS

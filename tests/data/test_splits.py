@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hnlm_ray.config.data import SplitConfig
-from hnlm_ray.data.splits import TEST, TRAIN, VALID, pairs_in_two_splits, require_held_out, split
+from hnlm_ray.data.splits import TEST, TRAIN, VALID, pairs_in_two_splits, require_held_out, split, thinned
 from hnlm_ray.errors import DataError
 
 
@@ -41,6 +41,18 @@ def test_random_rows_are_drawn_evenly() -> None:
     drawn = labels("random", [10] * 4000).reshape(4000, 10)
     share = (drawn == TEST).mean(axis=0)
     assert np.all(np.abs(share - 0.1) < 0.02)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=20), st.floats(0.05, 1.0), st.floats(0.05, 1.0))
+def test_a_smaller_share_of_train_is_part_of_a_larger_one(counts: list[int], one: float, other: float) -> None:
+    users, ids = np.repeat(np.arange(len(counts)), counts), np.array([f"u{n}" for n in range(len(counts))], object)
+    drawn = labels("random", counts)
+    few, many = (thinned(share, 0, users, ids, drawn) for share in sorted((one, other)))
+    assert many[few].all()
+    assert few[drawn != TRAIN].all()
+    train = np.bincount(users[drawn == TRAIN])
+    np.testing.assert_array_equal(np.bincount(users[few & (drawn == TRAIN)]), np.ceil(train * min(one, other)))
 
 
 def test_leave_last_two() -> None:
