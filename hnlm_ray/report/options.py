@@ -14,7 +14,7 @@ __all__ = ["differing_options", "shown_method", "shown_option"]
 
 
 def differing_options(variants: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
-    """The options of each method as text, without those that are the same for all; ``backbone`` is always there.
+    """The options of each method as text, without those that are the same for all trained ones, and with ``backbone``.
 
     Args:
         variants: options of a variant, as read from JSON, by the name of the method.
@@ -22,7 +22,8 @@ def differing_options(variants: Mapping[str, Mapping[str, Any]]) -> dict[str, di
     keys = list(dict.fromkeys(key for options in variants.values() for key in options))
     read = {name: _read_options(options) for name, options in variants.items()}
     shown = {name: {key: shown_option(options.get(key)) for key in keys} for name, options in read.items()}
-    kept = [key for key in keys if len({options[key] for options in shown.values()}) > 1 or key == "backbone"]
+    compared = [name for name, options in read.items() if len(options) > 1] or list(shown)
+    kept = [key for key in keys if len({shown[name][key] for name in compared}) > 1 or key == "backbone"]
     return {name: {key: options[key] for key in kept} for name, options in shown.items()}
 
 
