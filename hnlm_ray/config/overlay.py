@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
-from hnlm_ray.config.defaults import DEFAULT_VARIANTS
+from hnlm_ray.config.defaults import DEFAULT_VARIANTS, VARIANTS_WITH_TEXT
 from hnlm_ray.config.paths import assign
 from hnlm_ray.config.strict_yaml import parse_yaml
 from hnlm_ray.errors import ConfigError
@@ -105,7 +105,8 @@ def apply_override(
     train = tree.get("train") or {}
     if isinstance(train, dict) and not train.get("variants"):
         # Changing one variant keeps the others; naming one that needs a model asks for the variants with one.
-        changed = DEFAULT_VARIANTS if parts[2] in DEFAULT_VARIANTS else defaults
+        larger = (defaults, VARIANTS_WITH_TEXT, DEFAULT_VARIANTS)
+        changed = next((known for known in larger if parts[2] in known), defaults)
         assign(tree, "train.variants", deepcopy(dict(changed)))
     variants = _variants(tree)
     if len(parts) > 3 and parts[2] not in (*variants, "*"):

@@ -45,7 +45,7 @@ class TrainConfig(WorkerOptions):
     seeds: tuple[int, ...] = (0,)
     """Every variant is fitted once with each."""
     variants: dict[str, VariantConfig] = Field(default_factory=dict)
-    """By name. Without any, ``hnlm`` and what it is compared with, or variants without a language model where none is
+    """By name. Without any, ``ours`` and what it is compared with, of which none needs a model that is not
     configured: see :mod:`hnlm_ray.config.defaults`."""
 
     @field_validator("variants", mode="after")
@@ -113,7 +113,8 @@ class Config(Section):
     ground: GroundConfig = GroundConfig()
     neighbours: NeighboursConfig = NeighboursConfig()
     guards: dict[str, GuardConfig] = Field(default_factory=dict)
-    """Which unseen items users would probably like, by name; a variant uses one with ``guard: {table: NAME}``."""
+    """Which unseen items users would probably like, by name; a variant uses one with ``guard: {table: NAME}``.
+    ``likely``, which the default variant ``ours`` uses, comes from two fits of ``graph``, or of ``dns`` without it."""
     train: TrainConfig = TrainConfig()
     tune: TuneConfig = TuneConfig()
     encode: EncodeConfig = EncodeConfig()

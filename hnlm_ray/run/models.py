@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hnlm_ray.config.defaults import VARIANTS_WITHOUT_MODEL
+from hnlm_ray.config.defaults import VARIANTS_WITH_TEXT, VARIANTS_WITHOUT_MODEL
 from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import ConfigError
 from hnlm_ray.run.specs import planned_kinds, with_inputs
@@ -53,10 +53,15 @@ def remarks(config: Config) -> list[str]:
     """What a user should know about the models before a run: what is left out, and where the demo's are used."""
     found = []
     names = set(config.train.variants)
-    if not config.llm.model and config.llm.engine == "vllm" and names == set(VARIANTS_WITHOUT_MODEL):
+    if names == set(VARIANTS_WITHOUT_MODEL):
+        found.append(
+            "no model of texts is configured, so ours does without the graph of similar items: to add it, give"
+            f" {_WAYS_TO_READ}"
+        )
+    if names in (set(VARIANTS_WITH_TEXT), set(VARIANTS_WITHOUT_MODEL)):
         found.append(
             "no language model is configured, so hnlm, the variant with its hard negatives, is left out: to add it,"
-            f" give {_WAYS_TO_WRITE}; and {_WAYS_TO_READ}"
+            f" give {_WAYS_TO_WRITE}"
         )
     kinds = planned_kinds(config)
     given = {"llm": config.llm.model, "embed": config.embed.model, "tune": config.tune.model}

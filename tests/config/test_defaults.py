@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from hnlm_ray.config.data import DataConfig
-from hnlm_ray.config.defaults import DEFAULT_VARIANTS, VARIANTS_WITHOUT_MODEL
+from hnlm_ray.config.defaults import DEFAULT_VARIANTS, VARIANTS_WITH_TEXT, VARIANTS_WITHOUT_MODEL
 from hnlm_ray.config.language import LLMConfig
 from hnlm_ray.config.load import load_config
 from hnlm_ray.config.tree import Config
+from hnlm_ray.errors import ConfigError
 
 TABLE = ["data.format=table", "data.path=somewhere"]
 MODEL = "llm.model=Qwen/Qwen3-8B"
@@ -36,15 +37,33 @@ def test_the_models_of_the_package_are_the_default_on_the_data_of_the_demo_alone
     [["data.format=table"], [MODEL], ["llm.engine=http"], ["embed.model=a/b"], ["llm.model=demo"]],
     ids=lambda given: given[0],
 )
-def test_the_default_variants_use_a_language_model_where_there_is_one(given: list[str]) -> None:
-    has_model = given[0].startswith("llm.")
-    assert variants(*TABLE, *given) == set(DEFAULT_VARIANTS if has_model else VARIANTS_WITHOUT_MODEL)
+def test_the_default_variants_use_the_models_that_there_are(given: list[str]) -> None:
+    config = load_config([], [*TABLE, *given])
+    known = {"llm": DEFAULT_VARIANTS, "embed": VARIANTS_WITH_TEXT, "data": VARIANTS_WITHOUT_MODEL}
+    assert config.train.variants.keys() == known[given[0].partition(".")[0]].keys()
 
 
 def test_default_variants_without_a_model_need_none() -> None:
     for variant in load_config([], TABLE).train.variants.values():
         assert variant.semantic is None
+        assert variant.item_graph is None
         assert not variant.item_text
+
+
+@pytest.mark.parametrize(("given", "teacher"), [([], "dns"), (["embed.model=a/b"], "graph")])
+def test_ours_is_guarded_by_the_best_variant_without_a_guard(given: list[str], teacher: str) -> None:
+    config = load_config([], [*TABLE, *given])
+    guarded = config.train.variants["ours"].guard
+    assert guarded is not None
+    assert [source.variant for source in config.guards[guarded.table].sources] == [teacher]
+
+
+def test_a_guard_of_that_name_may_be_another_or_go_with_its_teachers() -> None:
+    own = load_config([], [*TABLE, "guards={likely: {sources: [{variant: uniform}]}}"])
+    assert [source.variant for source in own.guards["likely"].sources] == ["uniform"]
+    assert load_config([], [*TABLE, "train.variants.ours=null"]).guards == {}
+    with pytest.raises(ConfigError, match=r"guard\.table is 'likely', guards has none"):
+        load_config([], [*TABLE, "train.variants.dns=null"])
 
 
 def test_an_option_of_every_variant_keeps_the_defaults(tmp_path: Path) -> None:
@@ -60,7 +79,12 @@ def test_an_option_of_every_variant_keeps_the_defaults(tmp_path: Path) -> None:
 def test_an_option_of_a_variant_with_a_model_never_makes_another_of_its_name() -> None:
     config = load_config([], [*TABLE, "train.variants.hnlm.epochs=3"])
     assert config.train.variants["hnlm"].semantic is not None
-    assert variants(*TABLE, "train.variants.hnlm=null", "serve.variant=uniform") == {"uniform"}
+    assert variants(*TABLE, "train.variants.hnlm=null", "serve.variant=uniform") == set(VARIANTS_WITH_TEXT)
+    graph = load_config([], [*TABLE, "train.variants.graph.epochs=3"])
+    assert set(graph.train.variants) == set(VARIANTS_WITH_TEXT)
+    assert graph.train.variants["ours"].item_graph is not None
+    plain = load_config([], [*TABLE, "train.variants.ours.epochs=3"]).train.variants
+    assert (set(plain), plain["ours"].item_graph) == (set(VARIANTS_WITHOUT_MODEL), None)
     assert variants(*TABLE, "train.variants.mine={backbone: mf}", "serve.variant=mine") == {
         *VARIANTS_WITHOUT_MODEL,
         "mine",

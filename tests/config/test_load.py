@@ -134,7 +134,8 @@ def test_a_star_stands_for_every_variant_so_far(tmp_path: Path) -> None:
 
 def test_a_file_that_speaks_of_every_variant_keeps_the_default_ones(tmp_path: Path) -> None:
     config = load_config(files(tmp_path, "train: {variants: {'*': {epochs: 3}}}"))
-    assert {name: one.epochs for name, one in config.train.variants.items()} == {"uniform": 3, "hnlm": 3}
+    assert config.train.variants.keys() == load_config().train.variants.keys()
+    assert {one.epochs for one in config.train.variants.values()} == {3}
     assert config.train.variants["hnlm"].semantic == load_config().train.variants["hnlm"].semantic
 
 

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from hnlm_ray.config.backbones import NGCFOptions
+from hnlm_ray.config.defaults import DEFAULT_VARIANTS
 from hnlm_ray.config.load import load_config
 from hnlm_ray.config.losses import SLAtKOptions
 from hnlm_ray.config.samplers import DNSOptions, PopularitySamplerOptions
@@ -163,7 +164,7 @@ def test_other_names_of_variants_are_fine(name: str) -> None:
 
 def test_overriding_a_default_variant_keeps_the_others() -> None:
     config = load_config([], ["train.variants.hnlm.semantic.mixing.share=0.3", "train.variants.third={backbone: mf}"])
-    assert set(config.train.variants) == {"uniform", "hnlm", "third"}
+    assert set(config.train.variants) == {*DEFAULT_VARIANTS, "third"}
     mixing, contrast = MixingOptions(share=0.3), ContrastOptions(weight=0.001)
     assert config.train.variants["hnlm"].semantic == SemanticOptions(mixing=mixing, contrast=contrast)
 

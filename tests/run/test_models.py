@@ -61,9 +61,11 @@ def test_the_sentence_names_the_ways_to_a_model(table: list[str]) -> None:
 
 def test_variants_that_are_left_out_are_told(table: list[str]) -> None:
     without = [one for one in table if not one.startswith("serve")]
-    (sentence,) = remarks(load_config([], without))
-    assert "no language model is configured" in sentence
-    assert "llm.http.url=URL" in sentence
+    text, language = remarks(load_config([], without))
+    assert "no model of texts is configured" in text
+    assert "no language model is configured" in language
+    assert "llm.http.url=URL" in language
+    assert remarks(load_config([], [*without, "embed.model=a/b"])) == [language]
     assert remarks(load_config([], [*table, "train.variants={hnlm: {}}"])) == []
     assert remarks(load_config([], [*table, HNLM, "llm.model=a/b", "embed.model=a/b"])) == []
 
@@ -78,7 +80,7 @@ def test_the_models_of_the_demo_are_told_on_other_data(table: list[str]) -> None
 
 def test_a_run_without_a_model_is_planned(table: list[str]) -> None:
     kinds = {stage.kind for stage in plan(load_config([], table[:-1])).stages}
-    assert kinds == {"prepare", "train", "evaluate", "report", "bundle"}
+    assert kinds == {"prepare", "train", "guard", "evaluate", "report", "bundle"}
 
 
 def test_a_scripted_engine_needs_no_model_to_be_planned(table: list[str]) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from hnlm_ray.config.defaults import DEFAULT_VARIANTS
 from hnlm_ray.config.load import load_config
 from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import DataError
@@ -11,6 +12,7 @@ from hnlm_ray.run.plan import plan
 from hnlm_ray.run.trials import draw_trials
 
 LLM_STAGES = ("item_profiles", "user_profiles", "vectors", "negatives", "ground")
+GUARD_STAGES = ("neighbours", "guard")
 CF_ONLY = ["train.variants={a: {}, b: {backbone: mf}}", "serve.variant=a", "train.seeds=[0,1]"]
 
 
@@ -54,8 +56,9 @@ def test_without_a_semantic_variant_no_language_model_runs() -> None:
         ("negatives.per_user=5", {*LLM_STAGES, "train", "evaluate", "report", "bundle"} - {"vectors"}),
         ("negatives.budget=5", {"negatives", "ground", "train", "evaluate", "report", "bundle"}),
         ("evaluate.cutoffs=[5]", {"evaluate", "report", "bundle"}),
-        ("seed=1", {"prepare", *LLM_STAGES, "train", "evaluate", "report", "bundle"}),
-        ("data.min_rating=4", {"prepare", *LLM_STAGES, "train", "evaluate", "report", "bundle"}),
+        ("seed=1", {"prepare", *LLM_STAGES, *GUARD_STAGES, "train", "evaluate", "report", "bundle"}),
+        ("data.min_rating=4", {"prepare", *LLM_STAGES, *GUARD_STAGES, "train", "evaluate", "report", "bundle"}),
+        ("train.variants.graph.epochs=3", {"guard", "train", "evaluate", "report", "bundle"}),
     ],
 )
 def test_an_option_invalidates_what_depends_on_it_and_nothing_else(override: str, stages: set[str]) -> None:
@@ -66,8 +69,8 @@ def test_a_new_variant_leaves_the_others_alone() -> None:
     before = prints()
     after = prints("train.variants.third={backbone: mf}")
     assert {name for name in before if name.startswith("train") and before[name] == after[name]} == {
-        "train.uniform.s0",
-        "train.hnlm.s0",
+        *(f"train.{name}.s0" for name in DEFAULT_VARIANTS),
+        "train.graph.s1",
     }
 
 

@@ -223,4 +223,4 @@ def test_without_a_trained_variant_there_is_nothing_to_search() -> None:
 def test_the_default_space_suits_the_default_variants() -> None:
     config = load_config()
     trials = draw_trials(config)
-    assert len(trials) == 2 * config.search.trials
+    assert len(trials) == len(config.train.variants) * config.search.trials
