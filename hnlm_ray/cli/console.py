@@ -203,11 +203,21 @@ def print_search(artifact: Artifact) -> None:
 
 def print_study(artifact: Artifact) -> None:
     """Print the sentence of a study, test NDCG of each variant beside what it is compared with, and the files."""
-    from hnlm_ray.report.study import compared_with, verdict
+    from hnlm_ray.report.study import compared_with, drawn_options, verdict
 
     study = artifact.read("study")
     against = compared_with(study)
-    columns = ("variant", ">NDCG@20", ">Recall@20", ">difference", ">95 % interval", ">p, Holm", ">coverage", "trial")
+    columns = (
+        "variant",
+        ">NDCG@20",
+        ">Recall@20",
+        ">difference",
+        ">95 % interval",
+        ">p, Holm",
+        ">coverage",
+        ">trials",
+        "best",
+    )
     table = _table(f"Test split, differences of NDCG@20 to {against}", *columns)
     for row in sorted(study.to_pylist(), key=lambda row: -(row["ndcg"] or -1.0)):
         if row["ndcg"] is None:
@@ -217,7 +227,7 @@ def print_study(artifact: Artifact) -> None:
         if row["difference"] is not None:
             ends = f"{row['low']:+.4f} {row['high']:+.4f}"
             cells[2:] = [f"{row['difference']:+.4f}", ends, f"{row['p_holm']:.3g}"]
-        table.add_row(row["variant"], *cells, f"{row['coverage']:.3f}", f"{row['trial']} of {row['trials']}")
+        table.add_row(row["variant"], *cells, f"{row['coverage']:.3f}", str(row["trials"]), drawn_options(row))
     output.print(table)
     output.print(f"{verdict(study)}.")
     for name in ("study.html", "study"):

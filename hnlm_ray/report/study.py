@@ -19,7 +19,7 @@ from hnlm_ray.report.page import render_page
 from hnlm_ray.report.search import described, inside, summarise, trial_figures
 from hnlm_ray.tables import SEARCH_TRIALS, STUDY
 
-__all__ = ["StudyPage", "compared_with", "study_table", "verdict"]
+__all__ = ["StudyPage", "compared_with", "drawn_options", "study_table", "verdict"]
 
 _MEANS = ("valid_ndcg", "ndcg", "recall", "coverage", "popularity", "epochs", "seconds", "cpu_seconds", "parameters")
 _SPREADS = ("ndcg", "recall")
@@ -137,7 +137,7 @@ class StudyPage:
             missing=[row for row in every if row["ndcg"] is None],
             facts=self._facts(judged),
             scale=_scale(judged),
-            drawn={row["variant"]: _drawn(row) for row in judged},
+            drawn={row["variant"]: drawn_options(row) for row in judged},
             tuned=tuned,
             trials=trial_figures(tuned, self.space) if tuned else [],
             curves=LearningCurves(names, curves).figures() if curves else [],
@@ -177,7 +177,7 @@ class StudyPage:
         return pa.Table.from_pylist(rows, schema=SEARCH_TRIALS)
 
 
-def _drawn(row: Mapping[str, Any]) -> str:
+def drawn_options(row: Mapping[str, Any]) -> str:
     """The searched options of the chosen trial as text."""
     return described(inside({"parameters": row["drawn"]}))
 

@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 from hnlm_ray.cli import console
 from hnlm_ray.cli.main import app
 from hnlm_ray.language.estimate import Estimate, StageEstimate
+from hnlm_ray.run.store import RunStore
+from tests.report.test_study import table
 
 FOREIGN = "[bold]x[/] :warning: [/nothing] 'hnlm-ray[cpu]'"
 
@@ -65,3 +67,14 @@ def test_an_estimate_shows_the_cost_or_that_it_is_not_known(capsys: pytest.Captu
     printed = capsys.readouterr().out
     assert "cost" not in printed
     assert printed.count("not known") == 2  # of the stage, and so of all
+
+
+def test_a_study_says_how_many_trials_each_variant_had_and_which_options_were_best(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    artifact = RunStore(str(tmp_path)).artifact("study", "abc")
+    artifact.create()
+    artifact.write("study", table())
+    console.print_study(artifact)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "gcn" in line and "0.2510" in line]
+    assert [cell.strip() for cell in line.split("│")][-3:-1] == ["2", "dim=8"]
