@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from hnlm_ray.config.tree import Config
@@ -18,6 +19,7 @@ from hnlm_ray.language.engines.protocol import Renderer
 from hnlm_ray.language.engines.tokens import approximate_budget, chat_budget, chat_tokens, load_tokenizer
 from hnlm_ray.language.profiled import items_to_profile, pairs_to_ask, users_to_profile
 from hnlm_ray.language.prompts.render import Budget, Prompt
+from hnlm_ray.language.prompts.wording import Task
 from hnlm_ray.language.requests import (
     ItemRenderer,
     NegativeRenderer,
@@ -40,8 +42,9 @@ _READING = 10
 """Tokens of a prompt are read about this many times as fast as tokens are written."""
 _PASSES = 3
 """A training step costs about as much as reading its tokens this many times."""
-_ANSWER_WORDS = {"item_profile": 90, "user_profile": 130, "negative": 50}
-"""Words that the templates allow an answer."""
+_ANSWER_WORDS: dict[Task, int] = {"item_profile": 60, "user_profile": 100, "negative": 20}
+_REASONING_WORDS = 30
+"""Words that the templates allow an answer, and the reason beside it."""
 _FRAME_TOKENS = 12
 """The JSON around these words."""
 _FILLER = "A reader of long novels who prefers quiet, well made things and comes back to the same few makers. "
@@ -171,25 +174,60 @@ class _Inputs:
         return None if speed is None else (written + read / _READING) / speed / 3600
 
 
-def _prompts(stage: str, inputs: _Inputs) -> tuple[pa.Table, Renderer, int]:
-    """What a stage will ask: request rows, the renderer of their prompts, and the token limit of an answer."""
+@dataclass(frozen=True)
+class _Asked:
+    """What a stage will ask.
+
+    Attributes:
+        rows: one per prompt.
+        renderer: of the prompts.
+        words: of a usual answer.
+        most: tokens of an answer.
+    """
+
+    rows: pa.Table
+    renderer: Renderer
+    words: float
+    most: int
+
+
+def _asked(stage: str, inputs: _Inputs) -> _Asked:
     items, interactions, size = inputs.items, inputs.interactions, inputs.items.num_rows
     config, profiles, negatives = inputs.config, inputs.config.profiles, inputs.config.negatives
     noun = config.data.noun
     longest = max(profiles.max_profile_chars, negatives.max_profile_chars)
     filler = (_FILLER * math.ceil(longest / len(_FILLER)))[:longest]
     of_items, of_users = pa.array([filler] * size), pa.array([filler] * inputs.n_users)
+    if stage == "negatives":
+        pairs = pairs_to_ask(config, interactions, size)
+        rows = negative_requests(pairs, size, _stand_ins(pairs, size, negatives.candidates))
+        writer = NegativeRenderer(items, of_items, of_users, negatives, noun)
+        return _Asked(rows, writer, _words(writer.task, inputs), negatives.max_output_tokens)
     if stage == "item_profiles":
-        return (
-            items_to_profile(config, interactions, size),
-            ItemRenderer(items, profiles, noun),
-            profiles.max_output_tokens,
-        )
-    if stage == "user_profiles":
+        renderer: Renderer = ItemRenderer(items, profiles, noun)
+        rows = items_to_profile(config, interactions, size)
+    else:
+        renderer = UserRenderer(items, of_items, profiles, noun)
         rows = users_to_profile(config, interactions, size)
-        return rows, UserRenderer(items, of_items, profiles, noun), profiles.max_output_tokens
-    rows = negative_requests(pairs_to_ask(config, interactions, size), size)
-    return rows, NegativeRenderer(items, of_items, of_users, negatives, noun), negatives.max_output_tokens
+    return _Asked(rows, renderer, _words(renderer.task, inputs), profiles.max_output_tokens)
+
+
+def _stand_ins(pairs: npt.NDArray[np.int64], n_items: int, count: int) -> pa.ListArray:
+    """As many other items of the catalogue for each pair as it will have candidates; which ones is not known yet."""
+    count = min(count, n_items - 1)
+    items = ((pairs % n_items)[:, None] + np.arange(1, count + 1)) % n_items
+    offsets = np.arange(len(pairs) + 1, dtype=np.int32) * np.int32(count)
+    return pa.ListArray.from_arrays(offsets, items.ravel().astype(np.int32))
+
+
+def _words(task: Task, inputs: _Inputs) -> float:
+    """Words of a usual answer: what the template allows, or the title that is chosen among candidates."""
+    negatives = inputs.config.negatives
+    options = negatives if task == "negative" else inputs.config.profiles
+    words: float = _ANSWER_WORDS[task]
+    if task == "negative" and negatives.candidates:
+        words = float(np.mean([len(title.split()) for title in _sample(inputs.items)["title"].to_pylist()]))
+    return words + (0 if options.reasoning == "none" else _REASONING_WORDS)
 
 
 @dataclass(frozen=True)
@@ -227,11 +265,12 @@ class _TokenCounter:
 
 
 def _generation(stage: str, inputs: _Inputs, counter: _TokenCounter) -> StageEstimate:
-    rows, renderer, most = _prompts(stage, inputs)
+    asked = _asked(stage, inputs)
+    prompts, most = asked.rows.num_rows, asked.most
     budget = counter.budget(inputs.config, most)
-    lengths = [counter.tokens(inputs.config, prompt_of(budget)) for prompt_of in renderer.prompts(_sample(rows))]
-    usual = _ANSWER_WORDS[renderer.task] * counter.tokens_per_word() + _FRAME_TOKENS
-    prompts = rows.num_rows
+    sample = asked.renderer.prompts(_sample(asked.rows))
+    lengths = [counter.tokens(inputs.config, prompt_of(budget)) for prompt_of in sample]
+    usual = asked.words * counter.tokens_per_word() + _FRAME_TOKENS
     read = round(prompts * float(np.mean(lengths))) if lengths else 0
     written = round(prompts * min(usual, most))
     return StageEstimate(stage, prompts, read, written, prompts * most, inputs.hours("llm", read, written))

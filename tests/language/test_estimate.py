@@ -12,7 +12,7 @@ from hnlm_ray.config.language import LLMConfig, NegativesConfig, ProfilesConfig
 from hnlm_ray.config.tree import Config
 from hnlm_ray.config.tuning import TuneConfig
 from hnlm_ray.language.engines.tokens import chat_tokens, load_tokenizer
-from hnlm_ray.language.estimate import estimate
+from hnlm_ray.language.estimate import StageEstimate, estimate
 from hnlm_ray.language.requests import ItemRenderer, item_requests
 from tests.language.tiny_model import write_tiny_model
 
@@ -118,6 +118,45 @@ def test_the_policy_sets_the_number_of_negatives() -> None:
         config = Config(llm=LLMConfig(engine="scripted"), negatives=policy)
         (found,) = estimate(config, ["negatives"], items, 30, interactions).stages
         assert found.prompts == pairs
+
+
+@pytest.mark.parametrize("count", [4, 8, 20])
+def test_the_candidates_of_a_negative_are_read(count: int) -> None:
+    items, interactions = world(n_items=40)
+
+    def negatives(candidates: int) -> StageEstimate:
+        asked = NegativesConfig(per_user=2, candidates=candidates)
+        config = Config(llm=LLMConfig(engine="scripted"), negatives=asked)
+        return estimate(config, ["negatives"], items, 30, interactions).stages[0]
+
+    free, chosen = negatives(0), negatives(count)
+    titles = 60 * count * len('"Title 10",') / 4
+    assert titles * 0.7 < chosen.input_tokens - free.input_tokens < titles * 1.3 + 60 * 30
+    assert chosen.output_tokens < free.output_tokens  # such a title has two words
+
+
+def test_a_catalogue_may_be_smaller_than_the_candidates_asked_for() -> None:
+    items, interactions = world(n_items=6)
+    config = Config(llm=LLMConfig(engine="scripted"), negatives=NegativesConfig(candidates=20))
+    assert estimate(config, ["negatives"], items, 30, interactions).stages[0].prompts == 90
+
+
+@pytest.mark.parametrize("stage", WRITING)
+def test_an_answer_without_a_reason_is_shorter(stage: str) -> None:
+    items, interactions = world()
+    options = [{"reasoning": "last"}, {"reasoning": "none"}]
+    long, short = (
+        estimate(
+            Config(
+                llm=LLMConfig(engine="scripted"),
+                profiles=ProfilesConfig(max_output_tokens=400, **one),
+                negatives=NegativesConfig(max_output_tokens=400, **one),
+            ),
+            [stage], items, 30, interactions,
+        ).stages[0]
+        for one in options
+    )  # fmt: skip
+    assert long.output_tokens - short.output_tokens == pytest.approx(30 * 1.5 * long.prompts, abs=1)
 
 
 def test_tuning_and_encoding_read_texts_of_the_greatest_length() -> None:
