@@ -27,7 +27,7 @@ from hnlm_ray.language.prompts.soundness import runs_on
 from hnlm_ray.language.prompts.wording import ANSWER_FIELD, Task
 from hnlm_ray.run.store import Artifact
 
-__all__ = ["ANSWERS", "Request", "Written", "answer_counts", "generate"]
+__all__ = ["ANSWERS", "Request", "Written", "answer_counts", "generate", "sameness"]
 
 ANSWERS = pa.schema(
     [
@@ -45,6 +45,8 @@ ANSWERS = pa.schema(
 """What :func:`generate` returns, one row per request, sorted by id."""
 
 STATUSES = ("ok", "invalid", "truncated", "failed")
+_SOME, _DISTINCT = 50, 0.5
+"""From so many profiles on, the share that must be different from each other."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,14 @@ class Request:
         renderer: turns rows into prompts, all of one task.
         max_output_tokens: after so many tokens an answer is cut off.
         temperature: of the first pass; 0 takes the most probable token each time.
+        examples: answers of the worked examples in the prompts, which a profile must not copy.
     """
 
     rows: pa.Table
     renderer: Renderer
     max_output_tokens: int
     temperature: float = 0.0
+    examples: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ def generate(request: Request, engine: Engine, config: Config, output: Artifact,
         _require_answers(task, replies, request.rows.num_rows, options.max_reject_rate)
         rows = _to_ask_again(rows, answers)
     _require_few_rejects(task, answers, options.max_reject_rate)
-    return Written(answers, _warnings(task, replies, request.rows.num_rows))
+    return Written(answers, (*_warnings(task, replies, request.rows.num_rows), *sameness(task, answers)))
 
 
 def _answered_pass(
@@ -182,7 +186,8 @@ def _checked(request: Request, replies: pa.Table, attempts: int) -> pa.Table:
     """Replies, a table of :data:`COMPLETIONS`, as rows of :data:`ANSWERS`."""
     task, longest = request.renderer.task, longest_profile(request.max_output_tokens)
     parts = (replies[name].to_pylist() for name in ("text", "finish_reason", "error"))
-    parsed = [parse(task, text, finish, error, longest) for text, finish, error in zip(*parts, strict=True)]
+    rows = zip(*parts, strict=True)
+    parsed = [parse(task, text, finish, error, longest, request.examples) for text, finish, error in rows]
     columns: dict[str, Any] = {
         "id": replies["id"],
         "text": [answer.fields[ANSWER_FIELD[task]] for answer in parsed],
@@ -261,3 +266,20 @@ def _warnings(task: Task, replies: pa.Table, rows: int) -> tuple[str, ...]:
             "the stage is complete without them, delete its folder to ask again."
         )
     return tuple(found)
+
+
+def sameness(task: Task, answers: pa.Table) -> list[str]:
+    """A warning where most profiles are the same as others: they say nothing about their items or users.
+
+    Args:
+        task: what was written.
+        answers: the columns ``text`` and ``status`` of :data:`ANSWERS`.
+    """
+    texts = answers.filter(pc.equal(answers["status"], "ok"))["text"]
+    distinct = pc.count_distinct(texts).as_py()
+    if task == "negative" or len(texts) < _SOME or distinct >= _DISTINCT * len(texts):
+        return []
+    return [
+        f"{task}: only {distinct:,} of {len(texts):,} profiles are different ones, such as {texts[0].as_py()!r};"
+        " use a better model, or look at profiles.examples, profiles.temperature and what the prompts show."
+    ]

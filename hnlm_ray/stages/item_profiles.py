@@ -6,6 +6,7 @@ from hnlm_ray.language.engines.choose import engine_of
 from hnlm_ray.language.engines.protocol import Engine
 from hnlm_ray.language.generate import Request, answer_counts, generate
 from hnlm_ray.language.profiled import items_to_profile
+from hnlm_ray.language.prompts.wording import Wording
 from hnlm_ray.language.requests import ItemRenderer
 from hnlm_ray.run.stage import StageContext, StageSummary
 
@@ -33,6 +34,7 @@ def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
             renderer=ItemRenderer(items, config.profiles, config.data.noun),
             max_output_tokens=config.profiles.max_output_tokens,
             temperature=config.profiles.temperature,
+            examples=Wording.of("item_profile", config.profiles, config.data.noun).answers,
         )
         written = generate(request, engine or engine_of(config.llm), config, output, context.say)
         warnings = written.warnings

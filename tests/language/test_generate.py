@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,7 +17,7 @@ from hnlm_ray.errors import StageError
 from hnlm_ray.language.engines.protocol import Call, Sampling
 from hnlm_ray.language.engines.rendering import Reply
 from hnlm_ray.language.engines.scripted import ScriptedEngine, plain_reply
-from hnlm_ray.language.generate import ANSWERS, Request, answer_counts, generate
+from hnlm_ray.language.generate import ANSWERS, Request, answer_counts, generate, sameness
 from hnlm_ray.language.prompts.render import Prompt
 from hnlm_ray.language.prompts.wording import Task
 from hnlm_ray.language.requests import ItemRenderer
@@ -117,6 +118,40 @@ def test_the_second_pass_asks_for_the_answer_alone_where_the_first_came_to_no_en
     assert [rows[number]["status"] for number in (2, 5, 9)] == ["ok", "ok", "invalid"]
     assert [rows[number]["text"] for number in (2, 5)] == ["For those who like it."] * 2
     assert {row["reasoning"] for row in rows if row["id"] not in (2, 5, 9)} == {"scripted"}
+
+
+@pytest.mark.ray
+def test_a_copied_example_is_asked_again(ray_session: None, tmp_path: Path) -> None:
+    copied = "Someone who enjoys quiet afternoons with tea, cake and a long book."
+
+    def reply(task: Task, prompt: Prompt, seed: int) -> Reply:
+        if number_of(prompt) == 3 and not prompt.curbed:
+            return Reply(json.dumps({"reasoning": "", "summary": copied}))
+        return plain_reply(task, prompt, seed)
+
+    answers, said = ask(tmp_path / "told", reply, replace(request(), examples=(copied,)), retries=1)
+    assert len(said) == 2
+    assert (answers["text"][3].as_py(), answers["attempts"][3].as_py()) == ("For those who like Things.", 2)
+    answers, said = ask(tmp_path / "untold", reply, retries=1)
+    assert len(said) == 1
+    assert answers["text"][3].as_py() == copied
+
+
+@pytest.mark.parametrize(
+    ("texts", "warned"),
+    [
+        (["For those who like tea."] * 60, True),
+        ([f"For those who like {number % 29} things." for number in range(60)], True),
+        ([f"For those who like {number % 30} things." for number in range(60)], False),
+        (["For those who like tea."] * 40, False),  # too few to tell
+        ([""] * 60, False),
+    ],
+)
+def test_profiles_that_are_the_same_for_most_are_named(texts: list[str], warned: bool) -> None:
+    status = ["ok" if text else "invalid" for text in texts]
+    warnings = sameness("user_profile", pa.table({"text": texts, "status": status}))
+    assert [warning.startswith("user_profile: only ") for warning in warnings] == [True] * warned
+    assert sameness("negative", pa.table({"text": texts, "status": status})) == []
 
 
 @pytest.mark.ray

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hnlm_ray.language.prompts.quoting import clip, neutral, well_formed
-from hnlm_ray.language.prompts.soundness import MOST_CHARS, fault_of, loop_of, whole_sentences
+from hnlm_ray.language.prompts.soundness import MOST_CHARS, copy_of, fault_of, loop_of, whole_sentences
 from hnlm_ray.language.prompts.unwrapping import find_object
 from hnlm_ray.language.prompts.wording import ANSWER_FIELD, Reasoning, Task
 
@@ -103,7 +103,14 @@ def json_schema(
     }
 
 
-def parse(task: Task, text: str, finish_reason: str, error: str = "", longest: int = MOST_CHARS) -> Answer:
+def parse(
+    task: Task,
+    text: str,
+    finish_reason: str,
+    error: str = "",
+    longest: int = MOST_CHARS,
+    examples: Sequence[str] = (),
+) -> Answer:
     """Check what an engine returned for one row.
 
     A profile that reached its greatest length keeps its whole sentences, and one that was cut off in the reason behind
@@ -115,6 +122,7 @@ def parse(task: Task, text: str, finish_reason: str, error: str = "", longest: i
         finish_reason: ``length`` if the token limit cut the text off.
         error: why there is no answer, or "".
         longest: characters of a profile, from :func:`longest_profile`.
+        examples: answers of the worked examples in the prompt, which a profile must not copy.
 
     Returns:
         The answer; its strings have single spaces and nothing that a chat template could take for a role.
@@ -134,7 +142,10 @@ def parse(task: Task, text: str, finish_reason: str, error: str = "", longest: i
     name = ANSWER_FIELD[task]
     if name == "summary":
         fields[name] = whole_sentences(fields[name], longest)
-    if fault := fault_of(fields[name], longest) if name == "summary" else loop_of(fields[name]):
+        fault = fault_of(fields[name], longest) or copy_of(fields[name], examples)
+    else:
+        fault = loop_of(fields[name])
+    if fault:
         return _rejected(task, "invalid", f"{name}: {fault}", text)
     return Answer("ok", "", fields)
 

@@ -1,4 +1,4 @@
-"""Whether a profile that follows the schema is one: no fragment of a sentence, and no words that go round in a loop.
+"""Whether a profile that follows the schema is one: no fragment, no words that go round in a loop, no copied example.
 
 A weak model, or one that runs into the longest string that its grammar allows, writes such text in valid JSON. The
 rules ask for little, so that a terse profile passes, in any language.
@@ -7,8 +7,9 @@ rules ask for little, so that a terse profile passes, in any language.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
-__all__ = ["MOST_CHARS", "fault_of", "loop_of", "runs_on", "whole_sentences"]
+__all__ = ["MOST_CHARS", "copy_of", "fault_of", "loop_of", "runs_on", "whole_sentences"]
 
 MOST_CHARS = 700
 """The longest profile that the schema allows."""
@@ -21,6 +22,8 @@ _NEAR = 5
 _REPEATS, _UNENDED = "repeats", "ends in the middle of a sentence"
 _FEWEST_WORDS = 3
 _LONGEST_LOOP = 12
+_COPIED_WORDS = 9
+"""So many words in a row are no common turn of phrase, and not what two likings have in common."""
 _MANY_WORDS, _LEAST_DISTINCT = 16, 0.35
 _DRAWN_OUT = re.compile(r"([^\W\d_])\1{7}")
 _END = re.compile(r"[.!?\u2026\u3002\uff01\uff1f)\]\"'\u2019\u201d\u203a]$")
@@ -58,6 +61,17 @@ def loop_of(text: str) -> str:
     return f"{_REPEATS} {' '.join(loop)[:60]!r} over and over" if loop else ""
 
 
+def copy_of(profile: str, examples: Iterable[str]) -> str:
+    """What a profile has word for word from the answer of a worked example, as a clause; "" for nothing.
+
+    A weak model repeats the example whatever it is shown, and the profile then says nothing about its item or user.
+    """
+    words = _WORD.findall(profile.casefold())
+    known = {run for example in examples for run in _runs(_WORD.findall(example.casefold()))}
+    found = next((run for run in _runs(words) if run in known), ())
+    return f"{_REPEATS} {' '.join(found)!r} of a worked example" if found else ""
+
+
 def runs_on(reason: str) -> bool:
     """Whether a reason for rejecting an answer says that it repeated itself or came to no end."""
     return _REPEATS in reason or _UNENDED in reason
@@ -74,6 +88,10 @@ def whole_sentences(profile: str, longest: int) -> str:
         return profile
     ends = [match.end() for match in _SENTENCE_END.finditer(profile)]
     return profile[: ends[-1]] if ends else profile
+
+
+def _runs(words: list[str]) -> list[tuple[str, ...]]:
+    return [tuple(words[place : place + _COPIED_WORDS]) for place in range(len(words) - _COPIED_WORDS + 1)]
 
 
 def _loop(words: list[str]) -> list[str]:

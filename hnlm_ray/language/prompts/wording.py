@@ -72,6 +72,11 @@ class Wording:
         """User messages and answers that come before the row's own; () without examples."""
         return _turns(self) if self.examples else ()
 
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """What the worked examples answer, without their reasons."""
+        return tuple(json.loads(answer)[ANSWER_FIELD[self.task]] for _, answer in self.turns)
+
 
 @functools.cache
 def _system(wording: Wording) -> str:

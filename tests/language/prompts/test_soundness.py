@@ -7,7 +7,7 @@ import json
 import pytest
 
 from hnlm_ray.demo.corpus import examples
-from hnlm_ray.language.prompts.soundness import MOST_CHARS, fault_of
+from hnlm_ray.language.prompts.soundness import MOST_CHARS, copy_of, fault_of, runs_on
 
 LONG = " ".join(f"likes thing {number} because of its shape and" for number in range(40))
 
@@ -63,3 +63,30 @@ def test_every_profile_that_the_model_of_the_demo_learns_from_is_one() -> None:
     summaries = {json.loads(one.answer).get("summary") for one in examples(2)} - {None}
     assert len(summaries) > 100
     assert {fault_of(summary) for summary in summaries} == {""}
+
+
+EXAMPLES = (
+    "Prefers Sci-Fi and Horror, such as The Thing and Blade Runner.",
+    "Prefers Comedy and Romance, such as When Harry Met Sally and Notting Hill.",
+)
+
+
+@pytest.mark.parametrize("before", ["", "Someone who also likes Westerns. "])
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_a_worked_example_is_no_profile(before: str, example: str) -> None:
+    fault = copy_of(before + example.casefold().replace(",", ""), EXAMPLES)
+    assert "of a worked example" in fault
+    assert runs_on(fault)  # it is asked again with a higher penalty
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        "Prefers Sci-Fi and Horror, such as The Fly and Aliens.",
+        "Prefers Comedy and Romance, such as When a Man Loves a Woman.",
+        "",
+    ],
+)
+def test_the_form_of_an_example_may_be_followed(profile: str) -> None:
+    assert copy_of(profile, EXAMPLES) == ""
+    assert copy_of(EXAMPLES[0], ()) == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import get_args
 
 import pytest
@@ -74,3 +75,24 @@ def test_each_example_is_an_answer_that_would_be_taken(task: Task, noun: str, ch
             assert wording.words["chose"] in lines[1]
             assert ("candidates" in lines[-1]) == chooses
             assert not chooses or taken.fields["hard_negative"] in lines[-1]["candidates"]
+
+
+@pytest.mark.parametrize("noun", NOUNS)
+def test_the_taste_of_an_example_is_told_in_the_words_of_its_own_row(noun: str) -> None:
+    # A small model does with its row what the examples do with theirs, or else repeats them as they are.
+    wording = Wording("user_profile", noun, "none", examples=True)
+    for (shown, _), answer in zip(wording.turns, wording.answers, strict=True):
+        stems = {word[:4] for word in re.findall(r"\w{3,}", shown.casefold())}
+        words = [word[:4] for word in re.findall(r"\w{3,}", answer.casefold())]
+        assert len(stems & {*words}) >= 0.5 * len({*words}), answer
+
+
+@pytest.mark.parametrize("noun", NOUNS)
+@pytest.mark.parametrize("task", ["item_profile", "user_profile"])
+def test_the_answer_of_an_example_is_no_profile_of_another_row(task: Task, noun: str) -> None:
+    wording = Wording(task, noun, "none", examples=True)
+    assert [answer for _, answer in wording.turns] == [f'{{"summary": "{one}"}}' for one in wording.answers]
+    for _, answer in wording.turns:
+        taken = parse(task, answer, "stop", examples=wording.answers)
+        assert taken.status == "invalid"
+        assert "of a worked example" in taken.reason
