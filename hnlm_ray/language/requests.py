@@ -21,7 +21,7 @@ from hnlm_ray.config.language import NegativesConfig, ProfilesConfig
 from hnlm_ray.kernels.runs import places_in_runs, runs_of
 from hnlm_ray.language.prompts import render
 from hnlm_ray.language.prompts.render import Budget, Product, Prompt, Purchase
-from hnlm_ray.language.prompts.wording import Task
+from hnlm_ray.language.prompts.wording import Task, Wording
 
 __all__ = [
     "ItemRenderer",
@@ -158,6 +158,11 @@ class ItemRenderer:
     is_curbed: bool = False
     task: Task = field(default="item_profile", init=False)
 
+    @property
+    def examples(self) -> tuple[str, ...]:
+        """The answers of the worked examples in its prompts."""
+        return Wording.of(self.task, self.limits, self.noun).answers
+
     def curbed(self) -> ItemRenderer:
         """See :class:`hnlm_ray.language.engines.protocol.Renderer`."""
         return replace(self, is_curbed=True)
@@ -189,6 +194,11 @@ class UserRenderer:
     noun: str = "product"
     is_curbed: bool = False
     task: Task = field(default="user_profile", init=False)
+
+    @property
+    def examples(self) -> tuple[str, ...]:
+        """The answers of the worked examples in its prompts."""
+        return Wording.of(self.task, self.limits, self.noun).answers
 
     def curbed(self) -> UserRenderer:
         """See :class:`hnlm_ray.language.engines.protocol.Renderer`."""

@@ -6,7 +6,6 @@ from hnlm_ray.language.engines.choose import engine_of
 from hnlm_ray.language.engines.protocol import Engine
 from hnlm_ray.language.generate import Request, answer_counts, generate
 from hnlm_ray.language.profiled import items_to_profile
-from hnlm_ray.language.prompts.wording import Wording
 from hnlm_ray.language.requests import ItemRenderer
 from hnlm_ray.run.stage import StageContext, StageSummary
 
@@ -29,12 +28,13 @@ def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
     warnings: tuple[str, ...] = ()
     if not output.has("item_profiles"):
         items = prepared.read("items")
+        renderer = ItemRenderer(items, config.profiles, config.data.noun)
         request = Request(
             rows=items_to_profile(config, prepared.read("interactions"), items.num_rows),
-            renderer=ItemRenderer(items, config.profiles, config.data.noun),
+            renderer=renderer,
             max_output_tokens=config.profiles.max_output_tokens,
             temperature=config.profiles.temperature,
-            examples=Wording.of("item_profile", config.profiles, config.data.noun).answers,
+            examples=renderer.examples,
         )
         written = generate(request, engine or engine_of(config.llm), config, output, context.say)
         warnings = written.warnings

@@ -6,7 +6,6 @@ from hnlm_ray.language.engines.choose import engine_of
 from hnlm_ray.language.engines.protocol import Engine
 from hnlm_ray.language.generate import Request, answer_counts, generate
 from hnlm_ray.language.profiled import users_to_profile
-from hnlm_ray.language.prompts.wording import Wording
 from hnlm_ray.language.requests import UserRenderer, profile_texts
 from hnlm_ray.run.stage import StageContext, StageSummary
 
@@ -35,12 +34,13 @@ def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
     texts, without = profile_texts(item_profiles, "item", items.num_rows)
     warnings: tuple[str, ...] = ()
     if not output.has("user_profiles"):
+        renderer = UserRenderer(items, texts, config.profiles, config.data.noun)
         request = Request(
             rows=users_to_profile(config, prepared.read("interactions"), items.num_rows),
-            renderer=UserRenderer(items, texts, config.profiles, config.data.noun),
+            renderer=renderer,
             max_output_tokens=config.profiles.max_output_tokens,
             temperature=config.profiles.temperature,
-            examples=Wording.of("user_profile", config.profiles, config.data.noun).answers,
+            examples=renderer.examples,
         )
         written = generate(request, engine or engine_of(config.llm), config, output, context.say)
         warnings = written.warnings
