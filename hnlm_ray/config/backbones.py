@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
+from hnlm_ray.config.blends import EnsembleMember, VariantFits
 from hnlm_ray.config.section import ByName, Named, Positive, Temperature, Weight
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Contrast",
     "DirectAUOptions",
     "EASEOptions",
+    "EnsembleOptions",
     "ItemKNNOptions",
     "LightGCNOptions",
     "MFOptions",
@@ -57,6 +59,11 @@ class BackboneOptions(Named):
     def uniformity(self) -> float | None:
         """The weight of uniformity, where alignment and uniformity are its objective."""
         return None
+
+    @property
+    def joins(self) -> tuple[VariantFits, ...]:
+        """The fits of other variants whose vectors it joins; none where it has a model of its own."""
+        return ()
 
     def final_dim(self, dim: int) -> int:
         """The dimension of the final vectors, from that of the embeddings."""
@@ -208,6 +215,30 @@ class EASEOptions(_ClosedForm):
     """The ridge penalty, lambda of the paper."""
 
 
+class EnsembleOptions(_ClosedForm):
+    """Fits of other variants as one model: their scores are brought to one scale for each user and added."""
+
+    implementation: ClassVar[str] = "hnlm_ray.models.joined:ensemble"
+    name: Literal["ensemble"] = "ensemble"
+    members: tuple[EnsembleMember, ...] = Field(min_length=1)
+    """Whose vectors are joined, for example ``[{variant: ours, seeds: [0, 1]}]``. Its vectors are as long as all of
+    theirs together."""
+
+    @property
+    def joins(self) -> tuple[EnsembleMember, ...]:
+        """See :class:`BackboneOptions`."""
+        return self.members
+
+    def __str__(self) -> str:
+        """The name, and the fits."""
+        fits = [
+            f"{'' if member.weight == 1 else f'{member.weight:g} '}{member.variant}.s{seed}"
+            for member in self.members
+            for seed in member.seeds
+        ]
+        return f"{self.name}({' + '.join(fits)})"
+
+
 Backbone = Annotated[
     MFOptions
     | LightGCNOptions
@@ -218,7 +249,8 @@ Backbone = Annotated[
     | DirectAUOptions
     | PopularityOptions
     | ItemKNNOptions
-    | EASEOptions,
+    | EASEOptions
+    | EnsembleOptions,
     Field(discriminator="name"),
     ByName,
 ]

@@ -6,27 +6,24 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from hnlm_ray.config.blends import VariantFits
 from hnlm_ray.config.graphs import NeighbourSource
 from hnlm_ray.config.section import Positive, Section
 
 __all__ = ["GuardConfig", "GuardOptions", "GuardSource"]
 
 
-class GuardSource(Section):
+class GuardSource(VariantFits):
     """One teacher of a guard: exactly one of ``variant``, ``neighbours`` and ``answers``."""
 
     variant: str | None = None
     """A variant of ``train.variants`` that itself has no guard; trained or in closed form."""
-    seeds: tuple[int, ...] = (0,)
-    """The fits of the variant, each a teacher; seeds that ``train.seeds`` lacks are fitted for the guard alone."""
     neighbours: NeighbourSource | None = None
     """Items near those that the user has, by these neighbours; similarities are raised to ``power``."""
     power: float = Field(default=4.0, gt=0.0)
     """See ``neighbours``; a high power lets the nearest items decide."""
     answers: bool = False
     """The items that the language model wrote as negatives of the user: they are less likely to be liked."""
-    weight: float = 1.0
-    """Factor of its scores in the blend, after they are brought to one scale."""
 
     @model_validator(mode="after")
     def _is_one_thing(self) -> GuardSource:

@@ -191,11 +191,32 @@ class Config(Section):
             where = f"guards.{name}.sources.{number}.variant"
             if source.variant is None:
                 continue
-            if source.variant not in self.train.variants:
-                known = ", ".join(self.train.variants)
-                raise ValueError(f"{where} is {source.variant!r}, train.variants has {known}")
-            if self.train.variants[source.variant].guard is not None:
+            variant = self._named(where, source.variant)
+            if variant.guard is not None:
                 raise ValueError(f"{where}={source.variant} is itself guarded: name a variant without a guard")
+            if variant.backbone.joins:
+                raise ValueError(f"{where}={source.variant} is an ensemble: name its members as sources instead")
+
+    def _named(self, where: str, name: str) -> VariantConfig:
+        if name not in self.train.variants:
+            known = ", ".join(self.train.variants)
+            raise ValueError(f"{where} is {name!r}, train.variants has {known}")
+        return self.train.variants[name]
+
+    @model_validator(mode="after")
+    def _members_are_trained(self) -> Config:
+        for name, variant in self.train.variants.items():
+            for number, member in enumerate(variant.backbone.joins):
+                where = f"train.variants.{name}.backbone.members.{number}.variant"
+                backbone = self._named(where, str(member.variant)).backbone
+                if backbone.joins:
+                    raise ValueError(f"{where}={member.variant} is itself an ensemble: name its members instead")
+                if not backbone.is_trained:
+                    raise ValueError(
+                        f"{where}={member.variant} is computed ({backbone.name}), an ensemble joins the vectors of"
+                        " trained variants: name one of those"
+                    )
+        return self
 
     @model_validator(mode="after")
     def _teacher_is_trained(self) -> Config:

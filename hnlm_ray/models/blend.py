@@ -1,9 +1,7 @@
 """A blend of teachers: the items that several models together rank first for each user.
 
-The scores of every teacher are brought to one scale for each user, over all items, and added. For a model of vectors
-the mean and the standard deviation over the items follow from the mean and the covariance of the item vectors, so that
-the z-scores of several such models are one model of joined vectors, ``z = (u . i - u . m) / sqrt(u' C u)``; the second
-term changes no order. Only a block of users by all items ever exists.
+The scores of every teacher are brought to one scale for each user, over all items, and added; those of teachers that
+have vectors by :class:`hnlm_ray.models.joined.JoinedVectors`. Only a block of users by all items ever exists.
 """
 
 from __future__ import annotations
@@ -19,13 +17,12 @@ import numpy.typing as npt
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.kernels.incidence import incidence
 from hnlm_ray.kernels.ranking import ranked_scores, users_at_once
+from hnlm_ray.models.joined import FLATTEST, JoinedVectors
 from hnlm_ray.models.rankers import ItemItemRanker, Ranker, VectorRanker
 
 __all__ = ["Blend", "Teacher", "guarding_weights"]
 
 Floats = npt.NDArray[np.float32]
-_FLATTEST = 1e-12
-"""A user whose scores differ by less has no opinion."""
 
 
 @dataclass(frozen=True)
@@ -90,26 +87,17 @@ class Blend:
 
     def _joined(self, start: int, stop: int) -> Floats:
         """The z-scores of all teachers that have vectors, each without a constant per user."""
-        if self._joined_items is None:
+        if not self._vectors.parts:
             return np.zeros((stop - start, self.train.n_items), dtype=np.float32)
-        users = [
-            weight * _over_deviation(ranker.user_vectors[start:stop], covariance)
-            for ranker, weight, covariance in self._vector_teachers
-        ]
-        product: Floats = np.hstack(users) @ self._joined_items.T
+        product: Floats = self._vectors.users(start, stop) @ self._vectors.items.T
         return product
 
     @cached_property
-    def _vector_teachers(self) -> list[tuple[VectorRanker, float, npt.NDArray[np.float64]]]:
-        """Each teacher that has vectors, its weight, and the covariance of its item vectors."""
-        found = [(one.ranker, one.weight) for one in self.teachers if isinstance(one.ranker, VectorRanker)]
-        return [(ranker, weight, _covariance(ranker.item_vectors)) for ranker, weight in found]
-
-    @cached_property
-    def _joined_items(self) -> Floats | None:
-        """The item vectors of those teachers side by side; None without any."""
-        tables = [ranker.item_vectors for ranker, _, _ in self._vector_teachers]
-        return np.hstack(tables) if tables else None
+    def _vectors(self) -> JoinedVectors:
+        """The teachers that have vectors."""
+        return JoinedVectors(
+            [(one.ranker, one.weight) for one in self.teachers if isinstance(one.ranker, VectorRanker)]
+        )
 
     def _raw(self, teacher: Teacher, start: int, stop: int) -> Floats:
         ranker = teacher.ranker
@@ -120,21 +108,6 @@ class Blend:
         return ranker.model.scores(self.train.slice_users(start, stop))
 
 
-def _covariance(item_vectors: Floats) -> npt.NDArray[np.float64]:
-    items = item_vectors.astype(np.float64)
-    centred = items - items.mean(axis=0)
-    covariance: npt.NDArray[np.float64] = centred.T @ centred / len(items)
-    return covariance
-
-
-def _over_deviation(user_vectors: Floats, covariance: npt.NDArray[np.float64]) -> Floats:
-    """User vectors (B, d) divided by the standard deviation of the user's scores over all items."""
-    users = user_vectors.astype(np.float64)
-    variance = np.einsum("ud,de,ue->u", users, covariance, users)
-    scaled: Floats = (users / np.sqrt(np.maximum(variance, _FLATTEST))[:, None]).astype(np.float32)
-    return scaled
-
-
 def guarding_weights(ranks: npt.NDArray[np.integer], decay: float) -> Floats:
     """``1 - exp(-rank / decay)`` for ranks from 1: how far an item of that rank may serve as a negative."""
     weights: Floats = (-np.expm1(-ranks.astype(np.float64) / decay)).astype(np.float32)
@@ -143,7 +116,7 @@ def guarding_weights(ranks: npt.NDArray[np.integer], decay: float) -> Floats:
 
 def _zscores(scores: Floats) -> Floats:
     spread = scores.std(axis=1, keepdims=True)
-    found: Floats = (scores - scores.mean(axis=1, keepdims=True)) / np.maximum(spread, _FLATTEST)
+    found: Floats = (scores - scores.mean(axis=1, keepdims=True)) / np.maximum(spread, FLATTEST)
     return found
 
 

@@ -10,19 +10,23 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from hnlm_ray.config.backbones import Backbone
     from hnlm_ray.data.interactions import Interactions
+    from hnlm_ray.models.joined import JoinedVectors
 
 __all__ = ["closed_form"]
 
 
-def closed_form(backbone: Backbone, train: Interactions) -> dict[str, npt.NDArray[Any]]:
-    """Compute the model of a baseline from the train interactions.
+def closed_form(
+    backbone: Backbone, train: Interactions, members: JoinedVectors | None = None
+) -> dict[str, npt.NDArray[Any]]:
+    """Compute a model from the train interactions, or an ensemble from its members.
 
     Args:
         backbone: options of one that is not trained.
         train: all train interactions.
+        members: of an ensemble; None for a baseline.
 
     Returns:
-        The tensors of a model file: ``user_vectors`` and ``item_vectors`` for popularity, those of
+        The tensors of a model file: ``user_vectors`` and ``item_vectors`` for popularity and ensembles, those of
         :meth:`hnlm_ray.models.item_item.ItemItem.tensors` for the others.
 
     Raises:
@@ -32,5 +36,6 @@ def closed_form(backbone: Backbone, train: Interactions) -> dict[str, npt.NDArra
     """
     if backbone.is_trained:
         raise ValueError(f"the backbone {backbone.name} is trained, not computed")
-    tensors: dict[str, npt.NDArray[Any]] = pkgutil.resolve_name(backbone.implementation)(backbone, train)
+    inputs = (train,) if members is None else (train, members)
+    tensors: dict[str, npt.NDArray[Any]] = pkgutil.resolve_name(backbone.implementation)(backbone, *inputs)
     return tensors

@@ -28,7 +28,7 @@ def differing_options(variants: Mapping[str, Mapping[str, Any]]) -> dict[str, di
 
 
 def _read_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The options that have an effect: for a baseline in closed form, its backbone alone."""
+    """The options that have an effect: for a variant that is computed, its backbone alone."""
     backbone = kinds(Backbone).get(options.get("backbone", {}).get("name"))
     if backbone and not backbone.is_trained:
         return {"backbone": options["backbone"]}

@@ -139,7 +139,7 @@ def guard(config: Config, key: StageKey) -> Depends:
 
 
 def fit(config: Config, key: StageKey) -> Depends:
-    """A variant with a seed."""
+    """A variant with a seed; the members of an ensemble are among its options, and their fits among its inputs."""
     return {"variant": config.train.variants[str(key.variant)].model_dump(mode="json"), "seed": key.seed}
 
 

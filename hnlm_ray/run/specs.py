@@ -14,7 +14,7 @@ from typing import Any
 from hnlm_ray.config.serving import BEST
 from hnlm_ray.config.tree import Config
 from hnlm_ray.run import dependencies
-from hnlm_ray.run.stage import StageKey, first_fit, teacher_fits
+from hnlm_ray.run.stage import StageKey, first_fit, fits_of, teacher_fits
 from hnlm_ray.run.trials import searched, studied
 
 __all__ = ["SPECS", "StageSpec", "goals", "planned_kinds", "with_inputs"]
@@ -127,10 +127,12 @@ def _variant_inputs(config: Config, names: Iterable[str]) -> list[StageKey]:
     }
     graphs = dict.fromkeys(variant.item_graph.source for variant in chosen if variant.item_graph)
     guards = dict.fromkeys(variant.guard.table for variant in chosen if variant.guard)
+    members = dict.fromkeys(key for variant in chosen for part in variant.backbone.joins for key in fits_of(part))
     return [
         *_keys(*(kind for kind, is_needed in needs.items() if is_needed)),
         *(StageKey("neighbours", source) for source in graphs),
         *(StageKey("guard", name) for name in guards),
+        *members,
     ]
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hnlm_ray.config.guards import GuardSource
+    from hnlm_ray.config.blends import VariantFits
     from hnlm_ray.config.tree import Config, TrainConfig
     from hnlm_ray.run.store import Artifact
 
-__all__ = ["StageContext", "StageKey", "StageSummary", "first_fit", "silent", "teacher_fits"]
+__all__ = ["StageContext", "StageKey", "StageSummary", "first_fit", "fits_of", "silent", "teacher_fits"]
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,16 @@ def first_fit(train: TrainConfig, variant: str) -> StageKey:
     return StageKey("train", variant, train.seeds_of(variant)[0])
 
 
-def teacher_fits(train: TrainConfig, source: GuardSource) -> list[StageKey]:
+def fits_of(part: VariantFits) -> list[StageKey]:
+    """The stages of the fits that a part of a blend stands for, of a variant that is trained."""
+    return [StageKey("train", part.variant, seed) for seed in part.seeds]
+
+
+def teacher_fits(train: TrainConfig, source: VariantFits) -> list[StageKey]:
     """The stages of the fits that one source of a guard stands for; none where it is no variant."""
     if source.variant is None:
         return []
-    is_trained = train.variants[source.variant].is_trained
-    seeds = source.seeds if is_trained else train.seeds_of(source.variant)
-    return [StageKey("train", source.variant, seed) for seed in seeds]
+    return fits_of(source) if train.variants[source.variant].is_trained else [first_fit(train, source.variant)]
 
 
 def silent(message: str) -> None:

@@ -204,7 +204,7 @@ def _reads(options: VariantConfig, key: str) -> bool:
     section = key.partition(".")[0]
     if section not in _UPSTREAM:
         return False
-    if options.guard:  # its teachers may read anything
+    if options.guard or options.backbone.joins:  # teachers and members may read anything
         return True
     if options.semantic:
         return options.is_tuned or section not in ("tune", "encode", "neighbours")

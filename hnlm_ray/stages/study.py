@@ -141,7 +141,8 @@ class _Worker:
         variant, valid = fit.trial.options, self._splits["valid"].relevant
         started = time.process_time()
         if not variant.is_trained:
-            baseline = compute(variant.backbone, train, valid)
+            members = FitInputs.of_stage(fit.inputs).members(variant, train)
+            baseline = compute(variant.backbone, train, valid, members)
             figures = {"valid_ndcg": baseline.valid_ndcg, "seconds": baseline.seconds, "epochs": 0, "best_epoch": 0}
             row = {"epoch": 0, **{name: figures[name] for name in ("seconds", "valid_ndcg")}}
             figures |= {"parameters": baseline.parameters, "cpu_seconds": time.process_time() - started}

@@ -31,7 +31,7 @@ __all__ = ["MODEL", "run"]
 
 MODEL = "model.safetensors"
 """File with the tensors ``user_vectors`` (U, d) and ``item_vectors`` (I, d), float32, of the best epoch; of a baseline,
-with those of :func:`hnlm_ray.models.closed_form.closed_form`."""
+those of :func:`hnlm_ray.models.closed_form.closed_form`."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class _Task:
 def run(context: StageContext, *, variant: str, seed: int) -> StageSummary:
     """Write ``model.safetensors``, the final vectors, and ``history``, the learning curve.
 
-    An interrupted fit continues from its last checkpoint. A baseline in closed form is computed without workers.
+    An interrupted fit continues from its last checkpoint. A baseline in closed form and an ensemble are computed
+    without workers.
 
     Args:
         context: with the input ``prepare`` and whatever else the variant reads.
@@ -59,6 +60,7 @@ def run(context: StageContext, *, variant: str, seed: int) -> StageSummary:
         ConfigError: there is no such variant.
         ResourceError: the cluster is too small for the workers.
         StageError: a worker was lost more often than ``train.max_failures``.
+        StoreError: the fit of an ensemble's member is damaged or belongs to other users and items.
     """
     options = context.config.train
     if variant not in options.variants:
@@ -94,14 +96,16 @@ def run(context: StageContext, *, variant: str, seed: int) -> StageSummary:
 
 
 def _compute(context: StageContext, variant: VariantConfig) -> StageSummary:
-    """Compute a baseline; its ``history`` is one row, at epoch 0."""
+    """Compute a baseline or an ensemble; its ``history`` is one row, at epoch 0."""
     from safetensors.numpy import save
 
     from hnlm_ray.training.baseline import compute
 
     splits = read_splits(context.inputs["prepare"])
-    context.say(f"{variant.backbone}: computed from {len(splits.train):,} train interactions")
-    baseline = compute(variant.backbone, splits.train, splits.valid)
+    members = FitInputs.of_stage(context.inputs).members(variant, splits.train)
+    source = f"{len(members.parts)} fits" if members else f"{len(splits.train):,} train interactions"
+    context.say(f"{variant.backbone}: computed from {source}")
+    baseline = compute(variant.backbone, splits.train, splits.valid, members)
     context.output.write_bytes(MODEL, save(baseline.tensors))
     figures = {"seconds": baseline.seconds, "valid_ndcg": baseline.valid_ndcg}
     row = {"epoch": 0, **figures, "valid_recall": baseline.valid_recall}

@@ -1,4 +1,4 @@
-"""A baseline in closed form, computed and measured on validation: what a fit is to the variants that are trained."""
+"""A baseline or an ensemble, computed and measured on validation: what a fit is to the variants that are trained."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from hnlm_ray.training.validation import validate_ranker
 if TYPE_CHECKING:
     from hnlm_ray.config.backbones import Backbone
     from hnlm_ray.data.interactions import Interactions
+    from hnlm_ray.models.joined import JoinedVectors
 
 __all__ = ["Baseline", "compute"]
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A computed baseline.
+    """A computed baseline or ensemble.
 
     Attributes:
         tensors: of the model file, see :func:`hnlm_ray.models.closed_form.closed_form`.
@@ -45,13 +46,16 @@ class Baseline:
         return sum(tensor.size for tensor in self.tensors.values())
 
 
-def compute(backbone: Backbone, train: Interactions, valid: Interactions) -> Baseline:
-    """Compute a baseline in this process; there is no seed, since nothing is drawn.
+def compute(
+    backbone: Backbone, train: Interactions, valid: Interactions, members: JoinedVectors | None = None
+) -> Baseline:
+    """Compute a baseline or an ensemble in this process; there is no seed, since nothing is drawn.
 
     Args:
         backbone: one that is not trained.
         train: all train interactions.
         valid: the validation interactions of the same users and items.
+        members: of an ensemble; None for a baseline.
 
     Raises:
         DataError: nothing to count, or EASE with a ridge that is lost to rounding.
@@ -60,7 +64,7 @@ def compute(backbone: Backbone, train: Interactions, valid: Interactions) -> Bas
     if not len(train.items):
         raise DataError("the train split is empty", "give more interactions or a smaller held-out share")
     started = time.monotonic()
-    tensors = closed_form(backbone, train)
+    tensors = closed_form(backbone, train, members)
     seconds = time.monotonic() - started
     model = ItemItem.from_tensors(tensors, train.n_items)
     ranker: Ranker = VectorRanker(**tensors) if model is None else ItemItemRanker(model, train)

@@ -11,8 +11,10 @@ import numpy as np
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.data.vectors import read_item_vectors
+from hnlm_ray.models.fitted import read_vectors
 from hnlm_ray.models.item_graph import normalised_neighbours
-from hnlm_ray.run.stage import StageKey
+from hnlm_ray.models.joined import JoinedVectors
+from hnlm_ray.run.stage import StageKey, fits_of
 from hnlm_ray.run.store import Artifact
 from hnlm_ray.samplers.guard import Guard
 from hnlm_ray.samplers.semantic import PairVectors
@@ -55,6 +57,18 @@ class FitInputs:
             item_graph=self._item_graph(variant, train),
             guard=self._guard(variant, train),
         )
+
+    def members(self, variant: VariantConfig, train: Interactions) -> JoinedVectors | None:
+        """The fits that an ensemble joins, of the users and items of the train interactions; None for other variants.
+
+        Raises:
+            StoreError: the model of one is damaged or belongs to other users and items.
+        """
+        parts = [(key, part.weight) for part in variant.backbone.joins for key in fits_of(part)]
+        read = [
+            (read_vectors(self.artifacts[key.folder], train.n_users, train.n_items), weight) for key, weight in parts
+        ]
+        return JoinedVectors(read) if read else None
 
     def _pair_vectors(self, variant: VariantConfig, train: Interactions) -> PairVectors | None:
         options = variant.semantic
