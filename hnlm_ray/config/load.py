@@ -158,8 +158,9 @@ def _place(location: Sequence[Any]) -> tuple[list[str], list[str]]:
         if _is_section(section):
             field = section.model_fields.get(part)
             section = field.annotation if field else None
-        else:  # a dict of sections, such as train.variants: the key is free, the value has a type
-            section = (typing.get_args(section) or [None])[-1]
+        else:  # a dict or a list of sections, such as train.variants: the key is free, the value has a type
+            kinds = [kind for kind in typing.get_args(section) if kind is not Ellipsis]
+            section = (kinds or [None])[-1]
     return parts, beside
 
 

@@ -34,7 +34,8 @@ class Option:
     """One option.
 
     Attributes:
-        path: by which a file or an override sets it; ``<name>`` stands for a key of one's own.
+        path: by which a file or an override sets it; ``<name>`` stands for a key of one's own and
+            ``<number>`` for the place in a list, which is set as a whole.
         kind: what it accepts, in words.
         default: as YAML.
         help: what it means, in one paragraph; names of code are between single backquotes.
@@ -111,13 +112,15 @@ def _sections(path: str, section: type[BaseModel]) -> Iterator[tuple[str, str, l
 
 
 def _inner(path: str, annotation: Any) -> Iterator[tuple[str, type[BaseModel]]]:
-    """Sections that an option holds: itself, each that can be chosen by its name, or the values of a mapping."""
+    """Sections that an option holds: itself, each that can be chosen by its name, or those of a mapping or a list."""
     if _is_section(annotation):
         yield path, annotation
         return
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is dict:
         yield from _inner(f"{path}.<name>", arguments[-1])
+    elif origin is tuple:
+        yield from _inner(f"{path}.<number>", arguments[0])
     elif origin in (typing.Union, types.UnionType):
         members = [one for one in arguments if _is_section(one)]
         for one in members:

@@ -42,6 +42,24 @@ def test_overrides_win_over_the_file(tmp_path: Path) -> None:
         ("train.variants.hnlm.semantic=true", "expected a section, for example {source: text, mixing: {share: 0.1}}"),
         ("train.variants.hnlm.semantic=text", "expected a section, for example {source: text"),
         ("serve={variant: uniform, also: [uniform]}", "uniform is named more than once"),
+        ("train.variants.both.backbone=ensemble", "train.variants.both.backbone.members: Field required"),
+        ("train.variants.both.backbone={name: ensemble, members: []}", "should have at least 1 item"),
+        (
+            "train.variants.both.backbone={name: ensemble, members: [{variant: dns, sedes: [1]}]}",
+            "unknown key 'train.variants.both.backbone.members.0.sedes', did you mean 'seeds'?",
+        ),
+        (
+            "train.variants={dns: {}, both: {backbone: {name: ensemble, members: [{variant: dsn}]}}}",
+            "train.variants.both.backbone.members.0.variant is 'dsn', train.variants has dns, both",
+        ),
+        (
+            "train.variants={ease: {backbone: ease}, both: {backbone: {name: ensemble, members: [{variant: ease}]}}}",
+            "members.0.variant=ease is computed (ease), an ensemble joins the vectors of trained variants",
+        ),
+        (
+            "train.variants={both: {backbone: {name: ensemble, members: [{variant: both}]}}}",
+            "members.0.variant=both is itself an ensemble: name its members instead",
+        ),
         ("train.variants.best={backbone: mf}", "'best' stands for whichever variant is best on validation"),
     ],
 )
@@ -211,3 +229,14 @@ def test_a_named_variant_that_cannot_be_served_is_refused_and_the_best_is_one_th
     config = load_config([], options)
     assert (config.serve.variant, config.servable, config.served) == ("best", ("uniform",), ("best",))
     assert load_config([], ["train.variants={close: {backbone: ease}}"]).served == ()
+
+
+def test_a_guard_takes_the_members_of_an_ensemble_and_not_the_ensemble() -> None:
+    """So an ensemble of guarded variants cannot stand behind the guard that they use."""
+    options = [
+        "train.variants={ours: {guard: {table: likely}}, uniform: {}}",
+        "train.variants.both.backbone={name: ensemble, members: [{variant: ours}]}",
+        "guards={likely: {sources: [{variant: both}]}}",
+    ]
+    with pytest.raises(ConfigError, match=r"guards\.likely\.sources\.0\.variant=both is an ensemble: name its members"):
+        load_config([], options)

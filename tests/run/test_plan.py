@@ -196,3 +196,20 @@ def test_a_run_of_nothing_that_can_be_served_has_no_bundle() -> None:
 
 def test_one_variant_needs_no_serve_variant() -> None:
     assert "bundle.best" in prints("train.variants={mf: {backbone: mf}}")
+
+
+def test_an_ensemble_reads_the_fits_of_its_members_and_changes_with_them() -> None:
+    given = [
+        "train.variants={a: {}, b: {backbone: mf}, c: {}, both: {backbone: {name: ensemble, members: []}}}",
+        "train.variants.both.backbone.members=[{variant: a, seeds: [0, 7]}, {variant: b, weight: 0.5}]",
+        "train.seeds=[0,1]",
+    ]
+    run = plan(load_config([], given))
+    fits = ["train.a.s0", "train.a.s7", "train.b.s0"]
+    assert set(run["train.both.s0"].inputs) == {"prepare", *fits}
+    assert not {"train.both.s1", "train.b.s7"} & set(run.artifacts())
+    assert "train.a.s7" not in run["evaluate"].inputs
+    before = prints(*given)["train.both.s0"]
+    for one in ("a.dim=8", "b.epochs=3", "both.backbone.members=[{variant: a, seeds: [0, 7]}, {variant: b}]"):
+        assert prints(*given, f"train.variants.{one}")["train.both.s0"] != before
+    assert prints(*given, "train.variants.c.dim=8", "train.seeds=[0]")["train.both.s0"] == before

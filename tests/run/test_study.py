@@ -141,3 +141,26 @@ def test_a_study_that_does_not_suit_the_variants_is_a_sentence(
 
 def test_what_all_are_compared_with_takes_part_even_if_it_is_not_named(tmp_path: Path) -> None:
     assert list(planned(configured(tmp_path, against="ours", variants=["ease"]))) == ["ours", "ease"]
+
+
+def test_an_ensemble_is_one_fit_on_stages_that_fit_its_members(tmp_path: Path) -> None:
+    both = {"backbone": {"name": "ensemble", "members": [{"variant": "ours", "seeds": [0, 5]}]}}
+    config = configured(tmp_path, {**VARIANTS, "both": both}, screening_seeds=[7])
+    (one,) = planned(config)["both"]
+    (fit,) = one.final
+    assert set(fit.inputs) == {"prepare", "train.ours.s0", "train.ours.s5"}
+    before = plan_study(config).before("study")
+    assert {"train.ours.s0", "train.ours.s5"} <= set(before)
+    assert "train.ours.s1" not in before
+    other = configured(tmp_path, {**VARIANTS, "ours": {**VARIANTS["ours"], "dim": 8}, "both": both})
+    assert not places([one]) & places(planned(other)["both"])
+
+
+def test_options_that_a_member_reads_move_an_ensemble(tmp_path: Path) -> None:
+    both = {"backbone": {"name": "ensemble", "members": [{"variant": "ours"}]}}
+    tree = configured(tmp_path, {**VARIANTS, "both": both}).model_dump(mode="json")
+    tree["search"]["space"]["neighbours.keep"] = {"choice": [30]}
+    first, second = planned(Config.model_validate(tree))["both"][:2]
+    assert first.trial.number == 0
+    assert second.trial.upstream == {"neighbours.keep": 30}
+    assert not places([first]) & places([second])

@@ -28,10 +28,11 @@ SECTIONS = [(title, section) for title, union in PARTS.items() for section in ki
 @pytest.mark.parametrize(("title", "section"), SECTIONS, ids=lambda part: getattr(part, "__name__", part))
 def test_every_section_stands_there_with_its_defaults(title: str, section: Any) -> None:
     chapter = PAGE.split(f"\n## {title}\n")[1].split("\n## ")[0]
-    fields = {name: field.default for name, field in section.model_fields.items()}
-    (line,) = [line for line in chapter.splitlines() if line.startswith(f"| `{fields['name']}` |")]
-    options = {f"{name}={default}" for name, default in fields.items() if name != "name"}
+    fields = section.model_fields
+    (line,) = [line for line in chapter.splitlines() if line.startswith(f"| `{fields['name'].default}` |")]
+    options = {f"{name}={one.default}" for name, one in fields.items() if name != "name" and not one.is_required()}
     assert set(re.findall(r"`(\w+=[^`]+)`", line)) == options
+    assert all(f"`{name}`" in line for name, one in fields.items() if one.is_required())
 
 
 def test_every_general_setting_that_the_page_names_exists() -> None:
@@ -44,8 +45,12 @@ def test_every_general_setting_that_the_page_names_exists() -> None:
 
 
 def test_the_examples_are_a_configuration_and_a_search_over_it(tmp_path: Path) -> None:
-    variants, graph, guard, search = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
-    for text, expected in ((graph, {"graph"}), (guard, {"graph", "ease", "ours"})):
+    variants, ensemble, graph, guard, search = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    for text, expected in (
+        (ensemble, {"graph", "both"}),
+        (graph, {"graph"}),
+        (guard, {"graph", "ease", "ours"}),
+    ):
         tree = yaml.safe_load(text)
         assert set(Config.model_validate({**tree, "serve": {"variant": "graph"}}).train.variants) == expected
     train = TrainConfig.model_validate(yaml.safe_load(variants)["train"])
