@@ -59,7 +59,8 @@ class JoinedVectors:
         """For each joined coordinate, the mean length of the item vectors of its model, (sum of d,) float32."""
         lengths = [np.linalg.norm(ranker.item_vectors, axis=1).mean() for ranker, _ in self.parts]
         dims = [ranker.item_vectors.shape[1] for ranker, _ in self.parts]
-        return np.maximum(np.repeat(lengths, dims), FLATTEST).astype(np.float32)
+        scales: Floats = np.maximum(np.repeat(lengths, dims), FLATTEST).astype(np.float32)
+        return scales
 
 
 def ensemble(options: EnsembleOptions, train: Interactions, members: JoinedVectors) -> dict[str, npt.NDArray[Any]]:
