@@ -1,20 +1,21 @@
 """Items that training has never seen, placed by their texts: by kriging, by nearest neighbours and by a linear map.
 
     python benchmarks/cold_items.py RUN                       # a run that is finished up to the stage `vectors`
-    python benchmarks/cold_items.py RUN --texts vectors.described --splits 3
+    python benchmarks/cold_items.py RUN --texts vectors.described --against vectors --splits 3
 
 For each split a tenth of the items and all their interactions are taken away, a variant with an item graph is trained
 on the rest, and the removed items get vectors by their texts. Prints one JSON line with Recall@20 and NDCG@20, means
 over users and splits: ``alone``, the removed items ranked among themselves; ``among_all``, the removed items ranked
 among all items that the user has not met; ``everything``, the test items of both kinds. ``mean`` gives every removed
-item the mean vector.
+item the mean vector. ``--against`` places the same items, under the same fit, by other texts too (``against``), and
+adds the p-value of the paired t-test over users between the two, each user averaged over the splits.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,7 @@ from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.data.prepared import read_splits
 from hnlm_ray.data.vectors import read_item_vectors
 from hnlm_ray.evaluation.blocks import HeldOut, evaluate
+from hnlm_ray.evaluation.significance import paired_t_test
 from hnlm_ray.kernels.neighbours import nearest_rows
 from hnlm_ray.kernels.vectors import unit_rows
 from hnlm_ray.models.item_graph import normalised_neighbours
@@ -63,6 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run")
     parser.add_argument("--texts", default="vectors", choices=["vectors", "vectors.described", "vectors.profiled"])
+    parser.add_argument("--against", default=None, choices=["vectors", "vectors.described", "vectors.profiled"])
     parser.add_argument("--splits", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=200)
     parser.add_argument("--candidates", type=int, default=16, help="of the sampler `dns`")
@@ -70,17 +73,23 @@ def main() -> None:
     artifacts = {key.name: one for key, one in RunRecord.read(RunStore(chosen.run), chosen.run).artifacts.items()}
     splits = read_splits(artifacts[StageKey("prepare").name])
     n_items = splits.train.n_items
-    graph_texts, texts = (unit_rows(read_item_vectors(artifacts[name], n_items)) for name in ("vectors", chosen.texts))
+    names = ("vectors", chosen.texts, chosen.against or chosen.texts)
+    graph_texts, texts, others = (unit_rows(read_item_vectors(artifacts[name], n_items)) for name in names)
     options = {"epochs": chosen.epochs, "batch_size": 4096, "learning_rate": 0.005, "patience": 4}
     sampler = {"name": "dns", "candidates": chosen.candidates}
     variant = VariantConfig.model_validate({**options, "item_graph": {"source": "text"}, "sampler": sampler})
     everything = joined(splits.train, splits.valid, splits.test)
     values: dict[str, list[float]] = {}
+    of_users: dict[str, list[Floats]] = {}
     for seed in range(chosen.splits):
         split = Split.drawn(splits.train, splits.valid, seed)
         users, items = trained(split, graph_texts[split.known], variant, seed)
         popularity = split.train.item_popularity.astype(np.int64)
-        for name, vectors in placed(texts[split.new], texts[split.known], items, popularity):
+        ways = dict(placed(texts[split.new], texts[split.known], items, popularity))
+        if chosen.against:
+            near = others[split.known][popularity > 0]
+            ways["against"] = new_item_vectors(others[split.new], near, items[popularity > 0])
+        for name, vectors in ways.items():
             whole = np.empty((n_items, items.shape[1]), np.float32)
             whole[split.known], whole[split.new] = items, vectors
             met = joined(*(kept(one, split.known) for one in (splits.train, splits.valid)))
@@ -93,9 +102,23 @@ def main() -> None:
                 found = evaluate(ranker, HeldOut("test", seen, relevant), (K,))
                 for measure in ("recall", "ndcg"):
                     values.setdefault(f"{name}_{what}_{measure}", []).append(found.mean(measure, K))
+                of_all = np.full(splits.train.n_users, np.nan)
+                of_all[found.users] = found.per_user["ndcg", K]
+                of_users.setdefault(f"{name}_{what}", []).append(of_all)
     means = {name: round(float(np.mean(one)), 4) for name, one in values.items()}
     report = {"benchmark": "cold_items", "texts": chosen.texts, "items": n_items, "splits": chosen.splits, **means}
-    print(json.dumps(report))
+    print(json.dumps(report | ({"against": chosen.against} | p_values(of_users) if chosen.against else {})))
+
+
+def p_values(of_users: Mapping[str, list[Floats]]) -> dict[str, float]:
+    """Of the difference in NDCG between kriging by the texts and by those they are held against."""
+    found = {}
+    for what in ("alone", "among_all", "everything"):
+        pair = [np.array(of_users[f"{name}_{what}"]) for name in ("kriging", "against")]
+        judged = ~np.isnan(pair[0]).all(axis=0)
+        ours, theirs = (np.nanmean(one[:, judged], axis=0) for one in pair)
+        found[f"p_{what}"] = paired_t_test(ours, theirs)
+    return found
 
 
 def placed(
