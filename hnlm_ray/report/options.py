@@ -10,7 +10,7 @@ from hnlm_ray.config.section import Named, Section, kinds
 from hnlm_ray.config.semantic import SemanticOptions
 from hnlm_ray.config.variants import VariantConfig
 
-__all__ = ["differing_options", "shown_method", "shown_option"]
+__all__ = ["differing_options", "shown_method", "shown_option", "shown_value"]
 
 
 def differing_options(variants: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
@@ -54,10 +54,16 @@ def shown_method(variant: VariantConfig) -> str:
         value = getattr(variant, name)
         if value == getattr(usual, name):
             continue
-        is_plain = not isinstance(value, Named | SemanticOptions) and isinstance(value, Section)
-        text = shown_option(value.model_dump(mode="json")) if is_plain else str(value)
+        text = shown_value(value)
         shown.append(name if value is True else f"{name}{text}" if text.startswith("(") else f"{name}={text}")
     return ", ".join([*shown[:2], *sorted(shown[2:])])
+
+
+def shown_value(value: object) -> str:
+    """The value of an option of a variant as text: as it shows itself, or as :func:`shown_option` shows it."""
+    if isinstance(value, Named | SemanticOptions):
+        return str(value)
+    return shown_option(value.model_dump(mode="json") if isinstance(value, Section) else value)
 
 
 def shown_option(option: Any) -> str:

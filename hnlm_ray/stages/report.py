@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from hnlm_ray.config.tree import SELECTION_CUTOFF
 from hnlm_ray.report.comparison import compare, differences
 from hnlm_ray.report.figures import FalseNegatives, LearningCurves, StrataFigures
+from hnlm_ray.report.options import shown_value
 from hnlm_ray.report.parts import PARTS, part_gains
 from hnlm_ray.report.report import Report, StageLine, StatusShare, render
 from hnlm_ray.report.samples import Catalogue, item_samples, negative_samples, user_samples
@@ -106,7 +107,7 @@ def _stage_line(artifact: Artifact) -> StageLine:
 def _settings(context: StageContext) -> dict[str, dict[str, str]]:
     names = ("backbone", "dim", "sampler", "loss", *_used_parts(context), "learning_rate", "l2")
     return {
-        variant: {name: _shown(getattr(options, name)) if name in read else "\N{EN DASH}" for name in names}
+        variant: {name: shown_value(getattr(options, name) or None if name in read else None) for name in names}
         for variant, options in context.config.train.variants.items()
         for read in [names if options.is_trained else names[:1]]  # a baseline reads nothing but its backbone
     }
@@ -115,10 +116,6 @@ def _settings(context: StageContext) -> dict[str, dict[str, str]]:
 def _used_parts(context: StageContext) -> list[str]:
     """The parts that some variant has."""
     return [part for part in PARTS if any(getattr(one, part) for one in context.config.train.variants.values())]
-
-
-def _shown(option: object) -> str:
-    return "\N{EN DASH}" if option is None or option is False else str(option)
 
 
 def _ordered_variants(context: StageContext, baseline: str | None) -> list[str]:
