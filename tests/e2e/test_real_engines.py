@@ -144,7 +144,7 @@ def test_a_second_run_does_nothing(config: Config, run: Run) -> None:
 def test_the_bundle_recommends_unseen_items(run: Run, prepared: Artifact) -> None:
     from hnlm_ray.serving.recommend.recommender import Recommender
 
-    recommender = Recommender.load(run["bundle.best"].artifact.path)
+    recommender = Recommender.load(run["bundle.ours"].artifact.path)
     user_id = prepared.read("users")["user_id"][0].as_py()
     answer = recommender.recommend(user_id, k=5)
     items = prepared.read("items")["item_id"].to_pylist()
