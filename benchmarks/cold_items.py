@@ -87,8 +87,7 @@ def main() -> None:
         popularity = split.train.item_popularity.astype(np.int64)
         ways = dict(placed(texts[split.new], texts[split.known], items, popularity))
         if chosen.against:
-            near = others[split.known][popularity > 0]
-            ways["against"] = new_item_vectors(others[split.new], near, items[popularity > 0])
+            ways["against"] = next(placed(others[split.new], others[split.known], items, popularity))[1]  # kriging
         for name, vectors in ways.items():
             whole = np.empty((n_items, items.shape[1]), np.float32)
             whole[split.known], whole[split.new] = items, vectors
