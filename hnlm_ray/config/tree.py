@@ -225,10 +225,28 @@ class Config(Section):
         if teacher is not None and teacher not in able:
             known = ", ".join(able) or "none"
             raise ValueError(f"tune.teacher is {teacher!r}, variants trained without the language model: {known}")
-        tuned = [name for name, one in self.train.variants.items() if one.is_tuned]
-        if tuned and not able:
+        tuned = [f"train.variants.{name}" for name, one in self.train.variants.items() if one.is_tuned]
+        if (tuned := tuned + self._readers_of_tuned_items()) and not able:
             raise ValueError(
-                f"train.variants.{tuned[0]} uses a tuned encoder, which needs a teacher: add a variant that is trained"
-                " without the language model"
+                f"{tuned[0]} uses a tuned encoder, which needs a teacher: add a variant that is trained without the"
+                " language model"
             )
         return self
+
+    @model_validator(mode="after")
+    def _tuned_items_have_vectors(self) -> Config:
+        is_known = self.tune.keep is None  # a kept encoder has the form that it has
+        if is_known and self.tune.form == "pair" and (readers := self._readers_of_tuned_items()):
+            raise ValueError(
+                f"{readers[0]} is tuned, but tune.form=pair gives items no vectors: set tune.form=factorised"
+            )
+        return self
+
+    def _readers_of_tuned_items(self) -> list[str]:
+        """The options that ask for the item vectors of the tuned encoder."""
+        variants = self.train.variants.items()
+        found = [f"train.variants.{name}.item_graph.source" for name, one in variants if one.reads_tuned_items]
+        for name, guard in self.guards.items():
+            sources = enumerate(guard.sources)
+            found += [f"guards.{name}.sources.{n}.neighbours" for n, one in sources if one.neighbours == "tuned"]
+        return found

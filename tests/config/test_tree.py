@@ -240,3 +240,17 @@ def test_a_guard_takes_the_members_of_an_ensemble_and_not_the_ensemble() -> None
     ]
     with pytest.raises(ConfigError, match=r"guards\.likely\.sources\.0\.variant=both is an ensemble: name its members"):
         load_config([], options)
+
+
+def test_what_reads_tuned_items_needs_an_encoder_that_gives_items_vectors() -> None:
+    reader = ["train.variants={u: {}, t: {item_graph: {source: tuned}}}"]
+    guard = ["train.variants={u: {}, t: {guard: {table: g}}}", "guards={g: {sources: [{neighbours: tuned}]}}"]
+    for options, where in ((reader, r"train\.variants\.t\.item_graph\.source"), (guard, r"guards\.g\.sources\.0\.")):
+        with pytest.raises(ConfigError, match=where + r".* is tuned, but tune\.form=pair .* set tune\.form=factorised"):
+            load_config([], options)
+        for form in ("tune.form=factorised", "tune.keep=runs/old"):
+            load_config([], [*options, form])
+    for options, where in ((reader, r"train\.variants\.t\.item_graph"), (guard, r"guards\.g\.sources\.0\.neighbours")):
+        alone = [options[0].replace("u: {}, ", ""), *options[1:], "tune.form=factorised"]
+        with pytest.raises(ConfigError, match=where + r".* uses a tuned encoder, which needs a teacher"):
+            load_config([], alone)

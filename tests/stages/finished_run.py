@@ -9,6 +9,7 @@ import pyarrow as pa
 from safetensors.numpy import save
 
 from hnlm_ray.config.tree import Config, EvaluateConfig, TrainConfig
+from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.run.stage import StageContext
 from hnlm_ray.run.store import Artifact, RunStore
 
@@ -29,7 +30,9 @@ class FinishedRun:
         self._store = RunStore(str(folder))
         self._rng = np.random.default_rng(0)
         self.config = Config(
-            run=str(folder), train=TrainConfig(seeds=(0, 1)), evaluate=EvaluateConfig(cutoffs=(5, 10), user_block=7)
+            run=str(folder),
+            train=TrainConfig(variants={"uniform": VariantConfig(), "hnlm": VariantConfig()}, seeds=(0, 1)),
+            evaluate=EvaluateConfig(cutoffs=(5, 10), user_block=7),
         )
         self.inputs: dict[str, Artifact] = {}
         self.users = self._rng.normal(size=(N_USERS, DIM))
