@@ -194,13 +194,12 @@ def run_stages(
     planned = plan_study(options) if goal == "study" else plan(options, search=goal == "search")
     for remark in remarks(options):
         console.print_marked("warn", remark, to=console.errors)
-    if goal:
-        stages = (*planned.before(goal), goal)
-    wanted = [one for one in planned.pending() if not stages or {one.kind, one.name} & set(stages)]
+    names = (*planned.before(goal), goal) if goal else planned.names_of(stages)
+    wanted = [one for one in planned.pending() if one.name in names]
     if wanted and remote_address(options.cluster) is None:  # another cluster may have what this machine has not
         _refuse(obstacles(options, {stage.kind for stage in wanted}))
     with connected(options.cluster) if wanted else nullcontext():
-        execute(options, planned, stages, console.listener(), record=record)
+        execute(options, planned, names, console.listener(), record=record)
     return planned
 
 

@@ -10,10 +10,9 @@ from importlib import import_module
 
 from hnlm_ray import __version__
 from hnlm_ray.config.tree import Config
-from hnlm_ray.errors import ConfigError, HnlmError, StoreError
+from hnlm_ray.errors import HnlmError, StoreError
 from hnlm_ray.run.plan import PlannedStage, Run
 from hnlm_ray.run.record import RunRecord
-from hnlm_ray.run.specs import SPECS
 from hnlm_ray.run.stage import StageContext, StageSummary, silent
 from hnlm_ray.run.store import Artifact
 from hnlm_ray.tables import TABLES
@@ -59,7 +58,7 @@ def execute(
     Args:
         config: the configuration that ``run`` was planned from.
         run: from :func:`hnlm_ray.run.plan.plan`.
-        only: kinds or names of stages to run; empty for all. What these read must be complete.
+        only: names of the stages to run; empty for all. What these read must be complete.
         progress: who listens.
         record: write ``run.json``, which says what the run folder holds. A command that only needs some stage of a run
             in order to read it leaves the record as it is.
@@ -68,16 +67,14 @@ def execute(
     Raises:
         HnlmError: with the sentence that a user needs; nothing half-written is left that a later run would trust.
     """
-    unknown = sorted(set(only) - {*SPECS, *(stage.name for stage in run.stages)})
-    if unknown:
-        raise ConfigError(f"there is no stage {', '.join(unknown)}", f"choose from {', '.join(SPECS)}")
     progress = progress or Progress()
     artifacts = run.artifacts()
+    assert set(only) <= artifacts.keys(), f"the run has no stage {sorted(set(only) - artifacts.keys())}"
     with run.store.lock():
         if record:
             RunRecord.of(config, {stage.key: stage.artifact for stage in run.stages}).write(run.store)
         for stage in run.stages:
-            if only and not {stage.kind, stage.name} & set(only):
+            if only and stage.name not in only:
                 continue
             if stage.artifact.is_complete:
                 stage.artifact.delete_scratch()  # left by a run that was killed right after the commit

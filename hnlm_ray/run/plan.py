@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hnlm_ray.config.tree import Config
+from hnlm_ray.errors import ConfigError
 from hnlm_ray.run.models import missing_models
 from hnlm_ray.run.specs import SPECS, StageSpec, goals, with_inputs
 from hnlm_ray.run.stage import StageKey
@@ -75,6 +76,17 @@ class Run:
             if stage.name in needed:
                 needed.update(stage.inputs.values())
         return tuple(stage.name for stage in self.stages if stage.name in needed - {name})
+
+    def names_of(self, stages: Iterable[str]) -> tuple[str, ...]:
+        """The names of some stages, in order; a kind stands for every stage of it, and nothing at all for every stage.
+
+        Raises:
+            ConfigError: there is neither a stage nor a kind of that name.
+        """
+        wanted, known = set(stages), {*SPECS, *(stage.name for stage in self.stages)}
+        if unknown := sorted(wanted - known):
+            raise ConfigError(f"there is no stage {', '.join(unknown)}", f"choose from {', '.join(SPECS)}")
+        return tuple(stage.name for stage in self.stages if not wanted or {stage.kind, stage.name} & wanted)
 
     def artifacts(self) -> dict[str, Artifact]:
         """The artifacts by the name of the stage."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from hnlm_ray.cli.main import app
+from hnlm_ray.cli.runs import run_stages
 from hnlm_ray.config.load import load_config
 from hnlm_ray.run.plan import plan
 from hnlm_ray.run.store import RunStore
@@ -45,6 +47,18 @@ def test_estimate_counts_the_stages_that_are_still_to_run(tmp_path: Path, ray_se
     assert printed("estimate", "train.variants={uniform: {}}", "serve.variant=uniform") == set()
     printed("run", "--stage=item_profiles")
     assert printed("estimate") == everything - {"item_profiles"}
+
+
+def test_a_study_runs_what_its_own_variants_read_and_no_other_stage_of_the_same_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[tuple[str, ...]] = []
+    monkeypatch.setattr("hnlm_ray.cli.runs.obstacles", lambda *_: [])
+    monkeypatch.setattr("hnlm_ray.cluster.connect.connected", lambda *_: nullcontext())
+    monkeypatch.setattr("hnlm_ray.run.execute.execute", lambda _config, _run, only, *_, **__: called.append(only))
+    described = "train.variants={u: {}, t: {item_graph: {source: text}}, d: {item_graph: {source: described}}}"
+    run_stages(load_config([], [f"run={tmp_path}", described, "study.variants=[u, t]"]), goal="study")
+    assert called == [("prepare", "vectors", "neighbours.text", "study")]
 
 
 def test_a_plan_is_shown_and_nothing_is_run(tmp_path: Path) -> None:

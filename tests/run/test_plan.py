@@ -155,6 +155,14 @@ def test_a_stage_can_be_run_with_what_it_needs_alone() -> None:
     assert "item_profiles" not in names
 
 
+def test_a_kind_stands_for_all_its_stages_and_a_name_in_what_a_stage_needs_for_itself() -> None:
+    described = "train.variants={a: {item_graph: {source: text}}, b: {item_graph: {source: described}}}"
+    run = plan(load_config([], [described, "embed.model=x"]))
+    assert run.names_of(["vectors"]) == ("vectors", "vectors.described")
+    assert run.names_of([]) == tuple(stage.name for stage in run.stages)
+    assert run.before("train.a.s0") == ("prepare", "vectors", "neighbours.text")
+
+
 def test_the_strategy_and_the_texts_decide_what_the_language_model_writes() -> None:
     tuned = "train.variants={uniform: {}, hnlm: {semantic: {source: retrieved}}}"
     with_profiles = {stage.name for stage in plan(load_config([], [tuned])).stages}
