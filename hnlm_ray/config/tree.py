@@ -234,6 +234,16 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _tuned_vectors_are_negatives(self) -> Config:
+        tuned = [name for name, one in self.train.variants.items() if one.is_tuned]
+        if tuned and self.tune.supervision.strategy == "history":
+            raise ValueError(
+                f"tune.supervision.strategy=history tunes the encoder on items that users like, and"
+                f" train.variants.{tuned[0]} takes what it emits for negatives: choose another strategy"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _tuned_items_have_vectors(self) -> Config:
         is_known = self.tune.keep is None  # a kept encoder has the form that it has
         if is_known and self.tune.form == "pair" and (readers := self._readers_of_tuned_items()):

@@ -18,9 +18,10 @@ Pooling = Literal["mean", "last"]
 class SupervisionConfig(Section):
     """Which hard negative the language model is tuned to emit for a pair."""
 
-    strategy: Literal["window", "answer", "refined", "denoised"] = "refined"
+    strategy: Literal["window", "answer", "refined", "denoised", "history"] = "refined"
     """``window``: drawn from a window of the teacher's ranks. ``answer``: the item that the model's own text was
-    matched to. ``refined``: of the window, by text. ``denoised``: the weighted mean of the window."""
+    matched to. ``refined``: of the window, by text. ``denoised``: the weighted mean of the window. ``history``: no
+    negative at all, but another item of the user, for an encoder whose item vectors are read, see ``item_graph``."""
     first: Positive = 1
     """First rank of the window, among items that the user has not seen."""
     last: Positive = 50

@@ -23,7 +23,20 @@ from hnlm_ray.config.samplers import Sampler, UniformOptions
 from hnlm_ray.config.section import Positive, Section, Weight, kinds
 from hnlm_ray.config.semantic import ExtraOptions, MixingOptions, Semantic
 
-__all__ = ["VariantConfig"]
+__all__ = ["TextContrastOptions", "VariantConfig"]
+
+
+class TextContrastOptions(Section):
+    """A contrast between items and their texts, as in RLMRec-Con (Ren et al., WWW 2024) for items.
+
+    For the items of a batch, each once: ``-log(exp(cos(v_i, f(t_i)) / t) / sum over j of exp(cos(v_i, f(t_j)) / t))``,
+    with the final vector ``v``, the text vector ``t`` and two trained layers ``f``.
+    """
+
+    weight: Weight = 0.1
+    """Of the contrast in the loss."""
+    temperature: float = Field(default=0.2, gt=0.0)
+    """Divides the cosines before the softmax."""
 
 
 class VariantConfig(Section):
@@ -39,6 +52,8 @@ class VariantConfig(Section):
     """What is minimised."""
     item_text: bool = False
     """Add the text vector of each item, through a trained linear map, to its first-layer embedding."""
+    text_contrast: TextContrastOptions | None = None
+    """Pull the final vector of each item towards its text vector after two trained layers, away from other items'."""
     item_graph: ItemGraphOptions | None = None
     """Smooth the embeddings of items over the graph of their nearest items, for example ``{source: text}``."""
     guard: GuardOptions | None = None
@@ -87,6 +102,11 @@ class VariantConfig(Section):
         return self.is_trained and self.semantic is None and self.guard is None and not self.reads_tuned_items
 
     @property
+    def reads_text_vectors(self) -> bool:
+        """Whether it reads the text vectors of the items themselves."""
+        return self.item_text or self.text_contrast is not None
+
+    @property
     def reads_tuned_items(self) -> bool:
         """Whether its graph of items comes from the tuned encoder."""
         return self.item_graph is not None and self.item_graph.source == "tuned"
@@ -113,9 +133,9 @@ class VariantConfig(Section):
             yield f"semantic.extra has no effect with {loss.name}, a loss over pairs: use semantic.mixing"
 
     def _side_problems(self) -> Iterator[str]:
-        """What keeps ``item_text``, ``item_graph`` and ``guard`` from having an effect."""
+        """What keeps ``item_text``, ``text_contrast``, ``item_graph`` and ``guard`` from having an effect."""
         backbone, sampler, graph = self.backbone, self.sampler, self.item_graph
-        for option in ("item_text", "item_graph"):
+        for option in ("item_text", "text_contrast", "item_graph"):
             if getattr(self, option) and not self.is_trained:
                 yield f"the backbone {backbone.name} has no item embeddings, so {option} has no effect"
         if graph and graph.place != "before" and (sampler.needs_layers or backbone.contrast):

@@ -121,7 +121,7 @@ def _variant_inputs(config: Config, names: Iterable[str]) -> list[StageKey]:
     chosen = [config.train.variants[name] for name in names]
     answers = any(variant.semantic and not variant.is_tuned for variant in chosen)
     needs = {
-        "vectors": answers or any(variant.item_text for variant in chosen),
+        "vectors": answers or any(variant.reads_text_vectors for variant in chosen),
         "ground": answers,
         "encode": any(variant.is_tuned for variant in chosen),
     }

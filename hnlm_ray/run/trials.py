@@ -208,7 +208,7 @@ def _reads(options: VariantConfig, key: str) -> bool:
         return True
     if options.semantic:
         return options.is_tuned or section not in ("tune", "encode", "neighbours")
-    sections = {"embed"} if options.item_text else set()
+    sections = {"embed"} if options.reads_text_vectors else set()
     if options.item_graph:
         source = options.item_graph.source
         sections |= {"neighbours", *_SECTIONS_OF.get(source, ())}

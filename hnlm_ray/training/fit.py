@@ -98,7 +98,7 @@ def needed(variant: VariantConfig, side: SideInformation) -> SideInformation:
     """What the variant uses of the side."""
     return SideInformation(
         vectors=None if variant.semantic is None else side.vectors,
-        item_texts=side.item_texts if variant.item_text else None,
+        item_texts=side.item_texts if variant.reads_text_vectors else None,
         item_graph=None if variant.item_graph is None else side.item_graph,
         guard=None if variant.guard is None else side.guard,
     )
@@ -139,6 +139,7 @@ def _check_items(train: Interactions, variant: VariantConfig, side: SideInformat
     texts, graph, guard = side.item_texts, side.item_graph, side.guard
     for option, is_used, size, stage in (
         ("item_text", variant.item_text, None if texts is None else len(texts), "vectors"),
+        ("text_contrast", variant.text_contrast is not None, None if texts is None else len(texts), "vectors"),
         ("item_graph", variant.item_graph is not None, None if graph is None else graph.shape[0], "neighbours"),
         ("guard", variant.guard is not None, None if guard is None else guard.n_items, "guard"),
     ):

@@ -51,9 +51,10 @@ class FitInputs:
 
     def of_variant(self, variant: VariantConfig, train: Interactions) -> SideInformation:
         """What a variant needs, for the users and items of the train interactions."""
+        reads_texts = variant.reads_text_vectors
         return SideInformation(
             vectors=self._pair_vectors(variant, train),
-            item_texts=read_item_vectors(self.artifacts["vectors"], train.n_items) if variant.item_text else None,
+            item_texts=read_item_vectors(self.artifacts["vectors"], train.n_items) if reads_texts else None,
             item_graph=self._item_graph(variant, train),
             guard=self._guard(variant, train),
         )

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.kernels.rows import dense_gradient, inner_products, rows_of
+from hnlm_ray.models.alignment import Alignment
 from hnlm_ray.models.build import build_backbone
 from hnlm_ray.models.embeddings import initial_rows
 from hnlm_ray.models.item_graph import ItemGraph
@@ -21,7 +22,7 @@ from hnlm_ray.samplers.protocol import Negatives, Scene, Setting, trust_in
 from hnlm_ray.training.batches import Batch
 from hnlm_ray.training.collectives import divided, replicate, sum_over_workers
 from hnlm_ray.training.graph import InteractionGraph
-from hnlm_ray.training.objective import BatchNodes, RankingLoss, alignment_and_uniformity, view_contrast
+from hnlm_ray.training.objective import BatchNodes, RankingLoss, alignment_and_uniformity, item_contrast, view_contrast
 from hnlm_ray.training.penalty import embedding_penalty
 from hnlm_ray.training.semantic import SemanticNegatives
 from hnlm_ray.training.shard import Shard
@@ -37,7 +38,7 @@ class BatchLoss:
     Attributes:
         total: what is differentiated.
         ranking: the ranking loss, or alignment and uniformity.
-        contrastive: the contrast with semantic vectors and between views, before their weights.
+        contrastive: the contrasts with semantic vectors, with texts and between views, before their weights.
     """
 
     total: torch.Tensor
@@ -73,6 +74,8 @@ class RecommenderModel(nn.Module):
         semantic: the language model's hard negatives; None without them.
         text_map: (d, D) parameter, from text vectors of items into their embeddings; None without them. Equal on all
             workers.
+        text_layers: from text vectors of items into the space of their final vectors; None without a contrast of both.
+            Equal on all workers.
         item_graph: smooths tables of items; None without one.
     """
 
@@ -100,10 +103,14 @@ class RecommenderModel(nn.Module):
         self.users = nn.Parameter(initial_rows(seed, "users", shard.first_user, shard.last_user, *size))
         self.items = nn.Parameter(initial_rows(seed, "items", 0, train.n_items, *size))
         self.text_map: nn.Parameter | None = None
-        if variant.item_text and (texts := side.item_texts) is not None:
+        self.text_layers: Alignment | None = None
+        if (texts := side.item_texts) is not None:
             self._texts = torch.from_numpy(texts.astype(np.float32)).to(device)
-            first = initial_rows(seed, "text_map", 0, variant.dim, texts.shape[1], variant.init_std)
-            self.text_map = nn.Parameter(first)
+            if variant.item_text:
+                first = initial_rows(seed, "text_map", 0, variant.dim, texts.shape[1], variant.init_std)
+                self.text_map = nn.Parameter(first)
+            if variant.text_contrast is not None:
+                self.text_layers = Alignment(texts.shape[1], dim, seed)
         self.item_graph: ItemGraph | None = None
         if variant.item_graph is not None and side.item_graph is not None:
             self.item_graph = ItemGraph(side.item_graph, variant.item_graph, device)
@@ -139,7 +146,7 @@ class RecommenderModel(nn.Module):
             ranking, contrasts = self._rank(scene, negatives, batch)
         else:
             ranking = self._align(pairs, encoding, nodes, self._variant.backbone.uniformity)
-        contrasts += self._contrast_views(pairs, encoding, nodes)
+        contrasts += self._contrast_views(pairs, encoding, nodes) + self._contrast_texts(pairs, encoding, nodes)
         total = ranking
         for weight, value in contrasts:
             total = total + weight * value
@@ -203,6 +210,7 @@ class RecommenderModel(nn.Module):
     def _nodes(self, pairs: _Pairs, encoding: Encoding) -> BatchNodes | None:
         """The nodes of the whole batch, where anything looks across it."""
         looks_across = self._variant.backbone.uniformity is not None or encoding.views is not None
+        looks_across = looks_across or self.text_layers is not None
         if not (looks_across or self.sampler.needs_batch):
             return None
         numbers = pairs.users + self._shard.first_user
@@ -263,3 +271,12 @@ class RecommenderModel(nn.Module):
         first, second = encoding.views
         sides = (first[0], second[0]), (first[1], second[1])
         return [(options.weight, view_contrast(*sides, (pairs.users, pairs.items), nodes, options.temperature))]
+
+    def _contrast_texts(self, pairs: _Pairs, encoding: Encoding, nodes: BatchNodes | None) -> _Terms:
+        options = self._variant.text_contrast
+        if self.text_layers is None or options is None:
+            return []
+        assert nodes is not None
+        mapped = self.text_layers(self._texts.index_select(0, nodes.items))
+        rows = encoding.final[1].index_select(0, pairs.items)
+        return [(options.weight, item_contrast(rows, mapped, nodes, options.temperature))]

@@ -13,7 +13,14 @@ from hnlm_ray.config.losses import Loss
 from hnlm_ray.models import contrast, losses
 from hnlm_ray.training.collectives import gather_rows, of_total
 
-__all__ = ["BatchNodes", "RankingLoss", "alignment_and_uniformity", "first_occurrences", "view_contrast"]
+__all__ = [
+    "BatchNodes",
+    "RankingLoss",
+    "alignment_and_uniformity",
+    "first_occurrences",
+    "item_contrast",
+    "view_contrast",
+]
 
 _USER_BLOCK = 1024
 
@@ -140,16 +147,29 @@ def view_contrast(
         temperature: of the contrast.
     """
     user_rows = [table.index_select(0, chosen[0]) for table in users]
-    item_rows = items[0].index_select(0, chosen[1])
-    columns = gather_rows(user_rows[1], nodes.positions, nodes.size), items[1].index_select(0, nodes.items)
-    total = item_rows.new_zeros(())
-    for rows, others, counted in (
-        (user_rows[0], columns[0], nodes.first_users()),
-        (item_rows, columns[1], nodes.first_items()),
-    ):
-        values = contrast.info_nce(rows, others, nodes.positions, counted, temperature)
-        total = total + (values * counted.index_select(0, nodes.positions)).sum() / counted.sum()
-    return total
+    columns = gather_rows(user_rows[1], nodes.positions, nodes.size)
+    of_users = _contrast(user_rows[0], columns, nodes.first_users(), nodes.positions, temperature)
+    others = items[1].index_select(0, nodes.items)
+    return of_users + item_contrast(items[0].index_select(0, chosen[1]), others, nodes, temperature)
+
+
+def item_contrast(rows: torch.Tensor, columns: torch.Tensor, nodes: BatchNodes, temperature: float) -> torch.Tensor:
+    """InfoNCE between two views of the items of a batch, each item once: this worker's share.
+
+    Args:
+        rows: (B, d) the items of this worker's pairs in one view.
+        columns: (G, d) the items of the whole batch in the other one.
+        nodes: of the whole batch.
+        temperature: of the contrast.
+    """
+    return _contrast(rows, columns, nodes.first_items(), nodes.positions, temperature)
+
+
+def _contrast(
+    rows: torch.Tensor, columns: torch.Tensor, counted: torch.Tensor, own: torch.Tensor, temperature: float
+) -> torch.Tensor:
+    values = contrast.info_nce(rows, columns, own, counted, temperature)
+    return (values * counted.index_select(0, own)).sum() / counted.sum()
 
 
 def alignment_and_uniformity(

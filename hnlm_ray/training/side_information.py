@@ -23,7 +23,7 @@ class SideInformation:
 
     Attributes:
         vectors: hard negatives by pair, for a semantic variant.
-        item_texts: (I, D) unit text vectors, for a variant with ``item_text``.
+        item_texts: (I, D) unit text vectors, for a variant with ``item_text`` or ``text_contrast``.
         item_graph: (I, I) float32 of :func:`hnlm_ray.models.item_graph.normalised_neighbours`, for one with
             ``item_graph``.
         guard: of all users, for one with ``guard``.

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from hnlm_ray import seeds
 from hnlm_ray.config.tuning import SupervisionConfig
+from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import DataError
 from hnlm_ray.kernels.vectors import unit_rows
 from hnlm_ray.tables import SUPERVISION
@@ -45,6 +46,7 @@ __all__ = [
 OK, NO_CANDIDATE, NO_ANSWER = "ok", "no_candidate", "no_answer"
 
 STRATEGIES = ("window", "answer", "refined", "denoised")
+"""Those that choose a negative."""
 
 MATCHED_COLUMNS = ["pair", "status", "negative"]
 """Columns of ``grounded`` that :func:`matched_items` reads."""
@@ -95,7 +97,8 @@ def choose_targets(
     ``window``: a candidate drawn uniformly. ``answer``: the catalogue item that the written negative was matched to,
     unless the guard removes it. ``refined``: the candidate with the largest ``near_item * cos(text, text of the pair's
     item) - far_from_user * cos(text, mean text of the user's items)``. ``denoised``: the mean of the candidates'
-    vectors, weighted by the softmax of the teacher's scores over ``options.temperature``.
+    vectors, weighted by the softmax of the teacher's scores over ``options.temperature``. ``history`` chooses no
+    negative, but another item of the user, drawn uniformly.
 
     Args:
         pairs: (P,) int64 train pairs, ``user * n_items + item``.
@@ -112,6 +115,8 @@ def choose_targets(
         if answers is None:
             raise DataError("tune.supervision.strategy=answer needs written negatives", "run negatives and ground")
         return _of_items(pairs, _guarded_answers(users, answers, knowledge, options), knowledge, NO_ANSWER)
+    if options.strategy == "history":
+        return _of_items(pairs, _others_of_user(pairs, knowledge.train, seed), knowledge, NO_CANDIDATE)
     window = teacher_window(knowledge, options)
     match options.strategy:
         case "window":
@@ -184,6 +189,18 @@ def _guarded_answers(
     table[users, place] = unseen
     likely: npt.NDArray[np.bool_] = likely_positives(knowledge, table, options.guard)
     return np.where(likely[users, place], np.int32(-1), unseen)
+
+
+def _others_of_user(pairs: npt.NDArray[np.int64], train: Interactions, seed: int) -> npt.NDArray[np.int32]:
+    """For each train pair another train item of its user, drawn uniformly; -1 where there is none."""
+    users = pairs // train.n_items
+    first, degree = train.offsets[users], train.degree[users]
+    steps = 1 + seeds.hash_counters(seeds.derive(seed, "supervision"), pairs) % np.maximum(degree - 1, 1).astype(
+        np.uint64
+    )
+    place = np.searchsorted(train.keys, pairs) - first
+    chosen = train.items[first + (place + steps.astype(np.int64)) % degree]
+    return np.where(degree > 1, chosen, np.int32(-1))
 
 
 def _drawn(

@@ -254,3 +254,10 @@ def test_what_reads_tuned_items_needs_an_encoder_that_gives_items_vectors() -> N
         alone = [options[0].replace("u: {}, ", ""), *options[1:], "tune.form=factorised"]
         with pytest.raises(ConfigError, match=where + r".* uses a tuned encoder, which needs a teacher"):
             load_config([], alone)
+
+
+def test_an_encoder_tuned_on_what_users_like_gives_no_negatives() -> None:
+    likes = ["tune.supervision.strategy=history", "tune.form=factorised"]
+    with pytest.raises(ConfigError, match=r"items that users like, and train\.variants\.t takes what it emits"):
+        load_config([], [*likes, "train.variants={u: {}, t: {semantic: {source: tuned, mixing: {share: 0.1}}}}"])
+    load_config([], [*likes, "train.variants={u: {}, t: {item_graph: {source: tuned}}}"])

@@ -202,6 +202,27 @@ def test_text_as_features_reaches_the_items_and_is_trained() -> None:
     assert not torch.equal(before, loop.model.text_map)  # type: ignore[arg-type]
 
 
+def test_a_contrast_with_texts_pulls_items_to_them() -> None:
+    plain = fitted(PLAIN)
+    contrasted = PLAIN | {"text_contrast": {"weight": 1.0}}
+    result = fitted(contrasted, texts=TEXTS)
+    assert losses(result) != losses(plain)
+    assert losses(result) != losses(fitted(contrasted, texts=TEXTS[::-1]))
+
+    def agreement(items: Any) -> float:
+        """How well the cosines of items tell those of their texts."""
+        cosines = [
+            unit @ unit.T for unit in (one / np.linalg.norm(one, axis=1, keepdims=True) for one in (items, TEXTS))
+        ]
+        return float(np.corrcoef(*(part[np.triu_indices(len(TEXTS), 1)] for part in cosines))[0, 1])
+
+    assert agreement(result.item_vectors) > agreement(plain.item_vectors) + 0.1
+    loop = loop_of(contrasted)
+    before = loop.model.text_layers.first.weight.detach().clone()  # type: ignore[union-attr]
+    loop.run_epoch()
+    assert not torch.equal(before, loop.model.text_layers.first.weight)  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize("texts", [None, TEXTS[:5]], ids=["none", "too few"])
 def test_missing_texts_are_one_sentence(texts: Any) -> None:
     with pytest.raises(DataError, match="item_text needs what the stage vectors writes for 30 items"):
@@ -242,6 +263,7 @@ REFUSED = [
     (tuned() | {"loss": "bsl"}, r"semantic\.mixing has no effect with the softmax loss bsl: use semantic\.extra"),
     (softmax(0.3) | {"loss": "hinge"}, r"semantic\.extra has no effect with hinge, a loss over pairs"),
     ({"backbone": "ease", "item_text": True}, "no item embeddings"),
+    ({"backbone": "ease", "text_contrast": {}}, "no item embeddings"),
 ]
 
 

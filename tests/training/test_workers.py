@@ -35,6 +35,7 @@ VARIANTS = {
     "lightgcn": HALF,
     "mf": HALF.model_copy(update={"backbone": MFOptions()}),
     "item text": PLAIN.model_copy(update={"item_text": True}),
+    "text contrast": VariantConfig.model_validate(PLAIN.model_dump() | {"text_contrast": {"weight": 0.5}}),
     "learned share": HALF.model_copy(
         update={"semantic": SEMANTIC.model_copy(update={"mixing": MixingOptions(share=0.3, mode="learned")})}
     ),

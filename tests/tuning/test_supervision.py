@@ -170,3 +170,28 @@ def test_matched_answers_find_their_pairs() -> None:
     columns = zip(("pair", "status", "negative"), zip(*rows, strict=True), strict=True)
     grounded = pa.table({name: list(values) for name, values in columns})
     assert matched_items(grounded, np.array([3, 4, 5, 9, 11])).tolist() == [7, -1, -1, 1, -1]
+
+
+def test_history_gives_another_item_of_the_user_and_each_of_them_as_often() -> None:
+    counts = {}
+    for seed in range(200):
+        targets = choose_targets(TRAIN.keys, KNOWN, options(strategy="history"), seed)
+        users, items = np.divmod(TRAIN.keys, N_ITEMS)
+        assert (targets.status == "ok").all()
+        assert (targets.negatives != items).all()
+        assert TRAIN.contains(users, targets.negatives).all()
+        counts[seed] = np.bincount(targets.negatives[users == 0], minlength=N_ITEMS)
+    own = TRAIN.row(0)
+    share = sum(counts.values())[own] / 200
+    np.testing.assert_allclose(share, 1.0, atol=0.3)
+    alone = Interactions.from_pairs(np.array([0]), np.array([3]), 1, N_ITEMS)
+    lonely = choose_targets(alone.keys, knowledge(alone), options(strategy="history"), 0)
+    assert (lonely.status == "no_candidate").all()
+
+
+def test_history_of_some_pairs_is_that_of_all() -> None:
+    some = TRAIN.keys[5::7]
+    all_of_them = choose_targets(TRAIN.keys, KNOWN, options(strategy="history"), 4).negatives
+    np.testing.assert_array_equal(
+        choose_targets(some, KNOWN, options(strategy="history"), 4).negatives, all_of_them[5::7]
+    )
