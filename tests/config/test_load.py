@@ -12,6 +12,7 @@ from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import ConfigError
 
 STUDY = ("demo", "study", "demo_study")
+OVER_STUDY = ("study_few", "study_controls", "study_tuned")
 """Configurations that belong together: the last says only what it changes of the others."""
 
 
@@ -32,7 +33,7 @@ def refusal(*contents: str, folder: Path, overrides: tuple[str, ...] = ()) -> st
 # ---- the configurations that are shipped
 
 
-@pytest.mark.parametrize("name", sorted(set(shipped_configs()) - {"demo_study"}))
+@pytest.mark.parametrize("name", sorted(set(shipped_configs()) - {"demo_study", *OVER_STUDY}))
 def test_every_shipped_configuration_is_valid(name: str) -> None:
     assert isinstance(load_config([Path(name)], [] if name == "demo" else ["data.path=somewhere"]), Config)
 
@@ -46,6 +47,21 @@ def test_the_study_on_the_demo_is_the_study_with_other_sizes() -> None:
     assert study.train.variants["ours"].sampler == DNSOptions(candidates=32)
     assert both.train.variants["as_released"].loss == study.train.variants["as_released"].loss
     assert set(demo.train.variants) - set(both.train.variants) == {"hnlm", "tuned", "unguarded"}
+
+
+@pytest.mark.parametrize("name", OVER_STUDY)
+def test_what_is_laid_over_the_study_trains_its_variants_as_the_study_does(name: str) -> None:
+    study, both = (load_config([Path(one) for one in names], ["data.path=x"]) for names in (["study"], ["study", name]))
+    own = set(both.train.variants) - set(study.train.variants)
+    assert own
+
+    def how(config: Config, variant: str) -> tuple[object, ...]:
+        options = config.train.variants[variant]
+        return options.epochs, options.batch_size, options.learning_rate, options.patience
+
+    assert {how(both, variant) for variant in own} == {how(study, "ours")}
+    for variant in set(both.train.variants) - own:
+        assert how(both, variant) == how(study, variant)
 
 
 @pytest.mark.parametrize("name", ["demo", "demo.yaml", "configs/demo.yaml"])
