@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
-from hnlm_ray.data.prepared import read_splits
+from hnlm_ray.data.prepared import Splits, read_splits
 from hnlm_ray.data.vectors import read_item_vectors
 from hnlm_ray.evaluation.blocks import HeldOut, evaluate
 from hnlm_ray.evaluation.significance import paired_t_test
@@ -78,9 +78,7 @@ def main() -> None:
     options = {"epochs": chosen.epochs, "batch_size": 4096, "learning_rate": 0.005, "patience": 4}
     sampler = {"name": "dns", "candidates": chosen.candidates}
     variant = VariantConfig.model_validate({**options, "item_graph": {"source": "text"}, "sampler": sampler})
-    everything = joined(splits.train, splits.valid, splits.test)
-    values: dict[str, list[float]] = {}
-    of_users: dict[str, list[Floats]] = {}
+    measured = Measured()
     for seed in range(chosen.splits):
         split = Split.drawn(splits.train, splits.valid, seed)
         users, items = trained(split, graph_texts[split.known], variant, seed)
@@ -89,24 +87,43 @@ def main() -> None:
         if chosen.against:
             ways["against"] = next(placed(others[split.new], others[split.known], items, popularity))[1]  # kriging
         for name, vectors in ways.items():
-            whole = np.empty((n_items, items.shape[1]), np.float32)
-            whole[split.known], whole[split.new] = items, vectors
-            met = joined(*(kept(one, split.known) for one in (splits.train, splits.valid)))
-            alone = only(everything, split.new)
-            for what, ranker, seen, relevant in (
-                ("alone", VectorRanker(users, vectors), nothing(alone), alone),
-                ("among_all", VectorRanker(users, whole), met, kept(everything, split.new)),
-                ("everything", VectorRanker(users, whole), met, splits.test),
-            ):
-                found = evaluate(ranker, HeldOut("test", seen, relevant), (K,))
-                for measure in ("recall", "ndcg"):
-                    values.setdefault(f"{name}_{what}_{measure}", []).append(found.mean(measure, K))
-                of_all = np.full(splits.train.n_users, np.nan)
-                of_all[found.users] = found.per_user["ndcg", K]
-                of_users.setdefault(f"{name}_{what}", []).append(of_all)
-    means = {name: round(float(np.mean(one)), 4) for name, one in values.items()}
+            measured.add(name, vectors, (users, items), split, splits)
+    means = {name: round(float(np.mean(one)), 4) for name, one in measured.values.items()}
     report = {"benchmark": "cold_items", "texts": chosen.texts, "items": n_items, "splits": chosen.splits, **means}
-    print(json.dumps(report | ({"against": chosen.against} | p_values(of_users) if chosen.against else {})))
+    print(json.dumps(report | ({"against": chosen.against} | p_values(measured.of_users) if chosen.against else {})))
+
+
+class Measured:
+    """What is measured of every way to place new items.
+
+    Attributes:
+        values: by way, question and measure, one of each split.
+        of_users: by way and question (n_users,) NDCG of each split, NaN for a user with nothing to find.
+    """
+
+    def __init__(self) -> None:
+        self.values: dict[str, list[float]] = {}
+        self.of_users: dict[str, list[Floats]] = {}
+
+    def add(self, name: str, new: Floats, fitted: tuple[Floats, Floats], split: Split, splits: Splits) -> None:
+        """Judge the vectors that a way gives to the new items of a split."""
+        users, items = fitted
+        whole = np.empty((splits.train.n_items, items.shape[1]), np.float32)
+        whole[split.known], whole[split.new] = items, new
+        everything = joined(splits.train, splits.valid, splits.test)
+        met = joined(*(kept(one, split.known) for one in (splits.train, splits.valid)))
+        alone = only(everything, split.new)
+        for what, ranker, seen, relevant in (
+            ("alone", VectorRanker(users, new), nothing(alone), alone),
+            ("among_all", VectorRanker(users, whole), met, kept(everything, split.new)),
+            ("everything", VectorRanker(users, whole), met, splits.test),
+        ):
+            found = evaluate(ranker, HeldOut("test", seen, relevant), (K,))
+            for measure in ("recall", "ndcg"):
+                self.values.setdefault(f"{name}_{what}_{measure}", []).append(found.mean(measure, K))
+            of_all = np.full(splits.train.n_users, np.nan)
+            of_all[found.users] = found.per_user["ndcg", K]
+            self.of_users.setdefault(f"{name}_{what}", []).append(of_all)
 
 
 def p_values(of_users: Mapping[str, list[Floats]]) -> dict[str, float]:
