@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pyarrow.fs import LocalFileSystem
 
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import StoreError
@@ -13,6 +14,7 @@ from hnlm_ray.kernels.vectors import unit_rows
 from hnlm_ray.models.item_item import ItemItem
 from hnlm_ray.models.rankers import ItemItemRanker, Ranker, VectorRanker
 from hnlm_ray.run.store import Artifact
+from hnlm_ray.run.tensors import mapped_tensors
 
 __all__ = ["read_ranker", "read_vectors", "training_vectors"]
 
@@ -55,6 +57,7 @@ def training_vectors(
 
 
 def _tensors(fit: Artifact) -> dict[str, npt.NDArray[Any]]:
+    """The tensors of the file; one on this machine is mapped, so that workers share the memory of a large model."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -62,8 +65,11 @@ def _tensors(fit: Artifact) -> dict[str, npt.NDArray[Any]]:
     if not fit.has(_MODEL):
         raise StoreError(f"there is no {path}", _ACTION)
     try:
+        if isinstance(fit.filesystem, LocalFileSystem):
+            fit.verify(_MODEL)
+            return mapped_tensors(path)
         tensors: dict[str, npt.NDArray[Any]] = load(fit.read_bytes(_MODEL))
-    except SafetensorError as error:
+    except (SafetensorError, ValueError) as error:
         raise StoreError(f"{path} cannot be read ({error})", _ACTION) from error
     return tensors
 

@@ -1,4 +1,4 @@
-"""The language stages with a real, small, instruction-tuned model: its own tokenizer, chat template and weaknesses."""
+"""Every stage with a real, small, instruction-tuned model: its own tokenizer, chat template, layers and weaknesses."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hnlm_ray import Recommender
 from hnlm_ray.config.load import load_config
 from hnlm_ray.config.tree import Config
 from hnlm_ray.run.execute import execute
@@ -71,7 +73,11 @@ def config(model: str, tmp_path_factory: pytest.TempPathFactory) -> Config:
         f"data.path={folder}", f"run={tmp_path_factory.mktemp('run')}", f"llm.model={model}", "data.noun=film",
         "data.columns={rating: null, review: null, brand: null, description: null, split: null}",
         "embed.engine=scripted", f"negatives.budget={N_PAIRS}", "negatives.candidates=4", "llm.max_reject_rate=0.5",
-        "train.variants={hnlm: {semantic: {mixing: {share: 0.1}}}}",
+        f"tune={{model: {model}, form: factorised, pairs: 16, epochs: 1, batch_size: 8, lora: {{rank: 4}}}}",
+        "tune.max_user_tokens=24", "tune.max_item_tokens=16", "encode.pairs=chosen", "serve.variant=tuned",
+        "train.variants={uniform: {}, hnlm: {semantic: {mixing: {share: 0.1}}},"
+        " tuned: {semantic: {source: tuned, mixing: {share: 0.1}}}, graph: {item_graph: {source: tuned}}}",
+        "train.variants.*.epochs=2",
     ]  # fmt: skip
     return load_config([Path("table"), Path("small_model")], options)
 
@@ -79,7 +85,7 @@ def config(model: str, tmp_path_factory: pytest.TempPathFactory) -> Config:
 @pytest.fixture(scope="module")
 def run(config: Config, ray_session: None) -> Run:
     finished = plan(config)
-    execute(config, finished, [*finished.before("ground"), "ground"])
+    execute(config, finished)
     return finished
 
 
@@ -109,3 +115,26 @@ def test_negatives_are_chosen_from_the_catalogue(run: Run) -> None:
     statuses = Counter(row["status"] for row in rows(run, "ground", "grounded"))
     assert statuses["matched"] == len(usable)  # unseen in train, and as the title is written
     assert statuses["interacted"] == 0
+
+
+def test_it_is_the_body_of_an_encoder_whose_vectors_train_a_model(run: Run) -> None:
+    losses = rows(run, "tune", "tuning")
+    assert [row["epoch"] for row in losses] == [0, 1]
+    assert all(np.isfinite(row["valid_loss"]) for row in losses)
+    encoded = rows(run, "encode", "encoded")
+    assert len(encoded) == N_PAIRS
+    vectors = np.array([row["vector"] for row in encoded], np.float32)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-2)
+    assert len(np.unique(vectors, axis=0)) == N_PAIRS
+    items = np.array([row["vector"] for row in rows(run, "encode", "encoded_items")], np.float32)
+    assert len(items) == len(TITLES)
+    assert len(np.unique(items, axis=0)) == len(TITLES)
+
+
+def test_the_run_ends_in_a_report_and_a_bundle_that_recommends(run: Run) -> None:
+    measured = {row["variant"] for row in rows(run, "evaluate", "metrics")}
+    assert {"uniform", "hnlm", "tuned", "graph"} <= measured
+    assert b"hnlm" in run["report"].artifact.read_bytes("report.html")
+    recommended = Recommender.load(run["bundle.tuned"].artifact.path).recommend("u0", k=3).items
+    assert len(recommended) == 3
+    assert {one.title for one in recommended} <= TITLES

@@ -39,9 +39,9 @@ import pyarrow.parquet as pq
 from hnlm_ray.errors import BundleError
 from hnlm_ray.run.checksums import verify
 from hnlm_ray.run.places import Folder, resolve
+from hnlm_ray.run.tensors import mapped_tensors
 from hnlm_ray.serving.bundle.contents import Contents
 from hnlm_ray.serving.bundle.info import INFO, REBUILD, BundleInfo, bundle_errors, read_info_at
-from hnlm_ray.serving.bundle.tensors import mapped_tensors
 
 __all__ = ["Bundle", "load_bundle"]
 

@@ -24,7 +24,7 @@ from hnlm_ray.serving.bundle.cold_start import fit_profile_map, fit_text_map
 from hnlm_ray.serving.bundle.contents import Contents
 from hnlm_ray.serving.bundle.info import FILES, INFO, BundleInfo, read_info
 from hnlm_ray.serving.bundle.writing import Extras, write_bundle
-from tests.serving.bundle.test_tensors import owner
+from tests.run.test_tensors import owner
 from tests.serving.conftest import ABOUT, ENCODER
 from tests.serving.services import break_off_copies
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from safetensors.numpy import load_file, save_file
 
-from hnlm_ray.serving.bundle.tensors import mapped_tensors
+from hnlm_ray.run.tensors import mapped_tensors
 
 DTYPES = st.sampled_from([np.float64, np.float32, np.float16, np.int64, np.int32]).map(np.dtype)
 TENSORS = st.dictionaries(
@@ -159,7 +159,7 @@ def test_reading_does_not_load_torch(tmp_path: Path) -> None:
     path = str(tmp_path / "x.safetensors")
     save_file({"a": np.ones(3, np.float32)}, path)
     script = (
-        "import sys; from hnlm_ray.serving.bundle.tensors import mapped_tensors\n"
+        "import sys; from hnlm_ray.run.tensors import mapped_tensors\n"
         f"print(mapped_tensors({path!r})['a'].tolist(), 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)

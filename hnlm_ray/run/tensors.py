@@ -1,4 +1,4 @@
-"""Tensors of a safetensors file as NumPy arrays over the mapped file, so that nothing is copied and replicas share it.
+"""Tensors of a safetensors file as NumPy arrays over the mapped file, so that nothing is copied and processes share it.
 
 The library itself copies a file into NumPy arrays, or maps it with torch, which a service does not load otherwise.
 """
@@ -23,7 +23,7 @@ def mapped_tensors(path: str) -> dict[str, npt.NDArray[Any]]:
     """Every tensor of a file, read-only.
 
     Raises:
-        ValueError: the file is not safetensors, or has a dtype that bundles do not use.
+        ValueError: the file is not safetensors, or has a dtype that no model here uses.
         OSError: the file cannot be read.
     """
     with open(path, "rb") as stream:
