@@ -23,7 +23,8 @@ _REPEATS, _UNENDED = "repeats", "ends in the middle of a sentence"
 _FEWEST_WORDS = 3
 _LONGEST_LOOP = 12
 _COPIED_WORDS = 9
-"""So many words in a row are no common turn of phrase, and not what two likings have in common."""
+"""So many words in a row are no common turn of phrase, and not what two likings have in common: who has them twice, or
+from an example, repeats."""
 _MANY_WORDS, _LEAST_DISTINCT = 16, 0.35
 _DRAWN_OUT = re.compile(r"([^\W\d_])\1{7}")
 _END = re.compile(r"[.!?\u2026\u3002\uff01\uff1f)\]\"'\u2019\u201d\u203a]$")
@@ -50,6 +51,8 @@ def fault_of(profile: str, longest: int = MOST_CHARS) -> str:
     if loop := loop_of(profile):
         return loop
     are_words = sum(map(len, words)) >= 2 * len(words)  # of characters, a text of some length has few
+    if are_words and (again := _said_twice(words)):
+        return f"{_REPEATS} {' '.join(again)!r}"
     if are_words and len(words) >= _MANY_WORDS and len({*words}) < _LEAST_DISTINCT * len(words):
         return f"{_REPEATS} itself: {len({*words})} different words of {len(words)}"
     return ""
@@ -92,6 +95,16 @@ def whole_sentences(profile: str, longest: int) -> str:
 
 def _runs(words: list[str]) -> list[tuple[str, ...]]:
     return [tuple(words[place : place + _COPIED_WORDS]) for place in range(len(words) - _COPIED_WORDS + 1)]
+
+
+def _said_twice(words: list[str]) -> tuple[str, ...]:
+    """The first run of nine words that stands in a text more than once, wherever; () for none."""
+    met: set[tuple[str, ...]] = set()
+    for run in _runs(words):
+        if run in met:
+            return run
+        met.add(run)
+    return ()
 
 
 def _loop(words: list[str]) -> list[str]:

@@ -30,6 +30,15 @@ LONG = " ".join(f"likes thing {number} because of its shape and" for number in r
         ("This person likes quiet evenings. This person likes quiet evenings.", "repeats 'this person likes"),
         ("Enjoys gooooooooooooood food.", "over and over"),
         (
+            "Prefers a variety of things, including a variety of things, such as a variety of things, including a variety"
+            " of things.",
+            "repeats 'a variety of things including a variety of things'",
+        ),
+        (
+            "The label is made of a strong and durable material. It sticks. The label is made of a strong and durable one.",
+            "repeats 'the label is made of a strong and durable'",
+        ),
+        (
             "likes red, likes blue, likes red things, likes blue things, likes red, likes things, likes blue",
             "different",
         ),
@@ -47,6 +56,7 @@ def test_what_is_no_profile(profile: str, expected: str) -> None:
         "Fans of science fiction (hard)",
         "Someone who enjoys Board Games and Board Games, mostly rustic and vintage things.",
         "A very, very loud toy that children love.",
+        "For people who like long walks and tea. For people who like long walks and coffee.",
         "Customers who shop for things to travel with",
         "Liebt Krimis und Reiseberichte aus aller Welt",
         "\u559c\u6b22\u79d1\u5e7b\u5c0f\u8bf4\u548c\u684c\u6e38\u7684\u8bfb\u8005",
