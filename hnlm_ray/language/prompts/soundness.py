@@ -48,14 +48,7 @@ def fault_of(profile: str, longest: int = MOST_CHARS) -> str:
         return f"is a fragment of {len(words)} word{'s' * (len(words) != 1)}"
     if not _END.search(profile) and (_DANGLING.search(profile) or len(profile) >= longest - _NEAR):
         return f"{_UNENDED}, with {profile[-20:]!r}"
-    if loop := loop_of(profile):
-        return loop
-    are_words = sum(map(len, words)) >= 2 * len(words)  # of characters, a text of some length has few
-    if are_words and (again := _said_twice(words)):
-        return f"{_REPEATS} {' '.join(again)!r}"
-    if are_words and len(words) >= _MANY_WORDS and len({*words}) < _LEAST_DISTINCT * len(words):
-        return f"{_REPEATS} itself: {len({*words})} different words of {len(words)}"
-    return ""
+    return loop_of(profile) or _repetition(words)
 
 
 def loop_of(text: str) -> str:
@@ -95,6 +88,17 @@ def whole_sentences(profile: str, longest: int) -> str:
 
 def _runs(words: list[str]) -> list[tuple[str, ...]]:
     return [tuple(words[place : place + _COPIED_WORDS]) for place in range(len(words) - _COPIED_WORDS + 1)]
+
+
+def _repetition(words: list[str]) -> str:
+    """What a text says again, or that it has few words of its own; "" for neither."""
+    if sum(map(len, words)) < 2 * len(words):  # of characters, a text of some length has few
+        return ""
+    if again := _said_twice(words):
+        return f"{_REPEATS} {' '.join(again)!r}"
+    if len(words) >= _MANY_WORDS and len({*words}) < _LEAST_DISTINCT * len(words):
+        return f"{_REPEATS} itself: {len({*words})} different words of {len(words)}"
+    return ""
 
 
 def _said_twice(words: list[str]) -> tuple[str, ...]:

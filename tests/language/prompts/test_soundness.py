@@ -30,12 +30,12 @@ LONG = " ".join(f"likes thing {number} because of its shape and" for number in r
         ("This person likes quiet evenings. This person likes quiet evenings.", "repeats 'this person likes"),
         ("Enjoys gooooooooooooood food.", "over and over"),
         (
-            "Prefers a variety of things, including a variety of things, such as a variety of things, including a variety"
-            " of things.",
+            "Prefers a variety of things, including a variety of things, such as a variety of things, including a"
+            " variety of things.",
             "repeats 'a variety of things including a variety of things'",
         ),
         (
-            "The label is made of a strong and durable material. It sticks. The label is made of a strong and durable one.",
+            "The label is made of a strong and durable foil. It sticks. The label is made of a strong and durable one.",
             "repeats 'the label is made of a strong and durable'",
         ),
         (
