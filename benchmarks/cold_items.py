@@ -78,7 +78,7 @@ def main() -> None:
     options = {"epochs": chosen.epochs, "batch_size": 4096, "learning_rate": 0.005, "patience": 4}
     sampler = {"name": "dns", "candidates": chosen.candidates}
     variant = VariantConfig.model_validate({**options, "item_graph": {"source": "text"}, "sampler": sampler})
-    measured = Measured()
+    measured = Measured(splits)
     for seed in range(chosen.splits):
         split = Split.drawn(splits.train, splits.valid, seed)
         users, items = trained(split, graph_texts[split.known], variant, seed)
@@ -87,7 +87,7 @@ def main() -> None:
         if chosen.against:
             ways["against"] = next(placed(others[split.new], others[split.known], items, popularity))[1]  # kriging
         for name, vectors in ways.items():
-            measured.add(name, vectors, (users, items), split, splits)
+            measured.add(name, vectors, (users, items), split)
     means = {name: round(float(np.mean(one)), 4) for name, one in measured.values.items()}
     report = {"benchmark": "cold_items", "texts": chosen.texts, "items": n_items, "splits": chosen.splits, **means}
     print(json.dumps(report | ({"against": chosen.against} | p_values(measured.of_users) if chosen.against else {})))
@@ -101,16 +101,16 @@ class Measured:
         of_users: by way and question (n_users,) NDCG of each split, NaN for a user with nothing to find.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, splits: Splits) -> None:
+        self._splits, self._everything = splits, joined(splits.train, splits.valid, splits.test)
         self.values: dict[str, list[float]] = {}
         self.of_users: dict[str, list[Floats]] = {}
 
-    def add(self, name: str, new: Floats, fitted: tuple[Floats, Floats], split: Split, splits: Splits) -> None:
+    def add(self, name: str, new: Floats, fitted: tuple[Floats, Floats], split: Split) -> None:
         """Judge the vectors that a way gives to the new items of a split."""
-        users, items = fitted
+        splits, everything, (users, items) = self._splits, self._everything, fitted
         whole = np.empty((splits.train.n_items, items.shape[1]), np.float32)
         whole[split.known], whole[split.new] = items, new
-        everything = joined(splits.train, splits.valid, splits.test)
         met = joined(*(kept(one, split.known) for one in (splits.train, splits.valid)))
         alone = only(everything, split.new)
         for what, ranker, seen, relevant in (

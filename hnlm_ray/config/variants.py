@@ -20,7 +20,7 @@ from hnlm_ray.config.graphs import ItemGraphOptions
 from hnlm_ray.config.guards import GuardOptions
 from hnlm_ray.config.losses import BPROptions, Loss
 from hnlm_ray.config.samplers import Sampler, UniformOptions
-from hnlm_ray.config.section import Positive, Section, Weight, kinds
+from hnlm_ray.config.section import Positive, Section, Temperature, Weight, kinds
 from hnlm_ray.config.semantic import ExtraOptions, MixingOptions, Semantic
 
 __all__ = ["TextContrastOptions", "VariantConfig"]
@@ -35,7 +35,7 @@ class TextContrastOptions(Section):
 
     weight: Weight = 0.1
     """Of the contrast in the loss."""
-    temperature: float = Field(default=0.2, gt=0.0)
+    temperature: Temperature = 0.2
     """Divides the cosines before the softmax."""
 
 

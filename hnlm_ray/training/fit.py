@@ -136,10 +136,11 @@ def _check_sampler(train: Interactions, variant: VariantConfig) -> None:
 
 def _check_items(train: Interactions, variant: VariantConfig, side: SideInformation) -> None:
     """Whether texts, neighbours and guard are there and count the same items."""
-    texts, graph, guard = side.item_texts, side.item_graph, side.guard
+    graph, guard = side.item_graph, side.guard
+    texts = None if side.item_texts is None else len(side.item_texts)
     for option, is_used, size, stage in (
-        ("item_text", variant.item_text, None if texts is None else len(texts), "vectors"),
-        ("text_contrast", variant.text_contrast is not None, None if texts is None else len(texts), "vectors"),
+        ("item_text", variant.item_text, texts, "vectors"),
+        ("text_contrast", variant.text_contrast is not None, texts, "vectors"),
         ("item_graph", variant.item_graph is not None, None if graph is None else graph.shape[0], "neighbours"),
         ("guard", variant.guard is not None, None if guard is None else guard.n_items, "guard"),
     ):

@@ -209,9 +209,8 @@ class RecommenderModel(nn.Module):
 
     def _nodes(self, pairs: _Pairs, encoding: Encoding) -> BatchNodes | None:
         """The nodes of the whole batch, where anything looks across it."""
-        looks_across = self._variant.backbone.uniformity is not None or encoding.views is not None
-        looks_across = looks_across or self.text_layers is not None
-        if not (looks_across or self.sampler.needs_batch):
+        look_across = self._variant.backbone.uniformity, encoding.views, self.text_layers
+        if not (self.sampler.needs_batch or any(part is not None for part in look_across)):
             return None
         numbers = pairs.users + self._shard.first_user
         return BatchNodes(numbers, pairs.items, pairs.positions, pairs.batch.global_size)
