@@ -21,7 +21,7 @@ FLOOR = {"errors", "seeds", "tables"}
 GRAPH = {
     "config": set(),
     "language/prompts": {"config"},
-    "language/engines": {"config", "demo/assets", "language/prompts"},
+    "language/engines": {"cluster", "config", "demo/assets", "language/prompts"},
     "run": {"config", "demo/assets", "language/prompts"},
     "cluster": {"config", "run"},
     "kernels": set(),

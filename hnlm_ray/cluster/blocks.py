@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from hnlm_ray.cluster.maps import mapped
+
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     from ray.data import Dataset
 
 __all__ = ["mapped_blocks", "table_of_blocks"]
@@ -42,10 +42,10 @@ def mapped_blocks(make: Callable[[], Work], blocks: int) -> Dataset:
     import ray
 
     workers = int(min(-(-blocks // _BLOCKS_PER_WORKER), ray.cluster_resources().get("CPU", 1.0)))
-    return ray.data.range(blocks, override_num_blocks=min(blocks, 200)).map_batches(
+    return mapped(
+        ray.data.range(blocks, override_num_blocks=min(blocks, 200)),
         _Worker,
         batch_size=1,
-        batch_format="numpy",
         fn_constructor_args=(make,),
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, workers)),
         num_cpus=1,
@@ -56,5 +56,5 @@ class _Worker:
     def __init__(self, make: Callable[[], Work]) -> None:
         self._work = make()
 
-    def __call__(self, batch: dict[str, npt.NDArray[np.int64]]) -> pa.Table:
-        return pa.concat_tables([self._work(int(block)) for block in batch["id"]])
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        return pa.concat_tables([self._work(block) for block in batch["id"].to_pylist()])

@@ -16,6 +16,7 @@ alone there gets a result that says so, and the others go on.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,7 +28,9 @@ import pyarrow.parquet as pq
 
 from hnlm_ray.cluster.connect import require
 from hnlm_ray.cluster.heartbeat import heartbeat, rate_line
-from hnlm_ray.errors import EngineError, ResourceError, StageError
+from hnlm_ray.cluster.maps import old_names_allowed, task_limits
+from hnlm_ray.errors import EngineError, ResourceError, StageError, StoreError
+from hnlm_ray.run.deaths import did_not_start, way_of_death
 from hnlm_ray.run.places import Folder
 
 if TYPE_CHECKING:
@@ -88,7 +91,7 @@ def resumable_map(
         is_durable: the boolean mask of the results that later calls take as they are. The others are results of this
             call all the same.
         lost: the result of a row whose id it is given, and the reason, when the row kills the process of the engine;
-            where it is None, such a row ends the map.
+            where it is None, such a row ends the map when it is alone.
 
     Returns:
         one row per request, sorted by id.
@@ -145,9 +148,9 @@ class _Rounds:
             in_vain = 0 if got.num_rows else in_vain + 1
             if death is not None:
                 deaths += 1
-                if lost is None or deaths > _MOST_DEATHS or in_vain > _MOST_DEATHS_IN_VAIN:
+                if deaths > _MOST_DEATHS or in_vain > _MOST_DEATHS_IN_VAIN or (lost is None and asked.num_rows == 1):
                     raise death
-                if asked.num_rows == 1:
+                if lost is not None and asked.num_rows == 1:
                     got = lost(asked["id"], death.problem)
             found.append(got)
             self.done += got.num_rows
@@ -163,13 +166,14 @@ class _Rounds:
 
     def _one(self, asked: pa.Table, number: int, rows_per_block: int) -> None:
         results = _begin_round(asked, self.folder, number)
-        look = rate_line(self.purpose, self.total, _RowCount(results, self.done))
-        with _engine_errors(self.purpose), heartbeat(look, self.say):
+        count = _RowCount(results, self.done)
+        with _engine_errors(self.purpose), heartbeat(rate_line(self.purpose, self.total, count), self.say):
             _run(self.transform, self.folder, number, rows_per_block)
+        count()
 
 
 class _RowCount:
-    """Counts the rows in the result files of a round; reads the footers of new files only."""
+    """Counts the rows in the result files of a round, each file once; from then on the file outlives a power cut."""
 
     def __init__(self, folder: Folder, before: int) -> None:
         self.folder, self.before = folder, before
@@ -177,8 +181,10 @@ class _RowCount:
 
     def __call__(self) -> int:
         for path in set(_files(self.folder)) - self.rows.keys():
-            with contextlib.suppress(OSError, pa.ArrowInvalid):  # half-written: counted next time
-                self.rows[path] = pq.read_metadata(path, filesystem=self.folder.filesystem).num_rows
+            with contextlib.suppress(OSError, pa.ArrowInvalid, StoreError):  # half-written: counted next time
+                rows = pq.read_metadata(path, filesystem=self.folder.filesystem).num_rows
+                self.folder.sync(os.path.basename(path))
+                self.rows[path] = rows
         return self.before + sum(self.rows.values())
 
 
@@ -236,13 +242,16 @@ def _run(transform: Callable[[Dataset], Dataset], folder: Folder, number: int, r
     context = DataContext.get_current().copy()
     # The newer reader of Parquet starts a dozen actors to list and read footers, for one small file.
     context.use_datasource_v2 = False
-    with DataContext.current(context):
+    with DataContext.current(context), old_names_allowed():
         path = f"{folder.path}/{_REQUESTS.format(number)}"
-        requests = ray.data.read_parquet(path, filesystem=folder.filesystem, override_num_blocks=1)
+        once = task_limits(0)
+        requests = ray.data.read_parquet(
+            path, filesystem=folder.filesystem, override_num_blocks=1, ray_remote_args=once
+        )
         # A block is written as one file: read all rows as one block, and cut it to size.
         results = transform(requests.repartition(target_num_rows_per_block=rows_per_block))
         target = f"{folder.path}/results/{number}"
-        results.write_parquet(target, filesystem=folder.filesystem, write_page_checksum=True)
+        results.write_parquet(target, filesystem=folder.filesystem, write_page_checksum=True, ray_remote_args=once)
 
 
 @contextlib.contextmanager
@@ -253,9 +262,9 @@ def _engine_errors(purpose: str) -> Iterator[None]:
     try:
         yield
     except (RayActorError, WorkerCrashedError) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        what = f"the engine of {purpose} died ({lines[-1]})"
-        raise _EngineDiedError(what, "see `hnlm doctor` and Ray's logs") from error
+        kind, came = (EngineError, "did not start") if did_not_start(error) else (_EngineDiedError, "died")
+        what = f"the engine of {purpose} {came} ({way_of_death(error)})"
+        raise kind(what, "see `hnlm doctor` and Ray's logs") from error
     except (ActorUnschedulableError, OutOfMemoryError) as error:
         what = f"{purpose} ran out of resources ({str(error).strip().splitlines()[0]})"
         raise ResourceError(what, "use a larger machine or fewer replicas") from error

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from hnlm_ray.config.defaults import DEFAULT_VARIANTS, default_variants
 from hnlm_ray.config.overlay import apply_override, lay_over
+from hnlm_ray.config.section import without_credentials
 from hnlm_ray.config.strict_yaml import parse_yaml
 from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import ConfigError
@@ -135,7 +136,7 @@ def _explain(detail: Any) -> str:
         return f"{path}: has no name, expected for example {{name: ...}}"
     message = detail["msg"].removeprefix("Value error, ")
     given = detail["input"]
-    shown = f" (got {given!r})" if not isinstance(given, dict | BaseModel) else ""
+    shown = f" (got {without_credentials(repr(given))})" if not isinstance(given, dict | BaseModel) else ""
     return f"{path}: {message}{shown}" if path else f"{message}{shown}"
 
 

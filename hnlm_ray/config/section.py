@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, ClassVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
-__all__ = ["ByName", "Fraction", "ModelName", "Named", "Positive", "Section", "Temperature", "Weight", "kinds"]
+__all__ = [
+    "WHERE_KEYS_BELONG",
+    "ByName",
+    "Fraction",
+    "ModelName",
+    "Named",
+    "Positive",
+    "Section",
+    "Temperature",
+    "Weight",
+    "kinds",
+    "without_credentials",
+]
+
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s@]*:[^\s@]*@")
+WHERE_KEYS_BELONG = (
+    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for s3://, GOOGLE_APPLICATION_CREDENTIALS for gs://, or the variable"
+    " that llm.http.api_key_env names"
+)
+"""The environment variables that hold what an address must not."""
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 ModelName = Annotated[str, BeforeValidator(lambda value: "" if value is None else value)]
@@ -23,6 +43,19 @@ class Section(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+    @field_validator("*")
+    @classmethod
+    def _holds_no_credentials(cls, value: Any) -> Any:
+        """A configuration is written into run folders and reports."""
+        if isinstance(value, str) and without_credentials(value) != value:
+            raise ValueError(f"an address holds no key or password: set {WHERE_KEYS_BELONG}")
+        return value
+
+
+def without_credentials(text: str) -> str:
+    """A text in which no address says ``key:secret@`` any more."""
+    return _CREDENTIALS.sub("", text)
 
 
 ByName = BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)

@@ -53,6 +53,7 @@ def embed_texts(
         purpose=purpose,
         say=say,
         is_durable=lambda found: pc.equal(found["error"], ""),
+        lost=lambda ids, reason: pa.table([ids, [[]] * len(ids), [reason] * len(ids)], schema=EMBEDDINGS),
     )
     errors = [(row, error) for row, error in enumerate(result["error"].to_pylist()) if error]
     if errors:

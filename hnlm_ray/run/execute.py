@@ -10,7 +10,8 @@ from importlib import import_module
 
 from hnlm_ray import __version__
 from hnlm_ray.config.tree import Config
-from hnlm_ray.errors import HnlmError, StoreError
+from hnlm_ray.errors import HnlmError, ResourceError, StoreError
+from hnlm_ray.run.deaths import way_of_death
 from hnlm_ray.run.plan import PlannedStage, Run
 from hnlm_ray.run.record import RunRecord
 from hnlm_ray.run.stage import StageContext, StageSummary, silent
@@ -127,6 +128,9 @@ def _user_error(error: BaseException, stage: PlannedStage) -> HnlmError | None:
         # Ray's own error of a task derives from the task's error too; the one that was raised is its cause.
         if isinstance(current, HnlmError) and not hasattr(current, "cause"):
             return current
+        if (way := way_of_death(current)) is not None:
+            what = f"{stage.name} lost the process of a worker, again and again ({way})"
+            return ResourceError(what, "see Ray's logs, give the machine more memory, then run again")
         if isinstance(current, OSError) and current.errno in (*_NO_ROOM, *_DENIED):
             return _storage_error(current, stage)
         queue += [current.__cause__, current.__context__, getattr(current, "cause", None)]

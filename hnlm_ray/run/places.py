@@ -1,14 +1,13 @@
 """Folders and files on this machine, on ``s3://`` or ``gs://``: their addresses, and what goes wrong there.
 
-An address is a path or a URI. A URI may end in a query for its file system, such as ``?endpoint_override=HOST``, and
-may carry credentials, ``s3://key:secret@bucket/folder``, which no message repeats.
+An address is a path or a URI. A URI may end in a query for its file system, such as ``?endpoint_override=HOST``. One
+with credentials in it, ``s3://key:secret@bucket/folder``, is refused: addresses are written into run folders and logs.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,10 @@ from urllib.parse import quote
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from hnlm_ray.config.section import WHERE_KEYS_BELONG, without_credentials
 from hnlm_ray.errors import HnlmError, StoreError
 
 __all__ = ["Folder", "join", "resolve", "shown", "storage_errors"]
-
-_CREDENTIALS = re.compile(r"(?<=://)[^/\s@]*:[^\s@]*@")
 
 
 def resolve(address: str, kind: type[HnlmError] = StoreError) -> tuple[pafs.FileSystem, str]:
@@ -32,8 +30,10 @@ def resolve(address: str, kind: type[HnlmError] = StoreError) -> tuple[pafs.File
         kind: of the error.
 
     Raises:
-        HnlmError: there is no such file system.
+        HnlmError: there is no such file system, or there are credentials in the address.
     """
+    if without_credentials(address) != address:
+        raise kind(f"there is a key or a password in the address {shown(address)}", f"set {WHERE_KEYS_BELONG} instead")
     if "://" not in address:
         return pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(address))
     try:
@@ -60,7 +60,7 @@ def join(address: str, *parts: str) -> str:
 
 def shown(address: str) -> str:
     """An address as messages name it: without credentials and without the query."""
-    return _CREDENTIALS.sub("", address.partition("?")[0] if "://" in address else address)
+    return without_credentials(address.partition("?")[0] if "://" in address else address)
 
 
 @contextlib.contextmanager
@@ -86,7 +86,7 @@ def storage_errors(
 
 def _reason(error: Exception) -> str:
     """What Arrow or the operating system say, without credentials."""
-    return _CREDENTIALS.sub("", str(error).split("Detail:")[0].strip())
+    return without_credentials(str(error).split("Detail:")[0].strip())
 
 
 @dataclass(frozen=True)
@@ -165,16 +165,36 @@ class Folder:
                     delete = self.filesystem.delete_file if info.is_file else self.filesystem.delete_dir
                     delete(info.path)
 
+    def sync(self, *names: str) -> None:
+        """Have files outlive a power cut, and that they are in this folder; object stores see to it themselves."""
+        for path in (*(f"{self.path}/{name}" for name in names), self.path):
+            self._sync(path)
+
+    def _sync(self, path: str) -> None:
+        if not isinstance(self.filesystem, pafs.LocalFileSystem):
+            return
+        with storage_errors(path):
+            number = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(number)
+            finally:
+                os.close(number)
+
     @contextlib.contextmanager
     def replacing(self, name: str) -> Iterator[str]:
-        """A path to write a file to; it gets its name when the body ends, and is deleted when the body fails."""
+        """A path to write a file to; it gets its name when the body ends, and is deleted when the body fails.
+
+        Once it has its name it outlives a power cut.
+        """
         path = f"{self.path}/{name}"
         folder, _, base = path.rpartition("/")
         temporary = f"{folder}/_{base}.{os.getpid()}.tmp"
         with storage_errors(path):
             try:
                 yield temporary
+                self._sync(temporary)
                 self.filesystem.move(temporary, path)
+                self._sync(folder)
             except BaseException:
                 with contextlib.suppress(OSError):
                     self.filesystem.delete_file(temporary)

@@ -182,6 +182,7 @@ class Artifact(Folder):
         """
         with storage_errors(self.path):
             files = {name: self._recorded(name) for name in self._sizes()}
+            self.sync(*files)
         own = {"stage": self.stage, "fingerprint": self.fingerprint, "committed": time.time(), "files": files}
         self.write_bytes(MANIFEST, Manifest(**{**content, **own}).to_json())
         self.delete_scratch()

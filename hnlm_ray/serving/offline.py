@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from hnlm_ray.cluster.connect import require
 from hnlm_ray.cluster.heartbeat import heartbeat, rate_line
+from hnlm_ray.cluster.maps import mapped
 from hnlm_ray.errors import HnlmError
 from hnlm_ray.run.places import resolve
 from hnlm_ray.serving.bundle.info import read_info
@@ -28,7 +29,7 @@ from hnlm_ray.serving.recommend.options import RankingOptions
 from hnlm_ray.serving.recommend.recommender import Recommender
 
 if TYPE_CHECKING:
-    import ray.data
+    pass
 
 __all__ = ["Summary", "recommend_all", "recommendation_table"]
 
@@ -222,11 +223,11 @@ def _work(ranges: pa.Table, workers: int, options: dict[str, Any]) -> Iterator[d
     """Rows of :data:`_RESULT`, in the order in which workers finish them."""
     import ray
 
-    dataset: ray.data.Dataset = ray.data.from_arrow([ranges.slice(row, 1) for row in range(len(ranges))]).map_batches(
+    dataset = mapped(
+        ray.data.from_arrow([ranges.slice(row, 1) for row in range(len(ranges))]),
         _Worker,
         fn_constructor_kwargs=options,
         batch_size=None,
-        batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(
             size=min(workers, len(ranges)), max_tasks_in_flight_per_actor=_RANGES_IN_FLIGHT
         ),

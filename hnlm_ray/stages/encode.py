@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hnlm_ray.cluster.connect import connected
+from hnlm_ray.cluster.maps import mapped
 from hnlm_ray.cluster.resumable import resumable_map, work_folder
 from hnlm_ray.config.tree import Config
 from hnlm_ray.data.interactions import Interactions
@@ -128,11 +129,12 @@ def _actors(
     import ray
 
     options = task.options
-    return requests.map_batches(
+    return mapped(
+        requests,
         actor,
+        retries=0,
         fn_constructor_args=arguments,
         batch_size=larger * options.batch_size,
-        batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=options.replicas),
         num_cpus=needs["CPU"] / options.replicas,
         num_gpus=needs["GPU"] / options.replicas if "GPU" in needs else None,

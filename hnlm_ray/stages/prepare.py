@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from hnlm_ray.cluster.connect import connected
+from hnlm_ray.cluster.maps import mapped
 from hnlm_ray.config.data import DataConfig
 from hnlm_ray.config.tree import Config
 from hnlm_ray.data.accounting import raw_data
@@ -98,12 +99,9 @@ def _parse(files: Files, config: DataConfig, parse: Parse, schema: pa.Schema) ->
         return pa.concat_tables([_parsed(row, parse, schema) for row in rows.to_pylist()])
 
     names = [{"path": path, "number": number} for number, path in enumerate(files.paths)]
-    dataset = (
-        ray.data.from_items(names, override_num_blocks=len(names))
-        # Unequal shares of a CPU keep Ray from fusing both steps into one task, which would parse a file sequentially.
-        .map_batches(chunks, batch_size=1, batch_format="pyarrow", num_cpus=0.5)
-        .map_batches(parsed, batch_size=1, batch_format="pyarrow", num_cpus=1)
-    )
+    # Unequal shares of a CPU keep Ray from fusing both steps into one task, which would parse a file sequentially.
+    cut = mapped(ray.data.from_items(names, override_num_blocks=len(names)), chunks, batch_size=1, num_cpus=0.5)
+    dataset = mapped(cut, parsed, batch_size=1, num_cpus=1)
     empty = schema.append(_FAILURE).empty_table()
     rows = pa.concat_tables([empty, *ray.get(dataset.to_arrow_refs())])
     for problem, action in rows["failure"].drop_null().slice(0, 1).to_pylist():

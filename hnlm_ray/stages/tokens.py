@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from hnlm_ray.cluster.connect import connected
+from hnlm_ray.cluster.maps import mapped
 from hnlm_ray.demo import assets
 from hnlm_ray.language.engines.tokens import cut_tokens, load_tokenizer
 from hnlm_ray.language.requests import profile_texts, user_requests
@@ -62,7 +63,7 @@ def _tokenized(texts: list[str], key: str, model: str, limit: int) -> pa.Table:
 
     table = pa.table({key: np.arange(len(texts), dtype=np.int32), "text": pa.array(texts, pa.string())})
     blocks = ray.data.from_arrow(table).repartition(target_num_rows_per_block=_ROWS)
-    done = blocks.map_batches(functools.partial(_tokenize, key, model, limit), batch_size=_ROWS, batch_format="pyarrow")
+    done = mapped(blocks, functools.partial(_tokenize, key, model, limit), batch_size=_ROWS)
     return pa.concat_tables(done.iter_batches(batch_size=None, batch_format="pyarrow")).sort_by(key)
 
 

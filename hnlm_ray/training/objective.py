@@ -169,7 +169,9 @@ def _contrast(
     rows: torch.Tensor, columns: torch.Tensor, counted: torch.Tensor, own: torch.Tensor, temperature: float
 ) -> torch.Tensor:
     total, here = counted.sum(), counted.index_select(0, own)
-    if rows.device.type == "cpu":  # repetitions need not be computed; a GPU would have to wait to know how many there are
+    if (
+        rows.device.type == "cpu"
+    ):  # repetitions need not be computed; a GPU would have to wait to know how many there are
         rows, columns, own = rows[here], columns[counted], (counted.cumsum(0) - 1)[own[here]]
         counted, here = counted[counted], here[here]
     values = contrast.info_nce(rows, columns, own, counted, temperature)

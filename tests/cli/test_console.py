@@ -27,6 +27,20 @@ def test_progress_prints_what_a_stage_says_as_it_is(capsys: pytest.CaptureFixtur
     assert capsys.readouterr().err == f"    {FOREIGN}\n"
 
 
+def test_no_text_commands_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    foreign = "a\x1b[31mred\x1b]0;title\x07 \x9b2J \u202eleft\r\tb"
+    console.errors.print(foreign, style="red")
+    console.print_marked("ok", foreign, subject=foreign)
+    table = console._table(foreign, foreign)
+    table.add_row(foreign)
+    console.output.print(table)
+    out, err = capsys.readouterr()
+    assert not {*out, *err} & set("\x1b\x07\x9b\u202e\r")
+    assert r"a\x1b[31mred\x1b]0;title" in err
+    assert r"\x9b2J \u202eleft" in err
+    assert out.count(r"\x1b[31mred") == 5
+
+
 def test_a_problem_keeps_its_brackets(tmp_path: Path) -> None:
     path = tmp_path / "[bold]none"
     done = CliRunner().invoke(app, ["validate", "data.format=table", f"data.path={path}", f"run={tmp_path}"])

@@ -214,6 +214,32 @@ def test_an_error_names_the_file_or_the_override_that_it_is_in(tmp_path: Path) -
     assert "override train.variants.*.epochs: train.variants.uniform.epochs" in text
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        "run=s3://{}@bucket/run",
+        "data.path=s3://{}@bucket/raw?region=x",
+        "tune.keep=gs://{}@bucket/run",
+        "embed.model=https://{}@host/model",
+        "cluster.address=ray://{}@host:10001",
+        "llm.http.url=https://{}@host/v1",
+        "train.variants.ours.semantic=s3://{}@host",
+    ],
+)
+@pytest.mark.parametrize("keys", ["KEY:SECRET", "KEY:SEC/RET"])
+def test_an_address_with_keys_in_it_is_refused_without_repeating_them(option: str, keys: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config([Path("demo")], [option.format(keys)])
+    assert option.partition("=")[0].split(".")[-1] in str(caught.value)
+    assert "KEY:" not in str(caught.value)
+    assert "RET@" not in str(caught.value)
+
+
+def test_an_address_may_have_an_at_sign_and_a_user(tmp_path: Path) -> None:
+    for run in ("gs://anonymous@bucket/run", "s3://bucket/a:b@c", str(tmp_path / "a:b@c")):
+        assert load_config([], [f"run={run}"]).run == run
+
+
 def test_a_file_that_is_given_again_counts_again(tmp_path: Path) -> None:
     first, second = files(tmp_path, "seed: 1", "seed: 2")
     assert load_config([first, second, first]).seed == 1

@@ -14,7 +14,7 @@ import pytest
 from hnlm_ray.cli import console
 from hnlm_ray.config.load import load_config
 from hnlm_ray.config.tree import Config
-from hnlm_ray.errors import ConfigError, StageError, StoreError
+from hnlm_ray.errors import ConfigError, ResourceError, StageError, StoreError
 from hnlm_ray.run.execute import Progress, execute
 from hnlm_ray.run.plan import PlannedStage, Run, plan
 from hnlm_ray.run.stage import StageContext, StageKey, StageSummary
@@ -54,6 +54,19 @@ def good(context: StageContext) -> StageSummary:
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
     return load_config([], [f"run={tmp_path / 'run'}"])
+
+
+def test_a_stage_whose_workers_die_is_one_sentence(config: Config) -> None:
+    from ray.exceptions import WorkerCrashedError
+
+    def mortal(context: StageContext) -> StageSummary:
+        try:
+            raise WorkerCrashedError
+        except WorkerCrashedError as error:
+            raise RuntimeError("as Ray Data wraps it") from error
+
+    with pytest.raises(ResourceError, match="prepare lost the process of a worker"):
+        execute(config, two_stages(config), function=run_both(mortal))
 
 
 def test_finished_stages_are_skipped(config: Config) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import pyarrow.fs as pafs
 import pytest
 
 from hnlm_ray.errors import DataError, StoreError
-from hnlm_ray.run.places import join, resolve, shown, storage_errors
+from hnlm_ray.run.places import Folder, join, resolve, shown, storage_errors
 from hnlm_ray.run.store import RunStore
 
 
@@ -22,7 +24,6 @@ from hnlm_ray.run.store import RunStore
         ("s3://bucket/run/", ("bundle",), "s3://bucket/run/bundle"),
         ("s3://bucket/run?region=x&scheme=http", ("bundle",), "s3://bucket/run/bundle?region=x&scheme=http"),
         ("s3://bucket/run/?region=x", ("encoder/1_Pooling",), "s3://bucket/run/encoder/1_Pooling?region=x"),
-        ("s3://key:secret@bucket", ("run",), "s3://key:secret@bucket/run"),
         ("file:///", ("runs",), "file:///runs"),
     ],
 )
@@ -43,12 +44,29 @@ def test_messages_name_an_address_without_its_credentials_and_query() -> None:
 
 
 @pytest.mark.parametrize("address", ["nowhere://key:secret@bucket/run", "s3://key:sec/ret@bucket/a b?region=x"])
-def test_what_arrow_says_of_an_address_comes_without_credentials(address: str) -> None:
-    with pytest.raises(StoreError) as caught, storage_errors(address, "give another", StoreError):
+def test_an_address_with_a_key_in_it_is_refused_without_repeating_it(address: str) -> None:
+    with pytest.raises(StoreError, match="AWS_SECRET_ACCESS_KEY") as caught:
         resolve(address)
     assert "bucket" in str(caught.value)
-    assert "key" not in str(caught.value)
-    assert "ret" not in str(caught.value)
+    assert "key:" not in str(caught.value)
+    assert "ret@" not in str(caught.value)
+
+
+def test_what_arrow_says_comes_without_credentials() -> None:
+    with pytest.raises(StoreError) as caught, storage_errors("s3://bucket"):
+        raise OSError("no host in s3://key:sec/ret@bucket/run")
+    assert "s3://bucket/run" in str(caught.value)
+    assert "ret@" not in str(caught.value)
+
+
+def test_a_file_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, synced = Folder(pafs.LocalFileSystem(), str(tmp_path)), []
+    monkeypatch.setattr(os, "fsync", lambda number: synced.append(Path(os.readlink(f"/proc/self/fd/{number}")).name))
+    with folder.replacing("table") as temporary:
+        Path(temporary).touch()
+        assert not synced
+    assert [name.startswith("_table.") for name in synced] == [True, False]
+    assert synced[1] == tmp_path.name  # that the name is there
 
 
 @pytest.mark.parametrize("address", ["foo://bucket/x", "s3:///x"])

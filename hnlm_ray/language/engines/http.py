@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from pydantic import SecretStr
 
+from hnlm_ray.cluster.maps import mapped
 from hnlm_ray.config.language import LLMConfig
 from hnlm_ray.errors import EngineError
 from hnlm_ray.language.engines.endpoint import Endpoint
@@ -77,24 +77,15 @@ class HttpEngine:
             EngineError: the environment variable of the key is not set.
         """
         import ray
-        from ray.util.annotations import RayDeprecationWarning
 
-        with warnings.catch_warnings():
-            # The argument goes with Ray 2.64, and 2.60 has no other for the restarts of an actor.
-            warnings.simplefilter("ignore", RayDeprecationWarning)
-            return requests.map_batches(
-                _Sender,
-                fn_constructor_args=(self.config, SecretStr(api_key(self.config)), ray.put(call)),
-                compute=ray.data.ActorPoolStrategy(size=1, max_concurrent_calls_per_actor=_BLOCKS_AT_ONCE),
-                batch_size=None,
-                batch_format="pyarrow",
-                ray_remote_args_fn=_once,
-            )
-
-
-def _once() -> dict[str, int]:
-    """An actor that dies is not started again: whoever consumes the data set finds the row that kills it."""
-    return {"max_restarts": 0, "max_task_retries": 0}
+        return mapped(
+            requests,
+            _Sender,
+            retries=0,
+            fn_constructor_args=(self.config, SecretStr(api_key(self.config)), ray.put(call)),
+            compute=ray.data.ActorPoolStrategy(size=1, max_concurrent_calls_per_actor=_BLOCKS_AT_ONCE),
+            batch_size=None,
+        )
 
 
 class _Sender:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from hnlm_ray.cluster.maps import mapped
 from hnlm_ray.language.engines.protocol import EMBEDDINGS, Call
 from hnlm_ray.language.engines.rendering import RenderedRow, Reply, completions, render
 from hnlm_ray.language.engines.tokens import approximate_budget
@@ -67,10 +68,11 @@ class ScriptedEngine:
         """See :class:`hnlm_ray.language.engines.protocol.Engine`."""
         import ray
 
-        return requests.map_batches(
+        return mapped(
+            requests,
             functools.partial(_reply_to, ray.put(call), self.reply, self.max_model_len),
+            retries=0,
             batch_size=None,
-            batch_format="pyarrow",
         )
 
 
@@ -103,7 +105,7 @@ class ScriptedEmbedder:
 
     def embed(self, texts: Dataset) -> Dataset:
         """See :class:`hnlm_ray.language.engines.protocol.Embedder`."""
-        return texts.map_batches(_hashed_words, batch_size=None, batch_format="pyarrow")
+        return mapped(texts, _hashed_words, retries=0, batch_size=None)
 
 
 def _hashed_words(texts: pa.Table) -> pa.Table:

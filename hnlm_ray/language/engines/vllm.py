@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
+from hnlm_ray.cluster.maps import actor_limits, mapped, old_names_allowed, task_limits
 from hnlm_ray.config.language import EmbedConfig, LLMConfig
 from hnlm_ray.config.weights import refuse_pickles
 from hnlm_ray.demo import assets
@@ -35,6 +36,7 @@ _ANSWER = ("id", "generated_text", "num_input_tokens", "num_generated_tokens")
 """What is kept of the columns of an answered row."""
 _CPU_BATCH_TOKENS = 4096
 _Value = TypeVar("_Value")
+Row = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class VllmEngine:
@@ -60,22 +62,18 @@ class VllmEngine:
             EngineError: the model's weights are pickles.
         """
         import ray
-        from ray.data.llm import build_processor
 
-        processor = build_processor(
-            self._processor_config(),
-            preprocess=_sampling,
-            postprocess=lambda row: {name: row[name] for name in _ANSWER},
-        )
-        tokenized = requests.map_batches(
+        tokenized = mapped(
+            requests,
             functools.partial(_tokenized, ray.put(call), self.model, self.config),
+            retries=0,
             compute=ray.data.TaskPoolStrategy(size=self.config.replicas),
             batch_size=self.config.batch_size,
-            batch_format="pyarrow",
         )
-        return processor(tokenized).map_batches(
-            functools.partial(_finished, call.max_output_tokens), batch_size=None, batch_format="pyarrow"
+        answered = _through_engine(
+            tokenized, self._processor_config(), _sampling, lambda row: {name: row[name] for name in _ANSWER}
         )
+        return mapped(answered, functools.partial(_finished, call.max_output_tokens), retries=0, batch_size=None)
 
     def _processor_config(self) -> Any:
         config = self.config
@@ -114,22 +112,23 @@ class VllmEmbedder:
             EngineError: the model's weights are pickles.
         """
         import ray
-        from ray.data.llm import build_processor
 
         config = self.config
         engine_kwargs = {"max_model_len": config.max_model_len, "dtype": config.dtype, **self._pooler()}
-        processor = build_processor(
-            _processor(config, self.model, "embed", 1, engine_kwargs),
-            preprocess=lambda row: {"tokenized_prompt": row["tokens"]},
-            postprocess=lambda row: {"id": row["id"], "embeddings": row["embeddings"]},
-        )
-        tokenized = texts.map_batches(
+        tokenized = mapped(
+            texts,
             functools.partial(_tokenized_texts, self.model, config.max_model_len),
+            retries=0,
             compute=ray.data.TaskPoolStrategy(size=config.replicas),
             batch_size=config.batch_size,
-            batch_format="pyarrow",
         )
-        return processor(tokenized).map_batches(_embeddings, batch_size=None, batch_format="pyarrow")
+        vectors = _through_engine(
+            tokenized,
+            _processor(config, self.model, "embed", 1, engine_kwargs),
+            lambda row: {"tokenized_prompt": row["tokens"]},
+            lambda row: {"id": row["id"], "embeddings": row["embeddings"]},
+        )
+        return mapped(vectors, _embeddings, retries=0, batch_size=None)
 
     def _pooler(self) -> dict[str, Any]:
         pooling, folder = self.config.pooling, Path(self.model)
@@ -194,6 +193,23 @@ def _processor(
         detokenize_stage=False,
         **options,
     )
+
+
+def _through_engine(tokenized: Dataset, config: Any, before: Row, after: Row) -> Dataset:
+    """Map rows through a pool of engines, none of which is started again when it dies.
+
+    Whoever consumes the data set starts another pool for the rows that are left, and finds the one that is at fault.
+    """
+    from ray.data.llm import build_processor
+
+    tasks = task_limits(0)
+    processor = build_processor(
+        config, preprocess=before, postprocess=after, preprocess_map_kwargs=tasks, postprocess_map_kwargs=tasks
+    )
+    (stage,) = processor.list_stage_names()
+    processor.get_stage_by_name(stage).map_batches_kwargs.update(actor_limits(0))
+    with old_names_allowed():
+        return processor(tokenized)
 
 
 def _tokenized(call_ref: ObjectRef[Call], model: str, config: LLMConfig, requests: pa.Table) -> pa.Table:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import ray
 
 from hnlm_ray.config.language import EmbedConfig, LLMConfig
+from hnlm_ray.config.tree import Config
 from hnlm_ray.demo import assets
 from hnlm_ray.errors import ConfigError, EngineError
 from hnlm_ray.language.engines.protocol import Call, Sampling
 from hnlm_ray.language.engines.rendering import RenderedRow
 from hnlm_ray.language.engines.tokens import chat_budget, chat_tokens, load_tokenizer
 from hnlm_ray.language.engines.vllm import VllmEmbedder, VllmEngine, _parameters
+from hnlm_ray.language.generate import generate
 from hnlm_ray.language.prompts.render import Prompt
+from hnlm_ray.run.store import RunStore
 from tests.language.conftest import INJECTED, ROWS, UNFIT, RealEngines, demo_request
 from tests.language.tiny_model import pickle_weights, write_tiny_model
 
@@ -104,6 +110,51 @@ def test_what_an_engine_holds() -> None:
     assert VllmEngine(LLMConfig(model="demo", replicas=2)).needs() == {"CPU": 2.0}
     gpu = LLMConfig(model="demo", replicas=2, tensor_parallel=4, accelerator="gpu")
     assert VllmEngine(gpu).needs() == {"CPU": 8.0, "GPU": 8.0}
+
+
+def deadly_engine(longest: int) -> type:
+    """The stage of the engine, whose process ends at a prompt of more tokens."""
+    from ray.llm._internal.batch.stages.vllm_engine_stage import vLLMEngineStageUDF
+
+    class Deadly(vLLMEngineStageUDF):
+        async def udf(self, batch):
+            if any(len(row["tokenized_prompt"]) > longest for row in batch):
+                os._exit(1)
+            async for output in super().udf(batch):
+                yield output
+
+    return Deadly
+
+
+def test_a_row_that_kills_the_engine_fails_alone(
+    ray_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = demo_request()
+    rows = request.rows.slice(10, 2)
+    rows = rows.set_column(1, "reviews", pa.array([["so much to say " * 60], ["Lovely."]]))
+    tokenizer = load_tokenizer(assets.resolve("demo"))
+    budget = chat_budget(tokenizer, 640, 192, {})
+    lengths = [len(chat_tokens(tokenizer, prompt_of(budget), {})) for prompt_of in request.renderer.prompts(rows)]
+    assert lengths[0] > lengths[1]
+    import ray.data.llm
+
+    build = ray.data.llm.build_processor
+
+    def deadly(*args, **options):
+        processor = build(*args, **options)
+        stage = processor.get_stage_by_name(processor.list_stage_names()[0])
+        vars(stage)["fn"] = deadly_engine(lengths[1])  # an assignment would have the stage forget its placement
+        return processor
+
+    monkeypatch.setattr(ray.data.llm, "build_processor", deadly)
+    llm = LLMConfig(model="demo", max_model_len=640, batch_size=1, retries=0, max_reject_rate=0.5)
+    output, said = RunStore(str(tmp_path)).artifact("item_profiles", "deadly"), []
+    engine = VllmEngine(llm)
+    answers = generate(dataclasses.replace(request, rows=rows), engine, Config(llm=llm), output, said.append).answers
+    assert answers["id"].to_pylist() == [10, 11]
+    assert [status == "failed" for status in answers["status"].to_pylist()] == [True, False]
+    assert "died" in answers["reason"][0].as_py()
+    assert len([line for line in said if "died" in line and "rows are left" in line]) == 2
 
 
 def test_an_engine_reads_safetensors_and_refuses_pickles(ray_session: None, tmp_path: Path) -> None:
