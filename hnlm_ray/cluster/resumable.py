@@ -159,9 +159,8 @@ class _Rounds:
                 size *= _FEWER
             else:
                 size = max(1, min(asked.num_rows, missing.num_rows, _FEWER**2 * self.rows_per_block) // _FEWER)
-                self.say(
-                    f"{self.purpose}: {death.problem}; {missing.num_rows} rows are left, the next {size} are tried"
-                )
+                then = f"{missing.num_rows} rows are left, the next {size} are tried"
+                self.say(f"{self.purpose}: {death.problem}; {then if missing.num_rows else 'no row is left'}")
         return pa.concat_tables(found)
 
     def _one(self, asked: pa.Table, number: int, rows_per_block: int) -> None:

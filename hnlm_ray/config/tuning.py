@@ -70,10 +70,10 @@ class TuneConfig(WorkerOptions):
     keep: str | None = None
     """Run folder whose teacher and tuned encoder are used as they are: new users and items are folded in, and only
     pairs that it has not encoded are encoded."""
-    form: Form = "pair"
-    """``pair``: the body reads user and item together, once per pair, as in the publication. ``factorised``: it reads
-    each user once and each item once, and a small head makes a pair's vector of the two; items get vectors of their
-    own."""
+    form: Form = "factorised"
+    """``factorised``: the body reads each user once and each item once, and a small head makes a pair's vector of the
+    two; items get vectors of their own. ``pair``: it reads user and item together, once per pair, as in the
+    publication."""
     pooling: Pooling = "mean"
     """What of the body's output goes into the head. ``mean``: the mean over the sequence, as in the publication.
     ``last``: the last token, which in a causal language model attends to all others; vLLM then computes what the pairs

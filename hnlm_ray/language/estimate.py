@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hnlm_ray.config.tree import Config
 from hnlm_ray.data.item_texts import item_texts
@@ -284,16 +285,21 @@ def _vectors(inputs: _Inputs) -> StageEstimate:
 
 
 def _tuning(stage: str, inputs: _Inputs) -> StageEstimate:
-    """Tuning or encoding, with texts at their limits."""
-    config, tune = inputs.config, inputs.config.tune
-    pairs = train_rows(inputs.interactions.select(["split"])).num_rows
+    """Tuning or encoding, with texts at their limits; a factorised encoder reads each user and each item once."""
+    config, tune, n_items = inputs.config, inputs.config.tune, inputs.items.num_rows
+    rows = train_rows(inputs.interactions.select(["user", "split"]))
+    pairs, users = rows.num_rows, pc.count_distinct(rows["user"]).as_py()
     if stage == "tune":
         pairs = min(tune.pairs or pairs, pairs) * tune.epochs
     elif config.encode.pairs == "chosen":
-        pairs = len(pairs_to_ask(config, inputs.interactions, inputs.items.num_rows))
-    tokens = pairs * (tune.max_user_tokens + tune.max_item_tokens + 2)
+        asked = pairs_to_ask(config, inputs.interactions, n_items)
+        pairs, users = len(asked), len(np.unique(asked // n_items))
+    sequences, tokens = pairs, pairs * (tune.max_user_tokens + tune.max_item_tokens + 2)
+    if stage == "encode" and tune.form == "factorised":
+        sequences = users + n_items
+        tokens = users * (tune.max_user_tokens + 1) + n_items * (tune.max_item_tokens + 1)
     passes = _PASSES if stage == "tune" else 1
-    return StageEstimate(stage, pairs, tokens, 0, 0, inputs.hours(stage, passes * tokens))
+    return StageEstimate(stage, sequences, tokens, 0, 0, inputs.hours(stage, passes * tokens))
 
 
 def _sample(rows: pa.Table) -> pa.Table:

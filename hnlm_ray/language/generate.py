@@ -45,6 +45,7 @@ ANSWERS = pa.schema(
 """What :func:`generate` returns, one row per request, sorted by id."""
 
 STATUSES = ("ok", "invalid", "truncated", "failed")
+_AT_ONCE = 1 << 14
 _SOME, _DISTINCT = 50, 0.5
 """From so many profiles on, the share that must be different from each other."""
 
@@ -183,7 +184,12 @@ def answer_counts(answers: pa.Table) -> dict[str, int | float]:
 
 
 def _checked(request: Request, replies: pa.Table, attempts: int) -> pa.Table:
-    """Replies, a table of :data:`COMPLETIONS`, as rows of :data:`ANSWERS`."""
+    """Replies, a table of :data:`COMPLETIONS`, as rows of :data:`ANSWERS`; a part at a time, as strings take memory."""
+    slices = (replies.slice(first, _AT_ONCE) for first in range(0, replies.num_rows, _AT_ONCE))
+    return pa.concat_tables([ANSWERS.empty_table(), *(_checked_rows(request, one, attempts) for one in slices)])
+
+
+def _checked_rows(request: Request, replies: pa.Table, attempts: int) -> pa.Table:
     task, longest = request.renderer.task, longest_profile(request.max_output_tokens)
     parts = (replies[name].to_pylist() for name in ("text", "finish_reason", "error"))
     rows = zip(*parts, strict=True)

@@ -8,6 +8,7 @@ workers once, holds the catalogue and the profiles.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -206,14 +207,12 @@ class UserRenderer:
 
     def prompts(self, requests: pa.Table) -> Iterator[PromptOf]:
         """See :class:`hnlm_ray.language.engines.protocol.Renderer`."""
-        for row in requests.to_pylist():
-            numbers = pa.array(row["items"], pa.int32())
-            shown = self.items.select(["title", "categories"]).take(numbers).to_pylist()
-            profiles = self.profiles.take(numbers).to_pylist()
-            purchases = [
-                Purchase(item["title"], item["categories"], profile, rating, review)
-                for item, profile, rating, review in zip(shown, profiles, row["ratings"], row["reviews"], strict=True)
-            ]
+        numbers = requests["items"].combine_chunks().flatten()
+        shown = (self.items[name].take(numbers).to_pylist() for name in ("title", "categories"))
+        lists = (requests[name].combine_chunks().flatten().to_pylist() for name in ("ratings", "reviews"))
+        rows = map(Purchase, *shown, self.profiles.take(numbers).to_pylist(), *lists)
+        for size in pc.list_value_length(requests["items"]).to_pylist():
+            purchases = list(itertools.islice(rows, size))
             yield functools.partial(render.user_profile, purchases, self.limits, noun=self.noun, curbed=self.is_curbed)
 
 

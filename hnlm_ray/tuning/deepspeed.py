@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -16,6 +17,7 @@ from hnlm_ray.config.tuning import TuneConfig
 from hnlm_ray.training.checkpoint import MOMENTS, STEP
 from hnlm_ray.training.collectives import rank, world_size
 from hnlm_ray.tuning.stepper import check, trainable
+from hnlm_ray.tuning.tokens import TokenRows
 
 __all__ = ["DeepSpeedStepper"]
 
@@ -105,16 +107,14 @@ class DeepSpeedStepper:
 
     def _make_state(self) -> None:
         """Create the optimizer's state by a step with a zero gradient and a learning rate of 0."""
-        dim = self._engine.module.user_projection.in_features
-        device = self._engine.device
-        zeros = torch.zeros(1, dim, device=device)
-        ids = torch.zeros(1, 2, dtype=torch.int64, device=device)
-        mask = torch.ones(1, 2, dtype=torch.bool, device=device)
-        places = torch.ones(1, dtype=torch.int64, device=device)
+        encoder, device = self._engine.module, self._engine.device
+        zeros = torch.zeros(1, encoder.user_projection.in_features, device=device)
+        word, first = TokenRows(np.zeros(1, np.int32), np.array([0, 1])), np.zeros(1, np.int64)
+        inputs = [tensor.to(device) for tensor in encoder.inputs(word, word, first, first).tensors]
         for group in self._optimizer.param_groups:
             group["lr"] = 0.0
         for _ in range(self._engine.gradient_accumulation_steps()):
-            self._engine.backward(self._engine(ids, mask, places, zeros, zeros).sum() * 0.0)
+            self._engine.backward(self._engine(*inputs, zeros, zeros).sum() * 0.0)
             self._engine.step()
 
 

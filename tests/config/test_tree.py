@@ -247,17 +247,17 @@ def test_what_reads_tuned_items_needs_an_encoder_that_gives_items_vectors() -> N
     guard = ["train.variants={u: {}, t: {guard: {table: g}}}", "guards={g: {sources: [{neighbours: tuned}]}}"]
     for options, where in ((reader, r"train\.variants\.t\.item_graph\.source"), (guard, r"guards\.g\.sources\.0\.")):
         with pytest.raises(ConfigError, match=where + r".* is tuned, but tune\.form=pair .* set tune\.form=factorised"):
-            load_config([], options)
-        for form in ("tune.form=factorised", "tune.keep=runs/old"):
-            load_config([], [*options, form])
+            load_config([], [*options, "tune.form=pair"])
+        load_config([], options)
+        load_config([], [*options, "tune.form=pair", "tune.keep=runs/old"])
     for options, where in ((reader, r"train\.variants\.t\.item_graph"), (guard, r"guards\.g\.sources\.0\.neighbours")):
-        alone = [options[0].replace("u: {}, ", ""), *options[1:], "tune.form=factorised"]
+        alone = [options[0].replace("u: {}, ", ""), *options[1:]]
         with pytest.raises(ConfigError, match=where + r".* uses a tuned encoder, which needs a teacher"):
             load_config([], alone)
 
 
 def test_an_encoder_tuned_on_what_users_like_gives_no_negatives() -> None:
-    likes = ["tune.supervision.strategy=history", "tune.form=factorised"]
+    likes = ["tune.supervision.strategy=history"]
     with pytest.raises(ConfigError, match=r"items that users like, and train\.variants\.t takes what it emits"):
         load_config([], [*likes, "train.variants={u: {}, t: {semantic: {source: tuned, mixing: {share: 0.1}}}}"])
     load_config([], [*likes, "train.variants={u: {}, t: {item_graph: {source: tuned}}}"])

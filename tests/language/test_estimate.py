@@ -161,11 +161,13 @@ def test_an_answer_without_a_reason_is_shorter(stage: str) -> None:
 
 def test_tuning_and_encoding_read_texts_of_the_greatest_length() -> None:
     items, interactions = world()
-    tune = TuneConfig(pairs=50, epochs=4, max_user_tokens=30, max_item_tokens=18)
-    config = Config(llm=LLMConfig(engine="scripted"), tune=tune)
-    by_stage = {stage.stage: stage for stage in estimate(config, ("tune", "encode"), items, 30, interactions).stages}
-    assert (by_stage["tune"].prompts, by_stage["tune"].input_tokens) == (200, 200 * 50)
-    assert (by_stage["encode"].prompts, by_stage["encode"].input_tokens) == (120, 120 * 50)
+    read = {"pair": (120, 120 * 50), "factorised": (30 + items.num_rows, 30 * 31 + items.num_rows * 19)}
+    for form, expected in read.items():
+        tune = TuneConfig(form=form, pairs=50, epochs=4, max_user_tokens=30, max_item_tokens=18)
+        config = Config(llm=LLMConfig(engine="scripted"), tune=tune)
+        found = {stage.stage: stage for stage in estimate(config, ("tune", "encode"), items, 30, interactions).stages}
+        assert (found["tune"].prompts, found["tune"].input_tokens) == (200, 200 * 50)
+        assert (found["encode"].prompts, found["encode"].input_tokens) == expected
 
 
 def test_only_the_stages_that_are_to_run_are_counted() -> None:

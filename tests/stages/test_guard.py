@@ -110,6 +110,6 @@ def test_the_stage_trains_as_the_library_does(run: Run) -> None:
 
 
 def test_a_variant_on_tuned_items_needs_an_encoder_that_has_them(tmp_path: Path) -> None:
-    options = [f"run={tmp_path}", "train.variants={u: {}, t: {item_graph: {source: tuned}}}", "tune.form=factorised"]
+    options = [f"run={tmp_path}", "train.variants={u: {}, t: {item_graph: {source: tuned}}}"]
     names = [stage.name for stage in plan(load_config([], options)).stages]
     assert names.index("encode") < names.index("neighbours.tuned") < names.index("train.t.s0")

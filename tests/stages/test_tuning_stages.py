@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pytest
 import torch
 
-from hnlm_ray.config.tuning import EncodeConfig, Form, LoraOptions, Pooling, SupervisionConfig, TuneConfig
+from hnlm_ray.config.tuning import EncodeConfig, LoraOptions, Pooling, SupervisionConfig, TuneConfig
 from hnlm_ray.data.vectors import vector_matrix
 from hnlm_ray.models.fitted import read_vectors
 from hnlm_ray.run.stage import StageContext
@@ -156,10 +156,10 @@ def test_two_workers_of_which_one_is_killed_tune_as_one_process(run: FinishedRun
     assert not Path(tuned.path, "_ray_train").exists()
 
 
-def untuned(run: FinishedRun, body: str, pooling: Pooling, form: Form = "pair") -> Artifact:
-    """A stage ``tune`` that has not tuned at all."""
-    folder = minilm() if body == "minilm" else body
-    artifact = run.artifact(f"tune-{body}-{pooling}-{form}")
+def untuned(run: FinishedRun, body: str, pooling: Pooling) -> Artifact:
+    """A stage ``tune`` that has not tuned a pair encoder at all."""
+    folder, form = minilm() if body == "minilm" else body, "pair"
+    artifact = run.artifact(f"tune-{body}-{pooling}")
     place = Path(artifact.path, ENCODER)
     place.mkdir(exist_ok=True)
     FORMS[form](load_body(folder), DIM, 0, pooling=pooling).save(place, EncoderSpec(folder, DIM, pooling, form=form))
@@ -199,9 +199,11 @@ def agreeing(output: Artifact, read: TuneInputs) -> tuple[pa.Table, np.ndarray]:
 
 @pytest.mark.vllm
 @pytest.mark.ray
-@pytest.mark.parametrize(("body", "pooling"), [("tuned", "mean"), ("minilm", "mean"), ("demo", "last")])
-def test_vllm_and_pytorch_give_the_same_vectors(run: FinishedRun, tuned: Artifact, body: str, pooling: Pooling) -> None:
-    inputs = {**run.inputs, "tune": tuned if body == "tuned" else untuned(run, body, pooling)}
+@pytest.mark.parametrize(("body", "pooling"), [("minilm", "mean"), ("demo", "last")])
+def test_vllm_and_pytorch_give_the_same_vectors_of_pairs(
+    run: FinishedRun, tokenized: Artifact, body: str, pooling: Pooling
+) -> None:
+    inputs = {**run.inputs, "tune": untuned(run, body, pooling)}
     if pooling == "last":
         inputs["tokens"] = with_long_users(run)
     output = run.artifact(f"encode-{body}")
@@ -225,10 +227,10 @@ def test_vllm_and_pytorch_give_the_same_vectors(run: FinishedRun, tuned: Artifac
 
 @pytest.mark.vllm
 @pytest.mark.ray
-def test_a_factorised_encoder_reads_each_text_once(
-    run: FinishedRun, tokenized: Artifact, monkeypatch: pytest.MonkeyPatch
+def test_a_tuned_factorised_encoder_reads_each_text_once(
+    run: FinishedRun, tuned: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inputs = {**run.inputs, "tune": untuned(run, "demo", "mean", "factorised")}
+    inputs = {**run.inputs, "tune": tuned}
     output = run.artifact("encode-factorised")
     summary = encode.run(StageContext(run.config, inputs, output))
     assert summary.rows == {"encoded": PAIRS, "encoded_items": N_ITEMS}

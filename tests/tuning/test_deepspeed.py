@@ -13,6 +13,7 @@ from hnlm_ray.config.tuning import LoraOptions, TuneConfig
 from hnlm_ray.testing.tuning import plain_loop, small_data, small_encoder
 from hnlm_ray.testing.workers import run_workers
 from hnlm_ray.tuning import checkpoint
+from hnlm_ray.tuning.forms import FORMS
 from hnlm_ray.tuning.loop import TuningLoop
 
 OPTIONS = TuneConfig(model="demo", batch_size=32, epochs=2, learning_rate=3e-3, lora=LoraOptions(rank=4))
@@ -22,6 +23,8 @@ STAGES = {
     "zero 2": {"zero": 2},
     "zero 3": {"zero": 3},
     "bfloat16": {"zero": 2, "dtype": "bfloat16"},
+    "pair": {"zero": 2, "form": "pair"},
+    "pair 3": {"zero": 3, "form": "pair"},
 }
 TOLERANCE = {"bfloat16": 1e-2}
 
@@ -60,27 +63,31 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def expected() -> list[float]:
-    loop = plain_loop(OPTIONS)
-    while not loop.is_finished:
-        loop.run_epoch()
-    return [value for row in loop.progress.history[1:] for value in (row.loss or 0.0, row.valid_loss)]
+def expected() -> dict[str, list[float]]:
+    """Losses of one process without DeepSpeed, by form."""
+    found = {}
+    for form in FORMS:
+        loop = plain_loop(OPTIONS.model_copy(update={"form": form}))
+        while not loop.is_finished:
+            loop.run_epoch()
+        found[form] = [value for row in loop.progress.history[1:] for value in (row.loss or 0.0, row.valid_loss)]
+    return found
 
 
 @pytest.mark.parametrize("workers", [2, 1])
 @pytest.mark.parametrize("name", STAGES)
 def test_two_workers_and_a_resumed_one_tune_as_one_process(
-    name: str, workers: int, tuned: Path, expected: list[float]
+    name: str, workers: int, tuned: Path, expected: dict[str, list[float]]
 ) -> None:
     history = json.loads((tuned / f"{name}-of-{workers}.json").read_text())["history"]
     found = [value for row in history[1:] for value in (row["loss"], row["valid_loss"])]
-    assert found == pytest.approx(expected, rel=TOLERANCE.get(name, 1e-4))
+    assert found == pytest.approx(expected[STAGES[name].get("form", OPTIONS.form)], rel=TOLERANCE.get(name, 1e-4))
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_the_weights_are_whole(name: str, tuned: Path) -> None:
     weights, _ = checkpoint.best_weights(tuned / f"{name}-2-of-2")
-    model = small_encoder(OPTIONS)
+    model = small_encoder(OPTIONS.model_copy(update=STAGES[name]))
     own = {name: weight.shape for name, weight in model.named_parameters() if weight.requires_grad}
     assert {name: weight.shape for name, weight in weights.items()} == own
     assert all(weight.dtype == torch.float32 for weight in weights.values())

@@ -66,7 +66,7 @@ def test_padding_and_other_pairs_change_nothing(form: Form, pooling: str) -> Non
 
 
 def test_the_last_token_is_that_of_the_items_text() -> None:
-    encoder, data = small_encoder(OPTIONS.model_copy(update={"pooling": "last"})).eval(), small_data()
+    encoder, data = small_encoder(options_of("pair").model_copy(update={"pooling": "last"})).eval(), small_data()
     assert isinstance(encoder, PairEncoder)
     user, item = data.pairs.users[:1], data.pairs.items[:1]
     teacher = torch.from_numpy(data.teacher.users[user]), torch.from_numpy(data.teacher.items[item])
@@ -92,15 +92,15 @@ def test_soft_tokens_are_about_as_long_as_words() -> None:
     assert 0.8 < (soft.std() / words.std()).item() < 1.25
 
 
-def test_what_is_tuned_is_adapter_projections_and_head() -> None:
-    names = {name for name, weight in small_encoder(OPTIONS).named_parameters() if weight.requires_grad}
+@pytest.mark.parametrize(("form", "heads"), [("pair", {"head"}), ("factorised", {"user_head", "item_head", "mixer"})])
+def test_what_is_tuned_is_adapter_projections_and_head(form: Form, heads: set[str]) -> None:
+    around = heads | {"user_projection", "item_projection"}
+    names = {name for name, weight in small_encoder(options_of(form)).named_parameters() if weight.requires_grad}
     assert any("lora_A" in name for name in names)
-    assert all(
-        "lora_" in name or name.split(".")[0] in ("user_projection", "item_projection", "head") for name in names
-    )
-    frozen = small_encoder(TuneConfig(model="demo", lora=LoraOptions(rank=0)))
+    assert all("lora_" in name or name.split(".")[0] in around for name in names)
+    frozen = small_encoder(TuneConfig(model="demo", form=form, lora=LoraOptions(rank=0)))
     trained = {name.split(".")[0] for name, weight in frozen.named_parameters() if weight.requires_grad}
-    assert trained == {"user_projection", "item_projection", "head"}
+    assert trained == around
 
 
 def test_first_values_derive_from_the_seed() -> None:
@@ -147,23 +147,25 @@ def test_pickles_are_refused_as_body_and_as_adapter(tmp_path: Path) -> None:
         load_encoder(tmp_path)
 
 
-def test_its_pooling_is_saved_with_it(tmp_path: Path) -> None:
-    encoder = small_encoder(OPTIONS.model_copy(update={"pooling": "last"}))
-    encoder.save(tmp_path, EncoderSpec("demo", DIM, "last"))
+@pytest.mark.parametrize("form", FORMS)
+def test_its_pooling_is_saved_with_it(tmp_path: Path, form: Form) -> None:
+    encoder = small_encoder(options_of(form).model_copy(update={"pooling": "last"}))
+    encoder.save(tmp_path, EncoderSpec("demo", DIM, "last", form=form))
     loaded, spec = load_encoder(tmp_path)
     assert spec.pooling == "last"
     torch.testing.assert_close(vectors_of(loaded), vectors_of(encoder), rtol=1e-4, atol=1e-4)
 
 
-def test_a_tuned_encoder_can_be_begun_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_a_tuned_encoder_can_be_begun_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: Form) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir()
     second.mkdir()
-    begun = stirred(small_encoder(OPTIONS))
-    begun.save(first, EncoderSpec("demo", DIM))
+    begun = stirred(small_encoder(options_of(form)))
+    begun.save(first, EncoderSpec("demo", DIM, form=form))
     monkeypatch.setenv("HOME", str(first.parent))
-    going_on = small_encoder(OPTIONS.model_copy(update={"start": f"~/{first.name}"}))
-    stirred(going_on).save(second, EncoderSpec("demo", DIM, bases=copy_adapters(first, second)))
+    going_on = small_encoder(options_of(form).model_copy(update={"start": f"~/{first.name}"}))
+    stirred(going_on).save(second, EncoderSpec("demo", DIM, bases=copy_adapters(first, second), form=form))
     loaded, spec = load_encoder(second)
     assert spec.bases == ("base-0",)
     torch.testing.assert_close(vectors_of(loaded), vectors_of(going_on), rtol=1e-4, atol=1e-4)
@@ -173,7 +175,7 @@ def test_a_tuned_encoder_can_be_begun_from(tmp_path: Path, monkeypatch: pytest.M
 def test_damage_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="holds no tuned encoder"):
         load_encoder(tmp_path)
-    small_encoder(OPTIONS).save(tmp_path, EncoderSpec("demo", DIM))
+    small_encoder(OPTIONS).save(tmp_path, EncoderSpec("demo", DIM, form=OPTIONS.form))
     (tmp_path / "encoder.safetensors").write_bytes(b"torn")
     with pytest.raises(StoreError, match="holds no tuned encoder"):
         load_encoder(tmp_path)

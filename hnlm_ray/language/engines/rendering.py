@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -80,8 +80,10 @@ def render(requests: pa.Table, call: Call, budget: Budget) -> list[RenderedRow]:
 
 def completions(ids: pa.ChunkedArray, replies: Sequence[Reply]) -> pa.Table:
     """A table of :data:`COMPLETIONS`: one reply per id, in order."""
-    rows = [
-        {name: well_formed(value) if isinstance(value, str) else value for name, value in asdict(reply).items()}
-        for reply in replies
-    ]
-    return pa.Table.from_pylist(rows, pa.schema(list(COMPLETIONS)[1:])).add_column(0, COMPLETIONS.field("id"), ids)
+    columns = {"id": ids}
+    for field in list(COMPLETIONS)[1:]:
+        values = [getattr(reply, field.name) for reply in replies]
+        columns[field.name] = pa.array(
+            map(well_formed, values) if pa.types.is_string(field.type) else values, field.type
+        )
+    return pa.table(columns, schema=COMPLETIONS)

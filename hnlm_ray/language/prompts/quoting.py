@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["clip", "neutral", "quoted", "well_formed"]
+__all__ = ["clip", "joined", "neutral", "quoted", "well_formed"]
 
 _BRACKETS = str.maketrans({"<": "‹", ">": "›", "[": "(", "]": ")"})
 _INVISIBLE = re.compile(
@@ -17,6 +17,7 @@ _INVISIBLE = re.compile(
 """Format characters that nobody sees, without the joiners that scripts and emoji need."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_ENCODED = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def neutral(text: str) -> str:
@@ -26,12 +27,16 @@ def neutral(text: str) -> str:
     brackets become ``‹›`` and square ones ``()``, so that a review holds no role for any tokenizer, an endpoint's too.
     What the model's own would reserve all the same is read as letters, see :mod:`hnlm_ray.language.engines.tokens`.
     """
-    return _CONTROL.sub(" ", _INVISIBLE.sub("", text)).translate(_BRACKETS).strip()
+    if not (text.isascii() and text.isprintable()):  # most titles are, and need neither search
+        text = _CONTROL.sub(" ", _INVISIBLE.sub("", text))
+    if "<" in text or ">" in text or "[" in text or "]" in text:
+        text = text.translate(_BRACKETS)
+    return text.strip()
 
 
 def well_formed(text: str) -> str:
     """The text with U+FFFD for each lone half of a surrogate pair, which no file can hold."""
-    return _SURROGATE.sub("\ufffd", text)
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
 def clip(text: str, limit: int) -> str:
@@ -47,5 +52,9 @@ def clip(text: str, limit: int) -> str:
 
 def quoted(fields: Mapping[str, Any]) -> str:
     """The fields as one line of compact JSON, without those that are empty or None."""
-    shown = {name: value for name, value in fields.items() if value not in ("", None, [], {})}
-    return json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
+    return _ENCODED({name: value for name, value in fields.items() if value or value == 0})
+
+
+def joined(*objects: str) -> str:
+    """What :func:`quoted` gave for parts of the fields, as it gives it for all."""
+    return "{" + ",".join(one[1:-1] for one in objects if one != "{}") + "}"

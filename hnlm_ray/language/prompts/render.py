@@ -11,13 +11,14 @@ message as JSON. A prompt that exceeds its budget loses whole parts, in this ord
 from __future__ import annotations
 
 import bisect
+import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from hnlm_ray.config.language import AnswerOptions, NegativesConfig, ProfilesConfig
 from hnlm_ray.errors import ConfigError
-from hnlm_ray.language.prompts.quoting import clip, neutral, quoted
+from hnlm_ray.language.prompts.quoting import clip, joined, neutral, quoted
 from hnlm_ray.language.prompts.wording import Reasoning, Task, Wording
 
 __all__ = [
@@ -248,15 +249,17 @@ def _prompt(wording: Wording, user: str, choices: tuple[str, ...] = (), *, curbe
 
 
 def _purchase_line(purchase: Purchase, limits: ProfilesConfig) -> str:
-    return quoted(
-        {
-            "title": clip(neutral(purchase.title), _TITLE_CHARS),
-            "categories": _category_path(purchase.categories),
-            "rating": None if purchase.rating is None else round(purchase.rating, 1),
-            "review": clip(neutral(purchase.review), limits.max_review_chars),
-            "profile": clip(neutral(purchase.profile), limits.max_profile_chars),
-        }
-    )
+    rating = None if purchase.rating is None else round(purchase.rating, 1)
+    review = clip(neutral(purchase.review), limits.max_review_chars)
+    about, profile = _shown_item(purchase.title, tuple(purchase.categories), purchase.profile, limits.max_profile_chars)
+    return joined(about, quoted({"rating": rating, "review": review}), profile)
+
+
+@functools.lru_cache(maxsize=1 << 15)
+def _shown_item(title: str, categories: tuple[str, ...], profile: str, most: int) -> tuple[str, str]:
+    """What stands before and after the user's own words on an item, which many users bought."""
+    about = {"title": clip(neutral(title), _TITLE_CHARS), "categories": _category_path(categories)}
+    return quoted(about), quoted({"profile": clip(neutral(profile), most)})
 
 
 def _category_path(categories: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ rules ask for little, so that a terse profile passes, in any language.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 
 __all__ = ["MOST_CHARS", "copy_of", "fault_of", "loop_of", "runs_on", "whole_sentences"]
 
@@ -48,20 +48,27 @@ def fault_of(profile: str, longest: int = MOST_CHARS) -> str:
         return f"is a fragment of {len(words)} word{'s' * (len(words) != 1)}"
     if not _END.search(profile) and (_DANGLING.search(profile) or len(profile) >= longest - _NEAR):
         return f"{_UNENDED}, with {profile[-20:]!r}"
-    return loop_of(profile) or _repetition(words)
+    return loop_of(profile, words) or _repetition(words)
 
 
-def loop_of(text: str) -> str:
-    """What a text repeats without end, as a clause; "" for nothing."""
-    loop = _loop(_WORD.findall(text.casefold())) or _DRAWN_OUT.findall(text)
+def loop_of(text: str, words: list[str] | None = None) -> str:
+    """What a text repeats without end, as a clause; "" for nothing.
+
+    Args:
+        text: with single spaces.
+        words: those of the text, where they are known already.
+    """
+    loop = _loop(_WORD.findall(text.casefold()) if words is None else words) or _DRAWN_OUT.findall(text)
     return f"{_REPEATS} {' '.join(loop)[:60]!r} over and over" if loop else ""
 
 
-def copy_of(profile: str, examples: Iterable[str]) -> str:
+def copy_of(profile: str, examples: Collection[str]) -> str:
     """What a profile has word for word from the answer of a worked example, as a clause; "" for nothing.
 
     A weak model repeats the example whatever it is shown, and the profile then says nothing about its item or user.
     """
+    if not examples:
+        return ""
     words = _WORD.findall(profile.casefold())
     known = {run for example in examples for run in _runs(_WORD.findall(example.casefold()))}
     found = next((run for run in _runs(words) if run in known), ())
@@ -103,21 +110,29 @@ def _repetition(words: list[str]) -> str:
 
 def _said_twice(words: list[str]) -> tuple[str, ...]:
     """The first run of nine words that stands in a text more than once, wherever; () for none."""
-    met: set[tuple[str, ...]] = set()
-    for run in _runs(words):
-        if run in met:
-            return run
-        met.add(run)
+    met: dict[str, list[int]] = {}
+    for place in range(len(words) - _COPIED_WORDS + 1):
+        run = words[place : place + _COPIED_WORDS]
+        before = met.setdefault(run[0], [])
+        if any(words[other : other + _COPIED_WORDS] == run for other in before):
+            return tuple(run)
+        before.append(place)
     return ()
 
 
 def _loop(words: list[str]) -> list[str]:
     """The words of a loop: one four times, two to four three times, or five or more twice, without a word between."""
-    for length in range(1, _LONGEST_LOOP + 1):
-        needed = length * (3 if length == 1 else 2 if length < 5 else 1)
-        run = 0
-        for place, (word, later) in enumerate(zip(words, words[length:], strict=False), 1):
-            run = run + 1 if word == later else 0
-            if run == needed:
-                return words[place : place + length]
-    return []
+    places: dict[str, list[int]] = {}  # of each word, the latest first
+    runs: dict[int, tuple[int, int]] = {}  # by a loop's length: words in a row that stood so far before, and the last
+    found: dict[int, list[str]] = {}
+    for place, word in enumerate(words):
+        before = places.setdefault(word, [])
+        for other in before:
+            if (length := place - other) > _LONGEST_LOOP:
+                break
+            run, last = runs.get(length, (0, place))
+            runs[length] = run, _ = (run + 1 if last == place - 1 else 1), place
+            if run == length * (3 if length == 1 else 2 if length < 5 else 1):
+                found.setdefault(length, words[place + 1 - length : place + 1])
+        before.insert(0, place)
+    return found[min(found)] if found else []

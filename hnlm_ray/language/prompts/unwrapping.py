@@ -35,7 +35,7 @@ def load_json(text: str | bytes) -> Any:
         ValueError: it is not JSON, is nested too deeply, or gives one key two values.
     """
     try:
-        return json.loads(text, strict=False, parse_int=_integer, object_pairs_hook=_mapping)
+        return _DECODER.decode(text if isinstance(text, str) else text.decode(json.detect_encoding(text)))
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 
@@ -83,13 +83,12 @@ def _without_thoughts(text: str) -> str:
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
     """The outermost JSON objects in a text."""
-    decoder = json.JSONDecoder(strict=False, parse_int=_integer, object_pairs_hook=_mapping)
     place = text.find("{")
     for _ in range(_MOST_TRIES):
         if place < 0:
             return
         try:
-            value, end = decoder.raw_decode(text, place)
+            value, end = _DECODER.raw_decode(text, place)
             yield value
         except (ValueError, RecursionError):
             end = place + 1
@@ -124,3 +123,6 @@ def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             if found[key] != value:
                 raise ValueError(f"{key[:40]} has two values")
     return found
+
+
+_DECODER = json.JSONDecoder(strict=False, parse_int=_integer, object_pairs_hook=_mapping)

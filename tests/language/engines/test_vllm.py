@@ -154,7 +154,9 @@ def test_a_row_that_kills_the_engine_fails_alone(
     assert answers["id"].to_pylist() == [10, 11]
     assert [status == "failed" for status in answers["status"].to_pylist()] == [True, False]
     assert "died" in answers["reason"][0].as_py()
-    assert len([line for line in said if "died" in line and "rows are left" in line]) == 2
+    deaths = [line for line in said if "died" in line]
+    assert len(deaths) in (2, 3)  # the first may take the other row along
+    assert "rows are left, the next 1 are tried" in deaths[0]
 
 
 def test_an_engine_reads_safetensors_and_refuses_pickles(ray_session: None, tmp_path: Path) -> None:
