@@ -43,7 +43,7 @@ class FaultyProxy:
                     self._answer(int(found), [], f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode())
                     return
                 if found == "slow":
-                    time.sleep(1.0)
+                    time.sleep(0.3)
                 upstream = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
                 headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP}
                 upstream.request(self.command, self.path, body=body, headers=headers)

@@ -12,6 +12,7 @@ from hnlm_ray import __version__
 from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import HnlmError, ResourceError, StoreError
 from hnlm_ray.run.deaths import way_of_death
+from hnlm_ray.run.places import refusal
 from hnlm_ray.run.plan import PlannedStage, Run
 from hnlm_ray.run.record import RunRecord
 from hnlm_ray.run.stage import StageContext, StageSummary, silent
@@ -131,6 +132,9 @@ def _user_error(error: BaseException, stage: PlannedStage) -> HnlmError | None:
         if (way := way_of_death(current)) is not None:
             what = f"{stage.name} lost the process of a worker, again and again ({way})"
             return ResourceError(what, "see Ray's logs, give the machine more memory, then run again")
+        if (said := refusal(current)) is not None:
+            action = "check the place, your access to it and its network, then run the same command again"
+            return StoreError(f"{stage.name}: {said}", action)
         if isinstance(current, OSError) and current.errno in (*_NO_ROOM, *_DENIED):
             return _storage_error(current, stage)
         queue += [current.__cause__, current.__context__, getattr(current, "cause", None)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,9 @@ import pyarrow.fs as pafs
 from hnlm_ray.config.section import WHERE_KEYS_BELONG, without_credentials
 from hnlm_ray.errors import HnlmError, StoreError
 
-__all__ = ["Folder", "join", "resolve", "shown", "storage_errors"]
+__all__ = ["Folder", "join", "refusal", "resolve", "shown", "storage_errors"]
+
+_OF_AN_OBJECT_STORE = re.compile(r"AWS Error|google::cloud|Google Cloud")
 
 
 def resolve(address: str, kind: type[HnlmError] = StoreError) -> tuple[pafs.FileSystem, str]:
@@ -82,6 +85,14 @@ def storage_errors(
         raise
     except (OSError, pa.ArrowException) as error:
         raise kind(f"{shown(address)}: {_reason(error)}", action) from error
+
+
+def refusal(error: BaseException) -> str | None:
+    """What an object store refused for good, from an error of Arrow's, perhaps in one of Ray's; None for any other."""
+    cause = getattr(error, "cause", None) or error
+    if not isinstance(cause, OSError) or not _OF_AN_OBJECT_STORE.search(str(cause)):
+        return None
+    return without_credentials(str(cause).strip().splitlines()[0])
 
 
 def _reason(error: Exception) -> str:

@@ -69,6 +69,19 @@ def test_a_stage_whose_workers_die_is_one_sentence(config: Config) -> None:
         execute(config, two_stages(config), function=run_both(mortal))
 
 
+def test_an_object_store_that_refuses_is_one_sentence(config: Config) -> None:
+    def refused(context: StageContext) -> StageSummary:
+        said = "When uploading part for key 'a' in bucket 'b': AWS Error ACCESS_DENIED during UploadPart operation: no"
+        try:
+            raise OSError(f"{said}\nFailed to apply UDF transform after 1/1 attempts.")
+        except OSError as error:
+            raise RuntimeError("as Ray Data wraps it") from error
+
+    with pytest.raises(StoreError, match=r"prepare: When uploading part .*ACCESS_DENIED") as caught:
+        execute(config, two_stages(config), function=run_both(refused))
+    assert "UDF" not in str(caught.value)
+
+
 def test_finished_stages_are_skipped(config: Config) -> None:
     heard: list[tuple[str, str]] = []
     progress = Progress(
