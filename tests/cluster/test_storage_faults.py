@@ -29,11 +29,12 @@ def folder_behind(object_store: str, fault: Callable[[str, str], Fault]) -> Iter
     plain.create_dir("faults")
     proxy = FaultyProxy(port, fault)
     behind = pafs.S3FileSystem(
-        endpoint_override=f"127.0.0.1:{proxy.port}", scheme="http", region="us-east-1", access_key="test",
+        endpoint_override=f"127.0.0.1:{proxy.server_port}", scheme="http", region="us-east-1", access_key="test",
         secret_key="test",
     )  # fmt: skip
     yield Folder(behind, f"faults/{next(NUMBERS)}"), proxy
-    proxy.close()
+    proxy.shutdown()
+    proxy.server_close()
 
 
 def squares_in(folder: Folder) -> pa.Table:
