@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from hnlm_ray.config.defaults import DEFAULT_VARIANTS, default_variants
-from hnlm_ray.config.overlay import apply_override, lay_over
+from hnlm_ray.config.overlay import apply_override, lay_over, without_star
 from hnlm_ray.config.section import without_credentials
 from hnlm_ray.config.strict_yaml import parse_yaml
 from hnlm_ray.config.tree import Config
@@ -63,6 +63,7 @@ def _laid(
     tree = deepcopy(under)
     for _, one in files:
         tree = lay_over(tree, one, defaults)
+    without_star(tree)
     for index, override in enumerate(overrides):
         apply_override(tree, override, overrides[index + 1 :], defaults)
     return tree

@@ -2,9 +2,9 @@
 
 Sections of a later file merge with those of an earlier one key by key. Every other value, a list included, replaces the
 earlier value, and so does a section with another ``name``. ``train.variants`` merges as well: a later file changes a
-variant or adds one, ``null`` leaves one out, and the name ``*`` stands for every variant so far. The default variants
-are there only until a file names its own; which they are depends on the data and the models, see
-:mod:`hnlm_ray.config.defaults`.
+variant or adds one, ``null`` leaves one out, and the name ``*`` stands for every variant, those that later files add
+included. The default variants are there only until a file names its own; which they are depends on the data and the
+models, see :mod:`hnlm_ray.config.defaults`.
 
 An override replaces what is at its path, sections included; in ``train.variants``, ``*`` and ``null`` mean the same as
 in a file.
@@ -22,7 +22,7 @@ from hnlm_ray.config.paths import assign
 from hnlm_ray.config.strict_yaml import parse_yaml
 from hnlm_ray.errors import ConfigError
 
-__all__ = ["apply_override", "as_override", "check_form", "lay_over"]
+__all__ = ["apply_override", "as_override", "check_form", "lay_over", "without_star"]
 
 _VARIANTS = ("train", "variants")
 
@@ -61,19 +61,28 @@ def _variants(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _changed(variants: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """The variants after a file's ``train.variants``: first what it says of ``*``, then what it says of each."""
-    changed = {name: _merged(options, changes.get("*", {})) for name, options in variants.items()}
+    """The variants after a file's ``train.variants``: first what it says of ``*``, then what it says of each.
+
+    What all files said of ``*`` stays under that name, see :func:`without_star`.
+    """
+    changed = {name: _merged(options, changes.get("*", {})) for name, options in ({"*": {}} | variants).items()}
     for name, options in changes.items():
         if options is None:
             _leave_out(changed, name)
         elif name != "*":
-            changed[name] = _merged(changed.get(name, changes.get("*", {})), options)
+            changed[name] = _merged(changed.get(name, changed["*"]), options)
     return changed
+
+
+def without_star(tree: dict[str, Any]) -> None:
+    """Take away, in place, what :func:`lay_over` kept for the variants of later files."""
+    _variants(tree).pop("*", None)
 
 
 def _leave_out(variants: dict[str, Any], name: str) -> None:
     if name not in variants:
-        hint = f"write `{name}: {{}}` for one with the defaults; there are {', '.join(variants) or 'none'}"
+        known = [other for other in variants if other != "*"]
+        hint = f"write `{name}: {{}}` for one with the defaults; there are {', '.join(known) or 'none'}"
         raise ConfigError(f"train.variants.{name} is null and there is no such variant to leave out", hint)
     del variants[name]
 
