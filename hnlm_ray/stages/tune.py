@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import tempfile
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ from hnlm_ray.cluster.connect import connected
 from hnlm_ray.cluster.heartbeat import heartbeat
 from hnlm_ray.cluster.workers import checkpoints, run_workers
 from hnlm_ray.config.tuning import TuneConfig
+from hnlm_ray.run.places import Folder
 from hnlm_ray.run.stage import StageContext, StageSummary
 from hnlm_ray.run.store import Artifact
 from hnlm_ray.tables import TUNING
@@ -25,6 +28,10 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
+_PAIRS = "pairs.json"
+_EVERY_S = 10.0
+"""Seconds between two notes of a worker, like those between two lines."""
+
 
 @dataclass(frozen=True)
 class _Task:
@@ -33,6 +40,24 @@ class _Task:
     inputs: TuneInputs
     options: TuneConfig
     seed: int
+    under_way: Folder
+    """Where worker 0 says how far it is, for the driver."""
+
+
+class _Pairs:
+    """Writes how many pairs of an epoch are done, every ten seconds."""
+
+    def __init__(self, folder: Folder, epoch: int, total: int) -> None:
+        self._folder, self._epoch, self._total = folder, epoch, total
+        self._started = self._written = time.monotonic()
+
+    def __call__(self, pairs: int) -> None:
+        now = time.monotonic()
+        if now - self._written < _EVERY_S:
+            return
+        self._written = now
+        said = {"epoch": self._epoch, "pairs": pairs, "of": self._total, "rate": pairs / (now - self._started)}
+        self._folder.write_bytes(_PAIRS, json.dumps(said).encode())
 
 
 def run(context: StageContext) -> StageSummary:
@@ -50,12 +75,14 @@ def run(context: StageContext) -> StageSummary:
         StageError: a worker was lost more often than ``tune.max_failures``.
     """
     options, output = context.config.tune, context.output
-    task = _Task(TuneInputs.of_run(context.config, context.inputs), options, context.config.seed)
+    under_way = output.folder("_under_way")  # scratch, like all names with an underscore
+    under_way.create()
+    task = _Task(TuneInputs.of_run(context.config, context.inputs), options, context.config.seed, under_way)
     variables = {"DS_ACCELERATOR": "cpu"} if options.accelerator == "cpu" else {}
     context.say(
         f"tune {options.model}: {options.workers} worker(s), ZeRO {options.zero_stage}, LoRA rank {options.lora.rank}"
     )
-    with connected(context.config.cluster), heartbeat(functools.partial(_line, output), context.say):
+    with connected(context.config.cluster), heartbeat(functools.partial(_line, output, under_way), context.say):
         result = run_workers(_work, task, options, "tune", output, variables)
         with result.checkpoint.as_directory() as folder:
             progress = _write(task, Path(folder), output)
@@ -94,9 +121,10 @@ def _work(config: dict[str, Any]) -> dict[str, int]:
     if saved is not None:
         with saved.as_directory() as folder:
             checkpoint.restore(loop, Path(folder))
+    total, rank = loop.steps_per_epoch * task.options.batch_size, world.get_world_rank()
     while not loop.is_finished:
-        loop.run_epoch()
-        _report(loop, world.get_world_rank())
+        loop.run_epoch(_Pairs(task.under_way, loop.progress.epoch + 1, total) if rank == 0 else lambda pairs: None)
+        _report(loop, rank)
     return {"pairs": len(data.pairs), "valid_pairs": len(data.valid), "parameters": parameters}
 
 
@@ -138,11 +166,18 @@ def _write(task: _Task, folder: Path, output: Artifact) -> TuningProgress:
     return progress
 
 
-def _line(output: Artifact) -> str | None:
-    """A line about the last checkpoint."""
+def _line(output: Artifact, under_way: Folder) -> str | None:
+    """A line about the epoch under way, or about the last checkpoint where that is newer."""
     from hnlm_ray.tuning.checkpoint import latest_progress
 
     progress = latest_progress(checkpoints(output))
+    done = json.loads(under_way.read_bytes(_PAIRS)) if _PAIRS in under_way.files() else None
+    if done is not None and (progress is None or progress.epoch < done["epoch"]):
+        rate, left = done["rate"], (done["of"] - done["pairs"]) / done["rate"]
+        return (
+            f"tune: epoch {done['epoch']}, {done['pairs']:,} of {done['of']:,} pairs, {rate:.0f} pairs/s,"
+            f" about {left:.0f} s left of it"
+        )
     if progress is None:
         return None
     row, rate = progress.history[-1], progress.pairs / max(progress.seconds, 1e-9)

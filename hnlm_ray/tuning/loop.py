@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -122,8 +123,12 @@ class TuningLoop:
         """Batches of an epoch; the pairs that do not fill a last batch are left out, others in every epoch."""
         return len(self._data.pairs) // self._options.batch_size
 
-    def run_epoch(self) -> None:
-        """Train on the pairs once and validate; the first call also validates the untuned encoder."""
+    def run_epoch(self, done: Callable[[int], None] = lambda pairs: None) -> None:
+        """Train on the pairs once and validate; the first call also validates the untuned encoder.
+
+        Args:
+            done: called after each batch with the pairs of the epoch so far.
+        """
         if not self.progress.history:
             self._validate(None)
         started, epoch = time.monotonic(), self.progress.epoch + 1
@@ -132,6 +137,7 @@ class TuningLoop:
         self.stepper.module.train()
         for step in range(self.steps_per_epoch):
             total += self._step(order[step * size : (step + 1) * size], (epoch - 1) * self.steps_per_epoch + step)
+            done((step + 1) * size)
         loss = sum_over_workers(total).item() / (self.steps_per_epoch * size)
         self.progress.epoch = epoch
         self.progress.pairs += self.steps_per_epoch * size

@@ -18,7 +18,7 @@ from hnlm_ray.config.tuning import EncodeConfig, LoraOptions, Pooling, Supervisi
 from hnlm_ray.data.vectors import vector_matrix
 from hnlm_ray.models.fitted import read_vectors
 from hnlm_ray.run.stage import StageContext
-from hnlm_ray.run.store import Artifact
+from hnlm_ray.run.store import Artifact, RunStore
 from hnlm_ray.stages import encode, supervise, tokens, tune
 from hnlm_ray.tuning.body import load_body
 from hnlm_ray.tuning.encoder import ENCODER, EncoderSpec
@@ -137,6 +137,20 @@ def tuned(run: FinishedRun, supervised: Artifact, tokenized: Artifact) -> Artifa
     assert summary.rows == {"tuning": OPTIONS.epochs + 1}
     run.commit(context.output, dict(summary.rows), dict(summary.counts))
     return context.output
+
+
+def test_the_epoch_under_way_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = RunStore(str(tmp_path)).artifact("tune", "f")
+    under_way = output.folder("_under_way")
+    under_way.create()
+    assert tune._line(output, under_way) is None
+    monkeypatch.setattr(tune, "_EVERY_S", 0.0)
+    pairs = tune._Pairs(under_way, 1, 1000)
+    pairs(200)
+    line = tune._line(output, under_way)
+    assert line is not None
+    assert line.startswith("tune: epoch 1, 200 of 1,000 pairs, ")
+    assert "left of it" in line
 
 
 @pytest.mark.ray
