@@ -16,7 +16,7 @@ from hnlm_ray.cli.runs import demo, estimate, run, search, status, study
 from hnlm_ray.cli.serving import bundles, export, recommend, serve
 from hnlm_ray.cli.settings import config
 from hnlm_ray.cli.validation import validate
-from hnlm_ray.cli.verification import verify
+from hnlm_ray.cli.verification import gc, verify
 
 __all__ = ["app", "main"]
 
@@ -34,7 +34,7 @@ then [cyan]hnlm estimate ...[/] and [cyan]hnlm run ...[/] with the same argument
 )
 
 for command in (
-    run, search, study, validate, estimate, status, verify, doctor, config, serve, recommend, export, bundles, report,
+    run, search, study, validate, estimate, status, verify, gc, doctor, config, serve, recommend, export, bundles, report,
     compare, demo,
 ):  # fmt: skip
     app.command()(command)

@@ -1,4 +1,4 @@
-"""``hnlm verify``: whether a run still holds what was committed."""
+"""``hnlm verify`` and ``hnlm gc``: whether a run still holds what was committed, and what it needs no more."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 from hnlm_ray.cli import console
 from hnlm_ray.errors import StoreError
 
-__all__ = ["verify"]
+__all__ = ["gc", "verify"]
 
 
 def verify(run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")]) -> None:
@@ -42,3 +42,33 @@ def verify(run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.
             console.print_marked("ok", f"{len(files)} files, {size:,.1f} MiB", subject=name)
     if damaged:
         raise StoreError(f"{damaged} of {len(artifacts)} results in {run} are damaged", "do what the lines above say")
+
+
+def gc(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be deleted, and delete nothing.")] = False,
+    studies: Annotated[
+        bool, typer.Option("--studies", help="Delete the results of studies and searches, too; they are kept else.")
+    ] = False,
+) -> None:
+    """Delete what a run needs no more: results of configurations that it had before, and leftover work files.
+
+    What run.json lists stays, so every command on the run folder works as before. A bundle that a service still reads
+    from an earlier configuration is among what goes. Nothing is deleted while another process works on the run.
+
+    Example: [cyan]hnlm gc runs/mine --dry-run[/]
+    """
+    from hnlm_ray.run.leftovers import leftovers
+    from hnlm_ray.run.record import RunRecord
+    from hnlm_ray.run.store import RunStore
+
+    store = RunStore(run)
+    record, total = RunRecord.read(store, run), 0
+    with store.lock():
+        for leftover in list(leftovers(store, record, studies=studies)):
+            if not dry_run:
+                leftover.delete()
+            total += leftover.bytes
+            said = f"{leftover.reason}, {leftover.bytes / 2**20:,.1f} MiB"
+            console.print_marked("warn" if dry_run else "ok", said, subject=leftover.name)
+    console.output.print(f"{total / 2**20:,.1f} MiB {'would be' if dry_run else 'were'} deleted")
