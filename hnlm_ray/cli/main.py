@@ -34,8 +34,8 @@ then [cyan]hnlm estimate ...[/] and [cyan]hnlm run ...[/] with the same argument
 )
 
 for command in (
-    run, search, study, validate, estimate, status, verify, gc, doctor, config, serve, recommend, export, bundles, report,
-    compare, demo,
+    run, search, study, validate, estimate, status, verify, gc, doctor, config, serve, recommend, export, bundles,
+    report, compare, demo,
 ):  # fmt: skip
     app.command()(command)
 
