@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import re
 import sys
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal, TextIO
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
-from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderableType, RenderHook
-from rich.control import Control
-from rich.segment import Segment
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hnlm_ray.cli.terminal import plain_console
 from hnlm_ray.config.tree import SELECTION_CUTOFF, Config
 from hnlm_ray.errors import StoreError
 from hnlm_ray.run.places import shown
@@ -22,6 +19,7 @@ from hnlm_ray.run.places import shown
 if TYPE_CHECKING:
     from hnlm_ray.language.estimate import Estimate
     from hnlm_ray.report.run_comparison import RunComparison
+    from hnlm_ray.run.difference import OptionDifference, StageDifference
     from hnlm_ray.run.execute import Progress
     from hnlm_ray.run.manifest import Manifest
     from hnlm_ray.run.plan import PlannedStage, Run
@@ -36,6 +34,7 @@ __all__ = [
     "output",
     "print_bundles",
     "print_comparison",
+    "print_difference",
     "print_estimate",
     "print_marked",
     "print_recommendation",
@@ -46,49 +45,11 @@ __all__ = [
     "summary_line",
 ]
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-"""Of terminals, and those that turn the direction of writing; not tab and newline."""
-_LOG_WIDTH = 140
-"""Columns where the output goes into a file or a job's log, which have no width of their own."""
 
-
-class _Visible:
-    """What is printed, with every control character written out, so that no text can command a terminal."""
-
-    def __init__(self, content: RenderableType) -> None:
-        self._content = content
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
-        for segment in console.render(self._content, options):
-            yield segment if segment.control else segment._replace(text=_CONTROL.sub(_written_out, segment.text))
-
-
-class _NothingHidden(RenderHook):
-    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
-        return [one if isinstance(one, Control) else _Visible(one) for one in renderables]
-
-
-def _written_out(found: re.Match[str]) -> str:
-    return found[0].encode("unicode_escape").decode()
-
-
-def _console(stream: TextIO, *, stderr: bool) -> Console:
-    """A console that prints text as it is, but for control characters, which it writes out.
-
-    It does not read markup (``[bold]``, ``:smile:``), not even in tables, because most of what is printed comes from
-    elsewhere: ids, titles, paths, messages of other libraries. What is to be coloured gets a style, or is a
-    :class:`~rich.text.Text`.
-    """
-    width = None if stream.isatty() or "COLUMNS" in os.environ else _LOG_WIDTH
-    console = Console(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True, width=width)
-    console.push_render_hook(_NothingHidden())
-    return console
-
-
-output = _console(sys.stdout, stderr=False)
+output = plain_console(sys.stdout, stderr=False)
 """Results."""
 
-errors = _console(sys.stderr, stderr=True)
+errors = plain_console(sys.stderr, stderr=True)
 """Progress and problems, so that results can be piped."""
 
 Mark = Literal["ok", "warn", "fail"]
@@ -299,6 +260,30 @@ def print_bundles(shelf: Shelf) -> None:
         figures = (f"{one.info.users:,}", f"{one.info.items:,}", "" if ndcg is None else f"{ndcg:.4f}")
         table.add_row(mark, one.version, about.variant, about.data, *figures)
     output.print(table)
+
+
+def print_difference(
+    options: Sequence[OptionDifference], stages: Sequence[StageDifference], names: tuple[str, str]
+) -> None:
+    """Print the options that differ and the stages of two runs, with the rows that are not as many in both."""
+    table = _table("Options", "option", *names, "it changes")
+    for option in options:
+        table.add_row(option.option, option.first, option.second, "results" if option.decides else "where, how fast")
+    output.print(table if options else "The options are the same.")
+    table = _table("Stages", "stage", "state", "rows")
+    for stage in stages:
+        changed = [
+            f"{name} {_or_dash(here)} → {_or_dash(there)}"
+            for name, (here, there) in stage.rows.items()
+            if here != there
+        ]
+        colour = {"same": "dim", "changed": "yellow"}.get(stage.state, "cyan")
+        table.add_row(stage.stage, Text(stage.state, colour), ", ".join(changed))
+    output.print(table)
+
+
+def _or_dash(rows: int | None) -> str:
+    return "-" if rows is None else f"{rows:,}"
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -11,7 +11,7 @@ from hnlm_ray import __version__
 from hnlm_ray.cli.doctor import doctor
 from hnlm_ray.cli.endings import errors_as_sentences
 from hnlm_ray.cli.options import refuse_dotted_options
-from hnlm_ray.cli.reports import compare, report
+from hnlm_ray.cli.reports import compare, diff, report
 from hnlm_ray.cli.runs import demo, estimate, run, search, status, study
 from hnlm_ray.cli.serving import bundles, export, recommend, serve
 from hnlm_ray.cli.settings import config
@@ -35,7 +35,7 @@ then [cyan]hnlm estimate ...[/] and [cyan]hnlm run ...[/] with the same argument
 
 for command in (
     run, search, study, validate, estimate, status, verify, gc, doctor, config, serve, recommend, export, bundles,
-    report, compare, demo,
+    report, compare, diff, demo,
 ):  # fmt: skip
     app.command()(command)
 

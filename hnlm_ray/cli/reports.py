@@ -1,4 +1,4 @@
-"""Commands that write a page about finished runs: ``report`` and ``compare``."""
+"""Commands about finished runs: ``report`` and ``compare``, which write a page, and ``diff``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hnlm_ray.errors import ConfigError
 if TYPE_CHECKING:
     from hnlm_ray.run.plan import Run
 
-__all__ = ["compare", "report", "write_file", "write_report"]
+__all__ = ["compare", "diff", "report", "write_file", "write_report"]
 
 
 def report(
@@ -62,6 +62,25 @@ def compare(
     write_file(out, render_comparison(comparison).encode())
     console.print_comparison(comparison)
     console.output.print(f"wrote {out}")
+
+
+def diff(
+    first: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")],
+    second: Annotated[str, typer.Argument(metavar="RUN", help="Another one.")],
+) -> None:
+    """Say what changed from one run to another: options, stages, rows.
+
+    A stage is the same where its fingerprint is: it would give the same results. Data and splits may differ; how good
+    the variants of runs on the same data are, [cyan]hnlm compare[/] shows.
+
+    Example: [cyan]hnlm diff runs/monday runs/tuesday[/]
+    """
+    from hnlm_ray.run.difference import option_differences, stage_differences
+    from hnlm_ray.run.record import RunRecord
+    from hnlm_ray.run.store import RunStore
+
+    records = [RunRecord.read(RunStore(path), path) for path in (first, second)]
+    console.print_difference(option_differences(*records), stage_differences(*records), (first, second))
 
 
 def write_report(options: Config, run: Run, to: Path) -> None:

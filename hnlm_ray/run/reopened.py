@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from hnlm_ray.config.load import load_config
 from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import ConfigError, StoreError
 from hnlm_ray.run.dependencies import is_decisive
+from hnlm_ray.run.difference import ABSENT, differing, shown_value
 from hnlm_ray.run.places import shown
 from hnlm_ray.run.plan import PlannedStage, Run
 from hnlm_ray.run.record import RECORD, RunRecord
@@ -20,7 +20,6 @@ from hnlm_ray.run.store import Artifact, RunStore
 __all__ = ["changed_since", "differences", "finished", "recorded_run", "reopen"]
 
 _MOST_NAMED = 5
-_ABSENT = object()
 
 
 def reopen(path: str, files: Sequence[Path] = (), overrides: Sequence[str] = ()) -> Config:
@@ -105,33 +104,15 @@ def changed_since(config: Config) -> str:
 def differences(recorded: Config, given: Config) -> list[str]:
     """What a run has otherwise, a clause for each option that decides what it is, in the order of the sections."""
     trees = recorded.model_dump(mode="json"), given.model_dump(mode="json")
-    return [_clause(".".join(path), here, there) for path, here, there in _differing(*trees) if is_decisive(path)]
-
-
-def _differing(here: Any, there: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
-    """Paths of options whose values differ, with both values; of sections with another name, the names."""
-    if not (isinstance(here, Mapping) and isinstance(there, Mapping)):
-        if here != there:
-            yield path, here, there
-    elif here.get("name") != there.get("name"):
-        yield path, here, there
-    else:
-        for key in {**here, **there}:
-            yield from _differing(here.get(key, _ABSENT), there.get(key, _ABSENT), (*path, key))
+    return [_clause(".".join(path), here, there) for path, here, there in differing(*trees) if is_decisive(path)]
 
 
 def _clause(option: str, here: Any, there: Any) -> str:
-    if here is _ABSENT:
+    if here is ABSENT:
         return f"no {option}, which you gave"
-    if there is _ABSENT:
+    if there is ABSENT:
         return f"{option}, which you left out"
-    return f"{option}={_shown(here)}, you gave {_shown(there)}"
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return str(value["name"]) if "name" in value else "{...}"
-    return value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else json.dumps(value)
+    return f"{option}={shown_value(here)}, you gave {shown_value(there)}"
 
 
 def _listed(clauses: Sequence[str]) -> str:
