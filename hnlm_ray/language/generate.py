@@ -27,7 +27,7 @@ from hnlm_ray.language.prompts.soundness import runs_on
 from hnlm_ray.language.prompts.wording import ANSWER_FIELD, Task
 from hnlm_ray.run.store import Artifact
 
-__all__ = ["ANSWERS", "Request", "Written", "answer_counts", "generate", "sameness"]
+__all__ = ["ANSWERS", "COUNTED", "Request", "Written", "answer_counts", "generate", "sameness"]
 
 ANSWERS = pa.schema(
     [
@@ -45,7 +45,11 @@ ANSWERS = pa.schema(
 """What :func:`generate` returns, one row per request, sorted by id."""
 
 STATUSES = ("ok", "invalid", "truncated", "failed")
+COUNTED = ["status", "attempts", "prompt_tokens", "output_tokens"]
+"""Columns that :func:`answer_counts` reads."""
 _AT_ONCE = 1 << 14
+_TOLD = ["error", "final", "note"]
+"""Columns of replies that the end of a stage tells of."""
 _SOME, _DISTINCT = 50, 0.5
 """From so many profiles on, the share that must be different from each other."""
 
@@ -102,15 +106,16 @@ def generate(request: Request, engine: Engine, config: Config, output: Artifact,
         ResourceError: the cluster is too small for it.
         StoreError: the work folder cannot be read or written.
     """
-    answers, replies = ANSWERS.empty_table(), COMPLETIONS.empty_table()
+    answers, replies = ANSWERS.empty_table(), COMPLETIONS.empty_table().select(_TOLD)
     task, options = request.renderer.task, config.llm
     rows = request.rows.append_column("curbed", pa.repeat(pa.scalar(False), request.rows.num_rows))
     for attempt in range(1 + options.retries):
         if rows.num_rows == 0:
             break
         said = _answered_pass(request, rows, attempt, engine, config, output, say)
-        replies = pa.concat_tables([replies, said])
         answers = _merged(answers, _checked(request, said, attempt + 1))
+        replies = pa.concat_tables([replies, said.select(_TOLD)])
+        del said  # the texts of all replies
         _require_answers(task, replies, request.rows.num_rows, options.max_reject_rate)
         rows = _to_ask_again(rows, answers)
     _require_few_rejects(task, answers, options.max_reject_rate)
@@ -169,7 +174,7 @@ def answer_counts(answers: pa.Table) -> dict[str, int | float]:
     """The counts that a stage reports of its answers.
 
     Args:
-        answers: the columns ``status``, ``attempts``, ``prompt_tokens`` and ``output_tokens`` of :data:`ANSWERS`.
+        answers: the columns :data:`COUNTED` of :data:`ANSWERS`.
 
     Returns:
         Rows by status; ``retried``, the rows that took more than one attempt; tokens over all attempts.

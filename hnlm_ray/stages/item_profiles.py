@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hnlm_ray.language.engines.choose import engine_of
 from hnlm_ray.language.engines.protocol import Engine
-from hnlm_ray.language.generate import Request, answer_counts, generate
+from hnlm_ray.language.generate import COUNTED, Request, answer_counts, generate
 from hnlm_ray.language.profiled import items_to_profile
 from hnlm_ray.language.requests import ItemRenderer
 from hnlm_ray.run.stage import StageContext, StageSummary
@@ -39,5 +39,5 @@ def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
         written = generate(request, engine or engine_of(config.llm), config, output, context.say)
         warnings = written.warnings
         output.write("item_profiles", written.answers.rename_columns({"id": "item", "text": "summary"}))
-    profiles = output.read("item_profiles")
+    profiles = output.read("item_profiles", COUNTED)
     return StageSummary({"item_profiles": profiles.num_rows}, answer_counts(profiles), warnings)

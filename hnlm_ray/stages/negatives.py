@@ -8,7 +8,7 @@ import pyarrow as pa
 from hnlm_ray.language.candidates import candidates_of
 from hnlm_ray.language.engines.choose import engine_of
 from hnlm_ray.language.engines.protocol import Engine
-from hnlm_ray.language.generate import Request, answer_counts, generate
+from hnlm_ray.language.generate import COUNTED, Request, answer_counts, generate
 from hnlm_ray.language.profiled import pairs_to_ask
 from hnlm_ray.language.requests import NegativeRenderer, negative_requests, profile_texts, train_rows
 from hnlm_ray.run.stage import StageContext, StageSummary
@@ -55,7 +55,7 @@ def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
         for key in ("user", "item"):
             answers = answers.append_column(key, request.rows[key])
         output.write("negatives", answers.rename_columns({"id": "pair", "text": "answer"}))
-    negatives = output.read("negatives")
+    negatives = output.read("negatives", COUNTED)
     counts = {
         **answer_counts(negatives),
         "train_pairs": train_rows(interactions).num_rows,

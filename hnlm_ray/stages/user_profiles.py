@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hnlm_ray.language.engines.choose import engine_of
 from hnlm_ray.language.engines.protocol import Engine
-from hnlm_ray.language.generate import Request, answer_counts, generate
+from hnlm_ray.language.generate import COUNTED, Request, answer_counts, generate
 from hnlm_ray.language.profiled import users_to_profile
 from hnlm_ray.language.requests import UserRenderer, profile_texts
 from hnlm_ray.run.stage import StageContext, StageSummary
@@ -45,6 +45,6 @@ def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
         written = generate(request, engine or engine_of(config.llm), config, output, context.say)
         warnings = written.warnings
         output.write("user_profiles", written.answers.rename_columns({"id": "user", "text": "summary"}))
-    profiles = output.read("user_profiles")
+    profiles = output.read("user_profiles", COUNTED)
     counts = {**answer_counts(profiles), "items_without_profile": without}
     return StageSummary({"user_profiles": profiles.num_rows}, counts, warnings)
