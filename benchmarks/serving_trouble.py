@@ -1,10 +1,11 @@
-"""The service in trouble, on Ray Serve as ``hnlm serve`` starts it: new bundles, killed replicas, too much load.
+"""The service in trouble, on Ray Serve as ``hnlm serve`` starts it: new bundles, killed replicas, load, idle clients.
 
     python benchmarks/serving_trouble.py reload     # 32 connections for a minute, a new bundle every 5 s
     python benchmarks/serving_trouble.py kill       # 20 times SIGKILL for a replica at 200 requests/s
     python benchmarks/serving_trouble.py overload   # 4 and 16 times the connections that it answers in time
+    python benchmarks/serving_trouble.py idle       # 4,300 requests whose head never ends, 1,000 whose body never comes
 
-Each prints one JSON line. ``wrk`` makes the load of the first and the last; a slow Python client beside it checks
+Each prints one JSON line. ``wrk`` makes the load of the first and the third; a slow Python client beside it checks
 answers and measures what single requests take. Needs ``wrk`` (Debian: apt-get install wrk).
 """
 
@@ -16,6 +17,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -24,6 +26,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -34,7 +37,9 @@ N_ITEMS = 20_000
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts: dict[str, Callable[[str], dict[str, Any]]] = {"reload": reload, "kill": kill, "overload": overload}
+    parts: dict[str, Callable[[str], dict[str, Any]]] = {
+        "reload": reload, "kill": kill, "overload": overload, "idle": idle,
+    }  # fmt: skip
     parser.add_argument("part", choices=list(parts))
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -86,6 +91,54 @@ def reload(folder: str, seconds: int = 60, every_s: float = 5.0) -> dict[str, An
         f"{name}_ms": round(float(np.quantile(times, share)) * 1e3, 2)
         for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))
     }
+
+
+def idle(folder: str) -> dict[str, Any]:
+    """How long ``/health`` takes beside clients that open a request and leave it, and how soon those are let go."""
+    head = b"POST /v1/recommend HTTP/1.1\r\nHost: 127.0.0.1\r\nX-A: "
+    body = b"POST /v1/recommend HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 60000\r\n\r\n{"
+    with service(write_random_bundle(f"{folder}/bundle", N_ITEMS)) as url:
+        alone = _health(url)
+        return {"alone": alone, "heads": _idlers(url, 4300, head), "bodies": _idlers(url, 1000, body)}
+
+
+def _idlers(url: str, count: int, begin: bytes, patience_s: float = 60.0) -> dict[str, Any]:
+    address, started = urlsplit(url), time.monotonic()
+    with contextlib.ExitStack() as stack:
+        idlers = [
+            stack.enter_context(socket.create_connection((address.hostname, address.port), 5)) for _ in range(count)
+        ]
+        for one in idlers:
+            one.sendall(begin)
+        beside, waiting = _health(url), idlers
+        while waiting and time.monotonic() < started + patience_s:
+            waiting = [one for one in waiting if not _is_answered(one)]
+            time.sleep(0.5)
+        return {**beside, "let_go": count - len(waiting), "after_s": round(time.monotonic() - started, 1)}
+
+
+def _is_answered(one: socket.socket) -> bool:
+    """Whether the other side has sent something or has closed."""
+    one.setblocking(False)
+    try:
+        one.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _health(url: str, asked: int = 60) -> dict[str, Any]:
+    times, status = [], Counter[int]()
+    with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
+        for _ in range(asked):
+            started = time.perf_counter()
+            status[client.get("/health").status_code] += 1
+            times.append(time.perf_counter() - started)
+            time.sleep(0.1)
+    p50, most = (round(float(np.quantile(times, share)) * 1e3, 1) for share in (0.5, 1.0))
+    return {"p50_ms": p50, "max_ms": most, "status": dict(status)}
 
 
 def kill(folder: str, kills: int = 20, rate: int = 200) -> dict[str, Any]:
