@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -47,6 +48,8 @@ _MOST_DEATHS = 40
 """Of engines in one call; then something else than a row is wrong."""
 _MOST_DEATHS_IN_VAIN = 8
 """Without a single result between them: enough to come from all rows down to one."""
+_PATIENCE_S, _LOOK_S = 600, 5.0
+"""How long, and how often, a cluster that has lost a machine is looked at for another one."""
 IsDurable = Callable[[pa.Table], pa.ChunkedArray]
 Lost = Callable[[pa.ChunkedArray, str], pa.Table]
 
@@ -107,8 +110,10 @@ def resumable_map(
     kept = kept.filter(pc.and_(is_durable(kept), pc.is_in(kept["id"], requests["id"].combine_chunks())))
     missing = requests.filter(pc.invert(pc.is_in(requests["id"], kept["id"].combine_chunks())))
     if missing.num_rows:
-        require({**needs, "CPU": needs.get("CPU", 0.0) + _SPARE_CPUS}, purpose)
-        rounds_of = _Rounds(transform, folder, rows_per_block, schema, purpose, say, kept.num_rows, requests.num_rows)
+        needs = {**needs, "CPU": needs.get("CPU", 0.0) + _SPARE_CPUS}
+        require(needs, purpose)
+        sizes = kept.num_rows, requests.num_rows
+        rounds_of = _Rounds(transform, folder, rows_per_block, schema, needs, purpose, say, *sizes)
         kept = pa.concat_tables([kept, rounds_of.all(missing, rounds, lost)])
     kept = _one_per_id(kept)
     if kept.num_rows != requests.num_rows:
@@ -125,6 +130,7 @@ class _Rounds:
     folder: Folder
     rows_per_block: int
     schema: pa.Schema
+    needs: Mapping[str, float]
     purpose: str
     say: Callable[[str], None]
     done: int
@@ -161,7 +167,22 @@ class _Rounds:
                 size = max(1, min(asked.num_rows, missing.num_rows, _FEWER**2 * self.rows_per_block) // _FEWER)
                 then = f"{missing.num_rows} rows are left, the next {size} are tried"
                 self.say(f"{self.purpose}: {death.problem}; {then if missing.num_rows else 'no row is left'}")
+                self._wait_for_room()
         return pa.concat_tables(found)
+
+    def _wait_for_room(self) -> None:
+        """Until the cluster has what is needed again: a machine that was lost is perhaps replaced."""
+        started = time.monotonic()
+        while True:
+            try:
+                return require(self.needs, self.purpose)
+            except ResourceError as error:
+                waited = time.monotonic() - started
+                if waited > _PATIENCE_S:
+                    raise
+                if waited < _LOOK_S:
+                    self.say(f"{error.problem}; waiting for more machines, {_PATIENCE_S // 60} minutes at most")
+                time.sleep(_LOOK_S)
 
     def _one(self, asked: pa.Table, number: int, rows_per_block: int) -> None:
         results = _begin_round(asked, self.folder, number)
@@ -256,14 +277,15 @@ def _run(transform: Callable[[Dataset], Dataset], folder: Folder, number: int, r
 @contextlib.contextmanager
 def _engine_errors(purpose: str) -> Iterator[None]:
     """Errors of the engine become errors of ours; another exception in a map is a bug and passes."""
-    from ray.exceptions import ActorUnschedulableError, OutOfMemoryError, RayActorError, WorkerCrashedError
+    from ray.exceptions import ActorUnschedulableError, RayError
 
     try:
         yield
-    except (RayActorError, WorkerCrashedError) as error:
-        kind, came = (EngineError, "did not start") if did_not_start(error) else (_EngineDiedError, "died")
-        what = f"the engine of {purpose} {came} ({way_of_death(error)})"
-        raise kind(what, "see `hnlm doctor` and Ray's logs") from error
-    except (ActorUnschedulableError, OutOfMemoryError) as error:
+    except ActorUnschedulableError as error:
         what = f"{purpose} ran out of resources ({str(error).strip().splitlines()[0]})"
         raise ResourceError(what, "use a larger machine or fewer replicas") from error
+    except RayError as error:
+        if (way := way_of_death(error)) is None:
+            raise
+        kind, came = (EngineError, "did not start") if did_not_start(error) else (_EngineDiedError, "died")
+        raise kind(f"the engine of {purpose} {came} ({way})", "see `hnlm doctor` and Ray's logs") from error

@@ -11,9 +11,15 @@ _DETAIL = re.compile(r"Worker exit detail: (.*?)(?:\. Some common causes|$)")
 
 
 def way_of_death(error: BaseException) -> str | None:
-    """How the process of a task or an actor ended that this error of Ray is about; None for any other error."""
+    """How the process of a task or an actor ended, or what was lost with its machine; None for any other error."""
     exceptions = sys.modules.get("ray.exceptions")  # not imported for it: an error of Ray's comes from Ray
-    if exceptions is None or not isinstance(error, exceptions.RayActorError | exceptions.WorkerCrashedError):
+    if exceptions is None:
+        return None
+    if isinstance(error, exceptions.OutOfMemoryError):
+        return "its machine ran low on memory"
+    if isinstance(error, exceptions.ObjectLostError | exceptions.NodeDiedError):
+        return "a machine was lost, and what it had computed"
+    if not isinstance(error, exceptions.RayActorError | exceptions.WorkerCrashedError):
         return None
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     detail = _DETAIL.search(lines[-1])

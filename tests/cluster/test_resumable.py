@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 import signal
 import subprocess
@@ -335,3 +336,19 @@ def test_killed_half_way_it_computes_only_what_is_missing(tmp_path: Path) -> Non
     again = [int(line) for line in log.read_text().split()]
     assert sorted(again) == sorted(set(range(killed_run.ROWS)) - durable)
     assert np.unique(again).size == len(again)
+
+
+@pytest.mark.ray
+def test_a_node_that_is_lost_costs_its_blocks_and_is_waited_for(tmp_path: Path) -> None:
+    environment = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
+    environment.pop("RAY_ADDRESS", None)
+    command = [sys.executable, "-m", "tests.cluster.lost_node", str(tmp_path)]
+    done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=300)
+    assert (tmp_path / "found.json").exists(), done.stderr[-3000:]
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["squares"] == [n * n for n in range(60)]
+    assert found["kept"] >= 1
+    assert any("died" in line and "rows are left" in line for line in found["said"])
+    assert [line for line in found["said"] if "waiting" in line] == [
+        "squaring needs 6 CPU (there are 4); waiting for more machines, 10 minutes at most"
+    ]

@@ -22,6 +22,12 @@ def test_the_way_of_death_is_a_clause() -> None:
     assert not did_not_start(error)
 
 
+def test_a_process_that_was_killed_for_memory_says_so() -> None:
+    from ray.exceptions import OutOfMemoryError
+
+    assert way_of_death(OutOfMemoryError("Task was killed\nLogs: a long list")) == "its machine ran low on memory"
+
+
 @pytest.mark.parametrize("error", [ValueError("no"), OSError(28, "full"), KeyboardInterrupt()])
 def test_another_error_is_no_death(error: BaseException) -> None:
     assert way_of_death(error) is None
