@@ -24,7 +24,6 @@ STAGES = {
     "zero 3": {"zero": 3},
     "bfloat16": {"zero": 2, "dtype": "bfloat16"},
     "pair": {"zero": 2, "form": "pair"},
-    "pair 3": {"zero": 3, "form": "pair"},
 }
 TOLERANCE = {"bfloat16": 1e-2}
 
