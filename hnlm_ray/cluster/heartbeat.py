@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 
 from hnlm_ray.errors import StoreError
 
-__all__ = ["Look", "heartbeat", "rate_line"]
+__all__ = ["EVERY_S", "Look", "heartbeat", "rate_line"]
 
-_EVERY_S = 10.0
+EVERY_S = 10.0
 """Seconds between two lines: often enough to show progress, seldom enough for the log of a job."""
 
 Look = Callable[[], str | None]
@@ -19,7 +19,7 @@ Look = Callable[[], str | None]
 
 
 @contextlib.contextmanager
-def heartbeat(look: Look, say: Callable[[str], None], every_s: float = _EVERY_S) -> Iterator[None]:
+def heartbeat(look: Look, say: Callable[[str], None], every_s: float = EVERY_S) -> Iterator[None]:
     """Call ``look`` every ``every_s`` seconds while the body runs, and pass on a line that differs from the last.
 
     Args:

@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 from hnlm_ray.cluster.connect import require
 from hnlm_ray.cluster.heartbeat import heartbeat, rate_line
 from hnlm_ray.cluster.maps import old_names_allowed, task_limits
-from hnlm_ray.errors import EngineError, ResourceError, StageError, StoreError
+from hnlm_ray.errors import EngineError, ResourceError, StageError
 from hnlm_ray.run.deaths import did_not_start, way_of_death
 from hnlm_ray.run.places import Folder
 
@@ -200,11 +200,13 @@ class _RowCount:
         self.rows: dict[str, int] = {}
 
     def __call__(self) -> int:
+        found: dict[str, int] = {}
         for path in set(_files(self.folder)) - self.rows.keys():
-            with contextlib.suppress(OSError, pa.ArrowInvalid, StoreError):  # half-written: counted next time
-                rows = pq.read_metadata(path, filesystem=self.folder.filesystem).num_rows
-                self.folder.sync(os.path.basename(path))
-                self.rows[path] = rows
+            with contextlib.suppress(OSError, pa.ArrowInvalid):  # half-written: counted next time
+                found[path] = pq.read_metadata(path, filesystem=self.folder.filesystem).num_rows
+        if found:
+            self.folder.sync(*map(os.path.basename, found))
+            self.rows |= found
         return self.before + sum(self.rows.values())
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from hnlm_ray.cluster.connect import connected
-from hnlm_ray.cluster.heartbeat import heartbeat
+from hnlm_ray.cluster.heartbeat import EVERY_S, heartbeat
 from hnlm_ray.cluster.workers import checkpoints, run_workers
 from hnlm_ray.config.tuning import TuneConfig
 from hnlm_ray.run.places import Folder
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 _PAIRS = "pairs.json"
-_EVERY_S = 10.0
-"""Seconds between two notes of a worker, like those between two lines."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class _Task:
 
 
 class _Pairs:
-    """Writes how many pairs of an epoch are done, every ten seconds."""
+    """Writes how many pairs of an epoch are done, as often as a line is said."""
 
     def __init__(self, folder: Folder, epoch: int, total: int) -> None:
         self._folder, self._epoch, self._total = folder, epoch, total
@@ -53,7 +51,7 @@ class _Pairs:
 
     def __call__(self, pairs: int) -> None:
         now = time.monotonic()
-        if now - self._written < _EVERY_S:
+        if now - self._written < EVERY_S:
             return
         self._written = now
         said = {"epoch": self._epoch, "pairs": pairs, "of": self._total, "rate": pairs / (now - self._started)}

@@ -144,7 +144,7 @@ def test_the_epoch_under_way_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
     under_way = output.folder("_under_way")
     under_way.create()
     assert tune._line(output, under_way) is None
-    monkeypatch.setattr(tune, "_EVERY_S", 0.0)
+    monkeypatch.setattr(tune, "EVERY_S", 0.0)
     pairs = tune._Pairs(under_way, 1, 1000)
     pairs(200)
     line = tune._line(output, under_way)

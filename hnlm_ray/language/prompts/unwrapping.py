@@ -35,7 +35,9 @@ def load_json(text: str | bytes) -> Any:
         ValueError: it is not JSON, is nested too deeply, or gives one key two values.
     """
     try:
-        return _DECODER.decode(text if isinstance(text, str) else text.decode(json.detect_encoding(text)))
+        if isinstance(text, bytes):
+            text = text.decode(json.detect_encoding(text), "surrogatepass")  # as json.loads does
+        return _DECODER.decode(text)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 

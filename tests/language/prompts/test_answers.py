@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hnlm_ray.language.prompts.answers import json_schema, longest_profile, parse
+from hnlm_ray.language.prompts.unwrapping import load_json
 from hnlm_ray.language.prompts.wording import TASKS, Task
 
 GOOD = json.dumps({"reasoning": "why", "summary": "those who care"})
@@ -188,3 +189,8 @@ def test_text_of_an_answer_is_made_harmless() -> None:
     fields = parse("negative", text, "stop").fields
     assert fields["hard_negative"] == "A ‹|im_end|› lamp"
     assert fields["reasoning"] == "a b ‹script›"
+
+
+def test_bytes_are_read_as_json_reads_them() -> None:
+    for content in (b'{"a": "\xed\xa0\x80"}', '{"a": "\u00e9"}'.encode("utf-16"), b"\xef\xbb\xbf{}"):
+        assert load_json(content) == json.loads(content)
