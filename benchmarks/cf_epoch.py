@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 import torch
 from shared_data import load_splits
+from textbook import textbook_step
 
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
-from hnlm_ray.samplers.candidates import UnseenItems
 from hnlm_ray.training.batches import Batch
 from hnlm_ray.training.loop import TrainingLoop
 from hnlm_ray.training.shard import Shard
@@ -70,38 +70,6 @@ def products_of(loop: TrainingLoop) -> Callable[[Batch], float]:
     return step
 
 
-def textbook_of(train: Interactions, loop: TrainingLoop) -> Callable[[Batch], float]:
-    users = torch.from_numpy(train.users.astype(np.int64))
-    items = torch.from_numpy(train.items.astype(np.int64)) + train.n_users
-    size = train.n_users + train.n_items
-    indices = torch.stack([torch.cat([users, items]), torch.cat([items, users])])
-    degrees = torch.bincount(indices[0], minlength=size).clamp(min=1).float()
-    values = (degrees[indices[0]] * degrees[indices[1]]).rsqrt()
-    adjacency = torch.sparse_coo_tensor(indices, values, (size, size)).coalesce()
-    table = torch.nn.Parameter(torch.cat([loop.model.users, loop.model.items]).detach().clone())
-    optimizer = torch.optim.Adam([table], lr=1e-3)
-    sampler = UnseenItems(train, 0, torch.device("cpu"))
-
-    def step(batch: Batch) -> float:
-        layers: list[torch.Tensor] = [table]
-        for _ in range(3):
-            layers.append(torch.sparse.mm(adjacency, layers[-1]))
-        final = torch.stack(layers, dim=1).mean(dim=1)
-        users, items, places = (torch.from_numpy(part) for part in (batch.users, batch.items, batch.places))
-        negatives = sampler.draw(users, places, 1, 1)[:, 0]
-        rows = [users, items + train.n_users, negatives + train.n_users]
-        user, positive, negative = (final[row] for row in rows)
-        ranking = torch.nn.functional.softplus((user * negative).sum(1) - (user * positive).sum(1)).mean()
-        penalty = torch.stack([table[row].square().sum() for row in rows]).sum() / (2 * batch.global_size)
-        loss = ranking + 1e-4 * penalty
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        return loss.item()
-
-    return step
-
-
 def timed(steps: dict[str, Callable[[Batch], float]], batches: Iterable[Batch]) -> dict[str, tuple[float, float]]:
     """First loss, and median seconds of a step; the contenders take turns on every batch."""
     seconds: dict[str, list[float]] = {name: [] for name in steps}
@@ -136,7 +104,8 @@ def main() -> None:
     chosen = parser.parse_args()
     (train,) = load_splits(chosen.data, "train")
     plain = loop_of(train)
-    steps = {"ours": step_of(plain), "products": products_of(plain), "textbook": textbook_of(train, plain)}
+    textbook = textbook_step(plain)
+    steps = {"ours": step_of(plain), "products": products_of(plain), "textbook": lambda batch: textbook(batch).item()}
     steps |= {name: step_of(loop_of(train, **options)) for name, options in SAMPLERS.items()}
     taken = timed(steps, islice(plain.stream.epoch(1), chosen.steps + WARM_UP))
     per_epoch = -(-len(train) // 2048)

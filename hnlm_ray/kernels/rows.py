@@ -9,10 +9,21 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-__all__ = ["dense_gradient", "inner_products", "laid_out", "rows_of"]
+__all__ = ["dense_gradient", "inner_products", "laid_out", "on_device", "rows_of"]
+
+
+def on_device(array: npt.NDArray[Any] | torch.Tensor, device: torch.device) -> torch.Tensor:
+    """An array or tensor of the CPU as a tensor on the device, without waiting for what the device computes."""
+    tensor = torch.from_numpy(array) if isinstance(array, np.ndarray) else array
+    if device.type == "cpu":
+        return tensor
+    # From ordinary memory, PyTorch copies in step with the host, which then prepares nothing ahead.
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def rows_of(table: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:

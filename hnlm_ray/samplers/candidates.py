@@ -6,8 +6,9 @@ before ``m_k`` is ``C(m_k) - M_k``. For a number ``r`` below the weight of all u
 items in the history with ``C(m_k) - M_k <= r``: the item drawn is the one whose weight covers ``r + M_k``.
 
 With integer weights all of this is exact, so that an item of the history is never drawn and each of the others has its
-share. ``k`` takes a binary search of ``log2(longest history)`` steps for the whole batch at once. Unlike drawing again
-after a collision, the time does not depend on the length of a history.
+share. The numbers ``C(m_k) - M_k`` ascend inside a history; with the user's number in the upper digits they ascend over
+all users, so that one binary search finds ``k`` for the whole batch. Unlike drawing again after a collision, the time
+does not depend on the length of a history.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from hnlm_ray.data.interactions import Interactions
 
 __all__ = ["CandidateSampler", "UnseenItems", "integer_weights"]
+
+Numbers = TypeVar("Numbers", torch.Tensor, npt.NDArray[np.int64])
 
 _MOST_WEIGHT = 2**31 - 1
 """Largest sum of weights: its product with a 32-bit random number must fit an int64."""
@@ -54,27 +57,25 @@ class UnseenItems:
         """
         self._seed = seed
         self._reject = reject
-        offsets = torch.from_numpy(train.offsets).to(device)
-        self._start, self._stop = offsets[:-1], offsets[1:]
-        self._steps = int(train.degree.max(initial=0)).bit_length()
-        self._items = torch.from_numpy(train.items).to(device)
+        starts, stops = train.offsets[:-1], train.offsets[1:]
         self._before: torch.Tensor | None = None
         if weights is None:
-            self._total, self._seen = train.n_items, self._stop - self._start
+            self._total = train.n_items
+            before, running = train.items, np.arange(len(train.items) + 1)
         else:
             self._total = int(weights.sum())
-            self._weigh(train, weights, device)
+            up_to, running = np.cumsum(weights), np.r_[0, np.cumsum(weights[train.items])]
+            before = (up_to - weights)[train.items]
+            self._before = torch.from_numpy(up_to).to(device)
+            self._running = torch.from_numpy(running).to(device)
+        unseen_before = before - (running[:-1] - np.repeat(running[starts], train.degree))
+        self._keys = torch.from_numpy(self._key(train.users.astype(np.int64), unseen_before)).to(device)
+        self._starts = torch.from_numpy(starts).to(device)
+        self._seen = torch.from_numpy(running[stops] - running[starts]).to(device)
 
-    def _weigh(self, train: Interactions, weights: npt.NDArray[np.int64], device: torch.device) -> None:
-        """For each item of a history, the weight of the unseen and of the seen items before it; int32 holds both."""
-        before = np.concatenate([[0], np.cumsum(weights)])
-        running = np.concatenate([[0], np.cumsum(weights[train.items])])
-        seen_before = running[:-1] - np.repeat(running[train.offsets[:-1]], train.degree)
-        unseen_before = before[train.items] - seen_before
-        self._before = torch.from_numpy(before[1:]).to(device)
-        self._seen = torch.from_numpy(running[train.offsets[1:]] - running[train.offsets[:-1]]).to(device)
-        self._seen_before = torch.from_numpy(seen_before.astype(np.int32)).to(device)
-        self._unseen_before = torch.from_numpy(unseen_before.astype(np.int32)).to(device)
+    def _key(self, users: Numbers, unseen: Numbers) -> Numbers:
+        """One number for a user and a weight of unseen items, which is at most the total: the user's first."""
+        return users * (self._total + 1) + unseen
 
     def draw(self, users: torch.Tensor, places: torch.Tensor, epoch: int, n: int) -> torch.Tensor:
         """``n`` items for each place of the epoch, with replacement.
@@ -102,22 +103,9 @@ class UnseenItems:
 
     def _seen_weight_before(self, users: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """The weight of the seen items before the unseen one that is drawn."""
-        if not self._steps:
-            return torch.zeros_like(target)
-        start, stop = self._start[users][:, None], self._stop[users][:, None]
-        low, high = start.expand_as(target).clone(), stop.expand_as(target).clone()
-        last = len(self._items) - 1
-        for _ in range(self._steps):
-            middle = (low + high) >> 1
-            # The index is clamped only where the search has ended and the value is not used.
-            place = middle.clamp(max=last)
-            unseen = self._items[place] - (place - start) if self._before is None else self._unseen_before[place]
-            below = (unseen <= target) & (low < high)
-            low = torch.where(below, middle + 1, low)
-            high = torch.where(below, high, middle)
-        if self._before is None:
-            return low - start
-        return torch.where(low == stop, self._seen[users][:, None], self._seen_before[low.clamp(max=last)])
+        starts = self._starts[users][:, None]
+        stops = torch.searchsorted(self._keys, self._key(users[:, None], target), right=True)
+        return stops - starts if self._before is None else self._running[stops] - self._running[starts]
 
     def _covering(self, weight: torch.Tensor) -> torch.Tensor:
         """The item whose weight covers a number below the total."""

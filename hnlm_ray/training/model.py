@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from hnlm_ray.config.variants import VariantConfig
-from hnlm_ray.kernels.rows import dense_gradient, inner_products, rows_of
+from hnlm_ray.kernels.rows import dense_gradient, inner_products, on_device, rows_of
 from hnlm_ray.models.alignment import Alignment
 from hnlm_ray.models.build import build_backbone
 from hnlm_ray.models.embeddings import initial_rows
@@ -133,8 +133,7 @@ class RecommenderModel(nn.Module):
             batch: this worker's pairs.
             epoch: from 1.
         """
-        parts = batch.users, batch.items, batch.places
-        users, items, places = (torch.from_numpy(part).to(self._device) for part in parts)
+        users, items, places = on_device(np.stack([batch.users, batch.items, batch.places]), self._device)
         pairs = _Pairs(users, items, places, places - batch.first_place, batch)
         encoding = self._encode(Draw(epoch, batch.step, users))
         nodes = self._nodes(pairs, encoding)

@@ -14,6 +14,7 @@ from hnlm_ray import seeds
 from hnlm_ray.config.losses import Loss
 from hnlm_ray.config.semantic import Mode, SemanticOptions
 from hnlm_ray.kernels.hashing import random_below
+from hnlm_ray.kernels.rows import on_device
 from hnlm_ray.models.alignment import Alignment
 from hnlm_ray.models.losses import contrastive, mix_scores
 from hnlm_ray.samplers.protocol import Negatives, Scene
@@ -156,7 +157,7 @@ class SemanticNegatives(nn.Module):
         return scene.table.index_select(0, found.gather(1, drawn[:, None]).squeeze(1))
 
     def _tensor(self, numbers: npt.NDArray[np.integer]) -> torch.Tensor:
-        return torch.from_numpy(numbers.astype(np.int64)).to(self._device)
+        return on_device(numbers.astype(np.int64), self._device)
 
 
 def _with_extra(
@@ -176,11 +177,10 @@ def _with_extra(
         weight: 0 adds none.
     """
     weights = torch.zeros_like(scores) if log_weights is None else log_weights
-    if not isinstance(weight, torch.Tensor):
-        if weight == 0.0:
-            return scores, weights
-        weight = scores.new_tensor(weight)
-    log_weight = torch.logsumexp(weights.index_select(0, where), dim=1) + torch.log(weight)
+    if not isinstance(weight, torch.Tensor) and weight == 0.0:
+        return scores, weights
+    log_share = weight.log() if isinstance(weight, torch.Tensor) else math.log(weight)
+    log_weight = torch.logsumexp(weights.index_select(0, where), dim=1) + log_share
     score = scores.new_zeros(len(scores)).index_copy(0, where, own)
     column = scores.new_full((len(scores),), -torch.inf).index_copy(0, where, log_weight)
     return torch.cat([scores, score[:, None]], dim=1), torch.cat([weights, column[:, None]], dim=1)

@@ -15,6 +15,7 @@ runs :meth:`FactorisedEncoder.embed` and :meth:`FactorisedEncoder.finish` around
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -80,9 +81,21 @@ class FactorisedEncoder(Encoder):
             users: (m, dim) the teacher's vectors of the users.
             items: (n, dim) those of the items.
         """
-        u = self.finish(self._through_body(self.embed(user_ids, users, "user"), user_mask), "user")
-        i = self.finish(self._through_body(self.embed(item_ids, items, "item"), item_mask), "item")
+        sides = (self.embed(user_ids, users, "user"), user_mask), (self.embed(item_ids, items, "item"), item_mask)
+        of_users, of_items = self._each_through_body(*sides)
+        u, i = self.finish(of_users, "user"), self.finish(of_items, "item")
         return self.join(u[user_rows], i[item_rows])
+
+    def _each_through_body(self, *sides: tuple[torch.Tensor, torch.Tensor]) -> Sequence[torch.Tensor]:
+        """The pooled outputs (B, hidden) of several embedded sequences (B, L, hidden) with their masks (B, L)."""
+        if sides[0][0].device.type == "cpu":  # where a padded token costs as much as any other
+            return [self._through_body(*side) for side in sides]
+        # The texts of one batch do not fill a GPU: two passes take twice the time of one, whatever is padded.
+        width = max(mask.shape[1] for _, mask in sides)
+        gaps = [width - mask.shape[1] for _, mask in sides]
+        embedded = [functional.pad(part, (0, 0, 0, gap)) for (part, _), gap in zip(sides, gaps, strict=True)]
+        masks = [functional.pad(mask, (0, gap)) for (_, mask), gap in zip(sides, gaps, strict=True)]
+        return torch.split(self._through_body(torch.cat(embedded), torch.cat(masks)), [len(mask) for mask in masks])
 
     def embed(self, ids: torch.Tensor, vectors: torch.Tensor, side: Side) -> torch.Tensor:
         """The input of the body (B, L, hidden): the projected vector, then embedded words.

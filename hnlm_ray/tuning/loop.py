@@ -19,6 +19,7 @@ import torch
 from hnlm_ray import seeds
 from hnlm_ray.config.tuning import TuneConfig
 from hnlm_ray.errors import DataError
+from hnlm_ray.kernels.rows import on_device
 from hnlm_ray.training.collectives import rank, sum_over_workers, world_size
 from hnlm_ray.training.progress import RunProgress
 from hnlm_ray.training.schedule import half_cosine
@@ -159,11 +160,11 @@ class TuningLoop:
 
     def _losses(self, vectors: torch.Tensor, batch: SupervisedPairs, rows: npt.NDArray[np.int64]) -> torch.Tensor:
         """Losses (b,) of the rows ``rows`` of a batch, from their vectors (b, d)."""
-        targets, own = torch.from_numpy(batch.targets).to(self._device), torch.from_numpy(rows).to(self._device)
-        positives = self._item_units[torch.from_numpy(batch.items[rows]).to(self._device)]
+        targets, own = on_device(batch.targets, self._device), on_device(rows, self._device)
+        positives = self._item_units[on_device(batch.items[rows], self._device)]
         if self._options.loss == "pairwise":
             return pairwise_logistic(vectors, targets[own], positives, self._options.temperature)
-        is_same = torch.from_numpy(batch.keys[rows][:, None] == batch.keys).to(self._device)
+        is_same = on_device(batch.keys[rows][:, None] == batch.keys, self._device)
         return infonce(vectors, targets, own, is_same, positives, self._options.temperature)
 
     def _vectors(self, pairs: SupervisedPairs) -> torch.Tensor:
@@ -171,9 +172,9 @@ class TuningLoop:
         data = self._data
         form = FORMS[self._options.form]
         inputs = form.inputs(data.user_tokens, data.item_tokens, pairs.users, pairs.items)
-        tensors = (tensor.to(self._device) for tensor in inputs.tensors)
-        users = self._users[torch.from_numpy(inputs.users).to(self._device)]
-        items = self._items[torch.from_numpy(inputs.items).to(self._device)]
+        tensors = (on_device(tensor, self._device) for tensor in inputs.tensors)
+        users = self._users[on_device(inputs.users, self._device)]
+        items = self._items[on_device(inputs.items, self._device)]
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._options.dtype == "bfloat16"):
             vectors: torch.Tensor = self.stepper.module(*tensors, users, items)
         return vectors
@@ -190,7 +191,7 @@ class TuningLoop:
             rows = np.arange(start, start + size)
             block = valid.take(np.minimum(rows, len(valid) - 1))
             own = np.arange(rank() * share, (rank() + 1) * share)
-            counts = torch.from_numpy(rows[own] < len(valid)).to(self._device)
+            counts = on_device(rows[own] < len(valid), self._device)
             sums += (self._figures(block, own).double() * counts[:, None]).sum(dim=0)
         figures = (sum_over_workers(sums) / len(valid)).tolist()
         if self.progress.record(TuningRecord(self.progress.epoch, seconds, loss, *figures)):
