@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 from pydantic import Field, model_validator
 
 from hnlm_ray.config.blends import EnsembleMember, VariantFits
-from hnlm_ray.config.section import ByName, Named, Positive, Temperature, Weight
+from hnlm_ray.config.section import ByName, Named, Positive, Section, Temperature, Weight
 
 __all__ = [
     "Backbone",
@@ -20,6 +20,7 @@ __all__ = [
     "EASEOptions",
     "EnsembleOptions",
     "ItemKNNOptions",
+    "ItemListsOptions",
     "LightGCNOptions",
     "MFOptions",
     "NGCFOptions",
@@ -215,6 +216,17 @@ class EASEOptions(_ClosedForm):
     """The ridge penalty, lambda of the paper."""
 
 
+class ItemListsOptions(Section):
+    """Lists between items beside the vectors of an ensemble: each item of a history votes for those of its list."""
+
+    of: Annotated[ItemKNNOptions | EASEOptions, Field(discriminator="name"), ByName] = EASEOptions(ridge=100.0)
+    """The model whose largest weights become the lists."""
+    neighbours: Positive = 100
+    """Items that an item votes for, at most."""
+    weight: float = Field(default=0.25, gt=0.0)
+    """Of the votes against the vectors, after the scores of both are brought to one scale for each user."""
+
+
 class EnsembleOptions(_ClosedForm):
     """Fits of other variants as one model: their scores are brought to one scale for each user and added."""
 
@@ -223,6 +235,8 @@ class EnsembleOptions(_ClosedForm):
     members: tuple[EnsembleMember, ...] = Field(min_length=1)
     """Whose vectors are joined, for example ``[{variant: ours, seeds: [0, 1]}]``. Its vectors are as long as all of
     theirs together."""
+    lists: ItemListsOptions | None = None
+    """Lets the items of a user's history vote, too; null: they do not."""
 
     @property
     def joins(self) -> tuple[EnsembleMember, ...]:
@@ -236,7 +250,8 @@ class EnsembleOptions(_ClosedForm):
             for member in self.members
             for seed in member.seeds
         ]
-        return f"{self.name}({' + '.join(fits)})"
+        votes = [] if self.lists is None else [f"{self.lists.weight:g} lists of {self.lists.of.name}"]
+        return f"{self.name}({' + '.join(fits + votes)})"
 
 
 Backbone = Annotated[

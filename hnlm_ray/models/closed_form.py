@@ -27,7 +27,7 @@ def closed_form(
 
     Returns:
         The tensors of a model file: ``user_vectors`` and ``item_vectors`` for popularity and ensembles, those of
-        :meth:`hnlm_ray.models.item_item.ItemItem.tensors` for the others.
+        :meth:`hnlm_ray.models.item_item.ItemItem.tensors` for the others, and both for an ensemble with lists.
 
     Raises:
         ResourceError: EASE of more items than fit into memory.

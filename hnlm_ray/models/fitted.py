@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,17 +12,20 @@ from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import StoreError
 from hnlm_ray.kernels.vectors import unit_rows
 from hnlm_ray.models.item_item import ItemItem
-from hnlm_ray.models.rankers import ItemItemRanker, Ranker, VectorRanker
+from hnlm_ray.models.rankers import Ranker, VectorRanker, ranker_of
 from hnlm_ray.run.store import Artifact
 from hnlm_ray.run.tensors import mapped_tensors
 
-__all__ = ["read_ranker", "read_vectors", "training_vectors"]
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+__all__ = ["read_lists", "read_ranker", "read_vectors", "training_vectors"]
 
 _MODEL, _ACTION = "model.safetensors", "delete its folder and train again"
 
 
 def read_ranker(fit: Artifact, train: Interactions) -> Ranker:
-    """The ranker of one fit, by vectors or by weights between items.
+    """The ranker of one fit, by vectors, by weights between items, or by both.
 
     Raises:
         StoreError: the file is missing or damaged, or does not belong to these users and items.
@@ -32,12 +35,23 @@ def read_ranker(fit: Artifact, train: Interactions) -> Ranker:
         model = ItemItem.from_tensors(tensors, train.n_items)
     except ValueError as error:
         raise StoreError(f"{fit.path_of(_MODEL)}: {error}", _ACTION) from error
-    return _vectors(fit, tensors, train.n_users, train.n_items) if model is None else ItemItemRanker(model, train)
+    has_vectors = model is None or "user_vectors" in tensors
+    vectors = _vectors(fit, tensors, train.n_users, train.n_items) if has_vectors else None
+    return ranker_of(vectors, model, train)
 
 
 def read_vectors(fit: Artifact, n_users: int, n_items: int) -> VectorRanker:
     """The ranker of a fit that has vectors; errors as in :func:`read_ranker`."""
     return _vectors(fit, _tensors(fit), n_users, n_items)
+
+
+def read_lists(fit: Artifact, n_items: int) -> csr_array[np.float32, tuple[int, int]] | None:
+    """The lists between items of a fit that has vectors, too; None without any; errors as in :func:`read_ranker`."""
+    try:
+        model = ItemItem.from_tensors(_tensors(fit), n_items)
+    except ValueError as error:
+        raise StoreError(f"{fit.path_of(_MODEL)}: {error}", _ACTION) from error
+    return None if model is None or isinstance(model.weights, np.ndarray) else model.weights
 
 
 def training_vectors(

@@ -15,6 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hnlm_ray.kernels.incidence import incidence
+from hnlm_ray.kernels.neighbours import nearest_by_scores
+from hnlm_ray.kernels.ranking import users_at_once
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -42,6 +44,24 @@ class ItemItem:
         product = incidence(history) @ self.weights
         dense: npt.NDArray[np.float32] = product if isinstance(product, np.ndarray) else product.toarray()
         return dense
+
+    def strongest(self, count: int) -> ItemItem:
+        """The same model with at most ``count`` items that an item votes for: those with the largest weights above 0.
+
+        Made in blocks of rows, so that nothing dense of the size of items times items exists beside the model.
+        """
+        from scipy.sparse import csr_array
+
+        n_items = self.weights.shape[0]
+        step = users_at_once(n_items)
+        found = []
+        for start in range(0, n_items, step):
+            block = self.weights[start : start + step]
+            found.append(nearest_by_scores(block if isinstance(block, np.ndarray) else block.toarray(), start, count))
+        values, rows, columns = (
+            np.concatenate([getattr(part, name) for part in found]) for name in ("similarities", "rows", "neighbours")
+        )
+        return ItemItem(csr_array((values, (rows, columns)), shape=(n_items, n_items)))
 
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
         """The tensors of a model file: ``item_weights``, or ``indptr``, ``indices`` and ``values`` if sparse."""

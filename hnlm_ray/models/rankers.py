@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.kernels.ranking import Ranked, ranked_block, ranked_scores
+from hnlm_ray.kernels.votes import add_votes, scaled_votes
 from hnlm_ray.models.item_item import ItemItem
 from hnlm_ray.models.popularity import popularity_vectors
 from hnlm_ray.seeds import derive, hash_counters
 
-__all__ = ["ItemItemRanker", "RandomRanker", "Ranker", "VectorRanker", "popularity_ranker"]
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+__all__ = [
+    "ItemItemRanker",
+    "RandomRanker",
+    "Ranker",
+    "VectorRanker",
+    "VotedRanker",
+    "popularity_ranker",
+    "ranker_of",
+]
 
 
 class Ranker(Protocol):
@@ -66,6 +78,44 @@ class ItemItemRanker:
     def rank(self, start: int, stop: int, seen: Interactions, k: int) -> Ranked:
         """See :class:`Ranker`."""
         return ranked_scores(self.model.scores(self.train.slice_users(start, stop)), seen, k)
+
+
+@dataclass(frozen=True)
+class VotedRanker:
+    """Ranks by vectors and by the votes of a user's train items, added; see :mod:`hnlm_ray.kernels.votes`.
+
+    Attributes:
+        vectors: what scores every item.
+        lists: weights between items, sparse.
+        train: all train interactions; what else a user has seen is masked and has no vote.
+    """
+
+    vectors: VectorRanker
+    lists: csr_array[np.float32, tuple[int, int]]
+    train: Interactions
+
+    def rank(self, start: int, stop: int, seen: Interactions, k: int) -> Ranked:
+        """See :class:`Ranker`."""
+        scores = self.vectors.user_vectors[start:stop] @ self.vectors.item_vectors.T
+        add_votes(scores, scaled_votes(self.train.slice_users(start, stop), self.lists))
+        return ranked_scores(scores, seen, k)
+
+
+def ranker_of(vectors: VectorRanker | None, model: ItemItem | None, train: Interactions) -> Ranker:
+    """How a model of vectors, of weights between items, or of both ranks.
+
+    Raises:
+        ValueError: it has neither, or has vectors and weights that are not sparse.
+    """
+    if model is None:
+        if vectors is None:
+            raise ValueError("a model needs vectors or weights between items")
+        return vectors
+    if vectors is None:
+        return ItemItemRanker(model, train)
+    if isinstance(model.weights, np.ndarray):
+        raise ValueError("weights beside vectors must be sparse")
+    return VotedRanker(vectors, model.weights, train)
 
 
 @dataclass(frozen=True)

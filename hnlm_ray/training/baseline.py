@@ -11,7 +11,7 @@ import numpy.typing as npt
 from hnlm_ray.errors import DataError
 from hnlm_ray.models.closed_form import closed_form
 from hnlm_ray.models.item_item import ItemItem
-from hnlm_ray.models.rankers import ItemItemRanker, Ranker, VectorRanker
+from hnlm_ray.models.rankers import Ranker, VectorRanker, ranker_of
 from hnlm_ray.training.validation import validate_ranker
 
 if TYPE_CHECKING:
@@ -67,5 +67,6 @@ def compute(
     tensors = closed_form(backbone, train, members)
     seconds = time.monotonic() - started
     model = ItemItem.from_tensors(tensors, train.n_items)
-    ranker: Ranker = VectorRanker(**tensors) if model is None else ItemItemRanker(model, train)
+    parts = {name: tensors[name] for name in ("user_vectors", "item_vectors") if name in tensors}
+    ranker = ranker_of(VectorRanker(**parts) if parts else None, model, train)
     return Baseline(tensors, ranker, seconds, *validate_ranker(ranker, train, valid))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,16 @@ import pytest
 from typer.testing import CliRunner
 
 from hnlm_ray.cli.main import app
+from hnlm_ray.config.backbones import EASEOptions
 from hnlm_ray.config.load import load_config
 from hnlm_ray.data.prepared import read_splits
 from hnlm_ray.evaluation.blocks import evaluate
 from hnlm_ray.evaluation.inputs import read_held_out
 from hnlm_ray.models.blend import Blend, Teacher
+from hnlm_ray.models.closed_form import closed_form
 from hnlm_ray.models.fitted import read_ranker
-from hnlm_ray.models.rankers import VectorRanker
+from hnlm_ray.models.item_item import ItemItem
+from hnlm_ray.models.rankers import ItemItemRanker, VectorRanker, VotedRanker
 from hnlm_ray.run.execute import execute
 from hnlm_ray.run.plan import Run, plan
 from hnlm_ray.run.study import plan_study
@@ -29,8 +33,11 @@ pytestmark = pytest.mark.ray
 OPTIONS = [
     "data.demo={users: 60, items: 40, interactions: 900}",
     "train.variants={mf: {backbone: mf, dim: 4, epochs: 2, batch_size: 128}, "
-    "both: {backbone: {name: ensemble, members: [{variant: mf, seeds: [0, 4]}]}}}",
+    "both: {backbone: {name: ensemble, members: [{variant: mf, seeds: [0, 4]}]}}, "
+    "voted: {backbone: {name: ensemble, members: [{variant: mf}], "
+    "lists: {of: {name: ease, ridge: 5}, neighbours: 7}}}}",
     "serve.variant=both",
+    "serve.also=[voted]",
     "study={trials: 1, seeds: [0], jobs: 2}",
 ]
 
@@ -84,12 +91,34 @@ def test_it_is_served_to_users_and_to_strangers(run: Run) -> None:
     assert explanation.because
 
 
+def test_lists_between_items_vote_in_evaluation_and_service(run: Run) -> None:
+    splits = read_splits(run["prepare"].artifact)
+    train, seen = splits.train, splits.seen
+    ranker = read_ranker(run["train.voted.s0"].artifact, train)
+    assert isinstance(ranker, VotedRanker)
+    assert np.diff(ranker.lists.indptr).max() == 7
+    ease = ItemItem.from_tensors(closed_form(EASEOptions(ridge=5.0), train), train.n_items)
+    assert ease is not None
+    parts = [Teacher(*rankers(run, "mf.s0")), Teacher(ItemItemRanker(ease.strongest(7), train), 0.25)]
+    assert np.array_equal(ranker.rank(0, train.n_users, train, 10).items, Blend(parts, train).first(0, 60, 10))
+    page = Path(run["report"].artifact.path_of("report.html")).read_text()
+    assert "ensemble(mf.s0 + 0.25 lists of ease)" in page.replace("<wbr>", "")
+    recommender = Recommender.load(run["bundle.voted"].artifact.path)
+    # A service knows the validation items, too, and lets them vote.
+    served = dataclasses.replace(ranker, train=seen).rank(0, 60, seen, 5).items
+    items = recommender.catalogue.ids
+    for user, expected in zip(recommender.bundle.contents.users["user_id"].to_pylist(), served.tolist(), strict=True):
+        assert [one.item_id for one in recommender.recommend(user, 5).items] == [items[item] for item in expected]
+
+
 def test_a_study_compares_it_with_its_member(run: Run) -> None:
     given = [f"run={run['prepare'].config.run}", *OPTIONS]
     done = CliRunner().invoke(app, ["study", *given])
     assert done.exit_code == 0, done.output
     fits = plan_study(load_config([], given))["study"].artifact.read("study_fits").to_pylist()
-    assert [(row["variant"], row["seed"], row["status"]) for row in fits] == [("mf", 0, "ok"), ("both", 0, "ok")]
+    assert {(row["variant"], row["seed"], row["status"]) for row in fits} == {
+        (name, 0, "ok") for name in ("mf", "both", "voted")
+    }
     test = read_held_out(run["prepare"].artifact)["test"]
     [both] = rankers(run, "both.s0")
     assert fits[1]["ndcg"] == pytest.approx(evaluate(both, test, (20,)).mean("ndcg", 20))

@@ -19,6 +19,12 @@ and, where the run has them, what recommendations from a text and explanations n
     encoder/...           the model that makes text vectors, as in its own folder
     item_texts.safetensors    vectors (I, t) float16, of the items' texts, by which new items find their place
 
+and, where items of a history vote for others (an ensemble with lists):
+
+::
+
+    lists.safetensors     offsets (I + 1,) int64, items (n,) int32, weights (n,) float32
+
 The version is a hash of everything else in ``bundle.json``, so equal bundles have equal versions and an edited
 ``bundle.json`` is noticed like any other damaged file. Arrays are mapped from the files, not read: a bundle is never
 changed in place.
@@ -29,6 +35,7 @@ from __future__ import annotations
 import os
 import tempfile
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +48,10 @@ from hnlm_ray.run.checksums import verify
 from hnlm_ray.run.places import Folder, resolve
 from hnlm_ray.run.tensors import mapped_tensors
 from hnlm_ray.serving.bundle.contents import Contents
-from hnlm_ray.serving.bundle.info import INFO, REBUILD, BundleInfo, bundle_errors, read_info_at
+from hnlm_ray.serving.bundle.info import INFO, LISTS, REBUILD, BundleInfo, bundle_errors, read_info_at
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 __all__ = ["Bundle", "load_bundle"]
 
@@ -111,6 +121,7 @@ def _read_files(info: BundleInfo, folder: str, place: str, held: object) -> Bund
             popularity=popular["counts"],
             users=pq.read_table(f"{folder}/users.parquet"),
             items=pq.read_table(f"{folder}/items.parquet"),
+            lists=_lists(folder, info),
         )
         dim, weights, projection = contents.item_vectors.shape[1], fold_in["weights"], None
         if weights.shape != (3 * dim, dim):
@@ -124,6 +135,15 @@ def _read_files(info: BundleInfo, folder: str, place: str, held: object) -> Bund
         raise BundleError(f"{place} lacks a tensor that a bundle has ({error})", REBUILD) from error
     except (ValueError, pa.ArrowException) as error:
         raise BundleError(f"a file of {place} cannot be read ({error})", REBUILD) from error
+
+
+def _lists(folder: str, info: BundleInfo) -> csr_array[np.float32, tuple[int, int]] | None:
+    if LISTS not in info.files:
+        return None
+    from scipy.sparse import csr_array
+
+    stored = mapped_tensors(f"{folder}/{LISTS}")
+    return csr_array((stored["weights"], stored["items"], stored["offsets"]), shape=(info.items, info.items))
 
 
 def _item_texts(

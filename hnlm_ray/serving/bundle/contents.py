@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from hnlm_ray.errors import BundleError
+from hnlm_ray.kernels.runs import places_in_runs
 from hnlm_ray.tables import ITEMS, USERS, conform
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 __all__ = ["Contents"]
 
 _ACTION = "build the bundle from the outputs of one run"
+
+
+@dataclass(frozen=True)
+class Histories:
+    """Items of some users; see :class:`hnlm_ray.kernels.incidence.Pairs`."""
+
+    offsets: npt.NDArray[np.int64]
+    items: npt.NDArray[np.int32]
+    n_items: int
 
 
 @dataclass(frozen=True)
@@ -28,6 +42,7 @@ class Contents:
         popularity: (I,) int64, interactions of each item; recommendations for unknown users are ordered by it.
         users: U rows of :data:`hnlm_ray.tables.USERS`, in the order of ``user``.
         items: I rows of :data:`hnlm_ray.tables.ITEMS`, in the order of ``item``.
+        lists: (I, I) float32, sparse, what each item of a history votes for; None where vectors alone score.
 
     Raises:
         BundleError: two parts do not fit each other, or a value cannot be served.
@@ -41,6 +56,7 @@ class Contents:
     popularity: npt.NDArray[np.int64]
     users: pa.Table
     items: pa.Table
+    lists: csr_array[np.float32, tuple[int, int]] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "users", conform(self.users, USERS, "users of the bundle"))
@@ -48,6 +64,7 @@ class Contents:
         self._check_arrays()
         self._check_numbering()
         self._check_seen()
+        self._check_lists()
 
     @property
     def n_users(self) -> int:
@@ -58,6 +75,16 @@ class Contents:
     def n_items(self) -> int:
         """Number of items, I."""
         return int(self.items.num_rows)
+
+    def histories(self, rows: npt.NDArray[np.int64]) -> Histories:
+        """The items of users by number (B,)."""
+        starts, lengths = self.seen_offsets[rows], self.seen_offsets[rows + 1] - self.seen_offsets[rows]
+        places = np.repeat(starts, lengths) + places_in_runs(lengths)
+        return Histories(np.r_[0, np.cumsum(lengths)], self.seen_items[places], self.n_items)
+
+    def history_of(self, items: npt.NDArray[np.integer]) -> Histories:
+        """One history of given items."""
+        return Histories(np.array([0, len(items)]), items.astype(np.int32), self.n_items)
 
     def _check_arrays(self) -> None:
         if self.n_items == 0:
@@ -83,6 +110,14 @@ class Contents:
         for name, table, length in (("user", self.users, self.n_users), ("item", self.items, self.n_items)):
             if not np.array_equal(table.column(name).to_numpy(), np.arange(length)):
                 raise BundleError(f"{name}s are not numbered 0 to {length - 1} in order", _ACTION)
+
+    def _check_lists(self) -> None:
+        if self.lists is None:
+            return
+        if self.lists.shape != (self.n_items, self.n_items) or not np.isfinite(self.lists.data).all():
+            raise BundleError(f"lists are not finite weights between {self.n_items} items", _ACTION)
+        if self.lists.nnz and not 0 <= self.lists.indices.min() <= self.lists.indices.max() < self.n_items:
+            raise BundleError(f"lists name an item outside 0 to {self.n_items - 1}", _ACTION)
 
     def _check_seen(self) -> None:
         lengths = np.diff(self.seen_offsets)

@@ -18,7 +18,10 @@ from hnlm_ray.run.places import resolve, storage_errors
 __all__ = [
     "FILES",
     "INFO",
+    "LISTS",
+    "PLAIN",
     "REBUILD",
+    "VOTING",
     "BundleAbout",
     "BundleInfo",
     "bundle_errors",
@@ -37,6 +40,13 @@ FILES = (
     "users.parquet",
 )  # fmt: skip
 """Files that every bundle has besides ``bundle.json``."""
+
+LISTS = "lists.safetensors"
+"""The file of a bundle whose histories vote."""
+
+PLAIN: Literal[2] = 2
+VOTING: Literal[3] = 3
+"""Formats of a bundle: software that knows the first alone would leave out the votes of the second."""
 
 bundle_errors = functools.partial(storage_errors, kind=BundleError)
 """Turns storage errors about a bundle into :class:`BundleError`."""
@@ -70,7 +80,8 @@ class BundleAbout(_Record):
 class BundleInfo(_Record):
     """The content of ``bundle.json``."""
 
-    format: Literal[2]
+    format: Literal[2, 3]
+    """3 where histories vote, otherwise 2."""
     version: str
     """Twelve hex digits."""
     users: int

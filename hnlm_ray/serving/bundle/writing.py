@@ -17,7 +17,7 @@ from hnlm_ray.run.checksums import Checksum
 from hnlm_ray.run.places import resolve
 from hnlm_ray.serving.bundle.cold_start import fit_fold_in, fit_profile_map, fit_text_map
 from hnlm_ray.serving.bundle.contents import Contents
-from hnlm_ray.serving.bundle.info import INFO, REBUILD, BundleAbout, BundleInfo, bundle_errors
+from hnlm_ray.serving.bundle.info import INFO, LISTS, PLAIN, REBUILD, VOTING, BundleAbout, BundleInfo, bundle_errors
 from hnlm_ray.tables import ITEM_PROFILES, USER_PROFILES, WRITTEN_NEGATIVES, conform
 
 __all__ = ["Extras", "write_bundle"]
@@ -87,7 +87,7 @@ def write_bundle(
         _write_extras(local, contents, extras or Extras())
         names = sorted(_files_under(local))
         draft = BundleInfo(
-            format=2,
+            format=PLAIN if contents.lists is None else VOTING,
             version="",
             users=contents.n_users,
             items=contents.n_items,
@@ -115,6 +115,9 @@ def _write_files(folder: str, contents: Contents) -> None:
     seen = (contents.seen_offsets, contents.seen_items)
     weights = fit_fold_in(contents.user_vectors, contents.item_vectors, contents.popularity, *seen)
     save_file({"weights": weights}, f"{folder}/fold_in.safetensors")
+    if (lists := contents.lists) is not None:
+        parts = lists.indptr.astype(np.int64), lists.indices.astype(np.int32), lists.data
+        save_file(dict(zip(("offsets", "items", "weights"), parts, strict=True)), f"{folder}/{LISTS}")
     pq.write_table(contents.users, f"{folder}/users.parquet")
     pq.write_table(contents.items, f"{folder}/items.parquet")
 

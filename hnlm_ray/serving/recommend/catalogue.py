@@ -110,6 +110,17 @@ class Catalogue:
         """Whether an item is available, by its number."""
         return item not in self._unavailable
 
+    def recommendable(self, items: npt.NDArray[np.int32], options: RankingOptions) -> npt.NDArray[np.int32]:
+        """Those of some items that are available, where the options ask for it."""
+        return items[~np.isin(items, self._unavailable)] if options.available_only and len(items) else items
+
+    def penalised(self, scores: npt.NDArray[np.float32], options: RankingOptions) -> npt.NDArray[np.float32]:
+        """Scores (B, I) less the popularity penalty of the options, changed in place."""
+        if options.popularity_penalty:
+            spread = scores.std(axis=1, keepdims=True) * np.float32(options.popularity_penalty)
+            scores += spread * self.unpopularity
+        return scores
+
     def score_mask(self, options: RankingOptions) -> npt.NDArray[np.float32] | None:
         """(I,) float32 to add to scores: 0 where an item is allowed, -inf where not; None where all are allowed.
 

@@ -45,7 +45,7 @@ class Explanation:
 
     Attributes:
         item: number of the item.
-        score: inner product of the two vectors.
+        score: of the item for the user, as it is recommended by.
         rank: rank among all items that the user has not seen, from 1; None where they have seen it.
         because: numbers and cosines of the nearest items of the history, the nearest first.
         negatives: the hard negatives that the language model wrote for the user.
@@ -64,7 +64,7 @@ class Explainer:
     def __init__(self, recommender: Recommender) -> None:
         bundle = recommender.bundle
         self._recommender = recommender
-        self._users, self._items = bundle.contents.user_vectors, bundle.contents.item_vectors
+        self._items = bundle.contents.item_vectors
         self._user_profiles = _lookup(bundle, "user_profiles", "user")
         self._item_profiles = _lookup(bundle, "item_profiles", "item")
         self._negatives = _lookup(bundle, "negatives", "user")
@@ -89,7 +89,7 @@ class Explainer:
             NothingUnseenError: no item is named, and the user has seen every one.
         """
         row, history = self._recommender.users[user_id], self._recommender.history(user_id)
-        scores = self._items @ self._users[row]
+        scores = self._recommender.scores.of_users(np.array([row]))[0]
         unseen = np.ones(len(scores), dtype=np.bool_)
         unseen[history] = False
         if item_id is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,9 @@ from hnlm_ray.serving.bundle.bundle import Bundle
 from hnlm_ray.serving.bundle.cold_start import new_item_vectors
 from hnlm_ray.serving.recommend.text_encoder import TextEncoder
 from hnlm_ray.tables import ITEMS
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 __all__ = ["with_new_items"]
 
@@ -51,5 +55,18 @@ def with_new_items(bundle: Bundle, items: pa.Table) -> Bundle:
         item_vectors=np.concatenate([contents.item_vectors, vectors]),
         popularity=np.concatenate([contents.popularity, np.zeros(count, np.int64)]),
         items=pa.concat_tables([contents.items, numbered.select(ITEMS.names).cast(ITEMS)]),
+        lists=_extended(contents.lists, count),
     )
     return replace(bundle, contents=extended, item_texts=np.concatenate([bundle.item_texts, texts.astype(np.float16)]))
+
+
+def _extended(
+    lists: csr_array[np.float32, tuple[int, int]] | None, count: int
+) -> csr_array[np.float32, tuple[int, int]] | None:
+    """Lists with further items at the end that vote for none and get no votes."""
+    if lists is None:
+        return None
+    from scipy.sparse import csr_array
+
+    offsets, size = np.r_[lists.indptr, np.full(count, lists.indptr[-1])], lists.shape[0] + count
+    return csr_array((lists.data, lists.indices, offsets), shape=(size, size))

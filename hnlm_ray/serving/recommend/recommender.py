@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Unpack
 
@@ -12,7 +11,6 @@ import numpy.typing as npt
 
 from hnlm_ray.kernels.scan import Scan
 from hnlm_ray.kernels.selection import best_items, mask_rows
-from hnlm_ray.kernels.vectors import unit_rows
 from hnlm_ray.serving.bundle.bundle import Bundle, load_bundle
 from hnlm_ray.serving.bundle.cold_start import history_features
 from hnlm_ray.serving.bundle.info import BundleInfo
@@ -24,6 +22,7 @@ from hnlm_ray.serving.recommend.index import Index
 from hnlm_ray.serving.recommend.new_items import with_new_items
 from hnlm_ray.serving.recommend.options import RankingArgs, RankingOptions
 from hnlm_ray.serving.recommend.results import ItemScore, Ranking, Recommendation, RecommendedItem, Source
+from hnlm_ray.serving.recommend.scores import Scores
 from hnlm_ray.serving.recommend.text_encoder import TextEncoder
 from hnlm_ray.serving.recommend.users import Users
 
@@ -54,6 +53,7 @@ class Recommender:
         bundle: the loaded bundle.
         catalogue: its items.
         users: its users with at least one interaction.
+        scores: what the items are ordered by.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -66,7 +66,9 @@ class Recommender:
         self._popularity = contents.popularity.astype(np.float32)
         self._encoder = None if bundle.encoder is None else TextEncoder(bundle.encoder)
         self._index: Index | None = None
-        self._scan = Scan(self._vectors) if Scan.suits(*self._vectors.shape) else None
+        self.scores = Scores(contents)
+        suits = Scan.suits(*self._vectors.shape) and not self.scores.has_votes
+        self._scan = Scan(self._vectors) if suits else None
 
     @classmethod
     def load(cls, path: str) -> Recommender:
@@ -163,9 +165,8 @@ class Recommender:
             KeyError: the user is unknown.
         """
         ids = as_ids(item_ids)
-        history, vector = self.history(user_id), self._users[self.users[as_id(user_id)]]
-        known = self.catalogue.numbers(ids)
-        scores = iter((self._vectors[known] @ vector).tolist())
+        history, known = self.history(user_id), self.catalogue.numbers(ids)
+        scores = iter(self.scores.of_items(self.users[as_id(user_id)], known).tolist())
         seen = iter(np.isin(known, history).tolist())
         return [
             ItemScore(item_id, next(scores), next(seen))
@@ -223,20 +224,29 @@ class Recommender:
 
         if options.diversity or options.popularity_penalty:
             raise ValueError("diversity and popularity_penalty are for rank_rows")
-        seen = Seen(rows, self._offsets, self._seen) if options.exclude_seen else None
         forbidden = self.catalogue.score_mask(options)
+        if self.scores.has_votes:
+            blocks = self._scored(rows, options)
+            parts = [best_items(block if forbidden is None else block + forbidden, options.k) for block in blocks]
+            parts.append(best_items(np.empty((0, len(self.catalogue)), np.float32), options.k))
+            items, scores, counts = (np.concatenate(part) for part in zip(*parts, strict=True))
+            return items, scores, counts
+        seen = Seen(rows, self._offsets, self._seen) if options.exclude_seen else None
         return best_products(self._users[rows], self._vectors, options.k, seen, forbidden)
 
     def _rank_exactly(self, rows: Rows, forbidden: Floats | None, options: RankingOptions) -> list[Ranking]:
+        blocks = self._scored(rows, options)
+        return [ranking for scores in blocks for ranking in self._best(scores, forbidden, options, "personal")]
+
+    def _scored(self, rows: Rows, options: RankingOptions) -> Iterator[Floats]:
+        """Scores of all items in blocks of users, less the popularity penalty, and -inf where seen."""
         step = max(1, _SCORES_AT_ONCE // len(self.catalogue))
-        rankings: list[Ranking] = []
         for start in range(0, len(rows), step):
             block = rows[start : start + step]
-            scores = self._scores(self._users[block], options)
+            scores = self.catalogue.penalised(self.scores.of_users(block), options)
             if options.exclude_seen:
                 mask_rows(scores, block, self._offsets, self._seen)
-            rankings += self._best(scores, forbidden, options, "personal")
-        return rankings
+            yield scores
 
     def _rank_by_index(self, index: Index, rows: Rows, options: RankingOptions) -> list[Ranking]:
         """Score the index's candidates exactly; users with too few candidates are ranked over all items."""
@@ -256,10 +266,11 @@ class Recommender:
                 row = rows[place]
                 seen = self.users.history(row) if options.exclude_seen else _NO_ITEMS
                 # Cut, so that a ranking does not depend on the other users; then in catalogue order, for ties.
-                items = np.sort(found[: wanted + lengths[place]])
+                voted = self.catalogue.recommendable(self.scores.voted(row)[0], options)
+                items = np.union1d(found[: wanted + lengths[place]], voted)
                 kept = items[(items >= 0) & ~np.isin(items, seen) & ~np.isin(items, excluded)]
                 if len(kept) >= wanted:
-                    scores = (self._vectors[kept] @ self._users[row])[None]
+                    scores = self.scores.of_items(row, kept)[None]
                     rankings[place] = self._best(scores, None, options, "personal", kept)[0]
         rest = [place for place in range(len(rows)) if place not in rankings]
         forbidden = self.catalogue.score_mask(options) if rest else None
@@ -273,7 +284,7 @@ class Recommender:
             return self._popular(options)
         offsets = np.array([0, len(history)])
         features = history_features(self._vectors, self.bundle.contents.popularity, offsets, history)
-        scores = self._scores(features @ self.bundle.fold_in, options)
+        scores = self.catalogue.penalised(self.scores.of_vector((features @ self.bundle.fold_in)[0], history), options)
         if options.exclude_seen:
             scores[:, history] = -np.inf
         return self._ranked(scores, options, "folded_in")
@@ -285,13 +296,12 @@ class Recommender:
         vector = self._encoder.encode(self.catalogue.in_its_case(text)) @ self.bundle.projection
         if not vector.any():
             return self._popular(options)
-        return self._ranked(self._scores(vector[None], options), options, "profile")
+        return self._ranked(self.catalogue.penalised(self.scores.of_vector(vector), options), options, "profile")
 
     def similar(self, item_id: str, options: RankingOptions) -> Ranking:
         """:meth:`similar_items` in numbers."""
         item = self.catalogue[item_id]
-        scores = (self._units @ self._units[item])[None]
-        scores[0, item] = -np.inf
+        scores = self.scores.of_similarity(item)
         return self._ranked(scores, options, "personal")
 
     def _options(self, k: int, options: RankingArgs) -> RankingOptions:
@@ -305,19 +315,6 @@ class Recommender:
         lines = zip(ranking.items.tolist(), ranking.scores.tolist(), strict=True)
         items = tuple(RecommendedItem(ids[item], titles[item], score) for item, score in lines)
         return Recommendation(items, ranking.source, self.info.version)
-
-    @functools.cached_property
-    def _units(self) -> Floats:
-        return unit_rows(self._vectors)
-
-    def _scores(self, vectors: Floats, options: RankingOptions) -> Floats:
-        """Scores (B, I) float32 for users' vectors (B, d), less the popularity penalty."""
-        # For one vector the product is faster in this form.
-        scores = (self._vectors @ vectors[0])[None] if len(vectors) == 1 else vectors @ self._vectors.T
-        if options.popularity_penalty:
-            spread = scores.std(axis=1, keepdims=True) * np.float32(options.popularity_penalty)
-            scores += spread * self.catalogue.unpopularity
-        return scores
 
     def _ranked(self, scores: Floats, options: RankingOptions, source: Source) -> Ranking:
         """The ranking by one row of scores, (1, I)."""

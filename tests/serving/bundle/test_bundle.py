@@ -255,7 +255,7 @@ def test_an_unreadable_bundle_json_is_one_sentence(copy: Path, content: bytes) -
 def test_a_bundle_of_the_earlier_format_is_refused_by_that_name(copy: Path) -> None:
     info = json.loads((copy / INFO).read_text())
     (copy / INFO).write_text(json.dumps({**info, "format": 1}))
-    with pytest.raises(BundleError, match=r"bundle\.json cannot be understood \(format: Input should be 2\)"):
+    with pytest.raises(BundleError, match=r"bundle\.json cannot be understood \(format: Input should be 2 or 3\)"):
         read_info(str(copy))
 
 
