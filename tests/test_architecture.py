@@ -33,7 +33,7 @@ GRAPH = {
     "training": {"config", "data", "kernels", "models", "run", "samplers"},
     "tuning": {"config", "data", "demo/assets", "kernels", "language/engines", "models", "run", "training"},
     "report": {"config", "evaluation", "run"},
-    "serving/bundle": {"run"},
+    "serving/bundle": {"kernels", "run"},
     "serving/recommend": {"config", "data", "kernels", "run", "serving/bundle"},
     "serving/http": {"config", "serving/recommend"},
     "serving": {"cluster", "config", "run", "serving/bundle", "serving/http", "serving/recommend"},

@@ -42,7 +42,7 @@ def _processors(config: Config) -> Iterator[str]:
     # An engine replica needs three slots more, for reading and writing.
     rules = (
         ("llm.replicas", 3 + (llm.replicas * llm.tensor_parallel if llm.engine == "vllm" else 0)),
-        ("train.workers", 1 + config.train.workers),
+        ("train.workers", 1 + (config.train.workers or 1)),
         ("tune.workers", 1 + config.tune.workers),
         ("encode.replicas", 3 + config.encode.replicas),
         ("serve.replicas", 1 + config.serve.replicas),
@@ -61,7 +61,7 @@ def _gpus(config: Config, kinds: Collection[str]) -> Iterator[str]:
     rules = (
         ("llm", "replicas", llm.accelerator, llm.replicas * llm.tensor_parallel if writes else 0),
         ("embed", "replicas", embed.accelerator, embed.replicas if reads else 0),
-        ("train", "workers", config.train.accelerator, config.train.workers if "train" in kinds else 0),
+        ("train", "workers", config.train.accelerator, (config.train.workers or 1) if "train" in kinds else 0),
         ("tune", "workers", config.tune.accelerator, config.tune.workers if "tune" in kinds else 0),
         ("encode", "replicas", config.encode.accelerator, config.encode.replicas if "encode" in kinds else 0),
     )

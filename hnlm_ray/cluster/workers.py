@@ -21,6 +21,7 @@ def checkpoints(output: Folder) -> Folder:
 def run_workers(
     body: Callable[[dict[str, Any]], Any],
     task: Any,
+    workers: int,
     options: WorkerOptions,
     section: str,
     output: Folder,
@@ -31,7 +32,8 @@ def run_workers(
     Args:
         body: reads its task, continues from ``ray.train.get_checkpoint()`` if there is one, and reports checkpoints.
         task: what it needs; travels to every worker, so it should be small.
-        options: how many workers, on what; each has one CPU, and one GPU where GPUs are used.
+        workers: how many.
+        options: what they run on; each has one CPU, and one GPU where GPUs are used.
         section: the section of the configuration with these options; messages name it.
         output: of the stage; checkpoints lie in its folder :func:`checkpoints`.
         env_vars: environment variables of the workers.
@@ -54,13 +56,13 @@ def run_workers(
 
     use_gpu = options.accelerator == "gpu"
     needs = {"CPU": 1.0, "GPU": 1.0} if use_gpu else {"CPU": 1.0}
-    total = {name: amount * options.workers for name, amount in needs.items()}
-    require(total, f"{section}.workers={options.workers}")
+    total = {name: amount * workers for name, amount in needs.items()}
+    require(total, f"{section}.workers={workers}")
     trainer = Trainer(
         body,
         train_loop_config={"task": task},
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
-        scaling_config=ScalingConfig(num_workers=options.workers, use_gpu=use_gpu, resources_per_worker=needs),
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=use_gpu, resources_per_worker=needs),
         run_config=RunConfig(
             # The same name and place let a new driver continue where a lost one stopped.
             name="fit",

@@ -230,7 +230,7 @@ class ItemListsOptions(Section):
 class EnsembleOptions(_ClosedForm):
     """Fits of other variants as one model: their scores are brought to one scale for each user and added."""
 
-    implementation: ClassVar[str] = "hnlm_ray.models.joined:ensemble"
+    implementation: ClassVar[str] = "hnlm_ray.models.ensemble:ensemble"
     name: Literal["ensemble"] = "ensemble"
     members: tuple[EnsembleMember, ...] = Field(min_length=1)
     """Whose vectors are joined, for example ``[{variant: ours, seeds: [0, 1]}]``. Its vectors are as long as all of

@@ -28,10 +28,8 @@ class EngineOptions(Section):
 
 
 class WorkerOptions(Section):
-    """The workers of Ray Train that one fit is divided over."""
+    """The workers that one fit is divided over."""
 
-    workers: Positive = 1
-    """Workers that one fit is divided over."""
     accelerator: Literal["cpu", "gpu"] = "cpu"
     """What a worker runs on."""
     max_failures: int = Field(default=1, ge=0)

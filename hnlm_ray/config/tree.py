@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from hnlm_ray.config.data import DataConfig
 from hnlm_ray.config.defaults import completed
@@ -42,6 +42,9 @@ _VARIANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 class TrainConfig(WorkerOptions):
     """The CF models to train; users are divided over the workers."""
 
+    workers: Annotated[Positive | None, BeforeValidator(lambda value: None if value == "auto" else value)] = None
+    """Workers that one fit is divided over: with one, a process that uses all cores of its machine, with more, those of
+    Ray Train. ``auto``, null: one for every 5 million interactions, at most one per machine or, with GPUs, per GPU."""
     seeds: tuple[int, ...] = (0,)
     """Every variant is fitted once with each."""
     variants: dict[str, VariantConfig] = Field(default_factory=dict)

@@ -59,6 +59,9 @@ class LoraOptions(Section):
 class TuneConfig(WorkerOptions):
     """How the language model is tuned to emit the vector of a hard negative."""
 
+    workers: Positive = 1
+    """Workers of Ray Train that one fit is divided over."""
+
     teacher: str | None = None
     """The variant whose vectors supervise; null: the first that is trained without the language model."""
     supervision: SupervisionConfig = SupervisionConfig()

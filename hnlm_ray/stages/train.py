@@ -1,20 +1,24 @@
-"""Train a variant with one seed on the workers of Ray Train."""
+"""Train a variant with one seed, in one Ray task or on the workers of Ray Train."""
 
 from __future__ import annotations
 
 import functools
+import math
 import os
 import tempfile
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from hnlm_ray.cluster.alone import Checkpoints, run_alone
 from hnlm_ray.cluster.connect import connected
 from hnlm_ray.cluster.heartbeat import heartbeat
 from hnlm_ray.cluster.workers import checkpoints, run_workers
+from hnlm_ray.config.tree import TrainConfig
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.prepared import read_splits
 from hnlm_ray.errors import ConfigError
@@ -24,6 +28,10 @@ from hnlm_ray.tables import HISTORY
 from hnlm_ray.training.inputs import FitInputs
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    import torch
+
     from hnlm_ray.training.loop import TrainingLoop
     from hnlm_ray.training.progress import Progress
 
@@ -32,6 +40,10 @@ __all__ = ["MODEL", "run"]
 MODEL = "model.safetensors"
 """File with the tensors ``user_vectors`` (U, d) and ``item_vectors`` (I, d), float32, of the best epoch; of a baseline,
 those of :func:`hnlm_ray.models.closed_form.closed_form`."""
+
+
+_PAIRS_PER_WORKER = 5_000_000
+"""With fewer, a step's exchange between machines costs more than it saves; see docs/training.md."""
 
 
 @dataclass(frozen=True)
@@ -76,17 +88,18 @@ def run(context: StageContext, *, variant: str, seed: int) -> StageSummary:
         seed=seed,
         use_gpu=options.accelerator == "gpu",
     )
-    context.say(f"{variant}, seed {seed}: {options.workers} worker(s)")
     with connected(context.config.cluster):
+        workers = _workers(options, inputs["prepare"])
+        context.say(f"{variant}, seed {seed}: {workers} worker{'' if workers == 1 else 's'}")
         look = functools.partial(_progress_line, context.output, f"{variant}, seed {seed}", chosen.epochs)
         with heartbeat(look, context.say):
-            result = run_workers(_work, task, options, "train", context.output)
-        with result.checkpoint.as_directory() as folder:
+            counts, last = _fit(task, workers, options, context.output)
+        with last as folder:
             progress = _write(Path(folder), context.output)
     return StageSummary(
         rows={"history": len(progress.history)},
         counts={
-            **result.return_value,
+            **counts,
             "best_epoch": progress.best_epoch,
             "epochs": progress.epoch,
             "seconds": progress.seconds,
@@ -126,29 +139,81 @@ def _progress_line(output: Artifact, what: str, epochs: int) -> str | None:
     )
 
 
+def _workers(options: TrainConfig, prepare: Artifact) -> int:
+    """How many workers a fit is divided over."""
+    import ray
+
+    if options.workers is not None:
+        return options.workers
+    if options.accelerator == "gpu":
+        most = int(ray.cluster_resources().get("GPU", 1.0))
+    else:
+        most = sum(1 for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0.0) >= 1.0)
+    return max(1, min(most, math.ceil(prepare.manifest().counts["interactions"] / _PAIRS_PER_WORKER)))
+
+
+def _fit(
+    task: _Task, workers: int, options: TrainConfig, output: Artifact
+) -> tuple[dict[str, int], AbstractContextManager[Any]]:
+    """Counts of the fit, and the folder of its last checkpoint, which is there while the context is open."""
+    if workers == 1:
+        kept = Checkpoints(checkpoints(output).folder("alone"))
+        return run_alone(_train, task, options, "train", kept), kept.newest()
+    result = run_workers(_work, task, workers, options, "train", output)
+    return result.return_value, result.checkpoint.as_directory()
+
+
+def _train(task: _Task, kept: Checkpoints) -> dict[str, int]:
+    """The body of a fit in one process."""
+    with _threads(os.cpu_count() or 1), kept.newest() as folder:
+        return _run_fit(task, folder, "cuda" if task.use_gpu else "cpu", functools.partial(_keep, kept))
+
+
 def _work(config: dict[str, Any]) -> dict[str, int]:
     """The body of one Ray Train worker."""
     import ray.train
-    import torch
-
-    from hnlm_ray.training.fit import fit
 
     task: _Task = config["task"]
-    # Ray gives a worker as many threads as it has CPUs, of which a local Ray has more than the machine.
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // ray.train.get_context().get_local_world_size()))
-    splits = read_splits(task.prepare)
     checkpoint = ray.train.get_checkpoint()
-    with checkpoint.as_directory() if checkpoint else nullcontext() as folder:
-        return fit(
-            splits.train,
-            splits.valid,
-            task.variant,
-            task.seed,
-            side=task.side.of_variant(task.variant, splits.train),
-            resume_from=Path(folder) if folder else None,
-            device=ray.train.torch.get_device() if task.use_gpu else "cpu",
-            on_validation=_report,
-        ).counts
+    # Ray gives a worker as many threads as it has CPUs, of which a local Ray has more than the machine.
+    share = max(1, (os.cpu_count() or 1) // ray.train.get_context().get_local_world_size())
+    device = ray.train.torch.get_device() if task.use_gpu else "cpu"
+    with _threads(share), checkpoint.as_directory() if checkpoint else nullcontext() as folder:
+        return _run_fit(task, Path(folder) if folder else None, device, _report)
+
+
+def _run_fit(
+    task: _Task, folder: Path | None, device: str | torch.device, keep: Callable[[TrainingLoop], None]
+) -> dict[str, int]:
+    """Fit this worker's users, from a checkpoint where there is one; ``keep`` is called after each validation."""
+    from hnlm_ray.training.fit import fit
+
+    splits = read_splits(task.prepare)
+    side = task.side.of_variant(task.variant, splits.train)
+    return fit(
+        splits.train, splits.valid, task.variant, task.seed, side=side, resume_from=folder, device=device,
+        on_validation=keep,
+    ).counts  # fmt: skip
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """So many threads for PyTorch during the body; the process may belong to another task afterwards."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _keep(kept: Checkpoints, loop: TrainingLoop) -> None:
+    """Save a checkpoint of a fit in one process."""
+    from hnlm_ray.training import checkpoint
+
+    kept.save(loop.progress.epoch, functools.partial(checkpoint.save, loop))
 
 
 def _report(loop: TrainingLoop) -> None:

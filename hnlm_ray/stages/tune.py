@@ -81,7 +81,7 @@ def run(context: StageContext) -> StageSummary:
         f"tune {options.model}: {options.workers} worker(s), ZeRO {options.zero_stage}, LoRA rank {options.lora.rank}"
     )
     with connected(context.config.cluster), heartbeat(functools.partial(_line, output, under_way), context.say):
-        result = run_workers(_work, task, options, "tune", output, variables)
+        result = run_workers(_work, task, options.workers, options, "tune", output, variables)
         with result.checkpoint.as_directory() as folder:
             progress = _write(task, Path(folder), output)
     best = progress.history[progress.best_epoch]

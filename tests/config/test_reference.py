@@ -34,7 +34,7 @@ def test_every_option_says_what_it_means() -> None:
 @pytest.mark.parametrize(
     ("path", "kind", "default"),
     [
-        ("train.workers", "integer, at least 1", "1"),
+        ("tune.workers", "integer, at least 1", "1"),
         ("serve.port", "integer, at least 1, at most 65535", "8000"),
         ("serve.variant", "text", "best"),
         ("data.min_rating", "number or null", "null"),
@@ -68,7 +68,7 @@ def test_what_differs_from_the_defaults_is_listed_as_overrides() -> None:
         "train.variants.mine.backbone": "{name: mf}", "train.variants.mine.epochs": "7",
     }  # fmt: skip
     assert load_config([], [f"{path}={value}" for path, value in found.items()]) == config
-    assert "train.workers=3  # default 1\n" in printed("--diff", *given)
+    assert "train.workers=3  # default null\n" in printed("--diff", *given)
 
 
 def test_the_schema_is_json() -> None:

@@ -23,6 +23,11 @@ def test_overrides_win_over_the_file(tmp_path: Path) -> None:
     assert (config.seed, config.train.workers, config.evaluate.cutoffs) == (3, 4, (5,))
 
 
+def test_the_number_of_workers_may_be_left_to_the_run() -> None:
+    assert load_config([], []).train.workers is load_config([], ["train.workers=auto"]).train.workers is None
+    assert load_config([], ["train.workers=3"]).train.workers == 3
+
+
 @pytest.mark.parametrize(
     ("override", "expected"),
     [

@@ -26,7 +26,6 @@ OPTIONS = [
     "embed.engine=scripted",
     "ground.min_matched=0",  # the scripted engine knows no item
     "negatives.per_user=1",
-    "train.workers=2",
     "train.variants={hnlm: {dim: 8, epochs: 6, validate_every: 1, semantic: {mixing: {share: 0.1}}}}",
     "serve.variant=hnlm",
 ]

@@ -25,8 +25,8 @@ DEMO = Path(__file__).parents[2] / "configs" / "demo.yaml"
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
-    small = "data.demo={users: 200, items: 480, interactions: 4000, seed: 77}"
-    quick = ["train.variants.*.epochs=6", "negatives.per_user=1"]
+    small = "data.demo={users: 120, items: 240, interactions: 2400, seed: 77}"
+    quick = ["train.variants.*.epochs=4", "negatives.per_user=1", "tune.pairs=600", "tune.epochs=1", "tune.workers=1"]
     return load_config([DEMO], [f"run={tmp_path_factory.mktemp('run')}", small, *quick])
 
 

@@ -1,4 +1,4 @@
-"""Training under Ray Train: the same result as without Ray."""
+"""Training on Ray, on one worker and on two: the same result as without Ray."""
 
 from __future__ import annotations
 
@@ -86,8 +86,11 @@ def assert_like_one_worker(output: Artifact, variant: str, vectors: PairVectors 
 
 
 @pytest.mark.ray
-def test_two_ray_workers_train_a_semantic_variant_as_one_process_does(ray_session: None, tmp_path: Path) -> None:
-    context = context_in(tmp_path, workers=2)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ray_workers_train_a_semantic_variant_as_one_process_does(
+    ray_session: None, tmp_path: Path, workers: int
+) -> None:
+    context = context_in(tmp_path, workers=workers)
     summary = train.run(context, variant="hnlm", seed=0)
     ground, vectors = context.inputs["ground"], context.inputs["vectors"]
     pairs = PairVectors.from_tables(ground.read("grounded"), vectors.read("item_vectors"), 40)
@@ -104,6 +107,24 @@ def test_two_ray_workers_train_a_semantic_variant_as_one_process_does(ray_sessio
         "manifest.json",
         "model.safetensors",
     ]
+
+
+@pytest.mark.ray
+def test_small_data_is_one_worker_and_more_is_one_per_machine(
+    ray_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = RunStore(str(tmp_path))
+    prepare = store.artifact("prepare", "0")
+    prepare.create()
+    prepare.commit({"counts": {"interactions": 12_000_000}})
+    assert train._workers(TrainConfig(), prepare) == 1  # there is one machine
+    machine = {"Alive": True, "Resources": {"CPU": 4.0}}
+    machines = [machine] * 9 + [{"Alive": False, "Resources": {"CPU": 4.0}}, {"Alive": True, "Resources": {}}]
+    monkeypatch.setattr("ray.nodes", lambda: machines)
+    assert train._workers(TrainConfig(), prepare) == 3
+    assert train._workers(TrainConfig(workers=5), prepare) == 5
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"GPU": 2.0})
+    assert train._workers(TrainConfig(accelerator="gpu"), prepare) == 2
 
 
 @pytest.mark.ray
