@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from hnlm_ray.config.language import NegativesConfig, ProfilesConfig
 from hnlm_ray.kernels.runs import places_in_runs, runs_of
 from hnlm_ray.language.prompts import render
-from hnlm_ray.language.prompts.render import Budget, Product, Prompt, Purchase
+from hnlm_ray.language.prompts.render import Budget, Product, Prompt
 from hnlm_ray.language.prompts.wording import Task, Wording
 
 __all__ = [
@@ -207,13 +207,23 @@ class UserRenderer:
 
     def prompts(self, requests: pa.Table) -> Iterator[PromptOf]:
         """See :class:`hnlm_ray.language.engines.protocol.Renderer`."""
-        numbers = requests["items"].combine_chunks().flatten()
-        shown = (self.items[name].take(numbers).to_pylist() for name in ("title", "categories"))
-        lists = (requests[name].combine_chunks().flatten().to_pylist() for name in ("ratings", "reviews"))
-        rows = map(Purchase, *shown, self.profiles.take(numbers).to_pylist(), *lists)
+        bought = pc.dictionary_encode(requests["items"].combine_chunks().flatten())
+        shown = self._shown(bought.dictionary)
+        own = (requests[name].combine_chunks().flatten().to_pylist() for name in ("ratings", "reviews"))
+        items = map(shown.__getitem__, bought.indices.to_pylist())
+        rows = map(functools.partial(render.purchase_line, limits=self.limits), items, *own)
         for size in pc.list_value_length(requests["items"]).to_pylist():
-            purchases = list(itertools.islice(rows, size))
-            yield functools.partial(render.user_profile, purchases, self.limits, noun=self.noun, curbed=self.is_curbed)
+            lines = list(itertools.islice(rows, size))
+            yield functools.partial(
+                render.user_profile_of_lines, lines, self.limits, noun=self.noun, curbed=self.is_curbed
+            )
+
+    def _shown(self, items: pa.Array) -> list[tuple[str, str]]:
+        """What is shown of some items."""
+        titles, categories = (self.items[name].take(items).to_pylist() for name in ("title", "categories"))
+        profiles = self.profiles.take(items).to_pylist()
+        about = zip(titles, map(tuple, categories), profiles, strict=True)
+        return [render.shown_item(*one, self.limits) for one in about]
 
 
 @dataclass(frozen=True)

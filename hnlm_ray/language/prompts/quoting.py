@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from json.encoder import encode_basestring
 from typing import Any
 
-__all__ = ["clip", "joined", "neutral", "quoted", "well_formed"]
+__all__ = ["clip", "entry", "neutral", "quoted", "well_formed"]
 
 _BRACKETS = str.maketrans({"<": "‹", ">": "›", "[": "(", "]": ")"})
 _INVISIBLE = re.compile(
@@ -55,6 +56,8 @@ def quoted(fields: Mapping[str, Any]) -> str:
     return _ENCODED({name: value for name, value in fields.items() if value or value == 0})
 
 
-def joined(*objects: str) -> str:
-    """What :func:`quoted` gave for parts of the fields, as it gives it for all."""
-    return "{" + ",".join(one[1:-1] for one in objects if one != "{}") + "}"
+def entry(name: str, value: str | float) -> str:
+    """What :func:`quoted` writes for one field, with a comma before it; "" where it writes nothing."""
+    if isinstance(value, str):
+        return f',"{name}":{encode_basestring(value)}' if value else ""
+    return f',"{name}":{_ENCODED(value)}'

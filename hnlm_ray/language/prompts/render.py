@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 from hnlm_ray.config.language import AnswerOptions, NegativesConfig, ProfilesConfig
 from hnlm_ray.errors import ConfigError
-from hnlm_ray.language.prompts.quoting import clip, joined, neutral, quoted
+from hnlm_ray.language.prompts.quoting import clip, entry, neutral, quoted
 from hnlm_ray.language.prompts.wording import Reasoning, Task, Wording
 
 __all__ = [
@@ -29,7 +29,10 @@ __all__ = [
     "Purchase",
     "item_profile",
     "negative",
+    "purchase_line",
+    "shown_item",
     "user_profile",
+    "user_profile_of_lines",
     "version",
 ]
 
@@ -177,7 +180,23 @@ def user_profile(
     Raises:
         ConfigError: even the latest purchase alone exceeds the budget.
     """
-    lines = [_purchase_line(purchase, limits) for purchase in purchases[-limits.max_history :]]
+    lines = [
+        purchase_line(shown_item(one.title, tuple(one.categories), one.profile, limits), one.rating, one.review, limits)
+        for one in purchases[-limits.max_history :]
+    ]
+    return user_profile_of_lines(lines, limits, budget, noun=noun, curbed=curbed)
+
+
+def user_profile_of_lines(
+    lines: Sequence[str],
+    limits: ProfilesConfig,
+    budget: Budget | None = None,
+    *,
+    noun: str = "product",
+    curbed: bool = False,
+) -> Prompt:
+    """:func:`user_profile` from lines of :func:`purchase_line`, of which the last ``limits.max_history`` are shown."""
+    lines = lines[-limits.max_history :]
     wording = _wording("user_profile", limits, noun, curbed)
 
     def render(kept: int) -> Prompt:
@@ -248,18 +267,35 @@ def _prompt(wording: Wording, user: str, choices: tuple[str, ...] = (), *, curbe
     return Prompt(wording.system, user, wording.turns, wording.reasoning, choices, curbed)
 
 
-def _purchase_line(purchase: Purchase, limits: ProfilesConfig) -> str:
-    rating = None if purchase.rating is None else round(purchase.rating, 1)
-    review = clip(neutral(purchase.review), limits.max_review_chars)
-    about, profile = _shown_item(purchase.title, tuple(purchase.categories), purchase.profile, limits.max_profile_chars)
-    return joined(about, quoted({"rating": rating, "review": review}), profile)
+def shown_item(title: str, categories: tuple[str, ...], profile: str, limits: ProfilesConfig) -> tuple[str, str]:
+    """What a purchase shows of its item before and after the user's own words, for :func:`purchase_line`."""
+    return _shown_item(title, categories, profile, limits.max_profile_chars)
+
+
+def purchase_line(shown: tuple[str, str], rating: float | None, review: str, limits: ProfilesConfig) -> str:
+    """One purchase as a line of compact JSON.
+
+    Args:
+        shown: from :func:`shown_item`.
+        rating: None where there is none.
+        review: the user's own words.
+        limits: how much is shown.
+    """
+    words = entry("review", clip(neutral(review), limits.max_review_chars)) if review else ""
+    fields = f"{shown[0]}{'' if rating is None else _rating(rating)}{words}{shown[1]}"
+    return f"{{{fields[1:]}}}"  # every field begins with a comma
 
 
 @functools.lru_cache(maxsize=1 << 15)
 def _shown_item(title: str, categories: tuple[str, ...], profile: str, most: int) -> tuple[str, str]:
-    """What stands before and after the user's own words on an item, which many users bought."""
-    about = {"title": clip(neutral(title), _TITLE_CHARS), "categories": _category_path(categories)}
-    return quoted(about), quoted({"profile": clip(neutral(profile), most)})
+    """An item that one user bought others bought, too."""
+    about = entry("title", clip(neutral(title), _TITLE_CHARS)) + entry("categories", _category_path(categories))
+    return about, entry("profile", clip(neutral(profile), most))
+
+
+@functools.lru_cache(maxsize=1 << 10)
+def _rating(rating: float) -> str:
+    return entry("rating", round(rating, 1))
 
 
 def _category_path(categories: Sequence[str]) -> str:

@@ -22,6 +22,8 @@ _NEAR = 5
 _REPEATS, _UNENDED = "repeats", "ends in the middle of a sentence"
 _FEWEST_WORDS = 3
 _LONGEST_LOOP = 12
+_FEWEST_AGAIN = 3
+"""Words of the shortest loop that were said before."""
 _COPIED_WORDS = 9
 """So many words in a row are no common turn of phrase, and not what two likings have in common: who has them twice, or
 from an example, repeats."""
@@ -58,7 +60,8 @@ def loop_of(text: str, words: list[str] | None = None) -> str:
         text: with single spaces.
         words: those of the text, where they are known already.
     """
-    loop = _loop(_WORD.findall(text.casefold()) if words is None else words) or _DRAWN_OUT.findall(text)
+    words = _WORD.findall(text.casefold()) if words is None else words
+    loop = _loop(words) or (_DRAWN_OUT.findall(text) if any(map(_may_be_drawn_out, words)) else [])
     return f"{_REPEATS} {' '.join(loop)[:60]!r} over and over" if loop else ""
 
 
@@ -110,6 +113,8 @@ def _repetition(words: list[str]) -> str:
 
 def _said_twice(words: list[str]) -> tuple[str, ...]:
     """The first run of nine words that stands in a text more than once, wherever; () for none."""
+    if len(words) - len({*words}) < _COPIED_WORDS:  # each word of the second such run was said before
+        return ()
     met: dict[str, list[int]] = {}
     for place in range(len(words) - _COPIED_WORDS + 1):
         run = words[place : place + _COPIED_WORDS]
@@ -120,8 +125,15 @@ def _said_twice(words: list[str]) -> tuple[str, ...]:
     return ()
 
 
+def _may_be_drawn_out(word: str) -> bool:
+    """Whether a word can have a letter eight times in a row, which is faster to tell than to find."""
+    return len(word) >= 8 and len({*word}) <= len(word) - 7
+
+
 def _loop(words: list[str]) -> list[str]:
     """The words of a loop: one four times, two to four three times, or five or more twice, without a word between."""
+    if len(words) - len({*words}) < _FEWEST_AGAIN:
+        return []
     places: dict[str, list[int]] = {}  # of each word, the latest first
     runs: dict[int, tuple[int, int]] = {}  # by a loop's length: words in a row that stood so far before, and the last
     found: dict[int, list[str]] = {}
