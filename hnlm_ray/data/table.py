@@ -25,7 +25,7 @@ from hnlm_ray.data.raw import (
 from hnlm_ray.data.values import ids, moments, numbers
 from hnlm_ray.errors import DataError
 
-__all__ = ["NAMES", "columns_of", "names_in", "raw_tables"]
+__all__ = ["NAMES", "columns_of", "names_in", "raw_of_table", "raw_tables"]
 
 NAMES = UsualNames(
     interactions=("interactions.parquet", "interactions.csv", "interactions.csv.gz", "interactions/*.parquet"),
@@ -71,6 +71,12 @@ def raw_tables(config: DataConfig, files: Files, number: int, kind: int, **optio
     for chunk in read_chunks(filesystem, path, number, header=True, cut=csv_cut, **options):
         rows = read_rows(chunk, found, csv_delimiter(chunk.header), quoted=True)
         yield rows.to_raw(_SCHEMAS[kind], **_converted(rows.columns, chosen, path))
+
+
+def raw_of_table(config: DataConfig, kind: int, table: pa.Table, name: str) -> pa.Table:
+    """The raw table of a table in memory, whose name messages say; otherwise as :func:`raw_tables`."""
+    chosen = columns_of(config, kind, table.column_names, name)
+    return raw_table(_SCHEMAS[kind], positions(0, np.arange(1, len(table) + 1)), **_converted(table, chosen, name))
 
 
 def names_in(filesystem: pafs.FileSystem, path: str) -> list[str]:

@@ -1,0 +1,202 @@
+"""Fit a recommender to data frames, in this process: no Ray, no files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+import hnlm_ray
+from hnlm_ray.config.load import load_config
+from hnlm_ray.config.tree import Config
+from hnlm_ray.config.variants import VariantConfig
+from hnlm_ray.data.accounting import raw_data
+from hnlm_ray.data.interactions import Interactions
+from hnlm_ray.data.prepared import Splits
+from hnlm_ray.data.raw import RAW_ITEMS
+from hnlm_ray.data.table import raw_of_table
+from hnlm_ray.errors import ConfigError, DataError
+from hnlm_ray.frames.conversion import Frame, table_of
+from hnlm_ray.frames.names import Names
+from hnlm_ray.frames.recommender import FrameRecommender
+from hnlm_ray.serving.bundle.contents import Contents
+from hnlm_ray.serving.bundle.info import BundleAbout
+
+if TYPE_CHECKING:
+    from hnlm_ray.data.preparation import Prepared
+
+__all__ = ["fit"]
+
+_NAME = "fit"
+
+
+def fit(
+    interactions: Frame,
+    items: Frame | None = None,
+    *,
+    variant: str | Mapping[str, Any] | VariantConfig = "lightgcn",
+    seed: int = 0,
+    valid: float = 0.1,
+    columns: Mapping[str, str | None] | None = None,
+    item_vectors: npt.NDArray[np.floating] | None = None,
+    device: str = "cpu",
+) -> FrameRecommender:
+    """Fit one variant to a data frame.
+
+    Args:
+        interactions: of pandas, Polars or Arrow: a row per interaction with a user and an item, ids of any type, and
+            perhaps a ``timestamp`` and other columns of ``data.columns``.
+        items: a row per item with its id and ``title``, and perhaps ``brand``, ``categories``, ``description``; None
+            calls items by their ids.
+        variant: what to train: the name of a backbone, or the options of a variant, for example ``{"sampler": {"name":
+            "dns", "candidates": 8}}``; docs/training.md has them all.
+        seed: of the fit, and of the choice of the interactions that are held out.
+        valid: share of each user's interactions on which the epoch is chosen.
+        columns: other names of columns, for example ``{"user": "userId", "item": "movieId"}``.
+        item_vectors: (rows of ``items``, t) text vectors, for variants with ``item_text``, ``text_contrast`` or an
+            ``item_graph`` of the source ``text``.
+        device: where it is trained, for example ``cuda``.
+
+    Raises:
+        ConfigError: an option is wrong, or the variant needs what a frame does not hold.
+        DataError: a frame cannot be read, or nothing is left to train on.
+    """
+    from hnlm_ray.data.preparation import prepare_tables
+    from hnlm_ray.training.side_information import SideInformation
+
+    config = _config(variant, seed, {"valid": valid, "test": 0.0}, columns or {}, has_items=items is not None)
+    chosen = config.train.variants[_NAME]
+    _check(chosen)
+    given = _raw(config, 0, interactions, "interactions"), _raw(config, 1, items, "items")
+    raw = raw_data(*given, (["interactions"], ["items"]), config.data.max_bad_rows)
+    prepared = prepare_tables(raw, config.data, seed)
+    splits = _splits(prepared)
+    names = Names.of(interactions, config.data.columns)
+    side = SideInformation()
+    if item_vectors is not None:
+        side = _side(chosen, _of_catalogue(item_vectors, items, names, prepared.items))
+    vectors, metrics, history = _fitted(chosen, splits, seed, side, device)
+    about = BundleAbout(
+        data="data frame",
+        variant=str(chosen.backbone),
+        seed=seed,
+        config=chosen.model_dump(mode="json"),
+        metrics=metrics,
+        code_version=hnlm_ray.__version__,
+    )
+    seen = splits.seen
+    contents = Contents(
+        user_vectors=vectors["user_vectors"],
+        item_vectors=vectors["item_vectors"],
+        seen_offsets=seen.offsets,
+        seen_items=seen.items,
+        popularity=seen.item_popularity.astype(np.int64),
+        users=prepared.users,
+        items=prepared.items,
+    )
+    return FrameRecommender.of(contents, about, names, history, prepared.warnings)
+
+
+def _config(
+    variant: str | Mapping[str, Any] | VariantConfig,
+    seed: int,
+    shares: Mapping[str, float],
+    columns: Mapping[str, str | None],
+    *,
+    has_items: bool,
+) -> Config:
+    """The configuration of a run with this one variant; the frames stand for its files."""
+    if isinstance(variant, VariantConfig):
+        variant = variant.model_dump(mode="json")
+    options = {"backbone": variant} if isinstance(variant, str) else dict(variant)
+    given = {
+        "seed": seed,
+        "data.format": "table",
+        "data.path": "frames",
+        "data.columns": dict(columns),
+        "data.items": None if has_items else "",
+        "data.split": dict(shares),
+        "train.variants": {_NAME: options},
+    }
+    return load_config([], [f"{path}={json.dumps(value)}" for path, value in given.items()])
+
+
+def _check(variant: VariantConfig) -> None:
+    """Whether a frame holds what the variant needs, and whether its model can recommend by itself."""
+    if not variant.backbone.has_user_vectors:
+        raise ConfigError(f"{variant.backbone.name} has no vectors of users to recommend by", "fit another backbone")
+    for option, is_used in (("semantic", variant.semantic is not None), ("guard", variant.guard is not None)):
+        if is_used:
+            raise ConfigError(f"{option} reads what other stages of a run write", "use `hnlm run` for such a variant")
+    graph = variant.item_graph
+    if graph is not None and graph.source != "text":
+        raise ConfigError(f"item_graph.source={graph.source} is made by a run", "use text, with item_vectors")
+
+
+def _raw(config: Config, kind: int, frame: Frame | None, name: str) -> pa.Table:
+    if frame is None:
+        return RAW_ITEMS.empty_table()
+    return raw_of_table(config.data, kind, table_of(frame, name), name)
+
+
+def _splits(prepared: Prepared) -> Splits:
+    sizes = len(prepared.users), len(prepared.items)
+    parts = (
+        Interactions.from_table(prepared.interactions, *sizes, splits=(name,)) for name in ("train", "valid", "test")
+    )
+    return Splits(*parts)
+
+
+def _of_catalogue(
+    vectors: npt.NDArray[np.floating], items: Frame | None, names: Names, catalogue: pa.Table
+) -> npt.NDArray[np.float32]:
+    """Vectors (I, t) of the items of the catalogue, from those of the rows of a frame."""
+    import pyarrow.compute as pc
+
+    from hnlm_ray.frames.names import as_text
+
+    table = table_of(items, "items") if items is not None else pa.table({names.item: pa.array([], pa.string())})
+    if len(vectors) != len(table):
+        raise DataError(f"there are {len(vectors)} item_vectors for {len(table)} items", "give one for each row")
+    column = names.item if names.item in table.column_names else "item_id"
+    places = pc.index_in(catalogue["item_id"], value_set=as_text(table[column]))
+    if places.null_count:
+        raise DataError(f"{places.null_count} items of the interactions have no vector", "add them to items")
+    found: npt.NDArray[np.float32] = np.asarray(vectors, dtype=np.float32)[places.to_numpy()]
+    return found
+
+
+def _side(variant: VariantConfig, texts: npt.NDArray[np.float32]) -> Any:
+    """What a variant reads of text vectors (I, t): themselves, and the graph of similar items."""
+    from hnlm_ray.kernels.neighbours import nearest_rows
+    from hnlm_ray.kernels.vectors import unit_rows
+    from hnlm_ray.models.item_graph import normalised_neighbours
+    from hnlm_ray.tables import NEIGHBOURS
+    from hnlm_ray.training.side_information import SideInformation
+
+    if variant.item_graph is None:
+        return SideInformation(item_texts=texts)
+    count = variant.item_graph.neighbours
+    near = nearest_rows(unit_rows(texts), 0, len(texts), count)
+    table = pa.table([near.rows, near.neighbours, near.similarities], schema=NEIGHBOURS)
+    return SideInformation(item_texts=texts, item_graph=normalised_neighbours(table, len(texts), count))
+
+
+def _fitted(
+    variant: VariantConfig, splits: Splits, seed: int, side: Any, device: str
+) -> tuple[dict[str, npt.NDArray[np.float32]], dict[str, float], list[dict[str, Any]]]:
+    """Vectors of users and items, figures on validation, and the learning curve."""
+    from hnlm_ray.training.baseline import compute
+    from hnlm_ray.training.fit import fit as train
+
+    if not variant.is_trained:
+        baseline = compute(variant.backbone, splits.train, splits.valid)
+        return baseline.tensors, {"valid ndcg@20": baseline.valid_ndcg}, []
+    result = train(splits.train, splits.valid, variant, seed, side=side, device=device)
+    vectors = {"user_vectors": result.user_vectors, "item_vectors": result.item_vectors}
+    progress = result.progress
+    return vectors, {"valid ndcg@20": progress.best_ndcg}, [vars(record) for record in progress.history]

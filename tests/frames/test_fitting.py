@@ -1,0 +1,183 @@
+"""Fits on data frames: the same as in a run, with ids as they were given, and one sentence for what cannot be."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+import hnlm_ray
+from hnlm_ray.config.variants import VariantConfig
+from hnlm_ray.errors import ConfigError, DataError
+from hnlm_ray.frames.conversion import kind_of, like, table_of
+
+VARIANT = {"dim": 8, "epochs": 6, "learning_rate": 0.05, "batch_size": 256}
+
+
+def frame(n_users: int = 60, n_items: int = 40, seed: int = 0) -> pd.DataFrame:
+    """Users 100, 101... like items 7, 8... of their own half of the catalogue."""
+    rng = np.random.default_rng(seed)
+    likes = rng.random((n_users, n_items)) < 0.35 * ((np.arange(n_users)[:, None] + np.arange(n_items)) % 2)
+    likes[:, :2] = True
+    users, items = np.nonzero(likes)
+    return pd.DataFrame({"user_id": users + 100, "item_id": items + 7, "timestamp": rng.integers(0, 10**6, len(users))})
+
+
+DATA = frame()
+
+
+@pytest.fixture(scope="module")
+def model() -> hnlm_ray.FrameRecommender:
+    return hnlm_ray.fit(DATA, variant=VARIANT)
+
+
+def test_everybody_gets_unseen_items_under_the_ids_that_were_given(model: hnlm_ray.FrameRecommender) -> None:
+    found = model.recommend(k=5)
+    assert list(found.columns) == ["user_id", "item_id", "rank", "score"]
+    assert found.dtypes["user_id"] == found.dtypes["item_id"] == np.int64
+    assert set(found.user_id) == set(DATA.user_id)
+    assert found.groupby("user_id")["rank"].apply(list).map(lambda ranks: ranks == [1, 2, 3, 4, 5]).all()
+    assert found.merge(DATA, on=["user_id", "item_id"]).empty
+    assert (found.groupby("user_id").score.diff().dropna() <= 0).all()
+    own = (found.user_id - 100 + found.item_id - 7) % 2 == 1
+    assert own.mean() > 0.8  # it has learned whose half is whose
+
+
+def test_it_is_the_fit_of_the_core(model: hnlm_ray.FrameRecommender) -> None:
+    from hnlm_ray.data.interactions import Interactions
+    from hnlm_ray.training.fit import fit
+
+    train, valid, _ = hnlm_ray.split(DATA, valid=0.1, test=0.0)
+    users, items = (np.array([*map(str, ids)]) for ids in (range(100, 160), sorted(map(str, set(DATA.item_id)))))
+    parts = [
+        Interactions.from_pairs(
+            np.searchsorted(users, part.user_id.astype(str)), np.searchsorted(items, part.item_id.astype(str)), 60, 40
+        )
+        for part in (train, valid)
+    ]
+    expected = fit(*parts, VariantConfig.model_validate(VARIANT), 0)
+    contents = model.recommender.bundle.contents
+    assert contents.items["item_id"].to_pylist() == items.tolist()
+    np.testing.assert_allclose(contents.user_vectors, expected.user_vectors, rtol=1e-4, atol=1e-6)
+    assert model.info.about.metrics == {"valid ndcg@20": pytest.approx(expected.progress.best_ndcg)}
+
+
+def test_a_saved_one_is_a_bundle_that_gives_the_same(model: hnlm_ray.FrameRecommender, tmp_path: Path) -> None:
+    info = model.save(str(tmp_path / "bundle"))
+    assert info.version == model.info.version
+    again = hnlm_ray.load(str(tmp_path / "bundle"))
+    ours, theirs = model.recommend([100, 101], k=3), again.recommend(["100", "101"], k=3)
+    assert ours.astype({"user_id": str, "item_id": str}).equals(theirs.astype({"user_id": str, "item_id": str}))
+    single = hnlm_ray.Recommender.load(str(tmp_path / "bundle")).recommend(100, k=3)
+    assert [item.item_id for item in single.items] == theirs.item_id[theirs.user_id == "100"].tolist()
+
+
+def test_a_stranger_gets_popular_items_and_neighbours_are_near(model: hnlm_ray.FrameRecommender) -> None:
+    popular = DATA.item_id.value_counts().index[:2]
+    assert set(model.recommend(["nobody"], k=2).item_id) == set(popular)
+    near = model.similar([8, 9], k=4)
+    assert list(near.columns) == ["item_id", "similar", "rank", "score"]
+    assert near.item_id.tolist() == [8] * 4 + [9] * 4
+    assert not (near.item_id == near.similar).any()
+    with pytest.raises(KeyError):
+        model.similar([4], k=1)
+
+
+def test_it_says_what_it_is_and_how_it_learned(model: hnlm_ray.FrameRecommender) -> None:
+    assert repr(model).startswith("FrameRecommender(lightgcn: 60 users, 40 items, d 8, 6 epochs; valid ndcg@20 0.")
+    curve = model.learning_curve()
+    assert curve.epoch.tolist() == [1, 2, 3, 4, 5, 6]
+    assert curve.loss.iloc[-1] < curve.loss.iloc[0]
+
+
+def test_measured_as_the_evaluation_measures(model: hnlm_ray.FrameRecommender) -> None:
+    test = frame(seed=5).merge(DATA[["user_id", "item_id"]], how="left", indicator=True)
+    test = test[test._merge == "left_only"][["user_id", "item_id"]]
+    figures = model.evaluate(test, (5,)).set_index("metric").value
+    top = model.recommend(sorted(test.user_id.unique()), k=5)
+    hits = top.merge(test, on=["user_id", "item_id"]).groupby("user_id").size()
+    n_users, sizes = test.user_id.nunique(), test.groupby("user_id").size()
+    assert figures["precision"] == pytest.approx(hits.sum() / 5 / n_users)
+    assert figures["recall"] == pytest.approx((hits / sizes).fillna(0).mean())
+    assert figures["hit_rate"] == pytest.approx(len(hits) / n_users)
+
+
+@pytest.mark.parametrize("kind", ["arrow", "polars"])
+def test_frames_of_a_kind_come_back_as_that_kind(kind: str) -> None:
+    if kind == "polars":
+        pytest.importorskip("polars")
+    data = like(pa.Table.from_pandas(DATA, preserve_index=False), kind)
+    train, _, test = hnlm_ray.split(data)
+    model = hnlm_ray.fit(train, variant={**VARIANT, "epochs": 1})
+    for one in (train, test, model.recommend(k=1), model.evaluate(test), model.similar([7]), model.learning_curve()):
+        assert kind_of(one) == kind
+    assert table_of(model.recommend(k=1), "x").schema.field("user_id").type == pa.int64()
+
+
+def test_names_of_columns_and_titles_and_text_ids_are_the_callers() -> None:
+    data = DATA.rename(columns={"user_id": "person", "item_id": "film"}).astype({"person": str, "film": "category"})
+    films = pd.DataFrame({"film": sorted(set(DATA.item_id)), "title": [f"Film {n}" for n in sorted(set(DATA.item_id))]})
+    model = hnlm_ray.fit(data, films, variant="mf", columns={"user": "person", "item": "film"})
+    found = model.recommend(["100"], k=2)
+    assert list(found.columns) == ["person", "film", "rank", "score"]
+    assert model.recommender.recommend("100", k=1).items[0].title.startswith("Film ")
+    assert model.evaluate(data.head(20)).metric.tolist()[0] == "recall"
+
+
+def test_texts_are_features_and_a_graph_of_items() -> None:
+    ids = sorted(set(DATA.item_id))
+    items = pd.DataFrame({"item_id": ids[::-1], "title": "t"})
+    vectors = np.eye(2)[[number % 2 for number in ids[::-1]]] + 0.01
+    for option in ({"item_graph": {"source": "text", "neighbours": 3}}, {"item_text": True}):
+        model = hnlm_ray.fit(DATA, items, variant={**VARIANT, **option}, item_vectors=vectors)
+        near = model.similar([9], k=5)
+        assert (near.similar % 2 == 1).mean() > 0.7, option
+    with pytest.raises(DataError, match="there are 3 item_vectors for 40 items"):
+        hnlm_ray.fit(DATA, items, variant={"item_text": True}, item_vectors=vectors[:3])
+    with pytest.raises(DataError, match="item_text needs what the stage vectors writes"):
+        hnlm_ray.fit(DATA, items, variant={"item_text": True})
+
+
+@pytest.mark.parametrize(
+    ("variant", "message"),
+    [
+        ("ease", "ease has no vectors of users to recommend by"),
+        ("nothing", "backbone"),
+        ({"samplers": "dns"}, "did you mean 'sampler'"),
+        ({"guard": {"table": "x"}}, "guard"),
+        ({"semantic": {"mixing": {"share": 0.1}}}, "semantic reads what other stages of a run write"),
+        ({"item_graph": {"source": "random"}}, "item_graph.source=random is made by a run"),
+    ],
+)
+def test_a_variant_that_cannot_be_is_one_sentence(variant: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        hnlm_ray.fit(DATA, variant=variant)  # type: ignore[arg-type]
+
+
+def test_a_frame_that_cannot_be_read_is_one_sentence() -> None:
+    with pytest.raises(DataError, match="interactions lacks the column 'user_id', it has 'item_id', 'timestamp'"):
+        hnlm_ray.fit(DATA.drop(columns="user_id"))
+    with pytest.raises(DataError, match="interactions are a list that Arrow cannot read"):
+        hnlm_ray.fit([1, 2])
+    mixed = DATA.assign(item_id=[{"a": 1}, *DATA.item_id[1:]])
+    with pytest.raises(DataError, match="interactions are a DataFrame that Arrow cannot read"):
+        hnlm_ray.fit(mixed)
+    with pytest.raises(DataError, match="no user has a validation interaction"):
+        hnlm_ray.fit(DATA, valid=0.0)
+
+
+def test_it_needs_no_ray() -> None:
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(('ray', 'vllm', 'deepspeed', 'transformers')))\n"
+        "import pyarrow as pa, hnlm_ray\n"
+        "rows = pa.table({'user_id': [n % 9 for n in range(90)], 'item_id': [n % 14 for n in range(90)]})\n"
+        "train, _, test = hnlm_ray.split(rows)\n"
+        "print(hnlm_ray.fit(train, variant={'epochs': 1}).evaluate(test).num_rows)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "12"), done.stderr
