@@ -10,12 +10,14 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 from pydantic import Field, model_validator
 
 from hnlm_ray.config.blends import EnsembleMember, VariantFits
-from hnlm_ray.config.section import ByName, Named, Positive, Section, Temperature, Weight
+from hnlm_ray.config.plugins import CustomOptions, Plugged
+from hnlm_ray.config.section import ByName, Named, Positive, Section, Temperature, Weight, kinds
 
 __all__ = [
     "Backbone",
     "BackboneOptions",
     "Contrast",
+    "CustomBackboneOptions",
     "DirectAUOptions",
     "EASEOptions",
     "EnsembleOptions",
@@ -254,6 +256,10 @@ class EnsembleOptions(_ClosedForm):
         return f"{self.name}({' + '.join(fits + votes)})"
 
 
+class CustomBackboneOptions(CustomOptions, BackboneOptions):
+    """A backbone of your own: ``{class: my.module.Backbone, ...}``, made with graph, dimension, seed and the others."""
+
+
 Backbone = Annotated[
     MFOptions
     | LightGCNOptions
@@ -265,8 +271,9 @@ Backbone = Annotated[
     | PopularityOptions
     | ItemKNNOptions
     | EASEOptions
-    | EnsembleOptions,
+    | EnsembleOptions
+    | CustomBackboneOptions,
     Field(discriminator="name"),
-    ByName,
+    Plugged("hnlm_ray.backbones", lambda: kinds(Backbone)),
 ]
 """Any of them."""

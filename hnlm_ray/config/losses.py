@@ -5,15 +5,17 @@ To add a loss, write its formula there, and here its options with the traits tha
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from hnlm_ray.config.section import ByName, Named, Positive, Temperature
+from hnlm_ray.config.plugins import CustomOptions, Plugged
+from hnlm_ray.config.section import Named, Positive, Temperature, kinds
 
 __all__ = [
     "BPROptions",
     "BSLOptions",
+    "CustomLossOptions",
     "HingeOptions",
     "Loss",
     "LossOptions",
@@ -123,9 +125,24 @@ class SLAtKOptions(LossOptions):
         return self.k, self.refresh
 
 
+class CustomLossOptions(CustomOptions, LossOptions):
+    """A loss of your own: ``{class: my.module.loss, ...}``, a function of gaps (B, K) and of the other options."""
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """See :class:`LossOptions`."""
+        return self.options
+
+
 Loss = Annotated[
-    BPROptions | HingeOptions | SampledSoftmaxOptions | BSLOptions | SLAtKOptions | PairwiseContrastiveOptions,
+    BPROptions
+    | HingeOptions
+    | SampledSoftmaxOptions
+    | BSLOptions
+    | SLAtKOptions
+    | PairwiseContrastiveOptions
+    | CustomLossOptions,
     Field(discriminator="name"),
-    ByName,
+    Plugged("hnlm_ray.losses", lambda: kinds(Loss)),
 ]
 """Any of them."""

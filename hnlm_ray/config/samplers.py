@@ -9,10 +9,12 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from hnlm_ray.config.section import ByName, Named, Positive, Weight
+from hnlm_ray.config.plugins import CustomOptions, Plugged
+from hnlm_ray.config.section import Named, Positive, Weight, kinds
 
 __all__ = [
     "AHNSOptions",
+    "CustomSamplerOptions",
     "DENSOptions",
     "DNSOptions",
     "InBatchOptions",
@@ -153,6 +155,10 @@ class AHNSOptions(SamplerOptions):
     """The power in the hardness that is aimed at."""
 
 
+class CustomSamplerOptions(CustomOptions, SamplerOptions):
+    """A sampler of your own: ``{class: my.module.Sampler, ...}``, made with a setting and the other options."""
+
+
 Sampler = Annotated[
     UniformOptions
     | PopularitySamplerOptions
@@ -161,8 +167,9 @@ Sampler = Annotated[
     | SoftmaxImportanceOptions
     | MixGCFOptions
     | DENSOptions
-    | AHNSOptions,
+    | AHNSOptions
+    | CustomSamplerOptions,
     Field(discriminator="name"),
-    ByName,
+    Plugged("hnlm_ray.samplers", lambda: kinds(Sampler)),
 ]
 """Any of them."""

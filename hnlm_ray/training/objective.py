@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Callable
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from hnlm_ray.config.losses import Loss
+from hnlm_ray.config.losses import CustomLossOptions, Loss
+from hnlm_ray.config.plugins import load_object
 from hnlm_ray.models import contrast, losses
 from hnlm_ray.training.collectives import gather_rows, of_total
 
@@ -39,7 +39,9 @@ class RankingLoss(nn.Module):
     def __init__(self, options: Loss, n_users: int, device: torch.device) -> None:
         super().__init__()
         self.is_softmax, self.is_cosine = options.is_softmax, options.is_cosine
-        self._values: Callable[..., torch.Tensor] = pkgutil.resolve_name(options.implementation)
+        self._values: Callable[..., torch.Tensor] = load_object(
+            options.path if isinstance(options, CustomLossOptions) else options.implementation, "loss"
+        )
         self._arguments, self._threshold = options.arguments, options.threshold
         needs_threshold = self._threshold is not None
         self.register_buffer("users_threshold", torch.zeros(n_users, device=device) if needs_threshold else None)

@@ -13,6 +13,7 @@ from hnlm_ray.config.backbones import Backbone
 from hnlm_ray.config.load import load_config
 from hnlm_ray.config.losses import Loss
 from hnlm_ray.config.paths import lookup
+from hnlm_ray.config.plugins import CUSTOM
 from hnlm_ray.config.samplers import Sampler
 from hnlm_ray.config.section import kinds
 from hnlm_ray.config.semantic import SemanticOptions
@@ -22,7 +23,9 @@ from hnlm_ray.run.trials import draw_trials
 
 PAGE = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
 PARTS = {"Backbones": Backbone, "Samplers": Sampler, "Losses": Loss}
-SECTIONS = [(title, section) for title, union in PARTS.items() for section in kinds(union).values()]
+SECTIONS = [
+    (title, section) for title, union in PARTS.items() for name, section in kinds(union).items() if name != CUSTOM
+]
 
 
 @pytest.mark.parametrize(("title", "section"), SECTIONS, ids=lambda part: getattr(part, "__name__", part))
@@ -45,14 +48,17 @@ def test_every_general_setting_that_the_page_names_exists() -> None:
 
 
 def test_the_examples_are_a_configuration_and_a_search_over_it(tmp_path: Path) -> None:
-    variants, ensemble, graph, guard, search = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    variants, ensemble, voted, graph, guard, search, own = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
     for text, expected in (
         (ensemble, {"graph", "both"}),
+        (voted, {"graph", "voted"}),
         (graph, {"graph"}),
         (guard, {"graph", "ease", "ours"}),
     ):
         tree = yaml.safe_load(text)
         assert set(Config.model_validate({**tree, "serve": {"variant": "graph"}}).train.variants) == expected
+    mine = TrainConfig.model_validate(yaml.safe_load(own)["train"]).variants
+    assert str(mine["second"].sampler) == "mine.SecondBest(candidates=16)"
     train = TrainConfig.model_validate(yaml.safe_load(variants)["train"])
     assert str(train.variants["dns"].sampler) == "dns(candidates=32)"
     assert len(train.variants) == 4
@@ -69,7 +75,7 @@ def test_the_examples_are_a_configuration_and_a_search_over_it(tmp_path: Path) -
 
 def test_the_programs_run() -> None:
     programs = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    assert len(programs) == 3
+    assert len(programs) == 5
     names: dict[str, Any] = {}
     for program in programs:
         exec(compile(program, "docs/training.md", "exec", dont_inherit=True), names)
