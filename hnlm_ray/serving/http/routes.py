@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Annotated, Any, TypeVar
 
-from fastapi import Query
+from fastapi import Path, Query
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 from pydantic_core import to_json
@@ -47,6 +47,11 @@ _MOST_ITEMS = 200_000
 Bundle = Annotated[str | None, Query(max_length=64, description="Name of a bundle; else the user's own.")]
 Words = Annotated[str, Query(max_length=256)]
 Few = Annotated[int, Query(ge=1, le=100)]
+UserId = Annotated[types.Id, Path(description="The user's id as in the raw data; an unknown user gets popular items.")]
+Items = Annotated[int, Query(ge=1, description="Number of items.")]
+Names = Annotated[
+    tuple[types.Id, ...], Query(max_length=types.MOST_CATEGORIES, description="Allow only items of one of these.")
+]
 
 
 def json_answer(content: Any) -> Response:
@@ -73,7 +78,18 @@ class Routes:
 
     async def recommend(self, request: Request, bundle: Bundle = None) -> Response:
         """Recommend items to a user."""
-        body = await self._body(types.RecommendRequest, request)
+        return await self._recommend(request, await self._body(types.RecommendRequest, request), bundle)
+
+    async def recommendations(
+        self, request: Request, user_id: UserId, k: Items = 10, exclude_seen: bool = True, available_only: bool = True,
+        categories: Names = (), bundle: Bundle = None,
+    ) -> Response:  # fmt: skip
+        """The same for a client that reads: what most requests ask for, in the address."""
+        asked: dict[str, Any] = {"user_id": user_id, "exclude_seen": exclude_seen, "available_only": available_only}
+        asked |= {"categories": list(categories)} | ({"k": k} if "k" in request.query_params else {})
+        return await self._recommend(request, self._checked(types.RecommendRequest, to_json(asked)), bundle)
+
+    async def _recommend(self, request: Request, body: types.RecommendRequest, bundle: str | None) -> Response:
         served = self._served(bundle, body.user_id)
         options = _options(served, body)
         if options.diversity:
@@ -202,7 +218,11 @@ class Routes:
             # Pages of other origins may send any other type without asking the service first.
             sentence = "The body must be JSON: send the header Content-Type: application/json with it."
             raise RefusedError(415, sentence)
-        body = parsed(model, await request.body())
+        return self._checked(model, await request.body())
+
+    def _checked(self, model: type[_Model], content: bytes) -> _Model:
+        """A body that follows its schema, with at most as many items as the service gives."""
+        body = parsed(model, content)
         if isinstance(body, types.Filters) and body.k > self._options.max_k:
             if "k" in body.model_fields_set:
                 sentence = f"The field 'k' is refused: input should be less than or equal to {self._options.max_k}."

@@ -107,13 +107,29 @@ def _routed(routes: Routes, live: Live, options: ServiceOptions) -> FastAPI:
         app.post(f"/v1/{path}", response_model=answer, responses=refusals, openapi_extra=extra)(function)
     _add_lookups(app, routes)
     _add_operations(app, routes)
+    _bound_items(app.openapi()["paths"], options.max_k)
     _add_pages(app, options)
     return app
+
+
+def _bound_items(paths: dict[str, Any], most: int) -> None:
+    """Say in the description of routes that take ``k`` in their address how many items this service gives."""
+    for methods in paths.values():
+        for parameter in methods.get("get", {}).get("parameters", ()):
+            if parameter["name"] == "k":
+                parameter["schema"] |= {"maximum": most, "default": min(parameter["schema"]["default"], most)}
 
 
 def _add_lookups(app: FastAPI, routes: Routes) -> None:
     not_found = _refusals(401, 404, 421, 422, 503)
     app.get("/v1/users", response_model=types.UsersAnswer, responses=not_found)(routes.users)
+    # Before the next one, in whose path everything may stand.
+    recommendations = app.get(
+        "/v1/users/{user_id:path}/recommendations",
+        response_model=types.RecommendAnswer,
+        responses=_refusals(401, 404, 409, 421, 422, 503),
+    )
+    recommendations(routes.recommendations)
     app.get("/v1/users/{user_id:path}", response_model=types.UserAnswer, responses=not_found)(routes.user)
     app.get("/v1/items", response_model=types.ItemsAnswer, responses=not_found)(routes.items)
     app.get("/v1/items/{item_id:path}", response_model=types.ItemAnswer, responses=not_found)(routes.item)

@@ -88,7 +88,7 @@ def test_the_page_has_no_script_and_fetches_nothing(client: LocalClient) -> None
 
 def test_the_commands_work_as_they_stand(client: LocalClient) -> None:
     found = commands(client.get("/docs").text)
-    assert len(found) == 17
+    assert len(found) == 18
     for command in found:
         words = shlex.split(command)
         assert words[:2] == ["curl", "-s"]

@@ -41,6 +41,7 @@ GOOD: dict[tuple[str, str], tuple[str, Any, type[BaseModel] | None]] = {
     ("post", "/v1/score"): ("", {"user_id": "u3", "item_ids": ["i3", "none"]}, types.ScoreAnswer),
     ("post", "/v1/explain"): ("", {"user_id": "u3"}, types.ExplainAnswer),
     ("get", "/v1/users"): ("/v1/users?prefix=u1&limit=5", None, types.UsersAnswer),
+    ("get", "/v1/users/{user_id}/recommendations"): ("/v1/users/u3/recommendations?k=3", None, types.RecommendAnswer),
     ("get", "/v1/users/{user_id}"): ("/v1/users/u3", None, types.UserAnswer),
     ("get", "/v1/items"): ("/v1/items?query=t%C3%AFtle%201&limit=5", None, types.ItemsAnswer),
     ("get", "/v1/items/{item_id}"): ("/v1/items/i3", None, types.ItemAnswer),
@@ -254,6 +255,36 @@ def test_a_user_who_has_met_everything_gets_nothing_and_no_explanation(client: T
     assert "seen every item" in refused(client.post("/v1/explain", json={"user_id": "u1"}), 404)
     answer = client.post("/v1/explain", json={"user_id": "u1", "item_id": "i5"})
     assert types.ExplainAnswer.model_validate_json(answer.content).rank is None
+
+
+def test_recommendations_can_be_read_at_an_address(client: TestClient) -> None:
+    for query, body in (
+        ("", {}),
+        ("?k=3&exclude_seen=false", {"k": 3, "exclude_seen": False}),
+        ("?categories=kind%203&categories=Kind%204", {"categories": ["Kind 3", "Kind 4"]}),
+        ("?bundle=plain&k=2&available_only=false", {"k": 2, "available_only": False}),
+    ):
+        bundle = "?bundle=plain" if "plain" in query else ""
+        expected = client.post(f"/v1/recommend{bundle}", json={"user_id": "u3", **body})
+        assert client.get(f"/v1/users/u3/recommendations{query}").json() == expected.json()
+    assert client.get("/v1/users/some/body/recommendations").json()["source"] == "popular"
+    for query, words in (
+        ("?k=0", "'k'"),
+        (f"?k={MAX_K + 1}", "'k' is refused: input should be less than or equal to 50"),
+        ("?k=three", "'k'"),
+        ("?exclude_seen=maybe", "'exclude_seen'"),
+    ):
+        assert words in refused(client.get(f"/v1/users/u3/recommendations{query}"), 422)
+    assert "no such category" in refused(client.get("/v1/users/u3/recommendations?categories=none"), 404)
+    assert "'user_id'" in refused(client.get(f"/v1/users/{'x' * 300}/recommendations"), 422)
+
+
+def test_an_address_without_a_number_takes_what_the_service_gives(live: Live) -> None:
+    with LocalClient(web_app(live, ServiceOptions(max_k=4))) as client:
+        assert len(client.get("/v1/users/u3/recommendations").json()["items"]) == 4
+        route = client.get("/openapi.json").json()["paths"]["/v1/users/{user_id}/recommendations"]["get"]
+        (k,) = (one["schema"] for one in route["parameters"] if one["name"] == "k")
+        assert (k["maximum"], k["default"]) == (4, 4)
 
 
 def test_lookups_are_those_of_the_bundle(client: TestClient, rich: Served) -> None:
