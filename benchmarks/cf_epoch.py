@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from shared_data import load_splits
-from textbook import textbook_step
+from textbook import our_step, textbook_step
 
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
@@ -48,14 +48,8 @@ def loop_of(train: Interactions, **options: Any) -> TrainingLoop:
 
 
 def step_of(loop: TrainingLoop) -> Callable[[Batch], float]:
-    def step(batch: Batch) -> float:
-        loop.optimizer.zero_grad(set_to_none=True)
-        loss = loop.model.loss(batch, 1).total
-        loss.backward()  # type: ignore[no-untyped-call]
-        loop.optimizer.step()
-        return loss.item()
-
-    return step
+    step = our_step(loop)
+    return lambda batch: step(batch).item()
 
 
 def products_of(loop: TrainingLoop) -> Callable[[Batch], float]:

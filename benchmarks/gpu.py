@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 import torch
 from scale import world
-from textbook import textbook_step
+from textbook import our_step, textbook_step
 from torch import nn
 
 from hnlm_ray.config.tuning import LoraOptions, TuneConfig
@@ -108,17 +108,6 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 def wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize()
-
-
-def our_step(loop: TrainingLoop) -> Step:
-    def step(batch: Batch) -> torch.Tensor:
-        loop.optimizer.zero_grad(set_to_none=True)
-        loss = loop.model.loss(batch, 1).total
-        loss.backward()  # type: ignore[no-untyped-call]
-        loop.optimizer.step()
-        return loss.detach()
-
-    return step
 
 
 def losses_of(step: Step, batches: Sequence[Batch]) -> list[float]:

@@ -48,7 +48,9 @@ class Checkpoints:
         name = f"{number:09d}"
         with tempfile.TemporaryDirectory() as local:
             write(Path(local))
-            self.place.folder(name).put(Path(local))
+            folder = self.place.folder(name)
+            folder.put(Path(local))
+            folder.sync(*folder.files())
         self.place.write_bytes(_LATEST, name.encode())
         for other in self.place.folders():
             if other != name:
@@ -83,7 +85,7 @@ def run_alone(
 
     Raises:
         ResourceError: the cluster has no room for it.
-        StageError: the process was lost more often than ``max_failures``.
+        StageError: the process was lost more often than ``max_failures``, or the body raised an error of another kind.
         HnlmError: raised by the body.
     """
     import ray
@@ -97,7 +99,11 @@ def run_alone(
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, HnlmError):
             raise error.cause from error
-        raise
+        lines = str(error.cause).strip().splitlines() or [""]
+        raise StageError(
+            f"training failed with {type(error.cause).__name__}: {lines[0]}",
+            "a class of your own can be tried with `hnlm_ray.fit`, which shows where it failed",
+        ) from error
     except ray.exceptions.RayError as error:
         death = way_of_death(error)
         if death is None:

@@ -88,6 +88,19 @@ def test_what_the_body_refuses_is_raised_as_it_is(ray_session: None, kept: Check
         run_alone(refusing, "too few pairs", WorkerOptions(), "train", kept)
 
 
+def breaking(task: str, kept: Checkpoints) -> None:
+    raise ValueError(f"{task}\nand more")
+
+
+@pytest.mark.ray
+def test_any_other_error_is_one_sentence(ray_session: None, kept: Checkpoints) -> None:
+    with pytest.raises(
+        StageError, match=r"training failed with ValueError: no such shape; a class of your own"
+    ) as caught:
+        run_alone(breaking, "no such shape", WorkerOptions(), "train", kept)
+    assert "and more" not in str(caught.value)
+
+
 @pytest.mark.ray
 def test_a_gpu_that_is_not_there_is_one_sentence(ray_session: None, kept: Checkpoints) -> None:
     with pytest.raises(ResourceError, match=r"train\.workers=1 needs 1 GPU"):
