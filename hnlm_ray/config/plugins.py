@@ -19,13 +19,10 @@ from typing import Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from hnlm_ray.config.section import Section
+from hnlm_ray.config.section import CUSTOM, Section
 from hnlm_ray.errors import ConfigError
 
-__all__ = ["CUSTOM", "CustomOptions", "Plugged", "load_object", "made"]
-
-CUSTOM = "custom"
-"""The name of the sections of this module in the unions that they join."""
+__all__ = ["CustomOptions", "Plugged", "load_object", "made"]
 
 
 class CustomOptions(Section):

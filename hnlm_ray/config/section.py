@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 __all__ = [
+    "CUSTOM",
     "WHERE_KEYS_BELONG",
     "ByName",
     "Fraction",
@@ -27,6 +28,9 @@ WHERE_KEYS_BELONG = (
     " that llm.http.api_key_env names"
 )
 """The environment variables that hold what an address must not."""
+
+CUSTOM = "custom"
+"""The name of the sections in :mod:`hnlm_ray.config.plugins`."""
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 ModelName = Annotated[str, BeforeValidator(lambda value: "" if value is None else value)]
@@ -77,5 +81,6 @@ class Named(Section):
 
 
 def kinds(union: Any) -> dict[str, type[Any]]:
-    """The sections of a union such as ``Backbone``, by name."""
-    return {kind.model_fields["name"].default: kind for kind in get_args(get_args(union)[0])}
+    """The sections of a union such as ``Backbone`` by name, but for the one that stands for classes of one's own."""
+    named = {kind.model_fields["name"].default: kind for kind in get_args(get_args(union)[0])}
+    return {name: kind for name, kind in named.items() if name != CUSTOM}

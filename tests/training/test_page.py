@@ -13,7 +13,6 @@ from hnlm_ray.config.backbones import Backbone
 from hnlm_ray.config.load import load_config
 from hnlm_ray.config.losses import Loss
 from hnlm_ray.config.paths import lookup
-from hnlm_ray.config.plugins import CUSTOM
 from hnlm_ray.config.samplers import Sampler
 from hnlm_ray.config.section import kinds
 from hnlm_ray.config.semantic import SemanticOptions
@@ -23,9 +22,7 @@ from hnlm_ray.run.trials import draw_trials
 
 PAGE = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
 PARTS = {"Backbones": Backbone, "Samplers": Sampler, "Losses": Loss}
-SECTIONS = [
-    (title, section) for title, union in PARTS.items() for name, section in kinds(union).items() if name != CUSTOM
-]
+SECTIONS = [(title, section) for title, union in PARTS.items() for section in kinds(union).values()]
 
 
 @pytest.mark.parametrize(("title", "section"), SECTIONS, ids=lambda part: getattr(part, "__name__", part))
