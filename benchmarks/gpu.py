@@ -215,16 +215,14 @@ def ranking(size: Size, device: torch.device) -> dict[str, Any]:
         scores[rows, on_device(own.items.astype(np.int64), device)] = -torch.inf
         return scores.topk(20).indices.to(torch.int32).cpu()
 
-    def peak(task: Callable[[tuple[int, int]], object]) -> tuple[float, float]:
+    seconds = {}
+    for name, task in (("ours", ours), ("product", product), ("masked_topk", masked)):
         task(cuts[0])
-        seconds = seconds_of(task, cuts, device) * len(cuts)
-        return seconds, n_users / seconds
-
-    found = {name: peak(task) for name, task in (("ours", ours), ("product", product), ("masked_topk", masked))}
+        seconds[name] = seconds_of(task, cuts, device) * len(cuts)
     return {
-        "seconds": {name: round(seconds, 3) for name, (seconds, _) in found.items()},
-        "users_per_s": {name: round(rate) for name, (_, rate) in found.items()},
-        "ours_to_product": round(found["ours"][0] / found["product"][0], 2),
+        "seconds": {name: round(taken, 3) for name, taken in seconds.items()},
+        "users_per_s": {name: round(n_users / taken) for name, taken in seconds.items()},
+        "ours_to_product": round(seconds["ours"] / seconds["product"], 2),
     }
 
 

@@ -90,9 +90,11 @@ def run_alone(
     """
     import ray
 
-    needs = {"CPU": 1.0, "GPU": 1.0} if options.accelerator == "gpu" else {"CPU": 1.0}
+    needs = options.needs
     require(needs, f"{section}.workers=1")
-    resources: dict[str, Any] = {"num_cpus": 1, "num_gpus": needs.get("GPU", 0.0), "max_retries": options.max_failures}
+    resources: dict[str, Any] = {
+        "num_cpus": needs["CPU"], "num_gpus": needs.get("GPU", 0.0), "max_retries": options.max_failures
+    }  # fmt: skip
     running = ray.remote(**resources)(body).remote(task, checkpoints)
     try:
         result: Result = ray.get(running)

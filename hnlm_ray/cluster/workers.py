@@ -55,14 +55,13 @@ def run_workers(
             """Leave Ctrl-C as it is: Ray's handler would exit with 0, in all that follows the training, too."""
 
     use_gpu = options.accelerator == "gpu"
-    needs = {"CPU": 1.0, "GPU": 1.0} if use_gpu else {"CPU": 1.0}
-    total = {name: amount * workers for name, amount in needs.items()}
+    total = {name: amount * workers for name, amount in options.needs.items()}
     require(total, f"{section}.workers={workers}")
     trainer = Trainer(
         body,
         train_loop_config={"task": task},
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
-        scaling_config=ScalingConfig(num_workers=workers, use_gpu=use_gpu, resources_per_worker=needs),
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=use_gpu, resources_per_worker=options.needs),
         run_config=RunConfig(
             # The same name and place let a new driver continue where a lost one stopped.
             name="fit",

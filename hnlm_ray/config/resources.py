@@ -34,3 +34,8 @@ class WorkerOptions(Section):
     """What a worker runs on."""
     max_failures: int = Field(default=1, ge=0)
     """Restarts from the last checkpoint after a lost worker."""
+
+    @property
+    def needs(self) -> dict[str, float]:
+        """The resources of Ray that one worker holds."""
+        return {"CPU": 1.0, "GPU": 1.0} if self.accelerator == "gpu" else {"CPU": 1.0}

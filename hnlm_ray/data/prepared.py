@@ -7,8 +7,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
 from hnlm_ray.data.interactions import Interactions
+from hnlm_ray.tables import SPLITS
 
 if TYPE_CHECKING:
     from hnlm_ray.run.store import Artifact
@@ -30,6 +32,11 @@ class Splits:
     valid: Interactions
     test: Interactions
 
+    @classmethod
+    def of(cls, interactions: pa.Table, n_users: int, n_items: int) -> Splits:
+        """From the columns ``user``, ``item`` and ``split`` of :data:`hnlm_ray.tables.INTERACTIONS`."""
+        return cls(*(Interactions.from_table(interactions, n_users, n_items, (name,)) for name in SPLITS))
+
     @cached_property
     def seen(self) -> Interactions:
         """Train and valid together: the history of every user when the test split is ranked, and when serving."""
@@ -50,4 +57,4 @@ def read_splits(prepare: Artifact) -> Splits:
     """
     n_users, n_items = prepare.read("users", ["user"]).num_rows, prepare.read("items", ["item"]).num_rows
     table = prepare.read("interactions", ["user", "item", "split"])
-    return Splits(*(Interactions.from_table(table, n_users, n_items, (name,)) for name in ("train", "valid", "test")))
+    return Splits.of(table, n_users, n_items)

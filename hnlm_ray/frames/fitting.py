@@ -9,25 +9,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 import hnlm_ray
 from hnlm_ray.config.load import load_config
 from hnlm_ray.config.tree import Config
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.accounting import raw_data
-from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.data.prepared import Splits
 from hnlm_ray.data.raw import RAW_ITEMS
 from hnlm_ray.data.table import raw_of_table
 from hnlm_ray.errors import ConfigError, DataError
 from hnlm_ray.frames.conversion import Frame, table_of
-from hnlm_ray.frames.names import Names
+from hnlm_ray.frames.names import Names, as_text
 from hnlm_ray.frames.recommender import FrameRecommender
 from hnlm_ray.serving.bundle.contents import Contents
 from hnlm_ray.serving.bundle.info import BundleAbout
 
 if TYPE_CHECKING:
-    from hnlm_ray.data.preparation import Prepared
+    from hnlm_ray.training.side_information import SideInformation
 
 __all__ = ["fit"]
 
@@ -66,7 +66,6 @@ def fit(
         DataError: a frame cannot be read, or nothing is left to train on.
     """
     from hnlm_ray.data.preparation import prepare_tables
-    from hnlm_ray.training.side_information import SideInformation
 
     config = _config(variant, seed, {"valid": valid, "test": 0.0}, columns or {}, has_items=items is not None)
     chosen = config.train.variants[_NAME]
@@ -74,9 +73,9 @@ def fit(
     given = _raw(config, 0, interactions, "interactions"), _raw(config, 1, items, "items")
     raw = raw_data(*given, (["interactions"], ["items"]), config.data.max_bad_rows)
     prepared = prepare_tables(raw, config.data, seed)
-    splits = _splits(prepared)
+    splits = Splits.of(prepared.interactions, len(prepared.users), len(prepared.items))
     names = Names.of(interactions, config.data.columns)
-    side = SideInformation()
+    side = None
     if item_vectors is not None:
         side = _side(chosen, _of_catalogue(item_vectors, items, names, prepared.items))
     vectors, metrics, history = _fitted(chosen, splits, seed, side, device)
@@ -143,22 +142,10 @@ def _raw(config: Config, kind: int, frame: Frame | None, name: str) -> pa.Table:
     return raw_of_table(config.data, kind, table_of(frame, name), name)
 
 
-def _splits(prepared: Prepared) -> Splits:
-    sizes = len(prepared.users), len(prepared.items)
-    parts = (
-        Interactions.from_table(prepared.interactions, *sizes, splits=(name,)) for name in ("train", "valid", "test")
-    )
-    return Splits(*parts)
-
-
 def _of_catalogue(
     vectors: npt.NDArray[np.floating], items: Frame | None, names: Names, catalogue: pa.Table
 ) -> npt.NDArray[np.float32]:
     """Vectors (I, t) of the items of the catalogue, from those of the rows of a frame."""
-    import pyarrow.compute as pc
-
-    from hnlm_ray.frames.names import as_text
-
     table = table_of(items, "items") if items is not None else pa.table({names.item: pa.array([], pa.string())})
     if len(vectors) != len(table):
         raise DataError(f"there are {len(vectors)} item_vectors for {len(table)} items", "give one for each row")
@@ -170,7 +157,7 @@ def _of_catalogue(
     return found
 
 
-def _side(variant: VariantConfig, texts: npt.NDArray[np.float32]) -> Any:
+def _side(variant: VariantConfig, texts: npt.NDArray[np.float32]) -> SideInformation:
     """What a variant reads of text vectors (I, t): themselves, and the graph of similar items."""
     from hnlm_ray.kernels.neighbours import nearest_rows
     from hnlm_ray.kernels.vectors import unit_rows
@@ -187,7 +174,7 @@ def _side(variant: VariantConfig, texts: npt.NDArray[np.float32]) -> Any:
 
 
 def _fitted(
-    variant: VariantConfig, splits: Splits, seed: int, side: Any, device: str
+    variant: VariantConfig, splits: Splits, seed: int, side: SideInformation | None, device: str
 ) -> tuple[dict[str, npt.NDArray[np.float32]], dict[str, float], list[dict[str, Any]]]:
     """Vectors of users and items, figures on validation, and the learning curve."""
     from hnlm_ray.training.baseline import compute

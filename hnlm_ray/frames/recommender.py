@@ -10,7 +10,7 @@ from typing import Any, Unpack
 import numpy as np
 import pyarrow as pa
 
-from hnlm_ray.frames.conversion import Frame, Kind, like
+from hnlm_ray.frames.conversion import Frame, Kind, like, table_of
 from hnlm_ray.frames.measuring import evaluate
 from hnlm_ray.frames.names import Names, as_text
 from hnlm_ray.serving.bundle.contents import Contents
@@ -113,8 +113,6 @@ class FrameRecommender:
         Raises:
             DataError: the frame lacks a column or holds no row.
         """
-        from hnlm_ray.frames.conversion import table_of
-
         users, _ = self.names.texts(table_of(test, "test interactions"), "test interactions")
         asked = replace(self, names=replace(self.names, user_type=pa.string(), item_type=pa.string(), kind="arrow"))
         found = asked.recommend(users.unique().to_pylist(), max(cutoffs))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-__all__ = ["Pairs", "incidence"]
+__all__ = ["PairRows", "Pairs", "incidence"]
 
 
 class Pairs(Protocol):
@@ -27,6 +28,15 @@ class Pairs(Protocol):
     @property
     def n_items(self) -> int:
         """How many items there are, in a pair or not."""
+
+
+@dataclass(frozen=True)
+class PairRows:
+    """:class:`Pairs` that a kernel or a service makes for a moment."""
+
+    offsets: npt.NDArray[np.int64]
+    items: npt.NDArray[np.int32]
+    n_items: int
 
 
 def incidence(pairs: Pairs, values: npt.NDArray[np.float32] | None = None) -> csr_array[np.float32, tuple[int, int]]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hnlm_ray.kernels.incidence import PairRows
 from hnlm_ray.kernels.ranking import Ranked, ranked_block, ranked_scores
 
 __all__ = ["Nearest", "nearest_by_scores", "nearest_rows"]
@@ -28,17 +29,9 @@ class Nearest:
     similarities: npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class _Themselves:
-    """Each row's own number, as what it has seen; see :class:`hnlm_ray.kernels.incidence.Pairs`."""
-
-    offsets: npt.NDArray[np.int64]
-    items: npt.NDArray[np.int32]
-    n_items: int
-
-    @classmethod
-    def of(cls, start: int, stop: int, n_items: int) -> _Themselves:
-        return cls(np.arange(stop - start + 1), np.arange(start, stop, dtype=np.int32), n_items)
+def _themselves(start: int, stop: int, n_items: int) -> PairRows:
+    """Each row's own number, as what it has seen."""
+    return PairRows(np.arange(stop - start + 1), np.arange(start, stop, dtype=np.int32), n_items)
 
 
 def nearest_rows(units: npt.NDArray[np.float32], start: int, stop: int, count: int) -> Nearest:
@@ -50,14 +43,14 @@ def nearest_rows(units: npt.NDArray[np.float32], start: int, stop: int, count: i
         stop: the one after the last row.
         count: neighbours of a row, at most; those with a product of 0 or below are left out.
     """
-    ranked = ranked_block(units[start:stop], units, _Themselves.of(start, stop, len(units)), count)
+    ranked = ranked_block(units[start:stop], units, _themselves(start, stop, len(units)), count)
     similarities = np.einsum("rd,rkd->rk", units[start:stop], units[ranked.items])
     return _listed(ranked, similarities, start)
 
 
 def nearest_by_scores(scores: npt.NDArray[np.float32], start: int, count: int) -> Nearest:
     """The same by given similarities (B, n) of the rows from ``start`` on to all rows."""
-    own = _Themselves.of(start, start + len(scores), scores.shape[1])
+    own = _themselves(start, start + len(scores), scores.shape[1])
     ranked = ranked_scores(scores, own, count)
     return _listed(ranked, np.take_along_axis(scores, np.maximum(ranked.items, 0), axis=1), start)
 

@@ -19,7 +19,7 @@ from hnlm_ray.run.tensors import mapped_tensors
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-__all__ = ["read_lists", "read_ranker", "read_vectors", "training_vectors"]
+__all__ = ["read_ranker", "read_served", "read_vectors", "training_vectors"]
 
 _MODEL, _ACTION = "model.safetensors", "delete its folder and train again"
 
@@ -31,10 +31,7 @@ def read_ranker(fit: Artifact, train: Interactions) -> Ranker:
         StoreError: the file is missing or damaged, or does not belong to these users and items.
     """
     tensors = _tensors(fit)
-    try:
-        model = ItemItem.from_tensors(tensors, train.n_items)
-    except ValueError as error:
-        raise StoreError(f"{fit.path_of(_MODEL)}: {error}", _ACTION) from error
+    model = _item_item(fit, tensors, train.n_items)
     has_vectors = model is None or "user_vectors" in tensors
     vectors = _vectors(fit, tensors, train.n_users, train.n_items) if has_vectors else None
     return ranker_of(vectors, model, train)
@@ -45,13 +42,14 @@ def read_vectors(fit: Artifact, n_users: int, n_items: int) -> VectorRanker:
     return _vectors(fit, _tensors(fit), n_users, n_items)
 
 
-def read_lists(fit: Artifact, n_items: int) -> csr_array[np.float32, tuple[int, int]] | None:
-    """The lists between items of a fit that has vectors, too; None without any; errors as in :func:`read_ranker`."""
-    try:
-        model = ItemItem.from_tensors(_tensors(fit), n_items)
-    except ValueError as error:
-        raise StoreError(f"{fit.path_of(_MODEL)}: {error}", _ACTION) from error
-    return None if model is None or isinstance(model.weights, np.ndarray) else model.weights
+def read_served(
+    fit: Artifact, n_users: int, n_items: int
+) -> tuple[VectorRanker, csr_array[np.float32, tuple[int, int]] | None]:
+    """The vectors of a fit, and the lists between items beside them, if any; errors as in :func:`read_ranker`."""
+    tensors = _tensors(fit)
+    model = _item_item(fit, tensors, n_items)
+    lists = None if model is None or isinstance(model.weights, np.ndarray) else model.weights
+    return _vectors(fit, tensors, n_users, n_items), lists
 
 
 def training_vectors(
@@ -86,6 +84,14 @@ def _tensors(fit: Artifact) -> dict[str, npt.NDArray[Any]]:
     except (SafetensorError, ValueError) as error:
         raise StoreError(f"{path} cannot be read ({error})", _ACTION) from error
     return tensors
+
+
+def _item_item(fit: Artifact, tensors: dict[str, npt.NDArray[Any]], n_items: int) -> ItemItem | None:
+    """The weights between items among the tensors; None without any."""
+    try:
+        return ItemItem.from_tensors(tensors, n_items)
+    except ValueError as error:
+        raise StoreError(f"{fit.path_of(_MODEL)}: {error}", _ACTION) from error
 
 
 def _vectors(fit: Artifact, tensors: dict[str, npt.NDArray[Any]], n_users: int, n_items: int) -> VectorRanker:

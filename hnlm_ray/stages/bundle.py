@@ -19,7 +19,7 @@ from hnlm_ray.data.prepared import read_splits
 from hnlm_ray.data.vectors import read_item_vectors
 from hnlm_ray.demo import assets
 from hnlm_ray.errors import StageError
-from hnlm_ray.models.fitted import read_lists, read_vectors
+from hnlm_ray.models.fitted import read_served
 from hnlm_ray.report.comparison import best_on_validation, compare
 from hnlm_ray.run.stage import StageContext, StageKey, StageSummary
 from hnlm_ray.run.store import Artifact
@@ -174,7 +174,7 @@ def _best_seed(metrics: pa.Table, variant: str, seeds: tuple[int, ...]) -> int:
 def _contents(prepare: Artifact, fit: Artifact) -> Contents:
     users, items = prepare.read("users"), prepare.read("items")
     seen = read_splits(prepare).seen
-    vectors = read_vectors(fit, len(users), len(items))
+    vectors, lists = read_served(fit, len(users), len(items))
     return Contents(
         user_vectors=vectors.user_vectors,
         item_vectors=vectors.item_vectors,
@@ -183,7 +183,7 @@ def _contents(prepare: Artifact, fit: Artifact) -> Contents:
         popularity=seen.item_popularity.astype(np.int64),
         users=users,
         items=items,
-        lists=read_lists(fit, len(items)),
+        lists=lists,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Callable
 
 import torch
@@ -39,9 +40,11 @@ class RankingLoss(nn.Module):
     def __init__(self, options: Loss, n_users: int, device: torch.device) -> None:
         super().__init__()
         self.is_softmax, self.is_cosine = options.is_softmax, options.is_cosine
-        self._values: Callable[..., torch.Tensor] = load_object(
-            options.path if isinstance(options, CustomLossOptions) else options.implementation, "loss"
-        )
+        self._values: Callable[..., torch.Tensor]
+        if isinstance(options, CustomLossOptions):
+            self._values = load_object(options.path, "loss")
+        else:
+            self._values = pkgutil.resolve_name(options.implementation)
         self._arguments, self._threshold = options.arguments, options.threshold
         needs_threshold = self._threshold is not None
         self.register_buffer("users_threshold", torch.zeros(n_users, device=device) if needs_threshold else None)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hnlm_ray.errors import BundleError
+from hnlm_ray.kernels.incidence import PairRows
 from hnlm_ray.kernels.runs import places_in_runs
 from hnlm_ray.tables import ITEMS, USERS, conform
 
@@ -19,15 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["Contents"]
 
 _ACTION = "build the bundle from the outputs of one run"
-
-
-@dataclass(frozen=True)
-class Histories:
-    """Items of some users; see :class:`hnlm_ray.kernels.incidence.Pairs`."""
-
-    offsets: npt.NDArray[np.int64]
-    items: npt.NDArray[np.int32]
-    n_items: int
 
 
 @dataclass(frozen=True)
@@ -76,15 +68,15 @@ class Contents:
         """Number of items, I."""
         return int(self.items.num_rows)
 
-    def histories(self, rows: npt.NDArray[np.int64]) -> Histories:
+    def histories(self, rows: npt.NDArray[np.int64]) -> PairRows:
         """The items of users by number (B,)."""
         starts, lengths = self.seen_offsets[rows], self.seen_offsets[rows + 1] - self.seen_offsets[rows]
         places = np.repeat(starts, lengths) + places_in_runs(lengths)
-        return Histories(np.r_[0, np.cumsum(lengths)], self.seen_items[places], self.n_items)
+        return PairRows(np.r_[0, np.cumsum(lengths)], self.seen_items[places], self.n_items)
 
-    def history_of(self, items: npt.NDArray[np.integer]) -> Histories:
+    def history_of(self, items: npt.NDArray[np.integer]) -> PairRows:
         """One history of given items."""
-        return Histories(np.array([0, len(items)]), items.astype(np.int32), self.n_items)
+        return PairRows(np.array([0, len(items)]), items.astype(np.int32), self.n_items)
 
     def _check_arrays(self) -> None:
         if self.n_items == 0:
