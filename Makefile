@@ -51,7 +51,7 @@ check: setup
 	$(BIN)/mypy
 
 COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
-  --extra ann --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header $(UPGRADE)
+  --extra ann --extra tracking --extra tune --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header $(UPGRADE)
 COMPILE_CPU = $(COMPILE) --extra cpu --excludes requirements/excluded.txt --no-emit-package torch \
   $(addprefix --find-links ,$(or $(PIP_FIND_LINKS),$(TORCH_CPU_INDEX)/torch/))
 
