@@ -43,7 +43,7 @@ demo: setup
 	$(BIN)/hnlm demo
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -X faulthandler -m pytest
 
 check: setup
 	$(BIN)/ruff format --check .

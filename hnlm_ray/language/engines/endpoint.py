@@ -78,7 +78,7 @@ class Endpoint:
         """The answer to a prompt, or why there is none; returns when there is nothing to wait for."""
         failures: list[float] = []
         while True:
-            async with self._pace.place():
+            async with self._pace.place(comes_back=bool(failures)):
                 outcome = await self._tried(prompt, seed, failures)
             if isinstance(outcome, Reply):
                 return outcome

@@ -34,26 +34,43 @@ class Pace:
         self.most = most
         self.allowed = float(most)
         self._busy = 0
+        self._back = 0
+        """Requests that come back after a pause and wait for a place."""
         self._opens = 0.0
         self._changed = asyncio.Condition()
 
     @contextlib.asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """Hold a place while the body runs; waits until there is one and no pause is on."""
-        while True:
-            if (wait := self._opens - time.monotonic()) > 0:
-                await asyncio.sleep(wait)
-            async with self._changed:
-                await self._changed.wait_for(lambda: self._busy < int(self.allowed))
-                if time.monotonic() >= self._opens:
-                    self._busy += 1
-                    break
+    async def place(self, comes_back: bool = False) -> AsyncIterator[None]:
+        """Hold a place while the body runs; waits until there is one and no pause is on.
+
+        Args:
+            comes_back: the request held a place before, and goes first: behind all others, it could not tell an outage
+                before each of them has been sent.
+        """
+        self._back += comes_back
         try:
+            await self._wait(comes_back)
+        finally:
+            self._back -= comes_back
+        try:
+            if comes_back:  # those that let it go first look for places that are left
+                async with self._changed:
+                    self._changed.notify_all()
             yield
         finally:
             async with self._changed:
                 self._busy -= 1
                 self._changed.notify_all()
+
+    async def _wait(self, comes_back: bool) -> None:
+        while True:
+            if (wait := self._opens - time.monotonic()) > 0:
+                await asyncio.sleep(wait)
+            async with self._changed:
+                await self._changed.wait_for(lambda: self._busy < int(self.allowed) and (comes_back or not self._back))
+                if time.monotonic() >= self._opens:
+                    self._busy += 1
+                    return
 
     def hold(self, seconds: float) -> None:
         """Send nothing for so long, and then less at a time."""

@@ -214,7 +214,7 @@ def test_an_outage_without_an_end_is_given_up() -> None:
         replies, endpoint = ask(server.url, 200, patience_s=0.5)
     assert endpoint.down is not None
     assert [reply.error for reply in replies].count("") == 4
-    assert len({asked.user for asked in server.asked}) < 100  # most rows were never sent
+    assert len({asked.user for asked in server.asked}) < 50  # rows that come back go first: most were never sent
 
 
 def test_busy_without_a_time_is_waited_for_while_others_are_answered() -> None:

@@ -64,3 +64,23 @@ def test_a_place_comes_back_after_an_error() -> None:
         return failed
 
     assert asyncio.run(asyncio.wait_for(fail_twice(), 5)) == 2
+
+
+def test_a_request_that_comes_back_goes_before_those_that_were_never_sent() -> None:
+    async def race() -> list[str]:
+        pace, order = Pace(2), list[str]()
+
+        async def one(name: str, comes_back: bool) -> None:
+            async with pace.place(comes_back):
+                order.append(name)
+                await asyncio.sleep(0.005)
+
+        waiting = [asyncio.create_task(one(f"new {number}", comes_back=False)) for number in range(20)]
+        await asyncio.sleep(0.001)  # two hold the places
+        waiting += [asyncio.create_task(one("back", comes_back=True))]
+        await asyncio.gather(*waiting)
+        return order
+
+    order = asyncio.run(race())
+    assert order.index("back") == 2
+    assert len(order) == 21
