@@ -10,6 +10,7 @@ of processor a row for the three steps.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import time
 from pathlib import Path
@@ -49,7 +50,7 @@ def main() -> None:
 def _tasks(config: Config, run: Run) -> dict[str, tuple[pa.Table, Renderer, list[str]]]:
     """Requests, renderer and the text of an answer to each request."""
     prepared = run["prepare"].artifact
-    items, interactions = prepared.read("items"), prepared.read("interactions")
+    items, interactions = prepared.read("items"), functools.partial(prepared.parts, "interactions", by="user")
     users, noun = prepared.read("users").num_rows, config.data.noun
     item_profiles, user_profiles, negatives = (
         run[name].artifact.read(name).sort_by(key)
@@ -57,9 +58,10 @@ def _tasks(config: Config, run: Run) -> dict[str, tuple[pa.Table, Renderer, list
     )
     of_items, _ = profile_texts(item_profiles, "item", items.num_rows)
     of_users, _ = profile_texts(user_profiles, "user", users)
-    pairs = negative_requests(pairs_to_ask(config, interactions, items.num_rows), items.num_rows)
-    asked_items = items_to_profile(config, interactions, items.num_rows)
-    asked_users = users_to_profile(config, interactions, items.num_rows)
+    pairs = pairs_to_ask(config, interactions, len(items))
+    asked_pairs = negative_requests(pairs, len(items), of_users.take(pa.array(pairs // len(items))))
+    asked_items = items_to_profile(config, interactions, len(items)).table()
+    asked_users = users_to_profile(config, interactions, len(items)).table()
     return {
         "item_profile": (asked_items, ItemRenderer(items, config.profiles, noun), _texts(item_profiles, "summary")),
         "user_profile": (
@@ -68,8 +70,8 @@ def _tasks(config: Config, run: Run) -> dict[str, tuple[pa.Table, Renderer, list
             _texts(user_profiles, "summary"),
         ),
         "negative": (
-            pairs,
-            NegativeRenderer(items, of_items, of_users, config.negatives, noun),
+            asked_pairs,
+            NegativeRenderer(items, of_items, config.negatives, noun),
             _texts(negatives, "answer"),
         ),
     }

@@ -11,6 +11,7 @@ the tokens written per second by each.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import tempfile
@@ -89,11 +90,12 @@ def _requests(config: Config) -> tuple[pa.Table, Call]:
     items, n_users = prepare.read("items"), prepare.read("users", ["user"]).num_rows
     of_items, _ = profile_texts(artifacts["item_profiles"].read("item_profiles"), "item", len(items))
     of_users, _ = profile_texts(artifacts["user_profiles"].read("user_profiles"), "user", n_users)
-    pairs = pairs_to_ask(config, prepare.read("interactions", ["user", "item", "split"]), len(items))
+    pairs = pairs_to_ask(config, functools.partial(prepare.parts, "interactions", by="user"), len(items))
+    customers = of_users.take(pa.array(pairs // len(items)))
     options = config.negatives
-    renderer = NegativeRenderer(items, of_items, of_users, options)
+    renderer = NegativeRenderer(items, of_items, options)
     sampling = Sampling.of(config.llm, options.temperature)
-    return negative_requests(pairs, len(items)), Call(renderer, options.max_output_tokens, sampling, 7)
+    return negative_requests(pairs, len(items), customers), Call(renderer, options.max_output_tokens, sampling, 7)
 
 
 def _under_ray(requests: pa.Table, call: Call, config: Config) -> float:

@@ -126,9 +126,9 @@ def estimate(
     prepared = planned["prepare"].artifact
     if not prepared.is_complete:
         run_stages(options, ("prepare",), record=False)
-    items, users, interactions = (prepared.read(name) for name in ("items", "users", "interactions"))
+    items, interactions = (prepared.read(name) for name in ("items", "interactions"))
     pending = {stage.kind for stage in planned.pending()}
-    found = estimated(options, pending, items, users.num_rows, interactions, tokens_per_second)
+    found = estimated(options, pending, items, interactions, tokens_per_second)
     console.print_estimate(found, price_per_hour)
 
 

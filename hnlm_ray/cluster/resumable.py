@@ -16,6 +16,7 @@ alone there gets a result that says so, and the others go on.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,8 +24,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hnlm_ray.cluster.connect import require
@@ -32,7 +33,8 @@ from hnlm_ray.cluster.heartbeat import heartbeat, rate_line
 from hnlm_ray.cluster.maps import old_names_allowed, task_limits
 from hnlm_ray.errors import EngineError, ResourceError, StageError
 from hnlm_ray.run.deaths import did_not_start, way_of_death
-from hnlm_ray.run.places import Folder
+from hnlm_ray.run.places import Folder, storage_errors
+from hnlm_ray.run.rows import PART_ROWS, Located, RowGroup, Rows, is_among, read_group, write_parts
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -68,7 +70,7 @@ def _always(results: pa.Table) -> pa.ChunkedArray:
 
 
 def resumable_map(
-    requests: pa.Table,
+    requests: Rows,
     transform: Callable[[Dataset], Dataset],
     *,
     schema: pa.Schema,
@@ -79,11 +81,13 @@ def resumable_map(
     say: Callable[[str], None],
     is_durable: IsDurable = _always,
     lost: Lost | None = None,
-) -> pa.Table:
+) -> Located:
     """Apply ``transform`` to every row that has no durable result of an earlier call.
 
+    Neither requests nor results are ever held whole: this process knows their ids.
+
     Args:
-        requests: rows with a unique int64 ``id``, which means the same in every call with this folder.
+        requests: rows whose ``id`` means the same in every call with this folder.
         transform: lazy and row-wise; keeps ``id`` and gives the columns of ``schema``.
         schema: of the result.
         folder: where work is kept between attempts.
@@ -97,7 +101,7 @@ def resumable_map(
             where it is None, such a row ends the map when it is alone.
 
     Returns:
-        one row per request, sorted by id.
+        where the result of each request is, in ``folder``.
 
     Raises:
         ResourceError: the cluster is too small.
@@ -106,18 +110,18 @@ def resumable_map(
         StoreError: the folder cannot be read or written.
     """
     rounds = _rounds(folder)
-    kept = _results(folder, range(rounds), schema, say)
-    kept = kept.filter(pc.and_(is_durable(kept), pc.is_in(kept["id"], requests["id"].combine_chunks())))
-    missing = requests.filter(pc.invert(pc.is_in(requests["id"], kept["id"].combine_chunks())))
-    if missing.num_rows:
+    kept = _results(folder, range(rounds), schema, say, is_durable)
+    kept = kept.where(kept.durable & is_among(kept.ids, requests.ids))
+    missing = requests.only(np.setdiff1d(requests.ids, kept.ids, assume_unique=True))
+    if missing.ids.size:
         needs = {**needs, "CPU": needs.get("CPU", 0.0) + _SPARE_CPUS}
         require(needs, purpose)
-        sizes = kept.num_rows, requests.num_rows
-        rounds_of = _Rounds(transform, folder, rows_per_block, schema, needs, purpose, say, *sizes)
-        kept = pa.concat_tables([kept, rounds_of.all(missing, rounds, lost)])
-    kept = _one_per_id(kept)
-    if kept.num_rows != requests.num_rows:
-        what = f"{purpose} gave {kept.num_rows} results for {requests.num_rows} rows"
+        read = functools.partial(_results, schema=schema, say=say, is_durable=is_durable)
+        sizes = kept.ids.size, requests.ids.size
+        rounds_of = _Rounds(transform, folder, rows_per_block, read, needs, purpose, say, *sizes)
+        kept = Located.together([kept, *rounds_of.all(missing, rounds, lost)])
+    if kept.ids.size != requests.ids.size:
+        what = f"{purpose} gave {kept.ids.size} results for {requests.ids.size} rows"
         raise StageError(what, "run the same command again, which computes only what is missing")
     return kept
 
@@ -129,46 +133,59 @@ class _Rounds:
     transform: Callable[[Dataset], Dataset]
     folder: Folder
     rows_per_block: int
-    schema: pa.Schema
+    read: Callable[[Folder, Iterable[int]], Located]
+    """Finds the results of some rounds."""
     needs: Mapping[str, float]
     purpose: str
     say: Callable[[str], None]
     done: int
     total: int
 
-    def all(self, missing: pa.Table, number: int, lost: Lost | None) -> pa.Table:
+    def all(self, missing: Rows, number: int, lost: Lost | None) -> list[Located]:
         """Results of the missing rows, from the round of this number on."""
-        found = [self.schema.empty_table()]
-        size, deaths, in_vain = missing.num_rows, 0, 0
-        while missing.num_rows:
-            asked, death = missing.slice(0, size), None
-            largest = self.rows_per_block if deaths == 0 else max(1, asked.num_rows // _FEWER)
+        found: list[Located] = []
+        first, size, deaths, in_vain = number, missing.ids.size, 0, 0
+        while missing.ids.size:
+            asked, death = missing.only(missing.ids[:size]), None
+            largest = self.rows_per_block if deaths == 0 else max(1, asked.ids.size // _FEWER)
             try:
                 self._one(asked, number, min(self.rows_per_block, largest))
             except _EngineDiedError as error:
                 death = error
-            got = _results(self.folder, [number], self.schema, self.say)
-            number += 1
-            if death is None and got.num_rows < asked.num_rows:
-                return pa.concat_tables([*found, got])  # it is said that rows are missing
-            in_vain = 0 if got.num_rows else in_vain + 1
+            got = self.read(self.folder, [number])
             if death is not None:
-                deaths += 1
-                if deaths > _MOST_DEATHS or in_vain > _MOST_DEATHS_IN_VAIN or (lost is None and asked.num_rows == 1):
+                deaths, in_vain = deaths + 1, 0 if got.ids.size else in_vain + 1
+                if deaths > _MOST_DEATHS or in_vain > _MOST_DEATHS_IN_VAIN or (lost is None and asked.ids.size == 1):
                     raise death
-                if lost is not None and asked.num_rows == 1:
-                    got = lost(asked["id"], death.problem)
+                if lost is not None and asked.ids.size == 1:
+                    got = self._written(lost(pa.chunked_array([asked.ids]), death.problem), number)
             found.append(got)
-            self.done += got.num_rows
-            missing = missing.filter(pc.invert(pc.is_in(missing["id"], got["id"].combine_chunks())))
+            self.done += got.ids.size
+            if death is None and got.ids.size < asked.ids.size:
+                return found  # it is said that rows are missing
+            # The first round has written all rows: they are not made again.
+            missing = self._of_round(first, np.setdiff1d(missing.ids, got.ids, assume_unique=True))
             if death is None:
-                size *= _FEWER
+                in_vain, size = 0, size * _FEWER
             else:
-                size = max(1, min(asked.num_rows, missing.num_rows, _FEWER**2 * self.rows_per_block) // _FEWER)
-                then = f"{missing.num_rows} rows are left, the next {size} are tried"
-                self.say(f"{self.purpose}: {death.problem}; {then if missing.num_rows else 'no row is left'}")
+                left = missing.ids.size
+                size = max(1, min(asked.ids.size, left, _FEWER**2 * self.rows_per_block) // _FEWER)
+                then = f"{left} rows are left, the next {size} are tried"
+                self.say(f"{self.purpose}: {death.problem}; {then if left else 'no row is left'}")
                 self._wait_for_room()
-        return pa.concat_tables(found)
+            number += 1
+        return found
+
+    def _of_round(self, number: int, ids: npt.NDArray[np.int64]) -> Rows:
+        """Rows with these ids of a round that was begun."""
+        return Rows(ids, functools.partial(_requests, self.folder, number))
+
+    def _written(self, results: pa.Table, number: int) -> Located:
+        """Results that no engine gave, written beside those of a round."""
+        place = self.folder.folder("results").folder(str(number))
+        with place.replacing("lost.parquet") as temporary:
+            pq.write_table(results, temporary, filesystem=place.filesystem)
+        return self.read(self.folder, [number])
 
     def _wait_for_room(self) -> None:
         """Until the cluster has what is needed again: a machine that was lost is perhaps replaced."""
@@ -184,7 +201,7 @@ class _Rounds:
                     self.say(f"{error.problem}; waiting for more machines, {_PATIENCE_S // 60} minutes at most")
                 time.sleep(_LOOK_S)
 
-    def _one(self, asked: pa.Table, number: int, rows_per_block: int) -> None:
+    def _one(self, asked: Rows, number: int, rows_per_block: int) -> None:
         results = _begin_round(asked, self.folder, number)
         count = _RowCount(results, self.done)
         with _engine_errors(self.purpose), heartbeat(rate_line(self.purpose, self.total, count), self.say):
@@ -220,7 +237,7 @@ def _rounds(folder: Folder) -> int:
     return next(number for number in range(len(names) + 1) if _REQUESTS.format(number) not in names)
 
 
-def _begin_round(missing: pa.Table, folder: Folder, number: int) -> Folder:
+def _begin_round(missing: Rows, folder: Folder, number: int) -> Folder:
     """Write the rows of a round.
 
     Returns:
@@ -230,31 +247,44 @@ def _begin_round(missing: pa.Table, folder: Folder, number: int) -> Folder:
     results.create()
     results.clear()  # of a folder that lost its requests
     with folder.replacing(_REQUESTS.format(number)) as temporary:
-        pq.write_table(missing, temporary, filesystem=folder.filesystem)
+        write_parts(missing.read(), temporary, folder.filesystem)
     return results
 
 
-def _results(folder: Folder, rounds: Iterable[int], schema: pa.Schema, say: Callable[[str], None]) -> pa.Table:
+def _requests(folder: Folder, number: int) -> Iterator[pa.Table]:
+    """The rows of a round."""
+    path = f"{folder.path}/{_REQUESTS.format(number)}"
+    with storage_errors(path), pq.ParquetFile(path, filesystem=folder.filesystem) as file:
+        for batch in file.iter_batches(PART_ROWS):
+            yield pa.Table.from_batches([batch])
+
+
+def _results(
+    folder: Folder, rounds: Iterable[int], schema: pa.Schema, say: Callable[[str], None], is_durable: IsDurable
+) -> Located:
     """All rows of the readable files of some rounds."""
-    tables = [schema.empty_table()]
+    found: list[tuple[RowGroup, npt.NDArray[np.int64], npt.NDArray[np.bool_]]] = []
     for number in rounds:
         for path in _files(folder.folder("results").folder(str(number))):
             try:
-                table = pq.read_table(
-                    path, filesystem=folder.filesystem, schema=schema, page_checksum_verification=True
-                )
-                tables.append(table.cast(schema))
-            except (pa.ArrowException, OSError, ValueError) as error:
+                found += _rows_of(path, folder, schema, is_durable)
+            except (pa.ArrowException, OSError, ValueError, KeyError) as error:
                 reason = str(error).splitlines()[0][:100]
                 say(f"{path} cannot be used ({reason}); its rows are computed again")
-    return pa.concat_tables(tables)
+    return Located.of(folder.filesystem, schema, found)
 
 
-def _one_per_id(results: pa.Table) -> pa.Table:
-    """Sorted by id; a row that was written twice, as a repeated task may do, stands once."""
-    results = results.sort_by("id")
-    ids = results["id"].to_numpy()
-    return results.filter(pa.array(np.append(True, ids[1:] != ids[:-1])[: ids.size]))
+def _rows_of(
+    path: str, folder: Folder, schema: pa.Schema, is_durable: IsDurable
+) -> list[tuple[RowGroup, npt.NDArray[np.int64], npt.NDArray[np.bool_]]]:
+    """The ids in a file, every value of which was read and found sound."""
+    found = []
+    with pq.ParquetFile(path, filesystem=folder.filesystem, page_checksum_verification=True) as file:
+        for number in range(file.num_row_groups):
+            rows = read_group(file, number, schema)
+            durable = np.asarray(is_durable(rows).combine_chunks(), dtype=bool)
+            found.append(((path, number), rows["id"].to_numpy(), durable))
+    return found
 
 
 def _run(transform: Callable[[Dataset], Dataset], folder: Folder, number: int, rows_per_block: int) -> None:

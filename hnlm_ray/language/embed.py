@@ -15,6 +15,7 @@ from hnlm_ray.errors import StageError
 from hnlm_ray.kernels.vectors import unit_rows
 from hnlm_ray.language.engines.protocol import EMBEDDINGS, Embedder
 from hnlm_ray.run.places import Folder
+from hnlm_ray.run.rows import Rows
 
 __all__ = ["embed_texts"]
 
@@ -44,7 +45,7 @@ def embed_texts(
     """
     rows = pa.table({"id": np.arange(len(texts)), "text": pa.array(texts, pa.string())})
     result = resumable_map(
-        rows,
+        Rows.of(rows),
         embedder.embed,
         schema=EMBEDDINGS,
         folder=folder,
@@ -54,7 +55,7 @@ def embed_texts(
         say=say,
         is_durable=lambda found: pc.equal(found["error"], ""),
         lost=lambda ids, reason: pa.table([ids, [[]] * len(ids), [reason] * len(ids)], schema=EMBEDDINGS),
-    )
+    ).table()
     errors = [(row, error) for row, error in enumerate(result["error"].to_pylist()) if error]
     if errors:
         row, error = errors[0]

@@ -29,6 +29,7 @@ from hnlm_ray.language.requests import (
     train_rows,
 )
 from hnlm_ray.language.speed import Speed, device_here, expected_speed
+from hnlm_ray.run.rows import as_parts
 
 __all__ = ["Estimate", "StageEstimate", "estimate"]
 
@@ -84,7 +85,6 @@ def estimate(
     config: Config,
     stages: Collection[str],
     items: pa.Table,
-    n_users: int,
     interactions: pa.Table,
     tokens_per_s: float | None = None,
 ) -> Estimate:
@@ -96,7 +96,6 @@ def estimate(
         config: the whole configuration.
         stages: kinds of the stages that are to run; those that run no model are passed over.
         items: a table of :data:`hnlm_ray.tables.ITEMS`.
-        n_users: how many users there are.
         interactions: a table of :data:`hnlm_ray.tables.INTERACTIONS`.
         tokens_per_s: what one engine writes; None to derive it from each model and its device, see
             :mod:`hnlm_ray.language.speed`.
@@ -105,7 +104,7 @@ def estimate(
         ConfigError: there is no train pair, or a prompt cannot fit the model at all.
     """
     speeds = {name: _speed(config, name, tokens_per_s) for name in _users_of_models(stages)}
-    inputs = _Inputs(config, items, n_users, interactions, speeds)
+    inputs = _Inputs(config, items, interactions, speeds)
     found: list[StageEstimate] = []
     notes: list[str] = []
     writing = [stage for stage in _WRITING if stage in stages]
@@ -165,7 +164,6 @@ class _Inputs:
 
     config: Config
     items: pa.Table
-    n_users: int
     interactions: pa.Table
     speeds: Mapping[str, Speed]
 
@@ -180,37 +178,43 @@ class _Asked:
     """What a stage will ask.
 
     Attributes:
-        rows: one per prompt.
+        prompts: how many.
+        sample: rows of some of them.
         renderer: of the prompts.
         words: of a usual answer.
         most: tokens of an answer.
     """
 
-    rows: pa.Table
+    prompts: int
+    sample: pa.Table
     renderer: Renderer
     words: float
     most: int
 
 
 def _asked(stage: str, inputs: _Inputs) -> _Asked:
-    items, interactions, size = inputs.items, inputs.interactions, inputs.items.num_rows
+    items, interactions, size = inputs.items, as_parts(inputs.interactions), inputs.items.num_rows
     config, profiles, negatives = inputs.config, inputs.config.profiles, inputs.config.negatives
     noun = config.data.noun
     longest = max(profiles.max_profile_chars, negatives.max_profile_chars)
     filler = (_FILLER * math.ceil(longest / len(_FILLER)))[:longest]
-    of_items, of_users = pa.array([filler] * size), pa.array([filler] * inputs.n_users)
+    of_items = pa.array([filler] * size)
     if stage == "negatives":
         pairs = pairs_to_ask(config, interactions, size)
-        rows = negative_requests(pairs, size, _stand_ins(pairs, size, negatives.candidates))
-        writer = NegativeRenderer(items, of_items, of_users, negatives, noun)
-        return _Asked(rows, writer, _words(writer.task, inputs), negatives.max_output_tokens)
+        some = pairs[_spread(len(pairs))]
+        sample = negative_requests(
+            some, size, pa.array([filler] * len(some)), _stand_ins(some, size, negatives.candidates)
+        )
+        writer = NegativeRenderer(items, of_items, negatives, noun)
+        return _Asked(len(pairs), sample, writer, _words(writer.task, inputs), negatives.max_output_tokens)
     if stage == "item_profiles":
         renderer: Renderer = ItemRenderer(items, profiles, noun)
         rows = items_to_profile(config, interactions, size)
     else:
         renderer = UserRenderer(items, of_items, profiles, noun)
         rows = users_to_profile(config, interactions, size)
-    return _Asked(rows, renderer, _words(renderer.task, inputs), profiles.max_output_tokens)
+    count, sample = len(rows.ids), rows.only(rows.ids[_spread(len(rows.ids))]).table()
+    return _Asked(count, sample, renderer, _words(renderer.task, inputs), profiles.max_output_tokens)
 
 
 def _stand_ins(pairs: npt.NDArray[np.int64], n_items: int, count: int) -> pa.ListArray:
@@ -267,10 +271,10 @@ class _TokenCounter:
 
 def _generation(stage: str, inputs: _Inputs, counter: _TokenCounter) -> StageEstimate:
     asked = _asked(stage, inputs)
-    prompts, most = asked.rows.num_rows, asked.most
+    prompts, most = asked.prompts, asked.most
     budget = counter.budget(inputs.config, most)
-    sample = asked.renderer.prompts(_sample(asked.rows))
-    lengths = [counter.tokens(inputs.config, prompt_of(budget)) for prompt_of in sample]
+    shown = asked.renderer.prompts(asked.sample) if asked.prompts else []
+    lengths = [counter.tokens(inputs.config, prompt_of(budget)) for prompt_of in shown]
     usual = asked.words * counter.tokens_per_word() + _FRAME_TOKENS
     read = round(prompts * float(np.mean(lengths))) if lengths else 0
     written = round(prompts * min(usual, most))
@@ -292,7 +296,7 @@ def _tuning(stage: str, inputs: _Inputs) -> StageEstimate:
     if stage == "tune":
         pairs = min(tune.pairs or pairs, pairs) * tune.epochs
     elif config.encode.pairs == "chosen":
-        asked = pairs_to_ask(config, inputs.interactions, n_items)
+        asked = pairs_to_ask(config, as_parts(inputs.interactions), n_items)
         pairs, users = len(asked), len(np.unique(asked // n_items))
     sequences, tokens = pairs, pairs * (tune.max_user_tokens + tune.max_item_tokens + 2)
     if stage == "encode" and tune.form == "factorised":
@@ -303,5 +307,10 @@ def _tuning(stage: str, inputs: _Inputs) -> StageEstimate:
 
 
 def _sample(rows: pa.Table) -> pa.Table:
-    """Up to ``_SAMPLE`` rows, evenly spread."""
-    return rows.take(pa.array(np.unique(np.linspace(0, rows.num_rows - 1, _SAMPLE).astype(np.int64))))
+    """Up to ``_SAMPLE`` rows."""
+    return rows.take(pa.array(_spread(rows.num_rows)))
+
+
+def _spread(size: int) -> npt.NDArray[np.int64]:
+    """Up to ``_SAMPLE`` of so many places, evenly spread."""
+    return np.unique(np.linspace(0, size - 1, min(size, _SAMPLE)).astype(np.int64))

@@ -7,51 +7,29 @@ is run again, and once more at the end of a pass if there are few of them.
 from __future__ import annotations
 
 import functools
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from hnlm_ray import seeds
 from hnlm_ray.cluster.resumable import resumable_map, work_folder
 from hnlm_ray.config.tree import Config
-from hnlm_ray.errors import EngineError, StageError
 from hnlm_ray.language.engines.protocol import COMPLETIONS, Call, Engine, Renderer, Sampling
 from hnlm_ray.language.engines.rendering import Reply, completions
 from hnlm_ray.language.prompts.answers import longest_profile, parse
-from hnlm_ray.language.prompts.soundness import runs_on
 from hnlm_ray.language.prompts.wording import ANSWER_FIELD, Task
+from hnlm_ray.language.verdicts import ANSWERS, Again, Told, rejected_rows, require_few_rejects, sameness
+from hnlm_ray.run.places import Folder
+from hnlm_ray.run.rows import Located, Rows, write_parts
 from hnlm_ray.run.store import Artifact
 
-__all__ = ["ANSWERS", "COUNTED", "Request", "Written", "answer_counts", "generate", "sameness"]
+__all__ = ["Request", "Written", "generate"]
 
-ANSWERS = pa.schema(
-    [
-        pa.field("id", pa.int64()),
-        pa.field("text", pa.string()),  # the summary, or the name of the negative; "" unless ok
-        pa.field("reasoning", pa.string()),
-        pa.field("status", pa.string()),  # ok | invalid | truncated | failed
-        pa.field("reason", pa.string()),
-        pa.field("excerpt", pa.string()),  # how an answer begins that could not be used
-        pa.field("attempts", pa.int32()),
-        pa.field("prompt_tokens", pa.int32()),  # over all attempts
-        pa.field("output_tokens", pa.int32()),
-    ]
-)
-"""What :func:`generate` returns, one row per request, sorted by id."""
-
-STATUSES = ("ok", "invalid", "truncated", "failed")
-COUNTED = ["status", "attempts", "prompt_tokens", "output_tokens"]
-"""Columns that :func:`answer_counts` reads."""
-_AT_ONCE = 1 << 14
-_TOLD = ["error", "final", "note"]
-"""Columns of replies that the end of a stage tells of."""
-_SOME, _DISTINCT = 50, 0.5
-"""From so many profiles on, the share that must be different from each other."""
+_ANSWERED = "answers.parquet"
 
 
 @dataclass(frozen=True)
@@ -59,14 +37,14 @@ class Request:
     """What a language model is to write.
 
     Attributes:
-        rows: one per answer: a unique int64 ``id``, and the columns that the renderer reads.
+        rows: one per answer: its number ``id``, and the columns that the renderer reads.
         renderer: turns rows into prompts, all of one task.
         max_output_tokens: after so many tokens an answer is cut off.
         temperature: of the first pass; 0 takes the most probable token each time.
         examples: answers of the worked examples in the prompts, which a profile must not copy.
     """
 
-    rows: pa.Table
+    rows: Rows
     renderer: Renderer
     max_output_tokens: int
     temperature: float = 0.0
@@ -78,11 +56,11 @@ class Written:
     """What a model wrote.
 
     Attributes:
-        answers: a table of :data:`ANSWERS`: one row per request row, sorted by id.
+        answers: one row of :data:`ANSWERS` per request row, in the work folder of the stage.
         warnings: for the summary of the stage.
     """
 
-    answers: pa.Table
+    answers: Located
     warnings: tuple[str, ...]
 
 
@@ -92,6 +70,8 @@ def generate(request: Request, engine: Engine, config: Config, output: Artifact,
     A row whose answer is rejected is asked again in up to ``llm.retries`` further passes, each with another seed and at
     ``llm.retry_temperature`` or more. Where it was cut or repeated itself, the answer is asked for without a reason and
     at ``llm.retry_frequency_penalty`` or more. An engine is started only for rows that have no durable answer yet.
+
+    Prompts and answers are read and written a part at a time; this process holds numbers of rows.
 
     Args:
         request: rows, prompts and limits.
@@ -106,27 +86,29 @@ def generate(request: Request, engine: Engine, config: Config, output: Artifact,
         ResourceError: the cluster is too small for it.
         StoreError: the work folder cannot be read or written.
     """
-    answers, replies = ANSWERS.empty_table(), COMPLETIONS.empty_table().select(_TOLD)
-    task, options = request.renderer.task, config.llm
-    rows = request.rows.append_column("curbed", pa.repeat(pa.scalar(False), request.rows.num_rows))
-    for attempt in range(1 + options.retries):
-        if rows.num_rows == 0:
+    task, limit = request.renderer.task, config.llm.max_reject_rate
+    told = Told(task, request.rows.ids.size)
+    answers, again = list[Located](), Again.first(request.rows.ids)
+    for attempt in range(1 + config.llm.retries):
+        if again.ids.size == 0:
             break
-        said = _answered_pass(request, rows, attempt, engine, config, output, say)
-        answers = _merged(answers, _checked(request, said, attempt + 1))
-        replies = pa.concat_tables([replies, said.select(_TOLD)])
-        del said  # the texts of all replies
-        _require_answers(task, replies, request.rows.num_rows, options.max_reject_rate)
-        rows = _to_ask_again(rows, answers)
-    _require_few_rejects(task, answers, options.max_reject_rate)
-    return Written(answers, (*_warnings(task, replies, request.rows.num_rows), *sameness(task, answers)))
+        replies = _answered_pass(request, again, attempt, engine, config, output, say)
+        told.add(replies)
+        told.require_answers(limit)
+        checked, again = _checked_pass(request, replies, again, attempt, output)
+        answers.append(checked)
+    if not answers:
+        return Written(Located.of(output.filesystem, ANSWERS, []), ())
+    together = Located.together(answers)
+    require_few_rejects(task, together.parts(["status", "reason", "excerpt"]), limit)
+    return Written(together, (*told.warnings(), *sameness(task, together.parts(["text", "status"]))))
 
 
 def _answered_pass(
-    request: Request, rows: pa.Table, attempt: int, engine: Engine, config: Config, output: Artifact,
+    request: Request, again: Again, attempt: int, engine: Engine, config: Config, output: Artifact,
     say: Callable[[str], None],
-) -> pa.Table:  # fmt: skip
-    """One pass over some rows: a table of :data:`COMPLETIONS`."""
+) -> Located:  # fmt: skip
+    """One pass over some rows: a row of :data:`COMPLETIONS` each."""
     task, options = request.renderer.task, config.llm
     call = Call(
         renderer=request.renderer,
@@ -137,10 +119,10 @@ def _answered_pass(
     )
     ask = functools.partial(
         resumable_map,
-        rows,
+        again.rows_of(request.rows),
         functools.partial(engine.answer, call=call),
         schema=COMPLETIONS,
-        folder=work_folder(output, f"{task}-{attempt}"),
+        folder=_folder(output, task, attempt),
         rows_per_block=engine.rows_per_block,
         needs=engine.needs(),
         purpose=f"{task} generation",
@@ -148,53 +130,41 @@ def _answered_pass(
         is_durable=lambda replies: replies["final"],
         lost=lambda ids, reason: completions(ids, [Reply.failed(reason)]),
     )
-    say(f"{task}: pass {attempt + 1}, {rows.num_rows} prompts")
+    say(f"{task}: pass {attempt + 1}, {again.ids.size} prompts")
     replies = ask()
-    lost = _lost(replies).num_rows
-    if 0 < lost <= options.max_reject_rate * request.rows.num_rows and lost < rows.num_rows:
+    lost = int((~replies.durable).sum())
+    if 0 < lost <= options.max_reject_rate * request.rows.ids.size and lost < again.ids.size:
         say(f"{task}: {lost} prompts without an answer are sent once more")
         replies = ask()
     return replies
 
 
-def _to_ask_again(rows: pa.Table, answers: pa.Table) -> pa.Table:
-    """The rows of a pass whose answer was rejected; those that did not come to their end are ``curbed`` from now on."""
-    rejected = answers.filter(pc.is_in(answers["status"], pa.array(["invalid", "truncated"])))
-    is_cut = pa.array([status == "truncated" or runs_on(reason) for status, reason in _reasons(rejected)], pa.bool_())
-    again = rows.filter(pc.is_in(rows["id"], rejected["id"].combine_chunks()))
-    endless = pc.is_in(again["id"], rejected["id"].filter(is_cut).combine_chunks())
-    return again.set_column(again.column_names.index("curbed"), "curbed", pc.or_(again["curbed"], endless))
+def _folder(output: Artifact, task: Task, attempt: int) -> Folder:
+    return work_folder(output, f"{task}-{attempt}")
 
 
-def _reasons(answers: pa.Table) -> zip[tuple[str, str]]:
-    return zip(answers["status"].to_pylist(), answers["reason"].to_pylist(), strict=True)
+def _checked_pass(
+    request: Request, replies: Located, asked: Again, attempt: int, output: Artifact
+) -> tuple[Located, Again]:
+    """The answers of a pass, which are written beside its replies, and the rows to ask again."""
+    folder, rejected = _folder(output, request.renderer.task, attempt), list[pa.Table]()
+    ids = list[npt.NDArray[np.int64]]()
 
+    def answers() -> Iterator[pa.Table]:
+        for part in replies.parts():
+            checked = asked.with_earlier_tokens(_checked_rows(request, part, attempt + 1))
+            ids.append(checked["id"].to_numpy())
+            rejected.append(rejected_rows(checked))
+            yield checked
 
-def answer_counts(answers: pa.Table) -> dict[str, int | float]:
-    """The counts that a stage reports of its answers.
-
-    Args:
-        answers: the columns :data:`COUNTED` of :data:`ANSWERS`.
-
-    Returns:
-        Rows by status; ``retried``, the rows that took more than one attempt; tokens over all attempts.
-    """
-    by_status = {status: int(pc.sum(pc.equal(answers["status"], status)).as_py() or 0) for status in STATUSES}
-    return {
-        **by_status,
-        "retried": int(pc.sum(pc.greater(answers["attempts"], 1)).as_py() or 0),
-        "prompt_tokens": int(pc.sum(answers["prompt_tokens"]).as_py() or 0),
-        "output_tokens": int(pc.sum(answers["output_tokens"]).as_py() or 0),
-    }
-
-
-def _checked(request: Request, replies: pa.Table, attempts: int) -> pa.Table:
-    """Replies, a table of :data:`COMPLETIONS`, as rows of :data:`ANSWERS`; a part at a time, as strings take memory."""
-    slices = (replies.slice(first, _AT_ONCE) for first in range(0, replies.num_rows, _AT_ONCE))
-    return pa.concat_tables([ANSWERS.empty_table(), *(_checked_rows(request, one, attempts) for one in slices)])
+    with folder.replacing(_ANSWERED) as temporary:
+        write_parts(answers(), temporary, output.filesystem, ANSWERS)
+    found = [((f"{folder.path}/{_ANSWERED}", number), one, np.ones(one.size, bool)) for number, one in enumerate(ids)]
+    return Located.of(output.filesystem, ANSWERS, found), asked.next(pa.concat_tables(rejected))
 
 
 def _checked_rows(request: Request, replies: pa.Table, attempts: int) -> pa.Table:
+    """Replies, a table of :data:`COMPLETIONS`, as rows of :data:`ANSWERS`."""
     task, longest = request.renderer.task, longest_profile(request.max_output_tokens)
     parts = (replies[name].to_pylist() for name in ("text", "finish_reason", "error"))
     rows = zip(*parts, strict=True)
@@ -211,86 +181,3 @@ def _checked_rows(request: Request, replies: pa.Table, attempts: int) -> pa.Tabl
         "output_tokens": replies["output_tokens"],
     }
     return pa.table(columns).cast(ANSWERS)
-
-
-def _merged(old: pa.Table, new: pa.Table) -> pa.Table:
-    """The later answer of each row, with the tokens of all its attempts."""
-    if old.num_rows == 0:
-        return new
-    before = np.searchsorted(old["id"].to_numpy(), new["id"].to_numpy())
-    for name in ("prompt_tokens", "output_tokens"):
-        total = pc.add(new[name], old[name].take(before))
-        new = new.set_column(new.column_names.index(name), ANSWERS.field(name), total)
-    kept = old.filter(pc.invert(pc.is_in(old["id"], new["id"])))
-    return pa.concat_tables([kept, new]).sort_by("id")
-
-
-def _lost(replies: pa.Table) -> pa.Table:
-    """Those of prompts that were sent, or would have been, and that nothing came back for."""
-    return replies.filter(pc.invert(replies["final"]))
-
-
-def _commonest(table: pa.Table, name: str) -> pa.Table:
-    """The rows with the value of a column that most rows have."""
-    counts = table[name].value_counts()
-    values, numbers = counts.field("values"), counts.field("counts")
-    return table.filter(pc.equal(table[name], values[int(np.argmax(numbers.to_numpy()))]))
-
-
-def _require_answers(task: Task, replies: pa.Table, rows: int, limit: float) -> None:
-    """Raises EngineError where so many rows have no answer that the stage could not end well."""
-    lost = _lost(replies)
-    if lost.num_rows <= limit * rows and lost.num_rows < rows:
-        return
-    commonest = _commonest(lost, "error")
-    raise EngineError(
-        f"{task}: {lost.num_rows} of {rows} prompts got no answer; most often ({commonest.num_rows}) because: "
-        f"{commonest['error'][0]}",
-        "put that right and run the same command again, which keeps all answers and asks only what has none",
-    )
-
-
-def _require_few_rejects(task: Task, answers: pa.Table, limit: float) -> None:
-    rejected = answers.filter(pc.not_equal(answers["status"], "ok"))
-    if rejected.num_rows <= limit * answers.num_rows:
-        return
-    commonest = _commonest(rejected, "reason")
-    excerpt = commonest["excerpt"][0].as_py()
-    raise StageError(
-        f"{task}: {rejected.num_rows} of {answers.num_rows} answers were rejected, more than "
-        f"llm.max_reject_rate={limit:g}; most often ({commonest.num_rows}) because: {commonest['reason'][0]}"
-        + (f" (an answer begins: {excerpt})" if excerpt else ""),
-        "use a better model, more max_output_tokens, or a higher llm.max_reject_rate",
-    )
-
-
-def _warnings(task: Task, replies: pa.Table, rows: int) -> tuple[str, ...]:
-    """What the engine noted, and what it left unanswered."""
-    noted: Counter[str] = Counter()
-    for entry in replies["note"].value_counts().to_pylist():
-        noted.update(dict.fromkeys(entry["values"].splitlines(), entry["counts"]))
-    found = [f"{task}: {note} ({number:,} of {replies.num_rows:,} requests)." for note, number in noted.items()]
-    lost = _lost(replies)
-    if lost.num_rows:
-        found.append(
-            f"{task}: {lost.num_rows:,} of {rows:,} prompts got no answer, for example because: {lost['error'][0]}; "
-            "the stage is complete without them, delete its folder to ask again."
-        )
-    return tuple(found)
-
-
-def sameness(task: Task, answers: pa.Table) -> list[str]:
-    """A warning where most profiles are the same as others: they say nothing about their items or users.
-
-    Args:
-        task: what was written.
-        answers: the columns ``text`` and ``status`` of :data:`ANSWERS`.
-    """
-    texts = answers.filter(pc.equal(answers["status"], "ok"))["text"]
-    distinct = pc.count_distinct(texts).as_py()
-    if task == "negative" or len(texts) < _SOME or distinct >= _DISTINCT * len(texts):
-        return []
-    return [
-        f"{task}: only {distinct:,} of {len(texts):,} profiles are different ones, such as {texts[0].as_py()!r};"
-        " use a better model, or look at profiles.examples, profiles.temperature and what the prompts show."
-    ]

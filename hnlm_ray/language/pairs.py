@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -14,7 +16,7 @@ __all__ = ["choose_pairs"]
 
 
 def choose_pairs(
-    user: npt.NDArray[np.int32], item: npt.NDArray[np.int32], n_items: int, policy: NegativesConfig, seed: int
+    parts: Iterable[npt.NDArray[np.int64]], n_items: int, policy: NegativesConfig, seed: int
 ) -> npt.NDArray[np.int64]:
     """Choose train pairs by the policy of ``negatives``.
 
@@ -23,27 +25,42 @@ def choose_pairs(
     neither order nor sharding, and a larger budget keeps what a smaller one chose.
 
     Args:
-        user: (P,) int32, the users of the distinct train pairs.
-        item: (P,) int32, their items.
+        parts: the numbers ``user * n_items + item`` of the distinct train pairs, int64: all pairs of some users at a
+            time.
         n_items: items of the catalogue.
         policy: the section ``negatives``.
         seed: of the run.
 
     Returns:
-        (C,) int64 pair numbers ``user * n_items + item`` of the chosen pairs, ascending.
+        (C,) int64 numbers of the chosen pairs, ascending.
 
     Raises:
         ConfigError: there is no train pair.
     """
-    if len(user) == 0:
+    key = seeds.derive(seed, "pairs")
+    chosen, best = [np.zeros(0, np.int64)], np.zeros(0, np.int64)
+    for part in parts:
+        pairs = np.sort(part)
+        if policy.policy == "budget":
+            best = np.sort(_lowest(np.concatenate([best, pairs]), key, policy.budget))
+        elif policy.policy == "per_user":
+            chosen.append(_of_each_user(pairs, n_items, key, policy.per_user))
+        else:
+            chosen.append(pairs)
+    found = np.sort(np.concatenate([*chosen, best]))
+    if found.size == 0:
         raise ConfigError("the train split has no pair to write a negative for", "look at data.split and the filters")
-    pairs = np.sort(user.astype(np.int64) * n_items + item)
-    if policy.policy == "all":
-        return pairs
-    rank = seeds.hash_counters(seeds.derive(seed, "pairs"), pairs)
-    if policy.policy == "budget":
-        return np.sort(pairs[np.argsort(rank, kind="stable")[: policy.budget]])
+    return found
+
+
+def _lowest(pairs: npt.NDArray[np.int64], key: int, count: int) -> npt.NDArray[np.int64]:
+    """Those of the lowest ranks."""
+    return pairs[np.argsort(seeds.hash_counters(key, pairs), kind="stable")[:count]]
+
+
+def _of_each_user(pairs: npt.NDArray[np.int64], n_items: int, key: int, count: int) -> npt.NDArray[np.int64]:
+    """Those of the lowest ranks of each user; the pairs are ascending."""
     owner = pairs // n_items
-    order = np.lexsort((rank, owner))
+    order = np.lexsort((seeds.hash_counters(key, pairs), owner))
     place = places_in_runs(runs_of(owner)[1])  # pairs are sorted by user, and so is `order`
-    return np.sort(pairs[order[place < policy.per_user]])
+    return np.asarray(pairs[order[place < count]])

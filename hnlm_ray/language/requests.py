@@ -1,15 +1,15 @@
 """What each prompt shows: request rows from the train split, and renderers that look up their texts.
 
 No other module chooses what a prompt may show. Every function keeps the train split only, so that nothing that is held
-out reaches a model, whatever the caller passes. A request row holds ids and reviews; the renderer, which travels to the
-workers once, holds the catalogue and the profiles.
+out reaches a model, whatever the caller passes. A request row holds ids and what is known of its user; the renderer,
+which travels to the workers once, holds the catalogue and the profiles of its items.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from hnlm_ray.kernels.runs import places_in_runs, runs_of
 from hnlm_ray.language.prompts import render
 from hnlm_ray.language.prompts.render import Budget, Product, Prompt
 from hnlm_ray.language.prompts.wording import Task, Wording
+from hnlm_ray.run.rows import is_among
 
 __all__ = [
     "ItemRenderer",
@@ -31,11 +32,12 @@ __all__ = [
     "item_requests",
     "negative_requests",
     "profile_texts",
-    "shown_to_pairs",
+    "shown_items",
     "train_rows",
     "user_requests",
 ]
 
+_REVIEWS = pa.schema([("item", pa.int32()), ("timestamp", pa.int64()), ("review", pa.string()), ("row", pa.int64())])
 PromptOf = Callable[[Budget | None], Prompt]
 """Renders one prompt within a budget."""
 
@@ -45,33 +47,41 @@ def train_rows(interactions: pa.Table) -> pa.Table:
     return interactions.filter(pc.equal(interactions["split"], "train"))
 
 
-def item_requests(interactions: pa.Table, n_items: int, limits: ProfilesConfig) -> pa.Table:
+def item_requests(interactions: Iterable[pa.Table], n_items: int, limits: ProfilesConfig) -> pa.Table:
     """The requests for item profiles.
 
     Args:
-        interactions: a table of :data:`hnlm_ray.tables.INTERACTIONS`.
+        interactions: parts of a table of :data:`hnlm_ray.tables.INTERACTIONS`.
         n_items: items of the catalogue.
         limits: ``max_feedback`` is read.
 
     Returns:
         One row per item: ``id``, and the list ``reviews`` of its latest train reviews that are not blank, newest first.
     """
-    rows = train_rows(interactions).select(["item", "timestamp", "review"])
-    rows = rows.filter(pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(rows["review"])), 0))
-    # Newest first within an item; without times, the later row of the table counts as the newer one.
-    rows = rows.append_column("row", pa.array(np.arange(rows.num_rows)))
-    rows = rows.sort_by([("item", "ascending"), ("timestamp", "descending"), ("row", "descending")])
-    items = rows["item"].to_numpy()
-    kept = np.flatnonzero(places_in_runs(runs_of(items)[1]) < limits.max_feedback)
-    reviews = rows["review"].take(pa.array(kept))
-    return pa.table({"id": np.arange(n_items), "reviews": _lists(items[kept], n_items, reviews)})
+    kept, before = _REVIEWS.empty_table(), 0
+    for part in interactions:
+        rows = part.append_column("row", pa.array(np.arange(before, before + part.num_rows)))
+        before += part.num_rows
+        rows = train_rows(rows).select(_REVIEWS.names)
+        rows = rows.filter(pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(rows["review"])), 0))
+        kept = _newest(pa.concat_tables([kept, rows.cast(_REVIEWS)]), limits.max_feedback)
+    reviews = _lists(kept["item"].to_numpy(), n_items, kept["review"])
+    return pa.table({"id": np.arange(n_items), "reviews": reviews})
+
+
+def _newest(reviews: pa.Table, most: int) -> pa.Table:
+    """So many of each item, newest first; without times, the later row of the table counts as the newer one."""
+    reviews = reviews.sort_by([("item", "ascending"), ("timestamp", "descending"), ("row", "descending")])
+    places = places_in_runs(runs_of(reviews["item"].to_numpy())[1])
+    return reviews.filter(pa.array(places < most))
 
 
 def user_requests(interactions: pa.Table, limits: ProfilesConfig) -> pa.Table:
     """The requests for user profiles.
 
     Args:
-        interactions: a table of :data:`hnlm_ray.tables.INTERACTIONS`: by user, the oldest first.
+        interactions: all rows of some users or of all, of :data:`hnlm_ray.tables.INTERACTIONS`: by user, the oldest
+            first.
         limits: ``max_history`` is read.
 
     Returns:
@@ -88,58 +98,58 @@ def user_requests(interactions: pa.Table, limits: ProfilesConfig) -> pa.Table:
     return pa.table({"id": ids.astype(np.int64), **lists})
 
 
-def shown_to_pairs(
-    by_user: pa.Table, pairs: npt.NDArray[np.int64], n_items: int
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
-    """Whose profiles the prompts for the chosen pairs show, directly or in the history that a profile is written from.
+def shown_items(by_user: pa.Table, users: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+    """The items in the shown history of some users.
 
     Args:
-        by_user: R rows, from :func:`user_requests`.
-        pairs: from :func:`hnlm_ray.language.pairs.choose_pairs`.
-        n_items: items of the catalogue.
+        by_user: from :func:`user_requests`.
+        users: ascending.
 
     Returns:
-        (R,) bool mask of the users that are in a pair, and int64 numbers of the items in a pair or in the shown history
-        of these users, ascending.
+        (n,) int32, some of them more than once.
     """
-    users = np.isin(by_user["id"].to_numpy(), pairs // n_items)
-    histories = by_user["items"].filter(pa.array(users)).combine_chunks().flatten().to_numpy()
-    return users, np.union1d(histories.astype(np.int64), pairs % n_items)
+    chosen = by_user["items"].filter(pa.array(is_among(by_user["id"].to_numpy(), users)))
+    return np.asarray(chosen.combine_chunks().flatten().to_numpy())
 
 
-def negative_requests(pairs: npt.NDArray[np.int64], n_items: int, candidates: pa.ListArray | None = None) -> pa.Table:
+def negative_requests(
+    pairs: npt.NDArray[np.int64], n_items: int, customers: pa.Array, candidates: pa.ListArray | None = None
+) -> pa.Table:
     """The requests for written negatives.
 
     Args:
         pairs: from :func:`hnlm_ray.language.pairs.choose_pairs`.
         n_items: items of the catalogue.
+        customers: of each pair, the profile of its user, "" where there is none.
         candidates: of each pair, from :func:`hnlm_ray.language.candidates.candidates_of`; None for none.
 
     Returns:
-        One row per pair: its number ``id``, ``user`` and ``item``, int32, and the list ``candidates`` of int32.
+        One row per pair: its number ``id``, ``item``, int32, ``customer``, and the list ``candidates`` of int32.
     """
-    user, item = (pairs // n_items).astype(np.int32), (pairs % n_items).astype(np.int32)
     if candidates is None:
         candidates = pa.array([[]] * len(pairs), pa.list_(pa.int32()))
-    return pa.table({"id": pairs, "user": user, "item": item, "candidates": candidates})
+    item = (pairs % n_items).astype(np.int32)
+    return pa.table({"id": pairs, "item": item, "customer": customers, "candidates": candidates})
 
 
-def profile_texts(profiles: pa.Table, key: str, size: int) -> tuple[pa.Array, int]:
+def profile_texts(profiles: pa.Table, key: str, size: int, first: int = 0) -> tuple[pa.Array, int]:
     """The profile of each item or user as later prompts show it.
 
     Args:
         profiles: a table of :data:`hnlm_ray.tables.ITEM_PROFILES` or :data:`hnlm_ray.tables.USER_PROFILES`.
         key: ``item`` or ``user``.
         size: how many items or users there are.
+        first: the number of the first of them.
 
     Returns:
         (size,) strings: the summary where the status is ``ok``, else ""; and how many rows of ``profiles`` are not
         ``ok``.
     """
-    texts = np.full(size, "", dtype=object)
     usable = profiles.filter(pc.equal(profiles["status"], "ok"))
-    texts[usable[key].to_numpy()] = usable["summary"].to_pylist()
-    return pa.array(texts, pa.string()), profiles.num_rows - usable.num_rows
+    place = np.full(size, -1)
+    place[usable[key].to_numpy() - first] = np.arange(usable.num_rows)
+    texts = usable["summary"].combine_chunks().take(pa.array(place, mask=place < 0))
+    return texts.fill_null(""), profiles.num_rows - usable.num_rows
 
 
 @dataclass(frozen=True)
@@ -233,7 +243,6 @@ class NegativeRenderer:
     Attributes:
         items: a table of :data:`hnlm_ray.tables.ITEMS`, sorted by item.
         item_profiles: (I,) strings, from :func:`profile_texts`.
-        user_profiles: (U,) strings, from :func:`profile_texts`.
         limits: how much a prompt shows, and what it asks for.
         noun: what an item is called.
         is_curbed: whether earlier answers were cut or repeated themselves.
@@ -241,7 +250,6 @@ class NegativeRenderer:
 
     items: pa.Table
     item_profiles: pa.Array
-    user_profiles: pa.Array
     limits: NegativesConfig
     noun: str = "product"
     is_curbed: bool = False
@@ -254,7 +262,7 @@ class NegativeRenderer:
     def prompts(self, requests: pa.Table) -> Iterator[PromptOf]:
         """See :class:`hnlm_ray.language.engines.protocol.Renderer`."""
         shown = self.items.take(requests["item"]).to_pylist()
-        customers = self.user_profiles.take(requests["user"].combine_chunks()).to_pylist()
+        customers = requests["customer"].to_pylist()
         profiles = self.item_profiles.take(requests["item"].combine_chunks()).to_pylist()
         titles = self.items["title"].to_pylist()
         chosen = requests["candidates"].to_pylist()

@@ -21,10 +21,11 @@ import fcntl
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
@@ -33,9 +34,13 @@ from hnlm_ray.errors import StoreError
 from hnlm_ray.run.checksums import Checksum, size_problem, verify
 from hnlm_ray.run.manifest import MANIFEST, Manifest, StageFile
 from hnlm_ray.run.places import Folder, join, resolve, storage_errors
+from hnlm_ray.run.rows import PART_ROWS, write_parts
 from hnlm_ray.tables import TABLES, conform
 
 __all__ = ["Artifact", "RunStore", "fingerprint"]
+
+_ROW_GROUP = 1 << 16
+"""Rows of a table that a reader of parts decodes together."""
 
 
 def fingerprint(parts: Mapping[str, Any]) -> str:
@@ -162,6 +167,36 @@ class Artifact(Folder):
             schema = pa.schema([schema.field(column) for column in columns])
         return conform(table, schema, path)
 
+    def parts(self, name: str, columns: list[str] | None = None, *, by: str | None = None) -> Iterator[pa.Table]:
+        """A table that is one file, a part at a time, each checked against its schema; none of them is empty.
+
+        Args:
+            name: a key of :data:`hnlm_ray.tables.TABLES`.
+            columns: read only these.
+            by: a column that the table is sorted by, and ``columns`` has: rows of one value come in one part.
+
+        Raises:
+            StoreError: it cannot be read, or the artifact is complete and it is not what was committed.
+            DataError: it lacks a column.
+        """
+        self.verify(name)
+        path, schema = self.path_of(name), TABLES[name]
+        if columns is not None:
+            schema = pa.schema([schema.field(column) for column in columns])
+        held = schema.empty_table()
+        try:
+            with pq.ParquetFile(path, filesystem=self.filesystem) as file:
+                for batch in file.iter_batches(PART_ROWS, columns=columns):
+                    rows = pa.concat_tables([held, conform(pa.Table.from_batches([batch]), schema, path)])
+                    whole = rows.num_rows if by is None else _before_last(rows[by])
+                    held = rows.slice(whole)
+                    if whole:
+                        yield rows.slice(0, whole)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise StoreError(f"{path} cannot be read ({error})", self._cure) from error
+        if held.num_rows:
+            yield held
+
     def read_bytes(self, name: str) -> bytes:
         """The content of a file, as it was committed."""
         self.verify(name)
@@ -171,7 +206,14 @@ class Artifact(Folder):
         """Write a table as one file; it appears whole or not at all."""
         table = conform(table, TABLES[name], self.path_of(name))
         with self.replacing(f"{name}.parquet") as temporary:
-            pq.write_table(table, temporary, filesystem=self.filesystem)
+            pq.write_table(table, temporary, filesystem=self.filesystem, row_group_size=_ROW_GROUP)
+
+    def write_parts(self, name: str, parts: Iterable[pa.Table]) -> None:
+        """Write a table that is made a part at a time; it appears whole or not at all."""
+        schema, path = TABLES[name], self.path_of(name)
+        conformed = (conform(part, schema, path) for part in parts)
+        with self.replacing(f"{name}.parquet") as temporary:
+            write_parts(conformed, temporary, self.filesystem, schema)
 
     def commit(self, content: Mapping[str, Any]) -> None:
         """Declare the artifact complete: write the manifest, and only then delete what the stage needed to resume.
@@ -192,6 +234,12 @@ class Artifact(Folder):
         is_table = name.endswith(".parquet")
         rows = pq.read_metadata(path, filesystem=self.filesystem).num_rows if is_table else None
         return StageFile(**Checksum.of(self.filesystem, path).model_dump(), rows=rows)
+
+
+def _before_last(sorted_values: pa.ChunkedArray) -> int:
+    """How many rows come before those of the last value."""
+    values = sorted_values.to_numpy()
+    return int(np.searchsorted(values, values[-1])) if values.size else 0
 
 
 def _belongs(file: str, name: str | None) -> bool:

@@ -19,6 +19,7 @@ from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.data.vectors import vector_column, vector_matrix
 from hnlm_ray.language.profiled import pairs_to_ask
 from hnlm_ray.run.kept import KeptRun
+from hnlm_ray.run.rows import Rows
 from hnlm_ray.run.stage import StageContext, StageSummary
 from hnlm_ray.run.store import Artifact
 from hnlm_ray.tuning.inputs import TuneInputs
@@ -61,7 +62,7 @@ def run(context: StageContext) -> StageSummary:
     train = inputs.train()
     pairs = train.keys
     if config.encode.pairs == "chosen":
-        interactions = context.inputs["prepare"].read("interactions", ["user", "item", "split"])
+        interactions = functools.partial(context.inputs["prepare"].parts, "interactions", by="user")
         pairs = pairs_to_ask(config, interactions, train.n_items)
     known = _known(config, context.inputs["prepare"], train, pairs)
     new = np.setdiff1d(pairs, known["id"].to_numpy())
@@ -148,7 +149,7 @@ def _map(
     """Apply ``transform`` to the rows ``ids`` that an interrupted stage has not written: a row each."""
     options = context.config.encode
     return resumable_map(
-        pa.table({"id": ids}),
+        Rows.of(pa.table({"id": ids})),
         transform,
         schema=schema,
         folder=work_folder(context.output, name),
@@ -156,7 +157,7 @@ def _map(
         needs=body_needs(options),
         purpose="encoding" if name == "pairs" else f"encoding of {name}",
         say=context.say,
-    )
+    ).table()
 
 
 def _form(inputs: TuneInputs) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+
 from hnlm_ray.language.engines.choose import engine_of
 from hnlm_ray.language.engines.protocol import Engine
-from hnlm_ray.language.generate import COUNTED, Request, answer_counts, generate
+from hnlm_ray.language.generate import Request, generate
 from hnlm_ray.language.profiled import items_to_profile
 from hnlm_ray.language.requests import ItemRenderer
+from hnlm_ray.language.verdicts import COUNTED, answer_counts, answered_rows
 from hnlm_ray.run.stage import StageContext, StageSummary
 
 __all__ = ["run"]
@@ -30,7 +33,7 @@ def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
         items = prepared.read("items")
         renderer = ItemRenderer(items, config.profiles, config.data.noun)
         request = Request(
-            rows=items_to_profile(config, prepared.read("interactions"), items.num_rows),
+            rows=items_to_profile(config, functools.partial(prepared.parts, "interactions", by="user"), len(items)),
             renderer=renderer,
             max_output_tokens=config.profiles.max_output_tokens,
             temperature=config.profiles.temperature,
@@ -38,6 +41,7 @@ def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
         )
         written = generate(request, engine or engine_of(config.llm), config, output, context.say)
         warnings = written.warnings
-        output.write("item_profiles", written.answers.rename_columns({"id": "item", "text": "summary"}))
-    profiles = output.read("item_profiles", COUNTED)
-    return StageSummary({"item_profiles": profiles.num_rows}, answer_counts(profiles), warnings)
+        names = {"id": "item", "text": "summary"}
+        output.write_parts("item_profiles", (part.rename_columns(names) for part in written.answers.parts()))
+    counts = answer_counts(output.parts("item_profiles", COUNTED))
+    return StageSummary({"item_profiles": answered_rows(counts)}, counts, warnings)

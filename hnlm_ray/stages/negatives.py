@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pyarrow as pa
+import functools
 
-from hnlm_ray.language.candidates import candidates_of
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from hnlm_ray.language.engines.choose import engine_of
 from hnlm_ray.language.engines.protocol import Engine
-from hnlm_ray.language.generate import COUNTED, Request, answer_counts, generate
-from hnlm_ray.language.profiled import pairs_to_ask
-from hnlm_ray.language.requests import NegativeRenderer, negative_requests, profile_texts, train_rows
+from hnlm_ray.language.generate import Request, generate
+from hnlm_ray.language.profiled import negatives_to_ask
+from hnlm_ray.language.requests import NegativeRenderer, profile_texts, train_rows
+from hnlm_ray.language.verdicts import COUNTED, answer_counts, answered_rows
 from hnlm_ray.run.stage import StageContext, StageSummary
 
 __all__ = ["run"]
@@ -33,45 +35,40 @@ def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
         ResourceError: the cluster is too small for it.
     """
     config, output, prepared = context.config, context.output, context.inputs["prepare"]
-    items, n_users = prepared.read("items"), prepared.read("users", ["user"]).num_rows
-    columns = ["summary", "status"]
-    item_profiles = context.inputs["item_profiles"].read("item_profiles", ["item", *columns])
-    user_profiles = context.inputs["user_profiles"].read("user_profiles", ["user", *columns])
-    item_texts, items_without = profile_texts(item_profiles, "item", items.num_rows)
-    user_texts, users_without = profile_texts(user_profiles, "user", n_users)
-    interactions = prepared.read("interactions", ["user", "item", "split"])
+    items = prepared.read("items")
+    item_profiles = context.inputs["item_profiles"].read("item_profiles", ["item", "summary", "status"])
+    item_texts, items_without = profile_texts(item_profiles, "item", len(items))
+    user_profiles = functools.partial(context.inputs["user_profiles"].parts, "user_profiles")
+    interactions = functools.partial(prepared.parts, "interactions", by="user")
     warnings: tuple[str, ...] = ()
     if not output.has("negatives"):
+        neighbours = context.inputs["neighbours.text"].read("neighbours") if config.negatives.candidates else None
         request = Request(
-            rows=_requests(context, interactions, items.num_rows),
-            renderer=NegativeRenderer(items, item_texts, user_texts, config.negatives, config.data.noun),
+            rows=negatives_to_ask(config, interactions, user_profiles, len(items), neighbours),
+            renderer=NegativeRenderer(items, item_texts, config.negatives, config.data.noun),
             max_output_tokens=config.negatives.max_output_tokens,
             temperature=config.negatives.temperature,
         )
         written = generate(request, engine or engine_of(config.llm), config, output, context.say)
         warnings = written.warnings
-        answers = written.answers
-        # Both are sorted by the number of the pair.
-        for key in ("user", "item"):
-            answers = answers.append_column(key, request.rows[key])
-        output.write("negatives", answers.rename_columns({"id": "pair", "text": "answer"}))
-    negatives = output.read("negatives", COUNTED)
+        output.write_parts("negatives", (_with_pair(part, len(items)) for part in written.answers.parts()))
+    answered = answer_counts(output.parts("negatives", COUNTED))
     counts = {
-        **answer_counts(negatives),
-        "train_pairs": train_rows(interactions).num_rows,
+        **answered,
+        "train_pairs": sum(train_rows(part).num_rows for part in prepared.parts("interactions", ["split"])),
         "items_without_profile": items_without,
-        "users_without_profile": users_without,
+        "users_without_profile": sum(_unusable(part) for part in user_profiles(["status"])),
     }
-    return StageSummary({"negatives": negatives.num_rows}, counts, warnings)
+    return StageSummary({"negatives": answered_rows(answered)}, counts, warnings)
 
 
-def _requests(context: StageContext, interactions: pa.Table, n_items: int) -> pa.Table:
-    config = context.config
-    pairs = pairs_to_ask(config, interactions, n_items)
-    if not config.negatives.candidates:
-        return negative_requests(pairs, n_items)
-    train = train_rows(interactions)
-    seen = np.sort(train["user"].to_numpy().astype(np.int64) * n_items + train["item"].to_numpy())
-    neighbours = context.inputs["neighbours.text"].read("neighbours")
-    found = candidates_of(pairs, seen, neighbours, n_items, config.negatives.candidates, config.seed)
-    return negative_requests(pairs, n_items, found)
+def _with_pair(answers: pa.Table, n_items: int) -> pa.Table:
+    """Answers with the user and the item of their pair."""
+    pair = answers["id"].to_numpy()
+    for key, numbers in (("user", pair // n_items), ("item", pair % n_items)):
+        answers = answers.append_column(key, pa.array(numbers, pa.int32()))
+    return answers.rename_columns({"id": "pair", "text": "answer"})
+
+
+def _unusable(profiles: pa.Table) -> int:
+    return int(profiles.filter(pc.not_equal(profiles["status"], "ok")).num_rows)

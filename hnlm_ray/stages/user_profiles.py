@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+
 from hnlm_ray.language.engines.choose import engine_of
 from hnlm_ray.language.engines.protocol import Engine
-from hnlm_ray.language.generate import COUNTED, Request, answer_counts, generate
+from hnlm_ray.language.generate import Request, generate
 from hnlm_ray.language.profiled import users_to_profile
 from hnlm_ray.language.requests import UserRenderer, profile_texts
+from hnlm_ray.language.verdicts import COUNTED, answer_counts, answered_rows
 from hnlm_ray.run.stage import StageContext, StageSummary
 
 __all__ = ["run"]
@@ -36,7 +39,7 @@ def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
     if not output.has("user_profiles"):
         renderer = UserRenderer(items, texts, config.profiles, config.data.noun)
         request = Request(
-            rows=users_to_profile(config, prepared.read("interactions"), items.num_rows),
+            rows=users_to_profile(config, functools.partial(prepared.parts, "interactions", by="user"), len(items)),
             renderer=renderer,
             max_output_tokens=config.profiles.max_output_tokens,
             temperature=config.profiles.temperature,
@@ -44,7 +47,8 @@ def run(context: StageContext, engine: Engine | None = None) -> StageSummary:
         )
         written = generate(request, engine or engine_of(config.llm), config, output, context.say)
         warnings = written.warnings
-        output.write("user_profiles", written.answers.rename_columns({"id": "user", "text": "summary"}))
-    profiles = output.read("user_profiles", COUNTED)
-    counts = {**answer_counts(profiles), "items_without_profile": without}
-    return StageSummary({"user_profiles": profiles.num_rows}, counts, warnings)
+        names = {"id": "user", "text": "summary"}
+        output.write_parts("user_profiles", (part.rename_columns(names) for part in written.answers.parts()))
+    counts = answer_counts(output.parts("user_profiles", COUNTED))
+    rows = {"user_profiles": answered_rows(counts)}
+    return StageSummary(rows, {**counts, "items_without_profile": without}, warnings)

@@ -23,6 +23,7 @@ from hnlm_ray.language.generate import Request, generate
 from hnlm_ray.language.prompts.render import Prompt
 from hnlm_ray.language.prompts.wording import Task
 from hnlm_ray.language.requests import ItemRenderer
+from hnlm_ray.run.rows import Rows
 from hnlm_ray.run.store import RunStore
 
 ROWS = 48
@@ -49,13 +50,13 @@ def main(folder: str, log: str, delay: str, cpus: str) -> None:
         }
     )
     rows = pa.table({"id": pa.array(numbers, pa.int64()), "reviews": pa.array([[]] * ROWS, pa.list_(pa.string()))})
-    request = Request(rows, ItemRenderer(items, ProfilesConfig()), 64)
+    request = Request(Rows.of(rows), ItemRenderer(items, ProfilesConfig()), 64)
     engine = ScriptedEngine(functools.partial(logged_reply, log, float(delay)), rows_per_block=BLOCK)
     output = RunStore(folder).artifact("item_profiles", "test")
     output.create()
     with connected(ClusterConfig(num_cpus=int(cpus))):
         written = generate(request, engine, Config(llm=LLMConfig(engine="scripted")), output, print)
-    ids = written.answers["id"].to_pylist()
+    ids = written.answers.table()["id"].to_pylist()
     print("answers", len(ids), len(set(ids)))  # noqa: T201
 
 

@@ -16,6 +16,7 @@ from ray.cluster_utils import Cluster
 from hnlm_ray.cluster.maps import mapped
 from hnlm_ray.cluster.resumable import resumable_map
 from hnlm_ray.run.places import Folder
+from hnlm_ray.run.rows import Rows
 
 ROWS = pa.table({"id": pa.array(range(60), pa.int64())})
 SCHEMA = pa.schema([pa.field("id", pa.int64()), pa.field("square", pa.int64())])
@@ -49,9 +50,9 @@ def main(folder: str) -> None:
         place = Folder(pafs.LocalFileSystem(), folder)
         found.append(
             resumable_map(
-                ROWS, squares, schema=SCHEMA, folder=place, rows_per_block=6, needs={"CPU": 4.0}, purpose="squaring",
-                say=said.append,
-            )
+                Rows.of(ROWS), squares, schema=SCHEMA, folder=place, rows_per_block=6, needs={"CPU": 4.0},
+                purpose="squaring", say=said.append,
+            ).table()
         )  # fmt: skip
 
     working = threading.Thread(target=work, daemon=True)  # nodes are added and removed in the main thread alone

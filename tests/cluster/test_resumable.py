@@ -27,6 +27,7 @@ from hnlm_ray.cluster.maps import mapped
 from hnlm_ray.cluster.resumable import resumable_map, work_folder
 from hnlm_ray.errors import EngineError, ResourceError, StageError
 from hnlm_ray.run.places import Folder
+from hnlm_ray.run.rows import Rows
 from hnlm_ray.run.store import RunStore
 
 SCHEMA = pa.schema([pa.field("id", pa.int64()), pa.field("square", pa.int64())])
@@ -46,9 +47,12 @@ def never(dataset):
 
 
 def run(folder: Folder, transform=squares, rows: pa.Table = ROWS, **needs: float) -> pa.Table:
-    return resumable_map(
-        rows, transform, schema=SCHEMA, folder=folder, rows_per_block=8, needs=needs, purpose="squaring", say=print
-    )
+    return in_memory(rows, transform, folder=folder, needs=needs, say=print)
+
+
+def in_memory(rows: pa.Table, transform, **options) -> pa.Table:
+    usual = {"schema": SCHEMA, "rows_per_block": 8, "needs": {}, "purpose": "squaring"}
+    return resumable_map(Rows.of(rows), transform, **(usual | options)).table()
 
 
 @pytest.fixture
@@ -119,7 +123,7 @@ def test_a_stray_file_is_named_and_left_out(ray_session: None, folder: Folder) -
     stray = first.with_name("notes.txt")
     stray.write_text("not a table")
     said: list[str] = []
-    again = resumable_map(
+    again = in_memory(
         ROWS, never, schema=SCHEMA, folder=folder, rows_per_block=8, needs={}, purpose="test", say=said.append
     )
     assert again.equals(whole)
@@ -141,12 +145,12 @@ def test_results_that_are_not_durable_are_of_this_call_only(ray_session: None, f
         return pc.greater_equal(results["square"], 0)
 
     options = {"schema": SCHEMA, "folder": folder, "rows_per_block": 8, "needs": {}, "purpose": "test", "say": print}
-    first = resumable_map(ROWS, odd_fail, is_durable=worked, **options)
+    first = in_memory(ROWS, odd_fail, is_durable=worked, **options)
     assert first["square"].to_pylist() == [-(n % 2) for n in range(50)]
-    second = resumable_map(ROWS, squares, is_durable=worked, **options)
+    second = in_memory(ROWS, squares, is_durable=worked, **options)
     assert second["square"].to_pylist() == [n * n if n % 2 else 0 for n in range(50)]
     assert ids_in(files_of(folder, 1)) == list(range(1, 50, 2))
-    assert resumable_map(ROWS, never, is_durable=worked, **options).equals(second)
+    assert in_memory(ROWS, never, is_durable=worked, **options).equals(second)
 
 
 @pytest.mark.ray
@@ -193,7 +197,7 @@ def test_deadly_rows_are_found_in_a_bounded_number_of_rounds(
     sizes = mortal_blocks(monkeypatch, deadly)
     rows = pa.table({"id": pa.array(range(500), pa.int64())})
     said: list[str] = []
-    result = resumable_map(
+    result = in_memory(
         rows, never, schema=SCHEMA, folder=folder, rows_per_block=16, needs={}, purpose="squaring", say=said.append,
         lost=minus_one,
     )  # fmt: skip
@@ -212,7 +216,7 @@ def test_an_engine_that_dies_of_everything_is_given_up(monkeypatch: pytest.Monke
     sizes.clear()
     options = {"schema": SCHEMA, "folder": folder, "rows_per_block": 8, "needs": {}, "purpose": "squaring"}
     with pytest.raises(EngineError, match="died"):
-        resumable_map(ROWS, never, lost=minus_one, say=print, **options)
+        in_memory(ROWS, never, lost=minus_one, say=print, **options)
     assert len(sizes) == 9
 
 
@@ -226,7 +230,7 @@ def test_an_engine_that_is_lost_once_costs_a_round(monkeypatch: pytest.MonkeyPat
         deadly.clear()  # the node was lost, no row is at fault
 
     options = {"schema": SCHEMA, "folder": folder, "rows_per_block": 8, "needs": {}, "purpose": "squaring"}
-    result = resumable_map(ROWS, never, say=say, **options)  # as encoding does, with nothing to say of a lost row
+    result = in_memory(ROWS, never, say=say, **options)  # as encoding does, with nothing to say of a lost row
     assert result["square"].to_pylist() == [n * n for n in range(50)]
     assert len([line for line in said if "died" in line]) == 1
 
@@ -265,7 +269,7 @@ def test_a_row_that_kills_its_process_is_found_and_the_others_go_on(
 ) -> None:
     said: list[str] = []
     options = {"schema": SCHEMA, "folder": folder, "rows_per_block": 8, "needs": {}, "purpose": "squaring"}
-    result = resumable_map(ROWS, killed_by({13}, kind), lost=minus_one, say=said.append, **options)
+    result = in_memory(ROWS, killed_by({13}, kind), lost=minus_one, say=said.append, **options)
     assert result["square"].to_pylist() == [-1 if n == 13 else n * n for n in range(50)]
     assert 1 < len([line for line in said if "died" in line]) < 8
 

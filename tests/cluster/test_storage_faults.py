@@ -14,6 +14,7 @@ import pytest
 from hnlm_ray.cluster.maps import mapped
 from hnlm_ray.cluster.resumable import resumable_map
 from hnlm_ray.run.places import Folder, refusal
+from hnlm_ray.run.rows import Rows
 from tests.object_store_faults import Fault, FaultyProxy
 
 pytestmark = pytest.mark.ray
@@ -43,9 +44,9 @@ def squares_in(folder: Folder) -> pa.Table:
         return pa.table({"id": ids, "square": ids * ids})
 
     return resumable_map(
-        ROWS, lambda data: mapped(data, square, retries=0, batch_size=None), schema=SCHEMA, folder=folder,
+        Rows.of(ROWS), lambda data: mapped(data, square, retries=0, batch_size=None), schema=SCHEMA, folder=folder,
         rows_per_block=8, needs={}, purpose="squaring", say=print,
-    )  # fmt: skip
+    ).table()  # fmt: skip
 
 
 @pytest.mark.parametrize("fault", ["503", "reset", "slow"])

@@ -21,6 +21,7 @@ from hnlm_ray.language.checks import check
 from hnlm_ray.language.engines.http import HttpEngine
 from hnlm_ray.language.engines.tokens import chat_tokens, load_tokenizer
 from hnlm_ray.language.generate import Request, generate
+from hnlm_ray.run.rows import Rows
 from hnlm_ray.run.store import RunStore
 from tests.language.conftest import INJECTED, demo_request
 
@@ -78,9 +79,9 @@ def test_a_vllm_server_answers_in_the_form_of_the_task(
     assert check(llm, EmbedConfig(engine="scripted")) == []
     whole = demo_request()
     kept = [row for row in range(ROWS + 1) if row != 7]  # a prompt that fits no engine is tested elsewhere
-    request = Request(whole.rows.take(kept), whole.renderer, 192)
+    request = Request(Rows.of(whole.rows.table().take(kept)), whole.renderer, 192)
     output = RunStore(str(tmp_path)).artifact("item_profiles", "endpoint")
-    rows = generate(request, HttpEngine(llm), Config(llm=llm), output, lambda line: None).answers.to_pylist()
+    rows = generate(request, HttpEngine(llm), Config(llm=llm), output, lambda line: None).answers.table().to_pylist()
     assert [row["id"] for row in rows] == kept
     ok = [row for row in rows if row["status"] == "ok"]
     assert len(ok) >= 0.9 * len(rows)

@@ -49,7 +49,7 @@ def test_prompts_tokens_and_hours(tmp_path: Path) -> None:
     items, interactions = world()
     config = Config(llm=LLMConfig(model=folder), negatives=NegativesConfig(policy="per_user", per_user=3))
     stages = (*WRITING, "vectors", "train")
-    found = estimate(config, stages, items, 30, interactions, tokens_per_s=100.0)
+    found = estimate(config, stages, items, interactions, tokens_per_s=100.0)
     by_stage = {stage.stage: stage for stage in found.stages}
     assert {name: stage.prompts for name, stage in by_stage.items()} == {
         "item_profiles": 12,
@@ -58,13 +58,13 @@ def test_prompts_tokens_and_hours(tmp_path: Path) -> None:
         "vectors": 12,
     }
     tokenizer, limits = load_tokenizer(folder), ProfilesConfig()
-    prompts = ItemRenderer(items, limits).prompts(item_requests(interactions, 12, limits))
+    prompts = ItemRenderer(items, limits).prompts(item_requests([interactions], 12, limits))
     exact = sum(len(chat_tokens(tokenizer, prompt_of(None), {})) for prompt_of in prompts)
     assert by_stage["item_profiles"].input_tokens == exact  # all twelve are in the sample
     assert by_stage["negatives"].most_output_tokens == 90 * 96
     for stage in found.stages:
         assert 0 <= stage.output_tokens <= stage.most_output_tokens
-    faster = estimate(config, stages, items, 30, interactions, tokens_per_s=200.0)
+    faster = estimate(config, stages, items, interactions, tokens_per_s=200.0)
     assert faster.stages[1].engine_hours == pytest.approx(found.stages[1].engine_hours / 2)
     assert any("tokenizer of" in note for note in found.notes)
 
@@ -72,16 +72,16 @@ def test_prompts_tokens_and_hours(tmp_path: Path) -> None:
 def test_without_a_tokenizer_it_says_so_and_counts_characters() -> None:
     items, interactions = world()
     config = Config(llm=LLMConfig(model="/no/such/model"))
-    found = estimate(config, WRITING, items, 30, interactions)
+    found = estimate(config, WRITING, items, interactions)
     assert any("characters / 4" in note and "/no/such/model" in note for note in found.notes)
     assert found.stages[0].input_tokens > 0
-    http = estimate(Config(llm=LLMConfig(engine="http")), WRITING, items, 30, interactions)
+    http = estimate(Config(llm=LLMConfig(engine="http")), WRITING, items, interactions)
     assert any("engine=http" in note for note in http.notes)
 
 
 def hours(config: Config, stages: tuple[str, ...], tokens_per_s: float | None = None) -> dict[str, float | None]:
     items, interactions = world()
-    found = estimate(config, stages, items, 30, interactions, tokens_per_s)
+    found = estimate(config, stages, items, interactions, tokens_per_s)
     return {stage.stage: stage.engine_hours for stage in found.stages}
 
 
@@ -104,7 +104,7 @@ def test_each_model_has_a_speed_of_its_own(tmp_path: Path) -> None:
 )
 def test_a_speed_that_is_not_known_is_not_invented(llm: LLMConfig, reason: str) -> None:
     items, interactions = world()
-    found = estimate(Config(llm=llm), (*WRITING, "vectors"), items, 30, interactions)
+    found = estimate(Config(llm=llm), (*WRITING, "vectors"), items, interactions)
     *writing, vectors = [stage.engine_hours for stage in found.stages]
     assert writing == [None] * 3
     assert vectors is not None
@@ -116,7 +116,7 @@ def test_the_policy_sets_the_number_of_negatives() -> None:
     items, interactions = world()
     for policy, pairs in ((NegativesConfig(policy="all"), 120), (NegativesConfig(policy="budget", budget=50), 50)):
         config = Config(llm=LLMConfig(engine="scripted"), negatives=policy)
-        (found,) = estimate(config, ["negatives"], items, 30, interactions).stages
+        (found,) = estimate(config, ["negatives"], items, interactions).stages
         assert found.prompts == pairs
 
 
@@ -127,7 +127,7 @@ def test_the_candidates_of_a_negative_are_read(count: int) -> None:
     def negatives(candidates: int) -> StageEstimate:
         asked = NegativesConfig(per_user=2, candidates=candidates)
         config = Config(llm=LLMConfig(engine="scripted"), negatives=asked)
-        return estimate(config, ["negatives"], items, 30, interactions).stages[0]
+        return estimate(config, ["negatives"], items, interactions).stages[0]
 
     free, chosen = negatives(0), negatives(count)
     titles = 60 * count * len('"Title 10",') / 4
@@ -138,7 +138,7 @@ def test_the_candidates_of_a_negative_are_read(count: int) -> None:
 def test_a_catalogue_may_be_smaller_than_the_candidates_asked_for() -> None:
     items, interactions = world(n_items=6)
     config = Config(llm=LLMConfig(engine="scripted"), negatives=NegativesConfig(candidates=20))
-    assert estimate(config, ["negatives"], items, 30, interactions).stages[0].prompts == 90
+    assert estimate(config, ["negatives"], items, interactions).stages[0].prompts == 90
 
 
 @pytest.mark.parametrize("stage", WRITING)
@@ -152,7 +152,7 @@ def test_an_answer_without_a_reason_is_shorter(stage: str) -> None:
                 profiles=ProfilesConfig(max_output_tokens=400, **one),
                 negatives=NegativesConfig(max_output_tokens=400, **one),
             ),
-            [stage], items, 30, interactions,
+            [stage], items, interactions,
         ).stages[0]
         for one in options
     )  # fmt: skip
@@ -165,7 +165,7 @@ def test_tuning_and_encoding_read_texts_of_the_greatest_length() -> None:
     for form, expected in read.items():
         tune = TuneConfig(form=form, pairs=50, epochs=4, max_user_tokens=30, max_item_tokens=18)
         config = Config(llm=LLMConfig(engine="scripted"), tune=tune)
-        found = {stage.stage: stage for stage in estimate(config, ("tune", "encode"), items, 30, interactions).stages}
+        found = {stage.stage: stage for stage in estimate(config, ("tune", "encode"), items, interactions).stages}
         assert (found["tune"].prompts, found["tune"].input_tokens) == (200, 200 * 50)
         assert (found["encode"].prompts, found["encode"].input_tokens) == expected
 
@@ -174,7 +174,7 @@ def test_only_the_stages_that_are_to_run_are_counted() -> None:
     items, interactions = world()
     config = Config(llm=LLMConfig(engine="scripted"))
     for stages in ((), ("train", "evaluate"), ("vectors",), ("user_profiles", "encode"), (*WRITING, "tune")):
-        found = estimate(config, stages, items, 30, interactions)
+        found = estimate(config, stages, items, interactions)
         assert [one.stage for one in found.stages] == [one for one in stages if one not in ("train", "evaluate")]
     held_out = interactions.set_column(5, "split", pa.array(["test"] * interactions.num_rows))
-    assert estimate(config, ["vectors"], items, 30, held_out).stages[0].prompts == 12  # needs no train pair
+    assert estimate(config, ["vectors"], items, held_out).stages[0].prompts == 12  # needs no train pair

@@ -17,10 +17,12 @@ from hnlm_ray.errors import StageError
 from hnlm_ray.language.engines.protocol import Call, Sampling
 from hnlm_ray.language.engines.rendering import Reply
 from hnlm_ray.language.engines.scripted import ScriptedEngine, plain_reply
-from hnlm_ray.language.generate import ANSWERS, Request, answer_counts, generate, sameness
+from hnlm_ray.language.generate import Request, generate
 from hnlm_ray.language.prompts.render import Prompt
 from hnlm_ray.language.prompts.wording import Task
 from hnlm_ray.language.requests import ItemRenderer
+from hnlm_ray.language.verdicts import ANSWERS, answer_counts, sameness
+from hnlm_ray.run.rows import Rows
 from hnlm_ray.run.store import RunStore
 
 N = 20
@@ -40,7 +42,7 @@ def request() -> Request:
         }
     )
     rows = pa.table({"id": pa.array(range(N), pa.int64()), "reviews": pa.array([[]] * N, pa.list_(pa.string()))})
-    return Request(rows, ItemRenderer(items, ProfilesConfig()), 64)
+    return Request(Rows.of(rows), ItemRenderer(items, ProfilesConfig()), 64)
 
 
 def ask(
@@ -59,7 +61,7 @@ def ask(
     output.create()
     config = Config(llm=LLMConfig(engine="scripted", **options))
     engine = ScriptedEngine(reply, max_model_len, rows_per_block=6)
-    answers = generate(asked or request(), engine, config, output, said.append).answers
+    answers = generate(asked or request(), engine, config, output, said.append).answers.table()
     assert answers.schema == ANSWERS
     assert answers["id"].to_pylist() == list(range(N))
     return answers, [line for line in said if ": pass " in line]
@@ -72,7 +74,7 @@ def test_good_answers_need_one_pass(ray_session: None, tmp_path: Path) -> None:
     assert set(answers["status"].to_pylist()) == {"ok"}
     assert set(answers["attempts"].to_pylist()) == {1}
     assert set(answers["text"].to_pylist()) == {"For those who like Things."}
-    assert answer_counts(answers)["ok"] == N
+    assert answer_counts([answers])["ok"] == N
 
 
 @pytest.mark.ray
@@ -149,15 +151,15 @@ def test_a_copied_example_is_asked_again(ray_session: None, tmp_path: Path) -> N
 )
 def test_profiles_that_are_the_same_for_most_are_named(texts: list[str], warned: bool) -> None:
     status = ["ok" if text else "invalid" for text in texts]
-    warnings = sameness("user_profile", pa.table({"text": texts, "status": status}))
+    warnings = sameness("user_profile", [pa.table({"text": texts, "status": status})])
     assert [warning.startswith("user_profile: only ") for warning in warnings] == [True] * warned
-    assert sameness("negative", pa.table({"text": texts, "status": status})) == []
+    assert sameness("negative", [pa.table({"text": texts, "status": status})]) == []
 
 
 @pytest.mark.ray
 def test_a_second_pass_asks_only_for_the_rejected(ray_session: None, tmp_path: Path) -> None:
     first_seeds = Call(request().renderer, 64, Sampling(), 0)
-    assert len(set(first_seeds.row_seeds(request().rows["id"].to_numpy()).tolist())) == N
+    assert len(set(first_seeds.row_seeds(request().rows.ids).tolist())) == N
     log = tmp_path / "seeds"
     log.mkdir()
 
@@ -175,7 +177,7 @@ def test_a_second_pass_asks_only_for_the_rejected(ray_session: None, tmp_path: P
     assert len(list(log.iterdir())) == N + 2  # another seed in the second pass, and no row asked without need
     one, two = rows[2]["prompt_tokens"], rows[3]["prompt_tokens"]
     assert two == 2 * one  # what a row cost is what all its attempts cost
-    assert answer_counts(answers)["retried"] == 2
+    assert answer_counts([answers])["retried"] == 2
 
 
 @pytest.mark.ray
@@ -210,6 +212,8 @@ def test_blocks_of_another_size_give_the_same_answers(ray_session: None, tmp_pat
     answers, _ = ask(tmp_path, reply)
     output = RunStore(str(tmp_path)).artifact("item_profiles", "other")
     config = Config(llm=LLMConfig(engine="scripted"))
-    other = generate(request(), ScriptedEngine(reply, rows_per_block=20), config, output, lambda line: None).answers
+    other = generate(
+        request(), ScriptedEngine(reply, rows_per_block=20), config, output, lambda line: None
+    ).answers.table()
     assert answers.equals(other)
     assert len(set(other["reasoning"].to_pylist())) == N

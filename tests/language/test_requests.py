@@ -64,7 +64,7 @@ def test_item_rows_hold_the_newest_reviews_first_and_every_item() -> None:
             (6, 2, None, "second", "train"),
         ]
     )
-    rows = item_requests(table, 4, ProfilesConfig(max_feedback=2))
+    rows = item_requests([table.slice(0, 3), table.slice(3)], 4, ProfilesConfig(max_feedback=2))
     assert rows.to_pydict() == {"id": [0, 1, 2, 3], "reviews": [[], ["new", "middle"], ["second", "first"], []]}
 
 
@@ -81,7 +81,7 @@ def test_user_rows_hold_the_latest_train_interactions_oldest_first() -> None:
 def test_nothing_in_train_gives_no_row_and_no_error() -> None:
     table = interactions([(0, 0, 0, "x", "test")])
     assert user_requests(table, ProfilesConfig()).num_rows == 0
-    assert item_requests(table, 1, ProfilesConfig())["reviews"].to_pylist() == [[]]
+    assert item_requests([table], 1, ProfilesConfig())["reviews"].to_pylist() == [[]]
 
 
 def test_no_held_out_review_is_in_any_prompt() -> None:
@@ -95,9 +95,11 @@ def test_no_held_out_review_is_in_any_prompt() -> None:
     table, catalogue, limits = interactions(rows), items(12), ProfilesConfig(max_feedback=50, max_history=50)
     none = pa.array([""] * 30)
     prompts = [
-        *ItemRenderer(catalogue, limits).prompts(item_requests(table, 12, limits)),
+        *ItemRenderer(catalogue, limits).prompts(item_requests([table], 12, limits)),
         *UserRenderer(catalogue, none, limits).prompts(user_requests(table, limits)),
-        *NegativeRenderer(catalogue, none, none, NegativesConfig()).prompts(negative_requests(np.arange(360), 12)),
+        *NegativeRenderer(catalogue, none, NegativesConfig()).prompts(
+            negative_requests(np.arange(360), 12, pa.array([""] * 360))
+        ),
     ]
     texts = [prompt_of(None).user for prompt_of in prompts]
     assert len(texts) == 12 + 30 + 360
@@ -106,7 +108,8 @@ def test_no_held_out_review_is_in_any_prompt() -> None:
     assert sum(text.count("fine ") for text in texts) == 2 * 30 * 6
     leaked = table.set_column(5, "split", pa.array(["train"] * table.num_rows))
     shown = [
-        prompt_of(None).user for prompt_of in ItemRenderer(catalogue, limits).prompts(item_requests(leaked, 12, limits))
+        prompt_of(None).user
+        for prompt_of in ItemRenderer(catalogue, limits).prompts(item_requests([leaked], 12, limits))
     ]
     assert any(MARKER in text for text in shown)
 
@@ -123,8 +126,9 @@ def test_prompts_show_the_item_they_are_about() -> None:
     )
     assert "Title 3" in second
     assert "Title 2" not in second
-    renderer = NegativeRenderer(catalogue, profiles, pa.array(["taste 0", "taste 1"]), NegativesConfig())
-    (text,) = (p(None).user for p in renderer.prompts(negative_requests(np.array([1 * 5 + 3]), 5)))
+    renderer = NegativeRenderer(catalogue, profiles, NegativesConfig())
+    rows = negative_requests(np.array([1 * 5 + 3]), 5, pa.array(["taste 1"]))
+    (text,) = (p(None).user for p in renderer.prompts(rows))
     assert all(part in text for part in ("taste 1", "Title 3", "profile 3"))
 
 

@@ -14,8 +14,10 @@ from hnlm_ray.config.language import HttpConfig, LLMConfig, ProfilesConfig
 from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import EngineError
 from hnlm_ray.language.engines.http import HttpEngine
-from hnlm_ray.language.generate import Request, Written, answer_counts, generate
+from hnlm_ray.language.generate import Request, Written, generate
 from hnlm_ray.language.requests import ItemRenderer
+from hnlm_ray.language.verdicts import answer_counts
+from hnlm_ray.run.rows import Rows
 from hnlm_ray.run.store import RunStore
 from tests.language.engines.endpoint_server import GOOD, Answer, Asked, Server, completion, serving
 
@@ -72,7 +74,7 @@ def written(url: str, titles: list[str], folder: Path, **options: Any) -> Writte
     http = HttpConfig(url=url, concurrency=4, timeout_s=1.5, patience_s=30.0, api_key_env="TEST_ENDPOINT_KEY")
     llm = LLMConfig(engine="http", model="some/model", http=http, batch_size=8, **{"retries": 0} | options)
     output = RunStore(str(folder)).artifact("item_profiles", "test")
-    request = Request(rows, ItemRenderer(items, ProfilesConfig()), 64)
+    request = Request(Rows.of(rows), ItemRenderer(items, ProfilesConfig()), 64)
     return generate(request, HttpEngine(llm), Config(llm=llm), output, print)
 
 
@@ -85,14 +87,14 @@ def test_every_kind_of_reply_becomes_a_row(ray_session: None, tmp_path: Path) ->
     titles = [*SENT, *["good"] * 20]
     with serving(lambda asked, n: SENT[title_of(asked)][0]) as server:
         found = written(server.url, titles, tmp_path, max_reject_rate=1.0)
-    rows = found.answers.to_pylist()
+    rows = found.answers.table().to_pylist()
     assert [row["id"] for row in rows] == list(range(len(titles)))
     assert {title: row["status"] for title, row in zip(titles, rows, strict=True)} == {
         title: status for title, (_, status) in SENT.items()
     }
     assert all((row["reason"] == "") == (row["status"] == "ok") for row in rows)
     assert all((row["excerpt"] != "") == (row["status"] in ("invalid", "truncated")) for row in rows)
-    counts = answer_counts(found.answers)
+    counts = answer_counts(found.answers.parts())
     assert sum(counts[name] for name in ("ok", "invalid", "truncated", "failed")) == len(titles)
     assert (rows[-1]["prompt_tokens"], rows[-1]["output_tokens"]) == (7, 3)
     assert any("11 of 46 prompts got no answer" in warning for warning in found.warnings)
@@ -130,9 +132,9 @@ def test_only_answers_are_durable(ray_session: None, tmp_path: Path) -> None:
         assert asked_titles(server) == ["item 17", "item 3"]
         again = written(server.url, titles, tmp_path)
         assert asked_titles(server) == []
-    statuses = dict(zip(titles, found.answers["status"].to_pylist(), strict=True))
+    statuses = dict(zip(titles, found.answers.table()["status"].to_pylist(), strict=True))
     assert statuses == {title: "invalid" if title == "item 5" else "ok" for title in titles}
-    assert again.answers.equals(found.answers)
+    assert again.answers.table().equals(found.answers.table())
     assert found.warnings == ()
 
 
@@ -147,9 +149,9 @@ def test_a_few_rows_without_an_answer_are_asked_once_more_and_then_told(ray_sess
 
     with serving(reply) as server:
         found = written(server.url, titles, tmp_path, max_reject_rate=0.1)
-    assert [title for title, row in zip(titles, found.answers.to_pylist(), strict=True) if row["status"] != "ok"] == [
-        "item 17"
-    ]
+    assert [
+        title for title, row in zip(titles, found.answers.table().to_pylist(), strict=True) if row["status"] != "ok"
+    ] == ["item 17"]
     (warning,) = found.warnings
     assert "1 of 24 prompts got no answer" in warning
     assert "the connection failed" in warning
@@ -173,6 +175,6 @@ def test_what_the_server_refuses_of_a_request_is_a_warning(ray_session: None, tm
     refused = Answer({"error": {"message": message, "param": "max_tokens"}}, 400)
     with serving(lambda asked, n: refused if "max_tokens" in asked.body else Answer()) as server:
         found = written(server.url, [f"item {number}" for number in range(20)], tmp_path)
-    assert set(found.answers["status"].to_pylist()) == {"ok"}
+    assert set(found.answers.table()["status"].to_pylist()) == {"ok"}
     (warning,) = found.warnings
     assert "refuses max_tokens, so max_completion_tokens was sent (20 of 20 requests)" in warning

@@ -22,6 +22,7 @@ from hnlm_ray.language.engines.tokens import chat_budget, chat_tokens, load_toke
 from hnlm_ray.language.engines.vllm import VllmEmbedder, VllmEngine, _parameters
 from hnlm_ray.language.generate import generate
 from hnlm_ray.language.prompts.render import Prompt
+from hnlm_ray.run.rows import Rows
 from hnlm_ray.run.store import RunStore
 from tests.language.conftest import INJECTED, ROWS, UNFIT, RealEngines, demo_request
 from tests.language.tiny_model import pickle_weights, write_tiny_model
@@ -50,7 +51,9 @@ def test_the_grammar_leaves_compact_json_of_the_form_only(real_engines: RealEngi
 def test_prompts_were_what_the_tokenizer_says(real_engines: RealEngines) -> None:
     request, tokenizer = demo_request(), load_tokenizer(assets.resolve("demo"))
     budget = chat_budget(tokenizer, 640, 192, {})
-    for row, prompt_of in zip(real_engines.answers.to_pylist(), request.renderer.prompts(request.rows), strict=True):
+    for row, prompt_of in zip(
+        real_engines.answers.to_pylist(), request.renderer.prompts(request.rows.table()), strict=True
+    ):
         if row["id"] == UNFIT:
             with pytest.raises(ConfigError):
                 prompt_of(budget)
@@ -130,7 +133,7 @@ def test_a_row_that_kills_the_engine_fails_alone(
     ray_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = demo_request()
-    rows = request.rows.slice(10, 2)
+    rows = request.rows.table().slice(10, 2)
     rows = rows.set_column(1, "reviews", pa.array([["so much to say " * 60], ["Lovely."]]))
     tokenizer = load_tokenizer(assets.resolve("demo"))
     budget = chat_budget(tokenizer, 640, 192, {})
@@ -150,7 +153,9 @@ def test_a_row_that_kills_the_engine_fails_alone(
     llm = LLMConfig(model="demo", max_model_len=640, batch_size=1, retries=0, max_reject_rate=0.5)
     output, said = RunStore(str(tmp_path)).artifact("item_profiles", "deadly"), []
     engine = VllmEngine(llm)
-    answers = generate(dataclasses.replace(request, rows=rows), engine, Config(llm=llm), output, said.append).answers
+    answers = generate(
+        dataclasses.replace(request, rows=Rows.of(rows)), engine, Config(llm=llm), output, said.append
+    ).answers.table()
     assert answers["id"].to_pylist() == [10, 11]
     assert [status == "failed" for status in answers["status"].to_pylist()] == [True, False]
     assert "died" in answers["reason"][0].as_py()
