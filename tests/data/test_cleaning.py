@@ -31,7 +31,7 @@ def test_ids_are_numbered_in_sorted_order_and_nan_is_no_rating() -> None:
 EVENT = st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 5) | st.none())
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(EVENT, max_size=30))
 def test_the_latest_of_each_pair_is_kept(rows: list[tuple[int, int, int | None]]) -> None:
     users, items = (np.array([row[part] for row in rows], np.int64) for part in (0, 1))

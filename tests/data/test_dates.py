@@ -67,7 +67,7 @@ def test_what_cannot_be_told_is_not_guessed(text: str) -> None:
     assert is_ambiguous(pa.array([text])).to_pylist() == ["EST" not in text]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1)), min_size=1))
 def test_what_python_writes_is_read(moments: list[datetime]) -> None:
     expected = [moment.replace(tzinfo=UTC).timestamp() for moment in moments]

@@ -11,7 +11,7 @@ from hnlm_ray.data import filters
 PAIRS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), unique=True, max_size=60)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(PAIRS, st.integers(0, 4))
 def test_the_core_is_a_fixed_point_and_the_largest(pairs: list[tuple[int, int]], k: int) -> None:
     users, items = np.array([p[0] for p in pairs], np.int64), np.array([p[1] for p in pairs], np.int64)
@@ -41,7 +41,7 @@ def test_both_days_of_a_window_count() -> None:
     assert filters.keep_dated(times, present, None, None).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, 4), max_size=40), st.integers(1, 5), st.randoms(use_true_random=False))
 def test_the_latest_are_kept(users: list[int], most: int, random: object) -> None:
     order = list(range(len(users)))

@@ -16,7 +16,7 @@ def build(pairs: list[tuple[int, int]]) -> Interactions:
     return Interactions.from_pairs(users, items, 9, 7)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(PAIRS)
 def test_rows_hold_exactly_the_pairs(pairs: list[tuple[int, int]]) -> None:
     met = build(pairs)
@@ -25,7 +25,7 @@ def test_rows_hold_exactly_the_pairs(pairs: list[tuple[int, int]]) -> None:
     assert len(met) == len(set(pairs)) == met.degree.sum() == met.item_popularity.sum()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(PAIRS)
 def test_contains_agrees_with_a_set(pairs: list[tuple[int, int]]) -> None:
     grid = build(pairs).contains(np.arange(9)[:, None], np.arange(7)[None, :])
@@ -33,7 +33,7 @@ def test_contains_agrees_with_a_set(pairs: list[tuple[int, int]]) -> None:
     assert {(int(user), int(item)) for user, item in np.argwhere(grid)} == set(pairs)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(PAIRS, st.integers(0, 9), st.integers(0, 9))
 def test_a_slice_is_the_same_users_from_zero(pairs: list[tuple[int, int]], one: int, two: int) -> None:
     start, stop = min(one, two), max(one, two)

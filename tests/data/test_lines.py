@@ -17,7 +17,7 @@ def chunks_of(path: Path, size: int, *, header: bool = False) -> list[Chunk]:
     return list(read_chunks(pafs.LocalFileSystem(), str(path), 3, header=header, size=size))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(lines=LINES, size=st.integers(1, 9), closed=st.booleans())
 def test_pieces_hold_every_line_once_under_its_number(
     tmp_path_factory: pytest.TempPathFactory, lines: list[str], size: int, closed: bool

@@ -89,7 +89,7 @@ def test_paragraphs_are_joined_and_a_text_in_brackets_is_none() -> None:
 NAME = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).filter(str.strip)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(NAME, max_size=5))
 def test_json_and_python_give_back_what_was_written(values: list[str]) -> None:
     assert list_texts(json.dumps(values)) == values

@@ -50,7 +50,7 @@ def faults_of(entries: Sequence[dict[str, object]]) -> dict[object, object]:
     return {entry["position"]: entry["problem"] for entry in entries if entry["problem"]}
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(text=st.text(alphabet='",\n\r ax\\', max_size=60), size=st.integers(1, 40))
 def test_every_line_is_accounted_for_whatever_the_chunks(
     tmp_path_factory: pytest.TempPathFactory, text: str, size: int
@@ -65,7 +65,7 @@ def test_every_line_is_accounted_for_whatever_the_chunks(
     assert faults_of(parts).keys() == faults_of(whole).keys()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     rows=st.integers(2, 60),
     quotes=st.lists(st.tuples(st.integers(0, 59), st.integers(0, 30)), min_size=1, max_size=5),
@@ -93,7 +93,7 @@ WORDS = st.sampled_from(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     reviews=st.lists(st.lists(WORDS, max_size=6).map(" ".join), min_size=1, max_size=20),
     size=st.sampled_from([16, 64, 1 << 20]),

@@ -20,7 +20,7 @@ def labels(strategy: str, counts: list[int], seed: int = 0, **options: object) -
     return split(SplitConfig(strategy=strategy, **options), seed, users, ids, times, present, given_labels)  # type: ignore[arg-type]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=20), st.integers(0, 99))
 def test_random_keeps_the_fractions_and_a_train_row_for_everyone(counts: list[int], seed: int) -> None:
     drawn = np.split(labels("random", counts, seed), np.cumsum(counts)[:-1])
@@ -43,7 +43,7 @@ def test_random_rows_are_drawn_evenly() -> None:
     assert np.all(np.abs(share - 0.1) < 0.02)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=20), st.floats(0.05, 1.0), st.floats(0.05, 1.0))
 def test_a_smaller_share_of_train_is_part_of_a_larger_one(counts: list[int], one: float, other: float) -> None:
     users, ids = np.repeat(np.arange(len(counts)), counts), np.array([f"u{n}" for n in range(len(counts))], object)

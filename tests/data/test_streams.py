@@ -61,7 +61,7 @@ def test_encodings_with_a_mark_or_in_wide_units(tmp_path: Path, encoding: str, s
     assert content_of(tmp_path / "file", size) == TEXT.encode()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(text=st.text(alphabet="a\r\n", max_size=12), size=st.integers(1, 5))
 def test_the_first_line_end_decides_about_carriage_returns(
     tmp_path_factory: pytest.TempPathFactory, text: str, size: int

@@ -45,7 +45,7 @@ def test_every_rule_counts_the_texts_it_changed() -> None:
     }
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(TEXTS)
 def test_clean_text_is_whole_and_tidy(texts: list[str | None]) -> None:
     cleaned = clean_text(pa.array(texts, pa.large_string()))[0].to_pylist()
@@ -55,7 +55,7 @@ def test_clean_text_is_whole_and_tidy(texts: list[str | None]) -> None:
         assert not set(text) & {"\x00", "\u202e", "\t", "\n"}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.sampled_from(["&amp;", "&lt;", "&#39;", "&#x41;", "&eacute;", "&nope;", "x", " ", "&"]), max_size=9))
 def test_references_are_unescaped_as_the_standard_library_does(parts: list[str]) -> None:
     text = "|".join(parts)

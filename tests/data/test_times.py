@@ -101,7 +101,7 @@ def test_numbers_of_rows_are_early() -> None:
     assert not read([None]).are_early
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(  # from March 2030 on, the seconds since 1970 may be the digits of an hour, such as 2060-04-24 00
     st.lists(st.datetimes(datetime(1980, 1, 1), datetime(2030, 1, 1)), min_size=1, max_size=20),
     st.sampled_from([1, 10**3, 10**6, 10**9]),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hnlm_ray.data.values import ids, moments, numbers
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**15), 10**15), min_size=1))
 def test_every_number_that_python_writes_is_read(values: list[float]) -> None:
     found, problem = numbers(pa.array([f" {value!r} " for value in values]), "rating")

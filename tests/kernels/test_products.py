@@ -18,7 +18,7 @@ def block_of(rows: int, columns: int, density: float, seed: int) -> tuple[Sparse
 
 
 @given(rows=st.integers(1, 40), columns=st.integers(1, 30), density=st.floats(0.0, 1.0), seed=st.integers(0, 1000))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_product_is_that_of_the_dense_matrix(rows: int, columns: int, density: float, seed: int) -> None:
     block, dense = block_of(rows, columns, density, seed)
     generator = torch.Generator().manual_seed(seed)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hnlm_ray.kernels.scan import Scan
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     n_items=st.sampled_from([1, 63, 64, 500, 5000]),

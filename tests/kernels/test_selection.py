@@ -49,7 +49,7 @@ def cases(draw: st.DrawFn) -> Case:
     return scores, draw(st.one_of(st.integers(1, 8), st.integers(1, 1000)))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(case=cases())
 @example(case=(np.array([[0.0, -0.0, 0.0, -np.inf]], np.float32), 3))
 @example(case=(np.array([[np.inf, 3e38, np.inf]], np.float32), 2))
@@ -75,7 +75,7 @@ def test_no_item_is_none_found() -> None:
     assert found.tolist() == [0, 0]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(seed=st.integers(0, 2**32 - 1), read_only=st.booleans())
 def test_masking_hides_what_each_user_met_and_nothing_else(seed: int, read_only: bool) -> None:
     rng = np.random.default_rng(seed)

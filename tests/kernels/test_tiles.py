@@ -44,7 +44,7 @@ def _vectors(rng: np.random.Generator, world: dict[str, Any]) -> tuple[np.ndarra
     return users, np.sort(items, axis=0) if world["ties"] == "rising" else items
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(world=tile_worlds())
 def test_tiles_equal_whole_rows(world: dict[str, Any]) -> None:
     rng = np.random.default_rng(world["seed"])

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rapidfuzz import fuzz
 
@@ -280,7 +280,6 @@ def test_below_the_threshold_or_with_nothing_unseen_it_is_out_of_catalogue() -> 
     assert row["status"] == "out_of_catalogue"
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.text(max_size=30)), max_size=20))
 def test_any_text_comes_out_once_with_a_status(rows: list[tuple[int, str]]) -> None:
     table = grounded(rows, seen=[(0, 1), (2, 4)])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hnlm_ray.config.tree import Config
 from hnlm_ray.language.pairs import choose_pairs
-from hnlm_ray.language.profiled import items_to_profile, users_to_profile
+from hnlm_ray.language.profiled import items_to_profile, negatives_to_ask, pairs_to_ask, users_to_profile
 from hnlm_ray.run.rows import PartsOf, as_parts
 from hnlm_ray.tables import INTERACTIONS
 from hnlm_ray.testing.worlds import random_world
@@ -65,3 +65,45 @@ def test_without_a_budget_every_user_has_a_profile(policy: str) -> None:
         for options, parts in ((config("pairs", policy=policy), in_parts(table)), (config("all"), as_parts(table)))
     )
     assert found.equals(everybody)
+
+
+@given(
+    written=st.sets(st.integers(0, N_USERS - 1)),
+    rejected=st.sets(st.integers(0, N_USERS - 1)),
+    size=st.integers(1, 40),
+    candidates=st.sampled_from([0, 4]),
+)
+def test_each_pair_is_asked_with_the_profile_of_its_user(
+    written: set[int], rejected: set[int], size: int, candidates: int
+) -> None:
+    """However the two tables are cut into parts, and whoever has no profile."""
+    users = sorted(written)
+    profiles = pa.table(
+        {
+            "user": pa.array(users, pa.int32()),
+            "summary": [f"taste of {user}" for user in users],
+            "status": ["invalid" if user in rejected else "ok" for user in users],
+        }
+    )
+    parts = [profiles.slice(first, size) for first in range(0, len(users), size)]
+    options = config("all", policy="per_user", per_user=2, candidates=candidates)
+    near = pa.table(
+        {
+            "item": pa.array(np.repeat(np.arange(N_ITEMS), 9), pa.int32()),
+            "neighbour": pa.array((np.arange(9 * N_ITEMS) * 7 + 3) % N_ITEMS, pa.int32()),
+            "similarity": pa.array(np.linspace(1, 0, 9 * N_ITEMS), pa.float32()),
+        }
+    )
+    near = near if candidates else None
+    table = interactions()
+    asked = negatives_to_ask(options, in_parts(table), lambda columns: parts, N_ITEMS, near)
+    rows = asked.table().to_pylist()
+    assert asked.ids.tolist() == [row["id"] for row in rows] == pairs_to_ask(options, as_parts(table), N_ITEMS).tolist()
+    for row in rows:
+        user = row["id"] // N_ITEMS
+        assert row["customer"] == (f"taste of {user}" if user in written - rejected else "")
+        assert row["item"] == row["id"] % N_ITEMS
+    whole = negatives_to_ask(options, as_parts(table), lambda columns: parts, N_ITEMS, near).table().to_pylist()
+    assert whole == rows  # the candidates too
+    assert all(len(row["candidates"]) <= candidates for row in rows)
+    assert not candidates or any(row["candidates"] for row in rows)

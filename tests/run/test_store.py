@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from hnlm_ray.errors import DataError, StoreError
+from hnlm_ray.run import store
 from hnlm_ray.run.checksums import Checksum
 from hnlm_ray.run.store import Artifact, RunStore, fingerprint
-from hnlm_ray.tables import ITEM_VECTORS, USERS
+from hnlm_ray.tables import INTERACTIONS, ITEM_VECTORS, USERS, conform
 
 USERS_TABLE = pa.table({"user": pa.array([0, 1], pa.int32()), "user_id": ["a", "b"]}, schema=USERS)
 
@@ -46,6 +47,47 @@ def test_a_table_of_the_wrong_shape_is_refused_by_name(tmp_path: Path) -> None:
         artifact.write("users", pa.table({"user": ["x"], "user_id": ["a"]}))
     assert not artifact.has("users")
     assert os.listdir(artifact.path) == []
+
+
+def interactions_of(counts: list[int]) -> pa.Table:
+    users = [user for user, count in enumerate(counts) for _ in range(count)]
+    numbers = list(range(len(users)))
+    columns = {"user": users, "item": numbers, "rating": [None] * len(users), "timestamp": numbers}
+    return conform(
+        pa.table({**columns, "review": [f"review {n}" for n in numbers], "split": ["train"] * len(users)}),
+        INTERACTIONS,
+        "test",
+    )
+
+
+@pytest.mark.parametrize("counts", [[], [1], [3, 9, 1, 1, 1, 2, 20, 1], [0, 0, 5, 0, 4]])
+def test_parts_are_the_table_and_keep_a_user_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counts: list[int]
+) -> None:
+    monkeypatch.setattr(store, "PART_ROWS", 4)
+    monkeypatch.setattr(store, "_ROW_GROUP", 7)
+    artifact, table = RunStore(str(tmp_path)).artifact("prepare", "abc"), interactions_of(counts)
+    artifact.create()
+    artifact.write_parts("interactions", [table.slice(0, 5), table.slice(5)])
+    assert artifact.read("interactions").equals(table)
+    artifact.write("interactions", table)
+    parts = list(artifact.parts("interactions", by="user"))
+    assert pa.concat_tables([table.schema.empty_table(), *parts]).equals(table)
+    owners = [set(part["user"].to_pylist()) for part in parts]
+    assert sum(map(len, owners)) == len(set().union(*owners))
+    assert all(owners)
+    assert [part.column_names for part in artifact.parts("interactions", ["split"])] == [["split"]] * -(
+        -len(table) // 4
+    )
+
+
+def test_parts_of_a_damaged_table_are_not_read(committed: Artifact) -> None:
+    path = Path(committed.path, "users.parquet")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=r"users\.parquet"):
+        list(committed.parts("users"))
 
 
 def test_a_crash_while_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

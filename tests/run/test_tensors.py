@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from safetensors.numpy import load_file, save_file
@@ -22,9 +22,7 @@ TENSORS = st.dictionaries(
     DTYPES.flatmap(lambda dtype: arrays.arrays(dtype, arrays.array_shapes(min_dims=0, max_dims=3, min_side=0))),
     max_size=4,
 )
-FILE_PER_EXAMPLE = settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+FILE_PER_EXAMPLE = settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def owner(array: Any) -> Any:

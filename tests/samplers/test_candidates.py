@@ -7,7 +7,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hnlm_ray.data.interactions import Interactions
@@ -33,7 +33,6 @@ def weighted_worlds(draw: st.DrawFn) -> tuple[Interactions, np.ndarray]:
 
 
 @given(world=weighted_worlds())
-@settings(deadline=None)
 def test_every_unmet_item_covers_as_many_numbers_as_it_weighs(world: tuple[Interactions, np.ndarray]) -> None:
     train, weights = world
     for given_weights in (None, weights):
@@ -49,7 +48,6 @@ def test_every_unmet_item_covers_as_many_numbers_as_it_weighs(world: tuple[Inter
 
 
 @given(world=weighted_worlds())
-@settings(deadline=None)
 def test_without_rejection_and_for_a_whole_batch_every_item_covers_its_weight(
     world: tuple[Interactions, np.ndarray],
 ) -> None:

@@ -94,7 +94,7 @@ worlds = st.builds(random_world, st.integers(1, 12), st.integers(2, 15), st.floa
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @given(world=worlds, seed=st.integers(0, 2**62))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_nobody_gets_what_they_have_met(options: Sampler, world: tuple[Interactions, Interactions], seed: int) -> None:
     check_unseen(maker(options), world[0], seed)
 

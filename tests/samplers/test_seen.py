@@ -14,7 +14,7 @@ from hnlm_ray.samplers.seen import SeenItems
 
 @pytest.mark.parametrize("most_bytes", [0, 1 << 20], ids=["search", "bitmap"])
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_it_is_the_set_of_pairs(most_bytes: int, data: st.DataObject) -> None:
     n_users, n_items = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 20))
     pairs = data.draw(st.sets(st.tuples(st.integers(0, n_users - 1), st.integers(0, n_items - 1))))

@@ -51,7 +51,7 @@ def test_only_matched_rows_have_a_vector_that_of_the_matched_item() -> None:
 
 
 @given(keys=st.sets(st.integers(0, 500), max_size=60), first=st.integers(0, 70), last=st.integers(0, 75))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_lookup_is_the_dictionary_and_a_slice_keeps_its_users(keys: set[int], first: int, last: int) -> None:
     pairs = np.array(sorted(keys), dtype=np.int64)
     rows = (pairs % 5).astype(np.int32)

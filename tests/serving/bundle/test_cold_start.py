@@ -149,7 +149,7 @@ def test_answers_to_a_history_obey_the_wishes(bundle_path: Path) -> None:
     assert few.items == whole[10:15]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_features_are_three_weighted_sums_of_each_history(seed: int) -> None:
     rng = np.random.default_rng(seed)

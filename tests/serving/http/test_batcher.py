@@ -148,7 +148,7 @@ def recommender(bundle_path: Path) -> Recommender:
     return Recommender.load(str(bundle_path))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(
         st.tuples(

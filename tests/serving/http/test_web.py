@@ -778,7 +778,7 @@ _FIELDS = sorted({name for model in _MODELS for name in model.model_fields})
 
 
 @pytest.mark.parametrize("path", POSTS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(changes=st.dictionaries(st.sampled_from(_FIELDS) | st.text(max_size=3), _JSON, max_size=3), drop=st.booleans())
 def test_any_json_object_gets_an_answer_or_a_sentence(
     client: TestClient, path: str, changes: dict[str, Any], drop: bool

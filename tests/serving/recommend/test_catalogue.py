@@ -158,7 +158,7 @@ def worlds(draw: st.DrawFn) -> tuple[list[list[str]], list[bool], RankingOptions
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(world=worlds())
 def test_masks_equal_the_wishes_read_item_by_item(world: tuple[list[list[str]], list[bool], RankingOptions]) -> None:
     categories, is_there, options = world

@@ -41,7 +41,7 @@ def pools(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, int, float]:
     return scores, vectors, draw(st.integers(1, 30)), weight
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(pool=pools())
 def test_every_choice_is_the_greedy_choice_of_a_plain_reference(
     pool: tuple[np.ndarray, np.ndarray, int, float],

@@ -19,7 +19,7 @@ def table_of(keys: list[int]) -> pa.Table:
     return pa.table({"key": pa.array(keys, pa.int32()), "text": [f"row {row}" for row in range(len(keys))]})
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(keys=st.lists(st.integers(0, 12), max_size=40).map(sorted), rows_per_group=st.integers(1, 9))
 @example(keys=[], rows_per_group=4)
 @example(keys=[5] * 20, rows_per_group=3)  # one key in every group

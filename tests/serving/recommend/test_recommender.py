@@ -44,7 +44,7 @@ def worlds(draw: st.DrawFn) -> tuple[Contents, int, bool]:
     return contents, draw(st.integers(1, 40)), draw(st.booleans())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(world=worlds())
 def test_equals_a_full_sort_with_ties_in_catalogue_order(world: tuple[Contents, int, bool]) -> None:
     contents, k, exclude_seen = world
