@@ -34,7 +34,7 @@ from hnlm_ray.cluster.maps import old_names_allowed, task_limits
 from hnlm_ray.errors import EngineError, ResourceError, StageError
 from hnlm_ray.run.deaths import did_not_start, way_of_death
 from hnlm_ray.run.places import Folder, storage_errors
-from hnlm_ray.run.rows import PART_ROWS, Located, RowGroup, Rows, is_among, read_group, write_parts
+from hnlm_ray.run.rows import Located, RowGroup, Rows, is_among, read_group, read_parts, write_parts
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -255,8 +255,7 @@ def _requests(folder: Folder, number: int) -> Iterator[pa.Table]:
     """The rows of a round."""
     path = f"{folder.path}/{_REQUESTS.format(number)}"
     with storage_errors(path), pq.ParquetFile(path, filesystem=folder.filesystem) as file:
-        for batch in file.iter_batches(PART_ROWS):
-            yield pa.Table.from_batches([batch])
+        yield from read_parts(file)
 
 
 def _results(

@@ -16,7 +16,18 @@ import pyarrow.parquet as pq
 from hnlm_ray.errors import StoreError
 from hnlm_ray.run.places import shown
 
-__all__ = ["PART_ROWS", "Located", "PartsOf", "RowGroup", "Rows", "as_parts", "is_among", "read_group", "write_parts"]
+__all__ = [
+    "PART_ROWS",
+    "Located",
+    "PartsOf",
+    "RowGroup",
+    "Rows",
+    "as_parts",
+    "is_among",
+    "read_group",
+    "read_parts",
+    "write_parts",
+]
 
 PART_ROWS = 1 << 14
 """Rows that are in memory together where a table is made or read in parts."""
@@ -197,6 +208,13 @@ class Located:
     def table(self) -> pa.Table:
         """All rows in memory, sorted by id."""
         return pa.concat_tables([self.schema.empty_table(), *self.parts()])
+
+
+def read_parts(file: pq.ParquetFile, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """A Parquet file, or some columns of it, in tables of at most ``PART_ROWS``."""
+    for number in range(file.num_row_groups):  # asked for together, the bytes of all of them would be fetched at once
+        for batch in file.iter_batches(PART_ROWS, row_groups=[number], columns=columns):
+            yield pa.Table.from_batches([batch])
 
 
 def read_group(file: pq.ParquetFile, number: int, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:

@@ -34,7 +34,7 @@ from hnlm_ray.errors import StoreError
 from hnlm_ray.run.checksums import Checksum, size_problem, verify
 from hnlm_ray.run.manifest import MANIFEST, Manifest, StageFile
 from hnlm_ray.run.places import Folder, join, resolve, storage_errors
-from hnlm_ray.run.rows import PART_ROWS, write_parts
+from hnlm_ray.run.rows import read_parts, write_parts
 from hnlm_ray.tables import TABLES, conform
 
 __all__ = ["Artifact", "RunStore", "fingerprint"]
@@ -186,8 +186,8 @@ class Artifact(Folder):
         held = schema.empty_table()
         try:
             with pq.ParquetFile(path, filesystem=self.filesystem) as file:
-                for batch in file.iter_batches(PART_ROWS, columns=columns):
-                    rows = pa.concat_tables([held, conform(pa.Table.from_batches([batch]), schema, path)])
+                for part in read_parts(file, columns):
+                    rows = pa.concat_tables([held, conform(part, schema, path)])
                     whole = rows.num_rows if by is None else _before_last(rows[by])
                     held = rows.slice(whole)
                     if whole:
