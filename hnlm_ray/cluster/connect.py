@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hnlm_ray.cluster import ingress
+from hnlm_ray.cluster.kept import let_go
 from hnlm_ray.cluster.native_lines import harmless_lines_left_out
 from hnlm_ray.config.tree import ClusterConfig
 from hnlm_ray.errors import ResourceError
@@ -48,7 +49,8 @@ def local_gpus() -> int:
 def connected(config: ClusterConfig) -> Iterator[None]:
     """Be connected during the body: to the configured cluster, to that of the job this runs in, or to a new local Ray.
 
-    A connection that exists already is used and left open. No runtime environment is passed: in a job, Ray refuses one
+    A connection that exists already is used and left open; engines that earlier work left running are ended, since
+    whoever connects needs their room. No runtime environment is passed: in a job, Ray refuses one
     that repeats a key of the job's own.
 
     Raises:
@@ -61,6 +63,7 @@ def connected(config: ClusterConfig) -> Iterator[None]:
     import ray
 
     if ray.is_initialized():
+        let_go()
         yield
         return
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
@@ -78,6 +81,7 @@ def connected(config: ClusterConfig) -> Iterator[None]:
         try:
             yield
         finally:
+            let_go()
             ray.shutdown()
 
 

@@ -30,6 +30,7 @@ import pyarrow.parquet as pq
 
 from hnlm_ray.cluster.connect import require
 from hnlm_ray.cluster.heartbeat import heartbeat, rate_line
+from hnlm_ray.cluster.kept import lost as lost_actor
 from hnlm_ray.cluster.maps import old_names_allowed, task_limits
 from hnlm_ray.errors import EngineError, ResourceError, StageError
 from hnlm_ray.run.deaths import did_not_start, way_of_death
@@ -319,4 +320,5 @@ def _engine_errors(purpose: str) -> Iterator[None]:
         if (way := way_of_death(error)) is None:
             raise
         kind, came = (EngineError, "did not start") if did_not_start(error) else (_EngineDiedError, "died")
-        raise kind(f"the engine of {purpose} {came} ({way})", "see `hnlm doctor` and Ray's logs") from error
+        what = f"the engine of {purpose} {came} ({lost_actor() or way})"
+        raise kind(what, "see `hnlm doctor` and Ray's logs") from error

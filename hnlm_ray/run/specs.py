@@ -192,12 +192,12 @@ _ALL = (
         ("user_profiles",), _ANSWERS, version=3, resumes=True,
     ),
     StageSpec(
-        "vectors", "Turn the text of each item into a vector",
-        _vectors, dependencies.embedding, ("item_vectors",), resumes=True,
-    ),
-    StageSpec(
         "negatives", "Let the language model name a hard negative for each chosen pair",
         _negatives, dependencies.negatives, ("negatives",), _ANSWERS, version=3, resumes=True,
+    ),
+    StageSpec(
+        "vectors", "Turn the text of each item into a vector",
+        _vectors, dependencies.embedding, ("item_vectors",), resumes=True,
     ),
     StageSpec(
         "ground", "Match the names that the language model wrote to items of the catalogue",

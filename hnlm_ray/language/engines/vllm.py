@@ -1,8 +1,8 @@
 """vLLM under Ray Data: generation and pooling. No other module imports ``ray.data.llm``.
 
-Rendering, chat template and tokenization are one map before the engine, so that a plan holds one actor per replica and
-nothing else. A row that cannot be rendered passes the engine by the column ``__inference_error__``, with which Ray
-Data's own stages mark failed rows.
+Rendering, chat template and tokenization are one map before the engine. The engine is in an actor that stays when the
+map ends, and answers the next one of the same model and options: a second pass, or another stage. A row that cannot be
+rendered passes the engine by the column ``__inference_error__``, with which Ray Data's own stages mark failed rows.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
+from hnlm_ray.cluster.kept import KeptActor, kept_actors
 from hnlm_ray.cluster.maps import actor_limits, mapped, old_names_allowed, task_limits
 from hnlm_ray.config.language import EmbedConfig, LLMConfig
 from hnlm_ray.config.weights import refuse_pickles
@@ -35,6 +36,8 @@ _ERROR = "__inference_error__"
 _ANSWER = ("id", "generated_text", "num_input_tokens", "num_generated_tokens")
 """What is kept of the columns of an answered row."""
 _CPU_BATCH_TOKENS = 4096
+_CALLS_OF_A_HOST = 1000
+"""At a time: those who send rows limit how many they send."""
 _Value = TypeVar("_Value")
 Row = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -196,9 +199,10 @@ def _processor(
 
 
 def _through_engine(tokenized: Dataset, config: Any, before: Row, after: Row) -> Dataset:
-    """Map rows through a pool of engines, none of which is started again when it dies.
+    """Map rows through engines that are started here, or that an earlier map has started.
 
-    Whoever consumes the data set starts another pool for the rows that are left, and finds the one that is at fault.
+    None is started again when it dies: whoever consumes the data set makes another map of the rows that are left, and
+    finds the one that is at fault.
     """
     from ray.data.llm import build_processor
 
@@ -206,10 +210,39 @@ def _through_engine(tokenized: Dataset, config: Any, before: Row, after: Row) ->
     processor = build_processor(
         config, preprocess=before, postprocess=after, preprocess_map_kwargs=tasks, postprocess_map_kwargs=tasks
     )
-    (stage,) = processor.list_stage_names()
-    processor.get_stage_by_name(stage).map_batches_kwargs.update(actor_limits(0))
+    (name,) = processor.list_stage_names()
+    _send_to_kept_engines(processor.get_stage_by_name(name), processor.DATA_COLUMN, config)
     with old_names_allowed():
         return processor(tokenized)
+
+
+def _send_to_kept_engines(stage: Any, data_column: str, config: Any) -> None:
+    """Have a stage of Ray Data send its rows to engines that stay when the map ends; those that are missing start."""
+    import ray
+
+    from hnlm_ray.language.engines.hosts import EngineHost, Forwarder
+
+    options = dict(stage.map_batches_kwargs)
+    forwarding = {name: options.pop(name) for name in ("max_concurrency", "zero_copy_batch")}
+    del options["compute"]
+    place = options.pop("ray_remote_args_fn", dict)
+    engine = {**stage.fn_constructor_kwargs, "data_column": data_column}
+    engine["expected_input_keys"] = list(stage.get_required_input_keys())
+
+    def make() -> KeptActor:
+        placed = place()
+        strategy = placed.get("scheduling_strategy")
+        chosen = {name: value for name, value in {**options, **placed}.items() if value is not None}
+        host = ray.remote(**chosen, **actor_limits(0), max_concurrency=_CALLS_OF_A_HOST)(EngineHost)
+        return KeptActor(host.remote(stage.fn, engine), getattr(strategy, "placement_group", None))
+
+    replicas = config.concurrency[1]
+    hosts = kept_actors(f"{stage.fn} {engine} {options}", replicas, make)
+    pool = ray.data.ActorPoolStrategy(size=replicas)
+    # An assignment would validate the stage anew and give it the resources of an engine again.
+    vars(stage)["fn"] = Forwarder
+    vars(stage)["fn_constructor_kwargs"] = {"hosts": hosts, "task_type": engine["task_type"]}
+    vars(stage)["map_batches_kwargs"] = {**forwarding, **actor_limits(0), "compute": pool, "num_cpus": 0}
 
 
 def _tokenized(call_ref: ObjectRef[Call], model: str, config: LLMConfig, requests: pa.Table) -> pa.Table:
