@@ -6,7 +6,7 @@
     ├── ConfigError      an option: unknown key, wrong type, options that contradict each other
     ├── DataError        raw data or a table: missing file, malformed line, wrong column
     ├── StoreError       the run folder: read-only, full, locked by another run, damaged
-    ├── ResourceError    the machine or the cluster: too few CPUs, a port in use, no GPU
+    ├── ResourceError    the machine, the cluster, a hub: too few CPUs, a port in use, no GPU, no answer
     ├── EngineError      the language model: missing folder, no tokenizer, endpoint that refuses
     ├── StageError       a stage that ran and whose result must not be used: too many rejected rows
     └── BundleError      a recommender bundle: missing part, checksum that does not match
@@ -59,7 +59,7 @@ class StoreError(HnlmError):
 
 
 class ResourceError(HnlmError):
-    """The machine or the cluster lacks what the run needs."""
+    """The machine, the cluster or a hub lacks what is needed, or refuses it."""
 
 
 class EngineError(HnlmError):

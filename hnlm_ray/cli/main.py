@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from hnlm_ray import __version__
+from hnlm_ray.cli.data_sets import data
 from hnlm_ray.cli.doctor import doctor
 from hnlm_ray.cli.endings import errors_as_sentences
+from hnlm_ray.cli.hub import pull, push
 from hnlm_ray.cli.options import refuse_dotted_options
 from hnlm_ray.cli.reports import compare, diff, report
 from hnlm_ray.cli.runs import demo, estimate, run, search, status, study
@@ -35,9 +37,10 @@ then [cyan]hnlm estimate ...[/] and [cyan]hnlm run ...[/] with the same argument
 
 for command in (
     run, search, study, validate, estimate, status, verify, gc, doctor, config, serve, recommend, export, bundles,
-    report, compare, diff, demo,
+    push, pull, report, compare, diff, demo,
 ):  # fmt: skip
     app.command()(command)
+app.add_typer(data, name="data")
 
 
 @app.callback(invoke_without_command=True)

@@ -82,11 +82,13 @@ class DemoWorldConfig(Section):
 class DataConfig(Section):
     """Where raw data is, how it is read, filtered and split."""
 
-    format: Literal["demo", "amazon2018", "amazon2023", "yelp", "movielens", "recbole", "table"] = "demo"
+    format: Literal[
+        "demo", "amazon2018", "amazon2023", "yelp", "movielens", "checkins", "lastfm", "steam", "recbole", "table"
+    ] = "demo"
     """``demo`` is generated; every other format has a module in ``hnlm_ray/data`` with its name."""
     noun: str = Field(default="product", pattern=r"^[^\W\d_][\w '-]{0,39}$")
-    """What an item is called in prompts, in the singular. Where it is not given, it is ``film`` with ``movielens`` and
-    ``place`` with ``yelp``."""
+    """What an item is called in prompts, in the singular. Where it is not given, it is ``film`` with ``movielens``,
+    ``place`` with ``yelp`` and ``checkins``, ``artist`` with ``lastfm``, and ``game`` with ``steam``."""
     path: str | None = None
     """Folder with the raw data, local or ``s3://`` / ``gs://``; not used by ``demo``."""
     interactions: str | None = None

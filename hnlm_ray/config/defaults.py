@@ -36,7 +36,7 @@ DEFAULT_VARIANTS: dict[str, dict[str, Any]] = {
 """What is trained where the configuration names no variants and there is a language model: its negatives too."""
 
 _MODELS = ("llm", "embed", "tune")
-_NOUNS = {"movielens": "film", "yelp": "place"}
+_NOUNS = {"movielens": "film", "yelp": "place", "checkins": "place", "lastfm": "artist", "steam": "game"}
 """What the items of a format are; products where nothing is said."""
 
 

@@ -20,6 +20,8 @@ from hnlm_ray.errors import DataError
 __all__ = ["fields", "read_objects"]
 
 _ARRAY = re.compile(rb"\s*\[\s*(?:\{|\Z)")
+_LITERAL = re.compile(r"\s*\{(?:'|u['\"])")
+"""How an object begins that Python has written, its second version with ``u`` before texts."""
 _TEXT, _NUMBER, _TEXTS = pa.string(), pa.float64(), pa.list_(pa.string())
 
 
@@ -94,7 +96,7 @@ def _object(line: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
-        if not line.lstrip().startswith("{'"):
+        if not _LITERAL.match(line):
             raise ValueError(f"not a JSON object ({error})") from error
         try:
             record = ast.literal_eval(line.strip())
