@@ -158,7 +158,7 @@ def _require_ours(found: Collection[str], repo: str) -> None:
 
 def _api() -> HfApi:
     from huggingface_hub import HfApi
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     disable_progress_bars()
     return HfApi(library_name="hnlm-ray")
@@ -186,7 +186,7 @@ def _hub_errors(repo: str, action: str) -> Iterator[None]:
         raise ResourceError(
             f"{repo} cannot be {action} ({_reason(error)})", "set HF_TOKEN, unset HF_HUB_OFFLINE"
         ) from error
-    except errors.HTTPError as error:
+    except errors.HTTPError as error:  # type: ignore[attr-defined]  # of the HTTP library that this release uses
         what = f"{hub} cannot be reached, or the connection was lost ({_reason(error)})"
         raise ResourceError(what, "give the same command again when there is a network") from error
     except (RuntimeError, ValueError) as error:  # what the client says of an upload that failed

@@ -4,7 +4,7 @@
 
     <name>.train.inter, <name>.valid.inter, <name>.test.inter    user_id, item_id, rating, timestamp
     <name>.item     item_id, title, brand, categories, description
-    <name>.neg      user_id, item_id, negative_id, source; where there are negatives
+    <name>.neg      pair_user_id, pair_item_id, negative_id, source; where there are negatives
     <name>.yaml     benchmark_filename and the fields
 
 Source: https://recbole.io/docs/user_guide/data/atomic_files.html.
@@ -30,6 +30,9 @@ _BREAKS = "[\t\n\r]"
 
 _QUOTE = '^"'
 """RecBole reads with pandas, for which this would open a field that spans tabs and lines."""
+
+_NEGATIVES = ["pair_user_id", "pair_item_id", "negative_id", "source"]
+"""In RecBole, a field has one name in all files; an alias of the user's or the item's is numbered like it."""
 
 _ITEM_TYPES = {
     "item_id": "token",
@@ -66,9 +69,9 @@ def write(data: RunData, folder: Path, name: str) -> list[str]:
     _write(folder / f"{name}.item", _ITEM_TYPES, (_texts(items[role]) for role in _ITEM_TYPES))
     columns = {"inter": [*types], "item": [*_ITEM_TYPES]}
     if data.negatives.num_rows:
-        tokens = dict.fromkeys(data.negatives.column_names, "token")
-        _write(folder / f"{name}.neg", tokens, (_texts(data.negatives[role]) for role in tokens))
-        columns["neg"] = [*tokens]
+        columns["neg"] = _NEGATIVES[:3]  # RecBole numbers only what is an alias here
+        tokens = dict.fromkeys(_NEGATIVES, "token")
+        _write(folder / f"{name}.neg", tokens, map(_texts, data.negatives.columns))
     (folder / f"{name}.yaml").write_text(_configuration(columns), encoding="utf-8")
     left_out = [role for role in ("rating", "timestamp") if role not in types]
     return [f"no {role} was written, because not every interaction has one" for role in left_out] + [
@@ -88,7 +91,12 @@ def _configuration(columns: dict[str, list[str]]) -> str:
     }
     text = yaml.safe_dump(options, sort_keys=False)
     if "neg" in columns:
-        more = {"additional_feat_suffix": ["neg"], "load_col": columns}
+        more = {
+            "additional_feat_suffix": ["neg"],
+            "alias_of_user_id": ["pair_user_id"],
+            "alias_of_item_id": ["pair_item_id", "negative_id"],
+            "load_col": columns,
+        }
         text += "# For a model that reads the hard negatives, these instead:\n"
         text += "".join(f"# {line}\n" for line in yaml.safe_dump(more, sort_keys=False).splitlines())
     return text

@@ -86,7 +86,13 @@ def test_the_configuration_of_recbole_names_the_files_and_fields(run: str, tmp_p
         assert [field.partition(":")[0] for field in header.split("\t")] == options["load_col"]["inter"]
     header = (tmp_path / "toy" / "toy.item").read_text().splitlines()[0]
     assert [field.partition(":")[0] for field in header.split("\t")] == options["load_col"]["item"]
-    assert "toy.neg" in {path.name for path in (tmp_path / "toy").iterdir()}
+    commented = (tmp_path / "toy" / "toy.yaml").read_text().partition("these instead:\n")[2]
+    more = yaml.safe_load("".join(line.removeprefix("# ") for line in commented.splitlines(keepends=True)))
+    lines = [line.split("\t") for line in (tmp_path / "toy" / "toy.neg").read_text().splitlines()]
+    assert [field.partition(":")[0] for field in lines[0]] == [*more["load_col"]["neg"], "source"]
+    assert [*more["alias_of_user_id"], *more["alias_of_item_id"]] == more["load_col"]["neg"]
+    given = read_run(run).negatives
+    assert lines[1:] == [[*row.values()] for row in given.to_pylist()]
 
 
 def test_rectools_tables_have_its_columns(run: str, tmp_path: Path) -> None:

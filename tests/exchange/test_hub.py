@@ -249,6 +249,47 @@ def test_what_a_hub_holds_besides_is_refused(
     assert [*tmp_path.iterdir()] == []
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("encoder.safetensors", b"x", "encoder.safetensors is damaged"),
+        ("files.json", b"{}", "files.json cannot be understood"),
+        ("files.json", b'{"figures": {}, "files": {"../up.json": {"bytes": 1, "sha256": ""}}}', "does not list"),
+        ("adapter/adapter_model.bin", b"x", "holds adapter/adapter_model.bin, which is neither"),
+    ],
+)
+def test_an_encoder_that_was_changed_is_refused(
+    name: str, content: bytes, sentence: str, hub: Hub, hnlm: Run, encoder: Path, tmp_path: Path
+) -> None:
+    assert hnlm("push", encoder, REPO)[0] == 0
+    hub.repos[REPO][name] = content
+    code, said = hnlm("pull", REPO, tmp_path / "here")
+    assert (code, sentence in said) == (2, True), said
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_model_that_only_this_machine_has_is_mentioned(hub: Hub, hnlm: Run, encoder: Path, tmp_path: Path) -> None:
+    assert hnlm("push", encoder, REPO)[0] == 0
+    assert hnlm("pull", REPO, tmp_path / "here")[0] == 0
+    spec = json.loads((tmp_path / "here" / "encoder.json").read_text()) | {"model": str(tmp_path)}
+    artifact = RunStore(str(tmp_path / "run")).artifact("tune", "abc")
+    (Path(artifact.path) / "encoder").mkdir(parents=True)
+    (Path(artifact.path) / "encoder" / "encoder.json").write_text(json.dumps(spec))
+    artifact.commit({"seconds": 1.0, "rows": {}, "counts": {}})
+    said = hnlm("push", artifact.path, "somebody/local")[1]
+    assert f"encoder.json names the folder {tmp_path}, which others do not have" in said
+    card = ModelCard(hub.repos["somebody/local"]["README.md"].decode())
+    assert card.data.base_model is None
+    assert "None are known" in card.text
+
+
+def test_offline_is_one_sentence(hub: Hub, hnlm: Run, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    code, said = hnlm("push", bundle, REPO, "--without-users")
+    assert (code, "unset HF_HUB_OFFLINE" in said) == (2, True), said
+    assert hub.asked == []
+
+
 def test_a_pickle_that_a_bundle_lists_is_refused(hub: Hub, hnlm: Run, bundle: Path, tmp_path: Path) -> None:
     files = pushed(hub, hnlm, bundle)
     from hnlm_ray.serving.bundle.info import BundleInfo
