@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pyarrow.fs as pafs
@@ -35,14 +36,15 @@ def write_items_only(bundle: Bundle, folder: str) -> BundleInfo:
     Raises:
         BundleError: the folder cannot be written.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     contents, local = bundle.contents, pafs.LocalFileSystem()
     with bundle_errors(folder, "give a folder that can be written"):
         nobody = np.empty((0, bundle.info.dim), np.float32)
-        save_file({"user_vectors": nobody, "item_vectors": contents.item_vectors}, f"{folder}/model.safetensors")
+        vectors = {"user_vectors": nobody, "item_vectors": contents.item_vectors}
         seen = {"offsets": np.zeros(1, np.int64), "items": np.empty(0, np.int32)}
-        save_file(seen, f"{folder}/seen.safetensors")
+        for name, tensors in (("model", vectors), ("seen", seen)):
+            Path(f"{folder}/{name}.safetensors").write_bytes(save(tensors))
         pq.write_table(USERS.empty_table(), f"{folder}/users.parquet")
         names = [name for name in bundle.info.files if name not in _OF_USERS]
         for name in names:
