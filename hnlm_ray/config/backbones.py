@@ -27,6 +27,7 @@ __all__ = [
     "MFOptions",
     "NGCFOptions",
     "PopularityOptions",
+    "SASRecOptions",
     "SGLOptions",
     "SimGCLOptions",
     "XSimGCLOptions",
@@ -52,6 +53,14 @@ class BackboneOptions(Named):
     """Whether its vectors are a mean of layers, which some samplers choose by."""
     has_user_vectors: ClassVar[bool] = True
     """Whether a user has a vector; otherwise the model is weights between items."""
+
+    is_sequential: ClassVar[bool] = False
+    """Whether it knows a user by the order of their items in time, and not by an embedding."""
+
+    @property
+    def window(self) -> int:
+        """The latest items that a user is known by, of a sequential one; 0 of others."""
+        return 0
 
     @property
     def contrast(self) -> Contrast | None:
@@ -189,6 +198,37 @@ class DirectAUOptions(BackboneOptions):
         return self.uniformity_weight
 
 
+class SASRecOptions(BackboneOptions):
+    """A user is the last state of a transformer over the latest items in order (Kang and McAuley, ICDM 2018)."""
+
+    implementation: ClassVar[str] = "hnlm_ray.models.sasrec:SASRec"
+    is_sequential: ClassVar[bool] = True
+    name: Literal["sasrec"] = "sasrec"
+    length: Positive = 50
+    """Latest items that are read."""
+    blocks: Positive = 2
+    """Blocks of the transformer."""
+    heads: Positive = 1
+    """Heads of the attention; they divide ``dim``."""
+    dropout: float = Field(default=0.2, ge=0.0, lt=1.0)
+    """Share of the coordinates that are dropped in training, of the rows that are read and of each part of a block."""
+
+    @property
+    def window(self) -> int:
+        """See :class:`BackboneOptions`."""
+        return self.length
+
+    def final_dim(self, dim: int) -> int:
+        """See :class:`BackboneOptions`.
+
+        Raises:
+            ValueError: the heads do not divide it.
+        """
+        if dim % self.heads:
+            raise ValueError(f"{self.heads} heads do not divide dim={dim}")
+        return dim
+
+
 class PopularityOptions(_ClosedForm):
     """Baseline: items by their number of train interactions."""
 
@@ -268,6 +308,7 @@ Backbone = Annotated[
     | SimGCLOptions
     | XSimGCLOptions
     | DirectAUOptions
+    | SASRecOptions
     | PopularityOptions
     | ItemKNNOptions
     | EASEOptions

@@ -10,12 +10,13 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from hnlm_ray.config.plugins import CustomOptions, Plugged
-from hnlm_ray.config.section import Named, Positive, Temperature, kinds
+from hnlm_ray.config.section import Fraction, Named, Positive, Temperature, kinds
 
 __all__ = [
     "BPROptions",
     "BSLOptions",
     "CustomLossOptions",
+    "GBCEOptions",
     "HingeOptions",
     "Loss",
     "LossOptions",
@@ -28,14 +29,18 @@ __all__ = [
 class LossOptions(Named):
     """What is common to all losses.
 
-    The implementation of a loss over pairs takes gaps (B, K). That of a softmax loss takes the scores of positives (B,)
-    and of negatives (B, K), and the log weights of the negatives. Both take :attr:`arguments` by name.
+    The implementation of a loss over pairs takes gaps (B, K) or, where it takes scores, those of positives (B, 1) and
+    of negatives (B, K) and the number of items. That of a softmax loss takes the scores of positives (B,) and of
+    negatives (B, K), and the log weights of the negatives. All take :attr:`arguments` by name.
     """
 
     is_cosine: ClassVar[bool] = False
     """Whether scores are cosines, which a temperature needs."""
     is_softmax: ClassVar[bool] = False
     """Whether it sums over all negatives of a pair, so that a semantic negative can be one more of them."""
+
+    takes_scores: ClassVar[bool] = False
+    """Whether a loss over pairs takes the scores of positives and negatives, not the gaps between them."""
 
     @property
     def arguments(self) -> dict[str, float]:
@@ -62,6 +67,19 @@ class HingeOptions(LossOptions):
     name: Literal["hinge"] = "hinge"
     margin: float = Field(default=0.3, gt=0.0)
     """By how much a positive must be above a negative."""
+
+
+class GBCEOptions(LossOptions):
+    """Binary cross-entropy whose positives count less, the fewer of the items are drawn as negatives.
+
+    ``-(beta log sigmoid(s_ui) + sum of log(1 - sigmoid(s_uj))) / (K + 1)`` (Petrov and Macdonald, RecSys 2023).
+    """
+
+    implementation: ClassVar[str] = "hnlm_ray.models.losses:generalised_cross_entropy"
+    takes_scores: ClassVar[bool] = True
+    name: Literal["gbce"] = "gbce"
+    calibration: Fraction = 0.75
+    """t of the paper. 0: binary cross-entropy, the loss of SASRec. 1: sigmoids of scores become probabilities."""
 
 
 class PairwiseContrastiveOptions(LossOptions):
@@ -141,6 +159,7 @@ Loss = Annotated[
     | BSLOptions
     | SLAtKOptions
     | PairwiseContrastiveOptions
+    | GBCEOptions
     | CustomLossOptions,
     Field(discriminator="name"),
     Plugged("hnlm_ray.losses", lambda: kinds(Loss)),

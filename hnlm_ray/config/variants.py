@@ -156,6 +156,9 @@ class VariantConfig(Section):
         if sampler.needs_softmax and not loss.is_softmax:
             able = _names(Loss, "is_softmax", ", ")
             yield f"the sampler {sampler.name} goes with a softmax loss ({able})"
+        backbone.final_dim(self.dim)
+        if backbone.is_sequential and self.positives == "user":
+            yield f"{backbone.name} is trained on whole histories, so positives: user has no effect"
         if sampler.assumes_interactions and self.positives == "user":
             yield f"{sampler.name} corrects for uniform interactions: set positives: interaction or correct: false"
         for part, compares in ((sampler, sampler.needs_batch), (backbone, backbone.uniformity is not None)):

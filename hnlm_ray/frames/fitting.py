@@ -25,8 +25,11 @@ from hnlm_ray.frames.names import Names, as_text
 from hnlm_ray.frames.recommender import FrameRecommender
 from hnlm_ray.serving.bundle.contents import Contents
 from hnlm_ray.serving.bundle.info import BundleAbout
+from hnlm_ray.tables import SPLITS
 
 if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
     from hnlm_ray.training.side_information import SideInformation
 
 __all__ = ["fit"]
@@ -75,9 +78,8 @@ def fit(
     prepared = prepare_tables(raw, config.data, seed)
     splits = Splits.of(prepared.interactions, len(prepared.users), len(prepared.items))
     names = Names.of(interactions, config.data.columns)
-    side = None
-    if item_vectors is not None:
-        side = _side(chosen, _of_catalogue(item_vectors, items, names, prepared.items))
+    texts = None if item_vectors is None else _of_catalogue(item_vectors, items, names, prepared.items)
+    side = _side(chosen, prepared.interactions, splits, texts)
     vectors, metrics, history = _fitted(chosen, splits, seed, side, device)
     about = BundleAbout(
         data="data frame",
@@ -157,24 +159,42 @@ def _of_catalogue(
     return found
 
 
-def _side(variant: VariantConfig, texts: npt.NDArray[np.float32]) -> SideInformation:
-    """What a variant reads of text vectors (I, t): themselves, and the graph of similar items."""
+def _side(
+    variant: VariantConfig, interactions: pa.Table, splits: Splits, texts: npt.NDArray[np.float32] | None
+) -> SideInformation:
+    """What a variant reads: histories, text vectors (I, t) and the graph of items that are similar by them."""
+    from hnlm_ray.data.histories import Histories
+    from hnlm_ray.training.side_information import SideInformation
+
+    if not variant.backbone.is_sequential:
+        return SideInformation(item_texts=texts, item_graph=_item_graph(variant, texts))
+    ordered = [Histories.from_table(interactions, splits.train.n_users, known) for known in (SPLITS[:1], SPLITS[:2])]
+    return SideInformation(
+        item_texts=texts,
+        item_graph=_item_graph(variant, texts),
+        histories=ordered[0],
+        seen_histories=ordered[1],
+    )
+
+
+def _item_graph(
+    variant: VariantConfig, texts: npt.NDArray[np.float32] | None
+) -> csr_array[np.float32, tuple[int, int]] | None:
     from hnlm_ray.kernels.neighbours import nearest_rows
     from hnlm_ray.kernels.vectors import unit_rows
     from hnlm_ray.models.item_graph import normalised_neighbours
     from hnlm_ray.tables import NEIGHBOURS
-    from hnlm_ray.training.side_information import SideInformation
 
-    if variant.item_graph is None:
-        return SideInformation(item_texts=texts)
+    if variant.item_graph is None or texts is None:
+        return None
     count = variant.item_graph.neighbours
     near = nearest_rows(unit_rows(texts), 0, len(texts), count)
     table = pa.table([near.rows, near.neighbours, near.similarities], schema=NEIGHBOURS)
-    return SideInformation(item_texts=texts, item_graph=normalised_neighbours(table, len(texts), count))
+    return normalised_neighbours(table, len(texts), count)
 
 
 def _fitted(
-    variant: VariantConfig, splits: Splits, seed: int, side: SideInformation | None, device: str
+    variant: VariantConfig, splits: Splits, seed: int, side: SideInformation, device: str
 ) -> tuple[dict[str, npt.NDArray[np.float32]], dict[str, float], list[dict[str, Any]]]:
     """Vectors of users and items, figures on validation, and the learning curve."""
     from hnlm_ray.training.baseline import compute
@@ -184,6 +204,6 @@ def _fitted(
         baseline = compute(variant.backbone, splits.train, splits.valid)
         return baseline.tensors, {"valid ndcg@20": baseline.valid_ndcg}, []
     result = train(splits.train, splits.valid, variant, seed, side=side, device=device)
-    vectors = {"user_vectors": result.user_vectors, "item_vectors": result.item_vectors}
+    vectors = {"user_vectors": result.known_by(seen=True), "item_vectors": result.item_vectors}
     progress = result.progress
     return vectors, {"valid ndcg@20": progress.best_ndcg}, [vars(record) for record in progress.history]

@@ -33,7 +33,7 @@ def initial_rows(seed: int, name: str, first: int, last: int, dim: int, std: flo
     for start in range(first, last, _ROWS_AT_ONCE):
         stop = min(start + _ROWS_AT_ONCE, last)
         normal = _normal(key, np.arange(start * dim, stop * dim, dtype=np.int64))
-        table[start - first : stop - first] = (normal * std).reshape(-1, dim)
+        table[start - first : stop - first] = (normal * std).reshape(stop - start, dim)
     return torch.from_numpy(table)
 
 

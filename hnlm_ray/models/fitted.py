@@ -24,8 +24,14 @@ __all__ = ["read_ranker", "read_served", "read_vectors", "training_vectors"]
 _MODEL, _ACTION = "model.safetensors", "delete its folder and train again"
 
 
-def read_ranker(fit: Artifact, train: Interactions) -> Ranker:
+def read_ranker(fit: Artifact, train: Interactions, *, seen: bool = False) -> Ranker:
     """The ranker of one fit, by vectors, by weights between items, or by both.
+
+    Args:
+        fit: artifact of a variant.
+        train: train interactions.
+        seen: whether users may be known by their valid interactions too, as when the test split is ranked; only the
+            vectors of backbones that read histories differ.
 
     Raises:
         StoreError: the file is missing or damaged, or does not belong to these users and items.
@@ -33,7 +39,7 @@ def read_ranker(fit: Artifact, train: Interactions) -> Ranker:
     tensors = _tensors(fit)
     model = _item_item(fit, tensors, train.n_items)
     has_vectors = model is None or "user_vectors" in tensors
-    vectors = _vectors(fit, tensors, train.n_users, train.n_items) if has_vectors else None
+    vectors = _vectors(fit, tensors, train.n_users, train.n_items, seen=seen) if has_vectors else None
     return ranker_of(vectors, model, train)
 
 
@@ -45,11 +51,14 @@ def read_vectors(fit: Artifact, n_users: int, n_items: int) -> VectorRanker:
 def read_served(
     fit: Artifact, n_users: int, n_items: int
 ) -> tuple[VectorRanker, csr_array[np.float32, tuple[int, int]] | None]:
-    """The vectors of a fit, and the lists between items beside them, if any; errors as in :func:`read_ranker`."""
+    """The vectors of a fit, and the lists between items beside them, if any; errors as in :func:`read_ranker`.
+
+    Users are known by their train and valid interactions, where the fit has such vectors.
+    """
     tensors = _tensors(fit)
     model = _item_item(fit, tensors, n_items)
     lists = None if model is None or isinstance(model.weights, np.ndarray) else model.weights
-    return _vectors(fit, tensors, n_users, n_items), lists
+    return _vectors(fit, tensors, n_users, n_items, seen=True), lists
 
 
 def training_vectors(
@@ -94,15 +103,18 @@ def _item_item(fit: Artifact, tensors: dict[str, npt.NDArray[Any]], n_items: int
         raise StoreError(f"{fit.path_of(_MODEL)}: {error}", _ACTION) from error
 
 
-def _vectors(fit: Artifact, tensors: dict[str, npt.NDArray[Any]], n_users: int, n_items: int) -> VectorRanker:
+def _vectors(
+    fit: Artifact, tensors: dict[str, npt.NDArray[Any]], n_users: int, n_items: int, *, seen: bool = False
+) -> VectorRanker:
     path = fit.path_of(_MODEL)
-    for name, rows in (("user_vectors", n_users), ("item_vectors", n_items)):
+    of_users = "seen_user_vectors" if seen and "seen_user_vectors" in tensors else "user_vectors"
+    for name, rows in ((of_users, n_users), ("item_vectors", n_items)):
         if name not in tensors or tensors[name].ndim != 2 or len(tensors[name]) != rows:
             found = f"shape {tensors[name].shape}" if name in tensors else "nothing"
             raise StoreError(f"{path}: {name} has {found}, expected {rows} rows", _ACTION)
         if not np.isfinite(tensors[name]).all():
             raise StoreError(f"{path}: {name} holds values that are not finite", "train with a lower learning_rate")
-    users, items = tensors["user_vectors"].shape[1], tensors["item_vectors"].shape[1]
+    users, items = tensors[of_users].shape[1], tensors["item_vectors"].shape[1]
     if users != items:
-        raise StoreError(f"{path}: item_vectors has {items} columns, user_vectors has {users}", _ACTION)
-    return VectorRanker(tensors["user_vectors"].astype(np.float32), tensors["item_vectors"].astype(np.float32))
+        raise StoreError(f"{path}: item_vectors has {items} columns, {of_users} has {users}", _ACTION)
+    return VectorRanker(tensors[of_users].astype(np.float32), tensors["item_vectors"].astype(np.float32))

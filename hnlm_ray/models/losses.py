@@ -1,7 +1,8 @@
 """Ranking losses and the terms that are added to them, one value per (user, positive) pair.
 
-Pairwise losses take gaps ``s_uj - s_ui`` between the score of a negative and that of the positive; softmax losses take
-the scores. ``log_weights`` is the weight of each negative, see :class:`hnlm_ray.samplers.protocol.Negatives`.
+Most pairwise losses take gaps ``s_uj - s_ui`` between the score of a negative and that of the positive; the others and
+softmax losses take the scores. ``log_weights`` is the weight of each negative, see
+:class:`hnlm_ray.samplers.protocol.Negatives`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from torch.nn import functional
 __all__ = [
     "bpr",
     "contrastive",
+    "generalised_cross_entropy",
     "half_squares",
     "hinge",
     "mix_scores",
@@ -35,6 +37,29 @@ def hinge(gaps: torch.Tensor, margin: float) -> torch.Tensor:
 def pairwise_contrastive(gaps: torch.Tensor, temperature: float) -> torch.Tensor:
     """``-log(e^(s_ui / t) / (e^(s_ui / t) + e^(s_uj / t)))``, elementwise; ``temperature`` is t."""
     return functional.softplus(gaps / temperature)
+
+
+def generalised_cross_entropy(
+    positive: torch.Tensor, negatives: torch.Tensor, n_items: int, calibration: float
+) -> torch.Tensor:
+    """A part of gBCE for each negative, whose mean is the loss of a pair (Petrov and Macdonald, RecSys 2023).
+
+    The loss of a pair is ``-(beta log sigmoid(s_ui) + sum over j of log(1 - sigmoid(s_uj))) / (K + 1)`` with
+    ``beta = a (t (1 - 1/a) + 1/a)``, where ``a = K / (n_items - 1)`` is the share of the items that are drawn.
+
+    Args:
+        positive: (B, 1) scores.
+        negatives: (B, K) scores.
+        n_items: of the catalogue.
+        calibration: t, from 0, binary cross-entropy, to 1.
+
+    Returns:
+        (B, K).
+    """
+    drawn = negatives.shape[1]
+    share = min(1.0, drawn / max(1, n_items - 1))
+    beta = share * (calibration * (1.0 - 1.0 / share) + 1.0 / share)
+    return (beta * functional.softplus(-positive) + drawn * functional.softplus(negatives)) / (drawn + 1)
 
 
 def weighted_mean(values: torch.Tensor, log_weights: torch.Tensor | None) -> torch.Tensor:

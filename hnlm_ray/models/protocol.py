@@ -9,11 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 
-__all__ = ["Backbone", "Draw", "Encoding", "Graph", "Layer", "Perturb"]
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from hnlm_ray.data.histories import Histories
+
+__all__ = ["Backbone", "Draw", "Encoding", "Graph", "Layer", "Perturb", "ReadsHistories"]
 
 Layer = tuple[torch.Tensor, torch.Tensor]
 """Rows of users (U, d) and of items (I, d)."""
@@ -30,11 +36,14 @@ class Draw:
         epoch: from 1.
         step: of the batch in the epoch, from 0.
         users: int64, the rows of users that will be read; a backbone need not compute others. None for all.
+        targets: (B,) int64 on the CPU, places of the pairs in the items of the graph's histories, for backbones that
+            read these; None for the latest state of every user.
     """
 
     epoch: int
     step: int
     users: torch.Tensor | None = None
+    targets: npt.NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -42,15 +51,18 @@ class Encoding:
     """The vectors of one pass.
 
     Attributes:
-        final: users (U, D) and items (I, D).
+        final: users (U, D) and items (I, D). With ``of_pairs`` no users (0, D).
         layers: users (U, d) and items (I, d) of each layer, whose mean is ``final``; empty unless requested.
         views: two encodings of the same nodes for a contrastive objective, users (U, D) and items (I, D) each; None
             outside of training, and for backbones without such an objective.
+        of_pairs: (B, D) the user of each pair as of before it, from backbones that read histories, where the draw names
+            targets; None elsewhere.
     """
 
     final: Layer
     layers: Sequence[Layer] = ()
     views: tuple[Layer, Layer] | None = None
+    of_pairs: torch.Tensor | None = None
 
 
 class Graph(Protocol):
@@ -58,6 +70,8 @@ class Graph(Protocol):
 
     first_user: int
     """The number of the first row of users among all users."""
+    histories: Histories | None
+    """The train interactions of the users in order of time; None unless the backbone reads them."""
 
     def propagate(
         self,
@@ -89,6 +103,10 @@ class Graph(Protocol):
         """The same weight, to be used on item rows: every worker computes these, and the gradient counts them once."""
         ...
 
+    def replicated(self, items: torch.Tensor) -> torch.Tensor:
+        """The same item rows, to be used on rows of this worker's users: their gradient is summed over all workers."""
+        ...
+
 
 class Backbone(Protocol):
     """Turns embeddings into the vectors that score."""
@@ -106,5 +124,20 @@ class Backbone(Protocol):
 
         Raises:
             ValueError: ``layers`` from a backbone whose final vectors are not a mean of layers.
+        """
+        ...
+
+
+@runtime_checkable
+class ReadsHistories(Protocol):
+    """A backbone that knows a user by the items of a history."""
+
+    def latest(self, histories: Histories, items: torch.Tensor, draw: Draw | None = None) -> torch.Tensor:
+        """Vectors (U, D) of the users of the graph after the latest item of some histories of theirs.
+
+        Args:
+            histories: U of them.
+            items: (I, d) float32 embeddings.
+            draw: the pass of training; None where nothing is random.
         """
         ...

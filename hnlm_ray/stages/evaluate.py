@@ -118,11 +118,11 @@ class _Plan:
         """Load what recommendations are compared with."""
         return Reference(train, read_item_vectors(self.vectors, train.n_items) if self.vectors else None)
 
-    def ranker(self, index: int, train: Interactions) -> Ranker:
-        """Load the ranker of a number."""
+    def ranker(self, index: int, train: Interactions, split: str) -> Ranker:
+        """Load the ranker of a number; of a fit that reads histories, with what is known when a split is ranked."""
         variant, _ = self.rankers[index]
         if index < len(self.fits):
-            return read_ranker(self.fits[index][2], train)
+            return read_ranker(self.fits[index][2], train, seen=split == "test")
         return popularity_ranker(train) if variant == "popularity" else RandomRanker(self.seed)
 
 
@@ -152,7 +152,8 @@ def _check(plan: _Plan, splits: Mapping[str, HeldOut]) -> None:
         if not len(split.relevant.items):
             raise StageError(f"the {split.name} split is empty", "raise data.split.valid and data.split.test")
     for index in range(len(plan.fits)):
-        plan.ranker(index, train)
+        for name in splits:
+            plan.ranker(index, train, name)
 
 
 class _Worker:
@@ -163,20 +164,20 @@ class _Worker:
         self._splits = read_held_out(plan.prepare)
         self._reference = plan.reference(self._splits["valid"].seen)
         self._ids = _ids(plan.prepare) if plan.depth else None
-        self._loaded: tuple[int, Ranker] | None = None
+        self._loaded: tuple[int, dict[str, Ranker]] | None = None
 
     def __call__(self, unit: int) -> pa.Table:
         """One block of users ranked by one ranker, as rows of :data:`_RESULT`."""
         train = self._reference.train
         index, block = divmod(unit, _blocks(train.n_users, self._plan.user_block))
         if self._loaded is None or self._loaded[0] != index:
-            self._loaded = (index, self._plan.ranker(index, train))
+            self._loaded = (index, {name: self._plan.ranker(index, train, name) for name in self._splits})
         start = block * self._plan.user_block
         stop = min(start + self._plan.user_block, train.n_users)
         cutoffs, rows = self._plan.cutoffs, []
         for name, split in self._splits.items():
             depth = self._plan.depth if name == "test" and index < len(self._plan.fits) else 0
-            result = evaluate_block(self._loaded[1], split, start, stop, cutoffs, self._reference, depth)
+            result = evaluate_block(self._loaded[1][name], split, start, stop, cutoffs, self._reference, depth)
             flat = {"values": result.values.ravel(), "top": result.top[:, : max(cutoffs)].ravel()}
             run = self._run_file_part(index, result) if depth else None
             rows.append({"ranker": index, "split": name, "users": result.users, **flat, "run": run})

@@ -133,7 +133,7 @@ class _Worker:
         return figures
 
     def _fit(self, fit: StudyFit, train: Interactions) -> tuple[Ranker, dict[str, float], pa.Table]:
-        """The ranker, its figures on validation and its learning curve."""
+        """The ranker of the test split, its figures on validation and its learning curve."""
         from hnlm_ray.models.rankers import VectorRanker
         from hnlm_ray.training.baseline import compute
         from hnlm_ray.training.fit import fit as fit_variant
@@ -159,7 +159,7 @@ class _Worker:
             "cpu_seconds": time.process_time() - started,
         }
         history = pa.Table.from_pylist([vars(record) for record in progress.history], schema=HISTORY)
-        return VectorRanker(result.user_vectors, result.item_vectors), figures, history
+        return VectorRanker(result.known_by(seen=True), result.item_vectors), figures, history
 
 
 def _counted(number: int, what: str) -> str:

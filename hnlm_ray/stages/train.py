@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["MODEL", "run"]
 
 MODEL = "model.safetensors"
-"""File with the tensors ``user_vectors`` (U, d) and ``item_vectors`` (I, d), float32, of the best epoch; of a baseline,
-those of :func:`hnlm_ray.models.closed_form.closed_form`."""
+"""File with the tensors of :func:`hnlm_ray.training.checkpoint.best_tensors`, float32; of a baseline, those of
+:func:`hnlm_ray.models.closed_form.closed_form`."""
 
 
 _PAIRS_PER_WORKER = 5_000_000
@@ -233,10 +233,10 @@ def _write(checkpoint_folder: Path, output: Artifact) -> Progress:
     """Write the vectors of the best epoch and the learning curve."""
     from safetensors.torch import save
 
-    from hnlm_ray.training.checkpoint import best_vectors
+    from hnlm_ray.training.checkpoint import best_tensors
 
-    users, items, progress = best_vectors(checkpoint_folder)
-    output.write_bytes(MODEL, save({"user_vectors": users, "item_vectors": items}))
+    tensors, progress = best_tensors(checkpoint_folder)
+    output.write_bytes(MODEL, save(tensors))
     rows = [vars(record) for record in progress.history]
     output.write("history", pa.Table.from_pylist(rows, schema=HISTORY))
     return progress

@@ -6,7 +6,8 @@ Check a backbone of your own like the shipped ones::
     def test_my_backbone(check):
         check(lambda graph, dim, seed: MyBackbone(graph, dim, seed))
 
-The checks use interactions with a user without items and an item without users.
+The checks use interactions with a user without items and an item without users. Backbones that read histories pass all
+but :func:`check_parameters`, as no embedding of a user is read; :mod:`hnlm_ray.testing.sequences` has more for them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import torch
 from torch import nn
 
 from hnlm_ray import seeds
+from hnlm_ray.data.histories import Histories
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.kernels.rows import rows_of
 from hnlm_ray.models.protocol import Backbone, Draw, Encoding, Graph, Layer, Perturb
@@ -41,6 +43,7 @@ __all__ = [
     "first_layer",
     "lonely_world",
     "normalised_adjacency",
+    "shuffled_histories",
 ]
 
 MakeBackbone = Callable[[Graph, int, int], nn.Module]
@@ -54,6 +57,12 @@ def lonely_world() -> Interactions:
     """Interactions of 12 users and 9 items; the last user and the last item have none."""
     train, _ = random_world(11, 8, 0.3, 4)
     return Interactions.from_pairs(train.users, train.items, 12, 9)
+
+
+def shuffled_histories(train: Interactions, seed: int = 0) -> Histories:
+    """The interactions as histories in a random order."""
+    order = np.lexsort((np.random.default_rng(seed).random(len(train)), train.users))
+    return Histories(train.offsets, train.items[order])
 
 
 def first_layer(train: Interactions, dim: int = _DIM, dtype: torch.dtype = torch.float32) -> Layer:
@@ -83,6 +92,7 @@ class DenseGraph:
     def __init__(self, train: Interactions) -> None:
         """Lay the matrix out."""
         self.train = train
+        self.histories: Histories | None = shuffled_histories(train)
         self._matrix = torch.from_numpy(normalised_adjacency(train))
 
     def propagate(
@@ -115,6 +125,10 @@ class DenseGraph:
     def shared(self, weight: torch.Tensor) -> torch.Tensor:
         """See :meth:`hnlm_ray.models.protocol.Graph.shared`; there is one worker."""
         return weight
+
+    def replicated(self, items: torch.Tensor) -> torch.Tensor:
+        """See :meth:`hnlm_ray.models.protocol.Graph.replicated`; there is one worker."""
+        return items
 
 
 def check_encoding(make: MakeBackbone) -> None:
@@ -218,7 +232,7 @@ BACKBONE_CHECKS: tuple[Callable[[MakeBackbone], None], ...] = (
 
 
 def _sparse(train: Interactions) -> InteractionGraph:
-    return InteractionGraph(train, 0, train.item_popularity, torch.device("cpu"))
+    return InteractionGraph(train, 0, train.item_popularity, torch.device("cpu"), shuffled_histories(train))
 
 
 def _made(make: MakeBackbone) -> Backbone:
@@ -239,7 +253,9 @@ def _pass(
     tables = _tables(cast("Backbone", module).encode(*rows, draw))
     if wanted is not None:
         tables = [rows_of(table, wanted) if len(table) == len(rows[0]) else table for table in tables]
-    return tables, torch.autograd.grad(_objective(tables), [*rows, *module.parameters()])
+    return tables, torch.autograd.grad(
+        _objective(tables), [*rows, *module.parameters()], allow_unused=True, materialize_grads=True
+    )
 
 
 def _objective(tables: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -31,12 +31,12 @@ from hnlm_ray.training.progress import Progress, RunProgress
 if TYPE_CHECKING:
     from hnlm_ray.training.loop import TrainingLoop
 
-__all__ = ["MOMENTS", "STEP", "best_vectors", "latest_progress", "newest_progress", "restore", "save", "store_errors"]
+__all__ = ["MOMENTS", "STEP", "best_tensors", "latest_progress", "newest_progress", "restore", "save", "store_errors"]
 
 AnyProgress = TypeVar("AnyProgress", bound=RunProgress[Any])
 
 SHARED = "shared.safetensors"
-_BEST = "best_vectors"
+_BEST, _SEEN = "best_vectors", "best_seen_users"
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """Adam's moments; beside a parameter ``name`` they are called ``name.exp_avg`` and ``name.exp_avg_sq``."""
 STEP = "step"
@@ -46,6 +46,8 @@ def save(loop: TrainingLoop, folder: Path) -> None:
     """Write this worker's part of a checkpoint into an existing folder."""
     users, shared = _split(_state(loop))
     users[_BEST], shared[_BEST] = loop.best
+    if loop.best_seen is not None:
+        users[_SEEN] = loop.best_seen
     first, last = loop.shard.first_user, loop.shard.last_user
     _write(users, folder / f"users-{first:012d}-{last:012d}.safetensors", {})
     if rank() == 0:
@@ -62,6 +64,10 @@ def restore(loop: TrainingLoop, folder: Path) -> None:
     shared, metadata = _read_shared(folder)
     users = _read_users(folder, loop.shard.first_user, loop.shard.last_user)
     loop.best = users.pop(_BEST).to(loop.best[0].device), shared.pop(_BEST).to(loop.best[1].device)
+    if loop.best_seen is not None:
+        if _SEEN not in users:
+            raise StoreError(f"the checkpoint {folder} belongs to another model ({_SEEN})", "delete it")
+        loop.best_seen = users.pop(_SEEN).to(loop.best_seen.device)
     saved = {**shared, **users}
     # The step is one number for all parameters, but Adam keeps it with each.
     step = saved.pop(STEP)
@@ -77,16 +83,21 @@ def restore(loop: TrainingLoop, folder: Path) -> None:
     loop.progress = Progress.from_json(metadata["progress"])
 
 
-def best_vectors(folder: Path) -> tuple[torch.Tensor, torch.Tensor, Progress]:
-    """The best epoch of a checkpoint: final vectors of users (U, d) and of items (I, d), and the progress.
+def best_tensors(folder: Path) -> tuple[dict[str, torch.Tensor], Progress]:
+    """The best epoch of a checkpoint, and the progress.
+
+    Returns:
+        ``user_vectors`` (U, d), ``item_vectors`` (I, d) and, from backbones that read histories, ``seen_user_vectors``
+        (U, d): those of users who are known by train and valid.
 
     Raises:
         StoreError: a file is missing or damaged.
     """
     shared, metadata = _read_shared(folder)
     progress = Progress.from_json(metadata["progress"])
-    users = _read_users(folder, 0, int(metadata["n_users"]), names={_BEST})
-    return users[_BEST], shared[_BEST], progress
+    users = _read_users(folder, 0, int(metadata["n_users"]), names={_BEST, _SEEN})
+    tensors = {"user_vectors": users[_BEST], "item_vectors": shared[_BEST]}
+    return tensors | ({"seen_user_vectors": users[_SEEN]} if _SEEN in users else {}), progress
 
 
 def latest_progress(folder: Folder) -> Progress | None:
@@ -155,7 +166,7 @@ def _read_users(folder: Path, first: int, last: int, names: set[str] | None = No
             # No row of this file, but a worker without users still needs the names and dimensions.
             low, high = 0, 0
         with store_errors(folder), safe_open(path, framework="pt") as file:
-            for name in file.keys() if names is None else names:
+            for name in file.keys() if names is None else names.intersection(file.keys()):
                 pieces.setdefault(name, []).append(file.get_slice(name)[low:high])
     users = {name: torch.cat(parts) for name, parts in pieces.items()}
     if not users or any(len(tensor) != last - first for tensor in users.values()):

@@ -37,6 +37,8 @@ class FitResult:
         user_vectors: (U_r, d) float32, this worker's users, at the best epoch.
         item_vectors: (I, d) float32, at the best epoch.
         progress: history, best epoch, seconds.
+        seen_user_vectors: (U_r, d) float32, users who are known by train and valid, as when the test split is ranked;
+            None from backbones that know users by train alone.
         counts: over all workers: ``pairs``, ``pairs_with_vector``, ``pairs_without_negative``, ``parameters``.
     """
 
@@ -45,6 +47,11 @@ class FitResult:
     item_vectors: npt.NDArray[np.float32]
     progress: Progress
     counts: dict[str, int]
+    seen_user_vectors: npt.NDArray[np.float32] | None = None
+
+    def known_by(self, *, seen: bool) -> npt.NDArray[np.float32]:
+        """The vectors of users who are known by train, or by all that they have ``seen`` before the test split."""
+        return self.user_vectors if self.seen_user_vectors is None or not seen else self.seen_user_vectors
 
 
 def fit(
@@ -91,7 +98,8 @@ def fit(
             if on_validation is not None:
                 on_validation(loop)
     users, items = (table.cpu().numpy() for table in loop.best)
-    return FitResult(shard.first_user, users, items, loop.progress, loop.counts())
+    seen = None if loop.best_seen is None else loop.best_seen.cpu().numpy()
+    return FitResult(shard.first_user, users, items, loop.progress, loop.counts(), seen)
 
 
 def needed(variant: VariantConfig, side: SideInformation) -> SideInformation:
@@ -101,6 +109,8 @@ def needed(variant: VariantConfig, side: SideInformation) -> SideInformation:
         item_texts=side.item_texts if variant.reads_text_vectors else None,
         item_graph=None if variant.item_graph is None else side.item_graph,
         guard=None if variant.guard is None else side.guard,
+        histories=side.histories if variant.backbone.is_sequential else None,
+        seen_histories=side.seen_histories if variant.backbone.is_sequential else None,
     )
 
 
@@ -117,6 +127,11 @@ def _check(train: Interactions, valid: Interactions, variant: VariantConfig, sid
     if len(train) == np.count_nonzero(train.degree) * train.n_items:
         raise DataError(
             "every user with an interaction has seen every item, so there are no negatives", "bring more items"
+        )
+    if variant.backbone.is_sequential and (side.histories is None or not side.histories.orders(train)):
+        raise DataError(
+            f"the backbone {variant.backbone.name} needs the order of the train interactions",
+            "give histories of the same interactions",
         )
     _check_sampler(train, variant)
     if variant.semantic is not None:

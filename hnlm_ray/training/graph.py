@@ -18,13 +18,14 @@ import torch
 from scipy import sparse
 
 from hnlm_ray import seeds
+from hnlm_ray.data.histories import Histories
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.errors import ResourceError
 from hnlm_ray.kernels.incidence import incidence
 from hnlm_ray.kernels.products import SparseBlock
 from hnlm_ray.kernels.rows import laid_out
 from hnlm_ray.models.protocol import Layer, Perturb
-from hnlm_ray.training.collectives import divided, sum_over_workers, world_size
+from hnlm_ray.training.collectives import divided, replicate, sum_over_workers, world_size
 
 __all__ = ["InteractionGraph", "edge_weights"]
 
@@ -42,10 +43,16 @@ class InteractionGraph:
 
     Attributes:
         first_user: the number of this worker's first user among all.
+        histories: the interactions in order of time, for backbones that read it.
     """
 
     def __init__(
-        self, train: Interactions, first_user: int, item_degrees: npt.NDArray[np.int64], device: torch.device
+        self,
+        train: Interactions,
+        first_user: int,
+        item_degrees: npt.NDArray[np.int64],
+        device: torch.device,
+        histories: Histories | None = None,
     ) -> None:
         """Keep the interactions; the matrices are laid out when something is propagated first.
 
@@ -54,6 +61,7 @@ class InteractionGraph:
             first_user: the number of its first user.
             item_degrees: (n_items,) train interactions of each item over all workers.
             device: where embeddings are.
+            histories: of the worker's users.
 
         Raises:
             ResourceError: the block has more interactions than an int32 can number.
@@ -63,6 +71,7 @@ class InteractionGraph:
                 f"one worker would hold {len(train)} interactions, at most {_MOST_PAIRS} fit", "raise train.workers"
             )
         self.first_user = first_user
+        self.histories = histories
         self._train = train
         self._item_degrees = item_degrees
         self._device = device
@@ -103,6 +112,10 @@ class InteractionGraph:
     def shared(self, weight: torch.Tensor) -> torch.Tensor:
         """See :meth:`hnlm_ray.models.protocol.Graph.shared`."""
         return divided(weight)
+
+    def replicated(self, items: torch.Tensor) -> torch.Tensor:
+        """See :meth:`hnlm_ray.models.protocol.Graph.replicated`."""
+        return replicate(items)[0]
 
     def sum_of_powers(
         self, terms: Sequence[Term], reads: Reads = (None, None), only: torch.Tensor | None = None

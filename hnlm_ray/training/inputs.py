@@ -1,4 +1,4 @@
-"""Reads what a fit needs from earlier stages besides the interactions."""
+"""Reads what a fit needs from earlier stages besides the pairs of users and items."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hnlm_ray.config.variants import VariantConfig
+from hnlm_ray.data.histories import Histories
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.data.vectors import read_item_vectors
 from hnlm_ray.models.fitted import read_vectors
@@ -31,8 +32,8 @@ class FitInputs:
     """Where the side information of variants comes from.
 
     Attributes:
-        artifacts: of the stages that variants read besides ``prepare``, by the name of their folder, for example
-            ``encode`` or ``neighbours.text``.
+        artifacts: of the stages that variants read, by the name of their folder, for example ``prepare``, ``encode``
+            or ``neighbours.text``.
     """
 
     artifacts: Mapping[str, Artifact] = field(default_factory=dict)
@@ -47,7 +48,8 @@ class FitInputs:
         """
         marks = {name: name.partition("@") for name in inputs}
         wanted = "" if trial is None else str(trial)
-        return cls({folder: inputs[name] for name, (folder, _, number) in marks.items() if number == wanted})
+        chosen = {folder: inputs[name] for name, (folder, _, number) in marks.items() if number == wanted}
+        return cls({name: one for name, one in inputs.items() if name == "prepare"} | chosen)
 
     def of_variant(self, variant: VariantConfig, train: Interactions) -> SideInformation:
         """What a variant needs, for the users and items of the train interactions."""
@@ -57,6 +59,8 @@ class FitInputs:
             item_texts=read_item_vectors(self.artifacts["vectors"], train.n_items) if reads_texts else None,
             item_graph=self._item_graph(variant, train),
             guard=self._guard(variant, train),
+            histories=self._histories(variant, train, ("train",)),
+            seen_histories=self._histories(variant, train, ("train", "valid")),
         )
 
     def members(self, variant: VariantConfig, train: Interactions) -> JoinedVectors | None:
@@ -95,6 +99,12 @@ class FitInputs:
             return None
         table = self.artifacts[StageKey("neighbours", options.source).folder].read("neighbours")
         return normalised_neighbours(table, train.n_items, options.neighbours)
+
+    def _histories(self, variant: VariantConfig, train: Interactions, splits: tuple[str, ...]) -> Histories | None:
+        if not variant.backbone.is_sequential:
+            return None
+        table = self.artifacts["prepare"].read("interactions", ["user", "item", "timestamp", "split"])
+        return Histories.from_table(table, train.n_users, splits)
 
     def _guard(self, variant: VariantConfig, train: Interactions) -> Guard | None:
         options = variant.guard

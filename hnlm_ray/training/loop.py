@@ -28,6 +28,8 @@ class TrainingLoop:
         optimizer: Adam over them.
         progress: how far it is.
         best: final vectors (U_r, d) and (I, d) of the best epoch, starting with those of the untrained model.
+        best_seen: (U_r, d), users of the best epoch who are known by train and valid, from backbones that read
+            histories; None from others.
         stream: the batches.
     """
 
@@ -43,11 +45,12 @@ class TrainingLoop:
         self._device = device
         self.shard = shard
         own = side.slice_users(shard.first_user, shard.last_user)
-        self.stream = BatchStream(shard, own.vectors, seed, variant.batch_size, variant.positives)
+        window = None if own.histories is None else (own.histories, variant.backbone.window)
+        self.stream = BatchStream(shard, own.vectors, seed, variant.batch_size, variant.positives, window)
         self.model = RecommenderModel(shard, variant, seed, own, device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=variant.learning_rate, fused=True)
         self.progress = Progress()
-        self.best = self.model.final_vectors()
+        self.best, self.best_seen = self.model.final_vectors(), self.model.seen_users()
 
     @property
     def is_finished(self) -> bool:
@@ -77,7 +80,7 @@ class TrainingLoop:
             self.optimizer.step()
             parts = torch.stack([loss.total.detach(), loss.ranking, loss.contrastive])
             sums += parts.double() * batch.global_size
-        means = (sum_over_workers(sums) / self.shard.n_pairs).tolist()
+        means = (sum_over_workers(sums) / self.stream.n_pairs).tolist()
         self.progress.epoch = epoch
         self.progress.seconds += time.monotonic() - started
         self.progress.history.append(EpochRecord(epoch, self.progress.seconds, *means))
@@ -86,7 +89,7 @@ class TrainingLoop:
         """Rank the validation items and keep the vectors if they are the best so far."""
         vectors = self.model.final_vectors()
         if self.progress.record_validation(*validate(*vectors, self.shard)):
-            self.best = vectors
+            self.best, self.best_seen = vectors, self.model.seen_users()
 
     def counts(self) -> dict[str, int]:
         """Sizes over all workers; every worker must call it."""
@@ -96,7 +99,7 @@ class TrainingLoop:
         with_vector, without_negative, user_parameters = sum_over_workers(own.to(self._device)).tolist()
         shared = sum(weight.numel() for weight in model.parameters()) - model.users.numel()
         return {
-            "pairs": shard.n_pairs + without_negative,
+            "pairs": self.stream.n_pairs + without_negative,
             "pairs_with_vector": with_vector,
             "pairs_without_negative": without_negative,
             "parameters": user_parameters + shared,

@@ -15,7 +15,7 @@ from hnlm_ray.models.alignment import Alignment
 from hnlm_ray.models.build import build_backbone
 from hnlm_ray.models.embeddings import initial_rows
 from hnlm_ray.models.item_graph import ItemGraph
-from hnlm_ray.models.protocol import Draw, Encoding
+from hnlm_ray.models.protocol import Draw, Encoding, ReadsHistories
 from hnlm_ray.samplers.build import build_sampler
 from hnlm_ray.samplers.guard import GuardLookup
 from hnlm_ray.samplers.protocol import Negatives, Scene, Setting, trust_in
@@ -65,7 +65,8 @@ class RecommenderModel(nn.Module):
     """Embeddings of a worker's users and of all items, and whatever backbone, sampler and semantic negatives learn.
 
     Attributes:
-        users: (U_r, d) parameter, rows of this worker.
+        users: (U_r, d) parameter, rows of this worker; (U_r, 0) and not trained with a backbone that knows users by
+            their histories.
         items: (I, d) parameter, equal on all workers.
         graph: of this worker's train interactions.
         backbone: turns embeddings into final vectors.
@@ -100,7 +101,10 @@ class RecommenderModel(nn.Module):
         self._variant, self._device, self._shard = variant, device, shard
         train, degrees, dim = shard.train, shard.item_degrees, variant.backbone.final_dim(variant.dim)
         size = variant.dim, variant.init_std
-        self.users = nn.Parameter(initial_rows(seed, "users", shard.first_user, shard.last_user, *size))
+        self._seen = side.seen_histories
+        is_known = variant.backbone.is_sequential
+        rows = initial_rows(seed, "users", shard.first_user, shard.last_user, 0 if is_known else size[0], size[1])
+        self.users = nn.Parameter(rows, requires_grad=not is_known)
         self.items = nn.Parameter(initial_rows(seed, "items", 0, train.n_items, *size))
         self.text_map: nn.Parameter | None = None
         self.text_layers: Alignment | None = None
@@ -115,10 +119,10 @@ class RecommenderModel(nn.Module):
         if variant.item_graph is not None and side.item_graph is not None:
             self.item_graph = ItemGraph(side.item_graph, variant.item_graph, device)
         self._guard = None if side.guard is None else GuardLookup(side.guard, device)
-        self.graph = InteractionGraph(train, shard.first_user, degrees, device)
+        self.graph = InteractionGraph(train, shard.first_user, degrees, device, side.histories)
         self.backbone = build_backbone(variant.backbone, self.graph, variant.dim, seed)
         self.sampler = build_sampler(variant.sampler, Setting(train, degrees, dim, seed, device))
-        self.ranking_loss = RankingLoss(variant.loss, train.n_users, device)
+        self.ranking_loss = RankingLoss(variant.loss, train.n_users, train.n_items, device)
         self.semantic: SemanticNegatives | None = None
         if variant.semantic is not None and side.vectors is not None:
             self.semantic = SemanticNegatives(
@@ -135,7 +139,7 @@ class RecommenderModel(nn.Module):
         """
         users, items, places = on_device(np.stack([batch.users, batch.items, batch.places]), self._device)
         pairs = _Pairs(users, items, places, places - batch.first_place, batch)
-        encoding = self._encode(Draw(epoch, batch.step, users))
+        encoding = self._encode(Draw(epoch, batch.step, users, batch.targets))
         nodes = self._nodes(pairs, encoding)
         negatives: Negatives | None = None
         contrasts: _Terms = []
@@ -176,6 +180,14 @@ class RecommenderModel(nn.Module):
             items = functional.normalize(items)
         return users.detach().clone(), items.detach().clone()
 
+    @torch.no_grad()
+    def seen_users(self) -> torch.Tensor | None:
+        """Vectors (U_r, d) of users who are known by train and valid; None where the backbone reads no histories."""
+        if self._seen is None:
+            return None
+        assert isinstance(self.backbone, ReadsHistories)
+        return self.backbone.latest(self._seen, self._first_items())
+
     def _encode(self, draw: Draw) -> Encoding:
         """One pass whose item tables gather their gradients from all workers."""
         found = self.backbone.encode(self.users, self._first_items(), draw, layers=self.sampler.needs_layers)
@@ -185,7 +197,7 @@ class RecommenderModel(nn.Module):
         shared = replicate(*(items for _, items in tables))
         merged = [(users, items) for (users, _), items in zip(tables, shared, strict=True)]
         final, layers = merged[0], merged[1 : 1 + len(encoding.layers)]
-        return Encoding(final, layers, (merged[-2], merged[-1]) if views else None)
+        return Encoding(final, layers, (merged[-2], merged[-1]) if views else None, encoding.of_pairs)
 
     def _first_items(self) -> torch.Tensor:
         """(I, d) first-layer embeddings of the items, with their texts and their neighbours in them."""
@@ -216,7 +228,7 @@ class RecommenderModel(nn.Module):
 
     def _scene(self, pairs: _Pairs, encoding: Encoding, nodes: BatchNodes | None, epoch: int) -> Scene:
         users, items = encoding.final
-        user = rows_of(users, pairs.users)
+        user = rows_of(users, pairs.users) if encoding.of_pairs is None else encoding.of_pairs
         if self.ranking_loss.is_cosine:
             user, items = functional.normalize(user), dense_gradient(functional.normalize(items))
         return Scene(

@@ -32,14 +32,16 @@ class RankingLoss(nn.Module):
     Attributes:
         is_cosine: whether scores are cosines.
         is_softmax: whether it sums over all negatives of a pair.
+        takes_scores: whether a loss over pairs takes scores, not the gaps between them.
         users_threshold: (U_r,) each user's K-th best score, for losses that read it; None otherwise.
     """
 
     users_threshold: torch.Tensor | None
 
-    def __init__(self, options: Loss, n_users: int, device: torch.device) -> None:
+    def __init__(self, options: Loss, n_users: int, n_items: int, device: torch.device) -> None:
         super().__init__()
-        self.is_softmax, self.is_cosine = options.is_softmax, options.is_cosine
+        self.is_softmax, self.is_cosine, self.takes_scores = options.is_softmax, options.is_cosine, options.takes_scores
+        self._n_items = n_items
         self._values: Callable[..., torch.Tensor]
         if isinstance(options, CustomLossOptions):
             self._values = load_object(options.path, "loss")
@@ -68,7 +70,10 @@ class RankingLoss(nn.Module):
                 to the logit of the negative; None for 1.
         """
         if not self.is_softmax:
-            values = self._values(negatives - positive[:, None], **self._arguments)
+            if self.takes_scores:
+                values = self._values(positive[:, None], negatives, self._n_items, **self._arguments)
+            else:
+                values = self._values(negatives - positive[:, None], **self._arguments)
             return losses.weighted_mean(values if trust is None else values * trust, log_weights)
         if self.users_threshold is None:
             return self._values(positive, negatives, log_weights, **self._arguments)

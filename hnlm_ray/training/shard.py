@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,21 +21,15 @@ class Shard:
 
     Attributes:
         first_user: the number of the block's first user among all.
-        first_pair: the number of the block's first usable train pair among all, which are ordered by user. Pairs of
-            a user who has seen every item are not usable.
-        n_pairs: usable train pairs of all blocks together.
-        n_users: users of all blocks together.
-        is_active: (n_users,) bool, users of all blocks who have a usable train pair.
+        usable: (n_users,) int64, usable train pairs of each user of all blocks: all of them, or none of a user who has
+            seen every item.
         train: the block's train interactions.
         valid: the block's validation interactions.
         item_degrees: (n_items,) int64, train interactions of each item in all blocks.
     """
 
     first_user: int
-    first_pair: int
-    n_pairs: int
-    n_users: int
-    is_active: npt.NDArray[np.bool_]
+    usable: npt.NDArray[np.int64]
     train: Interactions
     valid: Interactions
     item_degrees: npt.NDArray[np.int64]
@@ -43,6 +38,21 @@ class Shard:
     def last_user(self) -> int:
         """The number of the first user after the block."""
         return self.first_user + self.train.n_users
+
+    @property
+    def n_users(self) -> int:
+        """Users of all blocks together."""
+        return len(self.usable)
+
+    @cached_property
+    def n_pairs(self) -> int:
+        """Usable train pairs of all blocks together."""
+        return int(self.usable.sum())
+
+    @cached_property
+    def first_pair(self) -> int:
+        """The number of the block's first usable train pair among all, which are ordered by user."""
+        return int(self.usable[: self.first_user].sum())
 
     @property
     def has_negatives(self) -> npt.NDArray[np.bool_]:
@@ -54,13 +64,9 @@ class Shard:
         """The block of worker ``rank`` of ``world_size``."""
         first, last = user_ranges(train, world_size)[rank]
         degrees = train.degree
-        usable = np.where(degrees < train.n_items, degrees, 0)
         return cls(
             first_user=first,
-            first_pair=int(usable[:first].sum()),
-            n_pairs=int(usable.sum()),
-            n_users=train.n_users,
-            is_active=usable > 0,
+            usable=np.where(degrees < train.n_items, degrees, 0),
             train=train.slice_users(first, last),
             valid=valid.slice_users(first, last),
             item_degrees=train.item_popularity,

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from hnlm_ray.models.losses import (
     bpr,
     contrastive,
+    generalised_cross_entropy,
     half_squares,
     hinge,
     mix_scores,
@@ -32,6 +34,30 @@ def test_pair_losses_are_their_formulas() -> None:
     np.testing.assert_allclose(hinge(gaps, 0.3), np.maximum(0.0, wide + 0.3), rtol=1e-5, atol=1e-7)
     near, far = np.exp(-wide / 0.2), 1.0
     np.testing.assert_allclose(pairwise_contrastive(gaps, 0.2), -np.log(near / (near + far)), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("calibration", [0.0, 0.75, 1.0])
+def test_gbce_is_its_formula_and_without_calibration_binary_cross_entropy(calibration: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    positive, negatives = torch.randn(50, 1, generator=generator), torch.randn(50, 4, generator=generator)
+    of_negatives = generalised_cross_entropy(positive, negatives, 101, calibration)
+    found = weighted_mean(of_negatives, None).double().numpy()
+    share = 4 / 100
+    beta = share * (calibration * (1 - 1 / share) + 1 / share)
+    likely, unlikely = (1 / (1 + np.exp(-scores.double().numpy())) for scores in (positive[:, 0], negatives))
+    expected = -(beta * np.log(likely) + np.log(1 - unlikely).sum(1)) / 5
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    if calibration == 0.0:
+        logits, labels = torch.cat([positive, negatives], dim=1), torch.tensor([[1.0, 0.0, 0.0, 0.0, 0.0]])
+        plain = functional.binary_cross_entropy_with_logits(logits, labels.expand(50, 5), reduction="none").mean(1)
+        np.testing.assert_allclose(found, plain, rtol=1e-5)
+
+
+def test_gbce_of_all_items_is_binary_cross_entropy_whatever_the_calibration() -> None:
+    scores = torch.zeros(3, 1), torch.zeros(3, 9)
+    tables = [generalised_cross_entropy(*scores, 10, calibration) for calibration in (0.0, 0.5, 1.0)]
+    assert torch.equal(tables[0], tables[1])
+    assert torch.equal(tables[0], tables[2])
 
 
 def test_bpr_stays_finite_and_keeps_its_gradient_where_the_sigmoid_underflows() -> None:

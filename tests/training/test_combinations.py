@@ -15,11 +15,13 @@ from hnlm_ray.config.section import kinds
 from hnlm_ray.config.semantic import SemanticOptions
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.samplers.semantic import PairVectors
+from hnlm_ray.testing.backbones import shuffled_histories
 from hnlm_ray.testing.worlds import random_world
 from hnlm_ray.training.fit import fit
 from hnlm_ray.training.side_information import SideInformation
 
 TRAIN, VALID = random_world(20, 15, 0.25, 0)
+ORDER = SideInformation(histories=shuffled_histories(TRAIN))
 SAMPLER_OPTIONS: list[Sampler] = [
     *(section() for section in kinds(Sampler).values() if "candidates" not in section.model_fields),
     *(section(candidates=6) for section in kinds(Sampler).values() if "candidates" in section.model_fields),
@@ -48,7 +50,7 @@ def test_whatever_is_accepted_trains(backbone: type) -> None:
     assert len(accepted) > 40 or backbone is DirectAUOptions
     for variant in accepted:
         name = f"{variant.sampler}, {variant.loss}"
-        result = fit(TRAIN, VALID, variant, 0)
+        result = fit(TRAIN, VALID, variant, 0, side=ORDER)
         assert np.isfinite(result.progress.history[0].loss), name
         assert np.isfinite(result.user_vectors).all(), name
         assert np.isfinite(result.item_vectors).all(), name

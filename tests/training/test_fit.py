@@ -141,9 +141,9 @@ def test_a_resumed_fit_ends_with_the_bits_of_an_uninterrupted_one(tmp_path: Path
     resumed = fit(TRAIN, VALID, variant, 0, side=SideInformation(vectors=pair_vectors()), resume_from=tmp_path / "2")
     assert losses(resumed) == losses(whole)
     assert resumed.user_vectors.tobytes() == whole.user_vectors.tobytes()
-    users, items, progress = checkpoint.best_vectors(tmp_path / "4")
-    np.testing.assert_array_equal(users.numpy(), whole.user_vectors)
-    np.testing.assert_array_equal(items.numpy(), whole.item_vectors)
+    tensors, progress = checkpoint.best_tensors(tmp_path / "4")
+    np.testing.assert_array_equal(tensors["user_vectors"].numpy(), whole.user_vectors)
+    np.testing.assert_array_equal(tensors["item_vectors"].numpy(), whole.item_vectors)
     assert progress == whole.progress
     folder = Folder(LocalFileSystem(), str(tmp_path))
     assert checkpoint.latest_progress(folder) == whole.progress

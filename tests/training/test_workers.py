@@ -14,6 +14,7 @@ from hnlm_ray.config.semantic import ContrastOptions, MixingOptions, SemanticOpt
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.samplers.guard import Guard
 from hnlm_ray.samplers.semantic import PairVectors
+from hnlm_ray.testing.backbones import shuffled_histories
 from hnlm_ray.testing.workers import run_workers
 from hnlm_ray.testing.worlds import random_world
 from hnlm_ray.training import checkpoint
@@ -56,13 +57,14 @@ VARIANTS = {
         ]
     },
     **{
-        part: VariantConfig.model_validate({**PLAIN.model_dump(), key: part, **others})
+        str(part): VariantConfig.model_validate({**PLAIN.model_dump(), key: part, **others})
         for key, part, others in [
             ("backbone", "ngcf", {}),
             ("backbone", "sgl", {}),
             ("backbone", "simgcl", {}),
             ("backbone", "xsimgcl", {}),
             ("backbone", "directau", {}),
+            ("backbone", {"name": "sasrec", "length": 4}, {"loss": "gbce", "text_contrast": {"weight": 0.1}}),
             ("sampler", "popularity", {}),
             ("sampler", "in_batch", {"loss": "softmax"}),
             ("sampler", "dns", {"positives": "user"}),
@@ -90,7 +92,8 @@ def side_information() -> SideInformation:
     graph = csr_array(rng.random((40, 40)) * (rng.random((40, 40)) < 0.1), dtype=np.float32)
     keys = np.setdiff1d(np.arange(TRAIN.n_users * 40), TRAIN.keys)[::5]
     trust = np.where(np.arange(len(keys)) % 4 == 0, 0.0, rng.random(len(keys))).astype(np.float32)
-    return SideInformation(vectors(), TEXTS, graph, Guard(keys, trust, 40))
+    guard = Guard(keys, trust, 40)
+    return SideInformation(vectors(), TEXTS, graph, guard, shuffled_histories(TRAIN), shuffled_histories(TRAIN, 1))
 
 
 def vectors() -> PairVectors:
@@ -155,8 +158,8 @@ def test_a_checkpoint_of_two_workers_continues_on_one(name: str, two_workers: Pa
     assert resumed.progress.epoch == 4
     expected = [record.loss for record in one.progress.history]
     assert [record.loss for record in resumed.progress.history] == pytest.approx(expected, rel=1e-4)
-    users, _, progress = checkpoint.best_vectors(two_workers / f"{name}-4")
-    assert users.shape == one.user_vectors.shape
+    tensors, progress = checkpoint.best_tensors(two_workers / f"{name}-4")
+    assert tensors["user_vectors"].shape == one.user_vectors.shape
     assert progress.epoch == 4
 
 
