@@ -10,9 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from hnlm_ray.data.histories import Histories
 from hnlm_ray.data.interactions import Interactions
+from hnlm_ray.tables import SPLITS
+from hnlm_ray.training.side_information import SideInformation
 
-__all__ = ["load_random", "load_splits"]
+__all__ = ["load_last_two", "load_random", "load_splits"]
 
 FOLDER = Path(__file__).parents[2] / "shared" / "data"
 
@@ -39,7 +42,26 @@ def load_random(name: str) -> list[Interactions]:
     return [Interactions.from_pairs(users[part], items[part], *sizes) for part in parts]
 
 
+def load_last_two(name: str) -> tuple[list[Interactions], SideInformation]:
+    """Train, valid and test by time, the last interaction of a user being test and the one before it valid.
+
+    Returns:
+        The three parts, and the histories that models of sequences read.
+    """
+    users, items, sizes, table = _read(name)
+    # Some sets have no clock times, but the position of each interaction in the history of its user.
+    times = table["seq_pos" if table["timestamp"].null_count else "timestamp"].to_numpy()
+    order = np.lexsort((times, users))
+    users, items, times = users[order], items[order], times[order]
+    after = np.repeat(np.cumsum(np.bincount(users)), np.bincount(users)) - np.arange(len(users))
+    labels = np.array(SPLITS)[np.clip(3 - after, 0, 2)]
+    ordered = pa.table({"user": users, "item": items, "timestamp": times, "split": labels})
+    parts = [Interactions.from_table(ordered, *sizes, (part,)) for part in SPLITS]
+    known = [Histories.from_table(ordered, sizes[0], splits) for splits in (SPLITS[:1], SPLITS[:2])]
+    return parts, SideInformation(histories=known[0], seen_histories=known[1])
+
+
 def _read(name: str) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], tuple[int, int], pa.Table]:
-    table = pq.read_table(FOLDER / name / "interactions.parquet", columns=["user_id", "item_id", "split"])
+    table = pq.read_table(FOLDER / name / "interactions.parquet")
     users, items = (pc.dictionary_encode(table[column].combine_chunks()) for column in ("user_id", "item_id"))
     return users.indices.to_numpy(), items.indices.to_numpy(), (len(users.dictionary), len(items.dictionary)), table

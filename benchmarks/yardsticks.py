@@ -2,10 +2,12 @@
 
     python benchmarks/yardsticks.py ml-100k '{backbone: mf, l2: 0}' --seeds 3
     python benchmarks/yardsticks.py gowalla '{loss: softmax}' --choose-on test
+    python benchmarks/yardsticks.py ml-100k '{backbone: sasrec, loss: gbce}' --last-two
 
 Splits: gowalla comes with its published one, of which ``--choose-on test`` trains on train and valid together and
-chooses the epoch on the test users, as that literature does; the others are split per user at random, 8:1:1. Prints one
-line per validation, and one JSON line of means over seeds.
+chooses the epoch on the test users, as that literature does; the others are split per user at random, 8:1:1, or with
+``--last-two`` by time, the last interaction of each user being test and the one before it valid. Prints one line per
+validation, and one JSON line of means over seeds.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import time
 import numpy as np
 import torch
 import yaml
-from shared_data import load_random, load_splits
+from shared_data import load_last_two, load_random, load_splits
 
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
@@ -60,22 +62,28 @@ def main() -> None:
     parser.add_argument("variant", nargs="?", default="{}", help="options of a variant, as YAML")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--choose-on", choices=("valid", "test"), default="valid")
+    parser.add_argument("--last-two", action="store_true")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     variant = VariantConfig.model_validate(yaml.safe_load(chosen.variant))
-    train, valid, test = splits(chosen.data, chosen.choose_on)
+    side = None
+    if chosen.last_two:
+        (train, valid, test), side = load_last_two(chosen.data)
+    else:
+        train, valid, test = splits(chosen.data, chosen.choose_on)
     seen = join(train, valid) if chosen.choose_on == "valid" else train
     held_out, found, started = HeldOut("test", seen, test), [], time.monotonic()
     for seed in range(chosen.seeds):
-        result = fit(train, valid, variant, seed, on_validation=say)
-        ranking = evaluate(VectorRanker(result.user_vectors, result.item_vectors), held_out, CUTOFFS, 1024)
+        result = fit(train, valid, variant, seed, side=side, on_validation=say)
+        ranking = evaluate(VectorRanker(result.known_by(seen=True), result.item_vectors), held_out, CUTOFFS, 1024)
         found.append({f"{name}@{k}": ranking.mean(name, k) for name, k in MEASURES})
         found[-1] |= {"best_epoch": result.progress.best_epoch, "epochs": result.progress.epoch}
         print(f"seed {seed}: {found[-1]}", file=sys.stderr, flush=True)
     report = {
         "benchmark": "yardsticks",
         "data": chosen.data,
+        "split": "last two" if chosen.last_two else "published or random",
         "chosen_on": chosen.choose_on,
         "variant": {name: str(getattr(variant, name)) for name in sorted(variant.model_fields_set)},
         "seeds": chosen.seeds,

@@ -181,3 +181,15 @@ def test_it_needs_no_ray() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, "12"), done.stderr
+
+
+def test_a_model_of_sequences_reads_the_times_of_the_frame() -> None:
+    variant = {**VARIANT, "backbone": {"name": "sasrec", "length": 6}, "loss": "gbce", "learning_rate": 0.01}
+    first = hnlm_ray.fit(DATA, variant=variant)
+    assert len(first.recommend([100, 101], k=3)) == 6
+    turned = DATA.assign(timestamp=10**6 - DATA.timestamp)
+    second = hnlm_ray.fit(turned, variant=variant)
+    vectors = [one.recommender.bundle.contents.user_vectors for one in (first, second)]
+    assert not np.allclose(*vectors)
+    with pytest.raises(DataError, match="interactions have no time, and a model of sequences needs their order"):
+        hnlm_ray.fit(DATA.drop(columns="timestamp"), variant=variant)

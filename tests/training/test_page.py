@@ -45,7 +45,9 @@ def test_every_general_setting_that_the_page_names_exists() -> None:
 
 
 def test_the_examples_are_a_configuration_and_a_search_over_it(tmp_path: Path) -> None:
-    variants, ensemble, voted, graph, guard, search, own = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    variants, sequences, ensemble, voted, graph, guard, search, own = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    with_times = Config.model_validate({**yaml.safe_load(sequences), "serve": {"variant": "sasrec"}})
+    assert str(with_times.train.variants["sasrec"].loss) == "gbce(calibration=0.0)"
     for text, expected in (
         (ensemble, {"graph", "both"}),
         (voted, {"graph", "voted"}),
