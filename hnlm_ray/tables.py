@@ -29,6 +29,7 @@ __all__ = [
     "HISTORY",
     "INTERACTIONS",
     "ITEMS",
+    "ITEM_FEATURES",
     "ITEM_PROFILES",
     "ITEM_TOKENS",
     "ITEM_VECTORS",
@@ -47,6 +48,7 @@ __all__ = [
     "TRUTH",
     "TUNING",
     "USERS",
+    "USER_FEATURES",
     "USER_METRICS",
     "USER_PROFILES",
     "USER_TOKENS",
@@ -87,6 +89,18 @@ INTERACTIONS = _table(
     split=pa.string(),  # one of SPLITS
 )
 """Who interacted with what, one row per pair, sorted by user, then by time or, without times, in the raw order."""
+
+_FEATURE = {
+    "feature": pa.string(),  # a column of ``data.features``
+    "value": pa.float64(),  # of a numeric one; null of a categorical one
+    "names": pa.list_(pa.string()),  # of a categorical one, at least one; null of a numeric one
+}
+
+ITEM_FEATURES = _table(item=pa.int32(), **_FEATURE)
+"""What items have beside text, one row per item and feature that it has, sorted by feature and then by item."""
+
+USER_FEATURES = _table(user=pa.int32(), **_FEATURE)
+"""The same of users."""
 
 TRUTH = _table(user=pa.int32(), item=pa.int32(), probability=pa.float32())
 """For a generated world: the probability that a user likes an item. Only the stage ``evaluate`` may read it."""
@@ -342,6 +356,8 @@ TABLES: dict[str, pa.Schema] = {
     "users": USERS,
     "items": ITEMS,
     "interactions": INTERACTIONS,
+    "item_features": ITEM_FEATURES,
+    "user_features": USER_FEATURES,
     "truth": TRUTH,
     "item_profiles": ITEM_PROFILES,
     "user_profiles": USER_PROFILES,

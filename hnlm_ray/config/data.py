@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from hnlm_ray.config.section import Fraction, Positive, Section
 
-__all__ = ["ColumnsConfig", "DataConfig", "DemoWorldConfig", "SplitConfig"]
+__all__ = ["ColumnsConfig", "DataConfig", "DemoWorldConfig", "FeatureColumns", "FeaturesConfig", "SplitConfig"]
 
 
 class ColumnsConfig(Section):
@@ -66,6 +66,42 @@ class SplitConfig(Section):
         return self
 
 
+class FeatureColumns(Section):
+    """Columns of a Parquet or CSV file that variants may read as features, and the file."""
+
+    file: str | None = None
+    """File or pattern inside ``path``; by default ``items.parquet`` or ``items.csv``, of users ``users.parquet`` or
+    ``users.csv``."""
+    id: str | None = None
+    """Column of the ids; by default that of ``data.columns.item`` or ``data.columns.user``."""
+    numeric: tuple[str, ...] = ()
+    """Columns of numbers, for example ``[price]``."""
+    categorical: tuple[str, ...] = ()
+    """Columns of names, for example ``[brand]``. A list holds several, and so does a text with ``|`` between them or in
+    brackets."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All of them."""
+        return (*self.numeric, *self.categorical)
+
+    @model_validator(mode="after")
+    def _each_once(self) -> FeatureColumns:
+        for name in self.columns:
+            if self.columns.count(name) > 1:
+                raise ValueError(f"the column {name!r} is named twice")
+        return self
+
+
+class FeaturesConfig(Section):
+    """Features of items and of users beside text."""
+
+    items: FeatureColumns = FeatureColumns()
+    """Read by variants with ``item_features``."""
+    users: FeatureColumns = FeatureColumns()
+    """Read by variants with ``user_features``."""
+
+
 class DemoWorldConfig(Section):
     """Size and seed of the generated catalogue."""
 
@@ -96,6 +132,7 @@ class DataConfig(Section):
     items: str | None = None
     """The same for the files of items; ``""`` where the data has none."""
     columns: ColumnsConfig = ColumnsConfig()
+    features: FeaturesConfig = FeaturesConfig()
     min_rating: float | None = None
     """Drop interactions with a lower rating; those without a rating are kept."""
     date_from: date | None = None
@@ -118,4 +155,6 @@ class DataConfig(Section):
     def _path_given(self) -> DataConfig:
         if self.format != "demo" and self.path is None:
             raise ValueError(f"format {self.format!r} needs data.path, the folder that holds the files")
+        if self.path is None and (self.features.items.columns or self.features.users.columns):
+            raise ValueError("features are read from files in data.path, and the generated data has none")
         return self

@@ -166,6 +166,18 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _features_are_named(self) -> Config:
+        for name, variant in self.train.variants.items():
+            for option, columns in (
+                ("item_features", self.data.features.items),
+                ("user_features", self.data.features.users),
+            ):
+                if getattr(variant, option) and not columns.columns:
+                    where = f"data.features.{option.split('_')[0]}s"
+                    raise ValueError(f"train.variants.{name}.{option} is set, and {where} names no columns")
+        return self
+
+    @model_validator(mode="after")
     def _guards_and_graphs_exist(self) -> Config:
         for name, variant in self.train.variants.items():
             where = f"train.variants.{name}"

@@ -52,6 +52,11 @@ class VariantConfig(Section):
     """What is minimised."""
     item_text: bool = False
     """Add the text vector of each item, through a trained linear map, to its first-layer embedding."""
+    item_features: bool = False
+    """Add the features of each item, which ``data.features.items`` names, through a trained linear map, to its
+    first-layer embedding."""
+    user_features: bool = False
+    """The same of users, by ``data.features.users``."""
     text_contrast: TextContrastOptions | None = None
     """Pull the final vector of each item towards its text vector after two trained layers, away from other items'."""
     item_graph: ItemGraphOptions | None = None
@@ -133,11 +138,13 @@ class VariantConfig(Section):
             yield f"semantic.extra has no effect with {loss.name}, a loss over pairs: use semantic.mixing"
 
     def _side_problems(self) -> Iterator[str]:
-        """What keeps ``item_text``, ``text_contrast``, ``item_graph`` and ``guard`` from having an effect."""
+        """What keeps texts, features, ``item_graph`` and ``guard`` from having an effect."""
         backbone, sampler, graph = self.backbone, self.sampler, self.item_graph
-        for option in ("item_text", "text_contrast", "item_graph"):
+        for option in ("item_text", "item_features", "user_features", "text_contrast", "item_graph"):
             if getattr(self, option) and not self.is_trained:
                 yield f"the backbone {backbone.name} has no item embeddings, so {option} has no effect"
+        if self.user_features and backbone.is_sequential:
+            yield f"the backbone {backbone.name} has no embeddings of users, so user_features has no effect"
         if graph and graph.place != "before" and (sampler.needs_layers or backbone.contrast):
             part = sampler if sampler.needs_layers else backbone
             yield f"{part.name} works on layers, which item_graph.place={graph.place} is not part of: use before"

@@ -25,7 +25,7 @@ from hnlm_ray.data.raw import (
 from hnlm_ray.data.values import ids, moments, numbers
 from hnlm_ray.errors import DataError
 
-__all__ = ["NAMES", "columns_of", "names_in", "raw_of_table", "raw_tables"]
+__all__ = ["NAMES", "columns_of", "is_parquet", "names_in", "raw_of_table", "raw_tables"]
 
 NAMES = UsualNames(
     interactions=("interactions.parquet", "interactions.csv", "interactions.csv.gz", "interactions/*.parquet"),
@@ -61,7 +61,7 @@ def raw_tables(config: DataConfig, files: Files, number: int, kind: int, **optio
     path, filesystem = files.paths[number], files.filesystem
     found = names_in(filesystem, path)
     chosen = columns_of(config, kind, found, path)
-    if _is_parquet(filesystem, path):
+    if is_parquet(filesystem, path):
         first = 1
         for table in _batches(filesystem, path, sorted(set(chosen.values())), **options):
             position = positions(number, np.arange(first, first + table.num_rows))
@@ -85,7 +85,7 @@ def names_in(filesystem: pafs.FileSystem, path: str) -> list[str]:
     Raises:
         DataError: it cannot be read.
     """
-    if _is_parquet(filesystem, path):
+    if is_parquet(filesystem, path):
         try:
             return list(pq.read_schema(path, filesystem=filesystem).names)
         except (OSError, pa.ArrowInvalid) as error:
@@ -143,7 +143,7 @@ def _batches(
         raise _unreadable(path, error) from error
 
 
-def _is_parquet(filesystem: pafs.FileSystem, path: str) -> bool:
+def is_parquet(filesystem: pafs.FileSystem, path: str) -> bool:
     """Whether a file begins as Parquet does, or is named so."""
     try:
         with filesystem.open_input_stream(path, compression=None) as stream:

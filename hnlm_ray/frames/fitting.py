@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from hnlm_ray.config.load import load_config
 from hnlm_ray.config.tree import Config
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.accounting import raw_data
+from hnlm_ray.data.features import Kind, features_of_table
 from hnlm_ray.data.prepared import Splits
 from hnlm_ray.data.raw import RAW_ITEMS
 from hnlm_ray.data.table import raw_of_table
@@ -46,6 +48,8 @@ def fit(
     valid: float = 0.1,
     columns: Mapping[str, str | None] | None = None,
     item_vectors: npt.NDArray[np.floating] | None = None,
+    users: Frame | None = None,
+    features: Mapping[str, Mapping[str, Any]] | None = None,
     device: str = "cpu",
 ) -> FrameRecommender:
     """Fit one variant to a data frame.
@@ -62,6 +66,9 @@ def fit(
         columns: other names of columns, for example ``{"user": "userId", "item": "movieId"}``.
         item_vectors: (rows of ``items``, t) text vectors, for variants with ``item_text``, ``text_contrast`` or an
             ``item_graph`` of the source ``text``.
+        users: a row per user with their id, for ``features``.
+        features: columns of ``items`` and ``users`` that the variant reads, for example ``{"items": {"numeric":
+            ["price"], "categorical": ["brand"]}, "users": {"categorical": ["country"]}}``.
         device: where it is trained, for example ``cuda``.
 
     Raises:
@@ -70,7 +77,8 @@ def fit(
     """
     from hnlm_ray.data.preparation import prepare_tables
 
-    config = _config(variant, seed, {"valid": valid, "test": 0.0}, columns or {}, has_items=items is not None)
+    columns, features = columns or {}, features or {}
+    config = _config(variant, seed, {"valid": valid, "test": 0.0}, columns, features, has_items=items is not None)
     chosen = config.train.variants[_NAME]
     _check(chosen)
     given = _raw(config, 0, interactions, "interactions"), _raw(config, 1, items, "items")
@@ -80,6 +88,9 @@ def fit(
     names = Names.of(interactions, config.data.columns)
     texts = None if item_vectors is None else _of_catalogue(item_vectors, items, names, prepared.items)
     side = _side(chosen, prepared.interactions, splits, texts)
+    frames: dict[Kind, Frame | None] = {"item": items, "user": users}
+    for kind, frame in frames.items():
+        side = replace(side, **_features(config, kind, frame, getattr(prepared, f"{kind}s")))
     vectors, metrics, history = _fitted(chosen, splits, seed, side, device)
     about = BundleAbout(
         data="data frame",
@@ -107,6 +118,7 @@ def _config(
     seed: int,
     shares: Mapping[str, float],
     columns: Mapping[str, str | None],
+    features: Mapping[str, Mapping[str, Any]],
     *,
     has_items: bool,
 ) -> Config:
@@ -114,16 +126,32 @@ def _config(
     if isinstance(variant, VariantConfig):
         variant = variant.model_dump(mode="json")
     options = {"backbone": variant} if isinstance(variant, str) else dict(variant)
+    options |= {f"{kind.removesuffix('s')}_features": True for kind in features}
     given = {
         "seed": seed,
         "data.format": "table",
         "data.path": "frames",
         "data.columns": dict(columns),
+        "data.features": dict(features),
         "data.items": None if has_items else "",
         "data.split": dict(shares),
         "train.variants": {_NAME: options},
     }
     return load_config([], [f"{path}={json.dumps(value)}" for path, value in given.items()])
+
+
+def _features(
+    config: Config, kind: Kind, frame: Frame | None, known: pa.Table
+) -> dict[str, csr_array[np.float32, tuple[int, int]]]:
+    """What a variant reads of the columns of items or of users, as a field of its side information."""
+    from hnlm_ray.models.features import feature_rows
+
+    if not getattr(config.train.variants[_NAME], f"{kind}_features"):
+        return {}
+    if frame is None:
+        raise DataError(f"features of {kind}s are named, and there is no frame of {kind}s", f"give {kind}s")
+    table = features_of_table(table_of(frame, f"{kind}s"), config.data, kind, known, f"{kind}s")
+    return {f"{kind}_features": feature_rows(table, len(known))}
 
 
 def _check(variant: VariantConfig) -> None:

@@ -16,7 +16,7 @@ from hnlm_ray.evaluation.significance import Interval, holm, paired_bootstrap
 
 __all__ = ["PARTS", "PartGain", "part_gains"]
 
-PARTS = ("item_graph", "guard", "semantic", "item_text", "text_contrast")
+PARTS = ("item_graph", "guard", "semantic", "item_text", "item_features", "user_features", "text_contrast")
 """The options of a variant that count as a part of it."""
 
 

@@ -179,7 +179,8 @@ def _study(config: Config, key: StageKey) -> Iterable[StageKey]:
 _ALL = (
     StageSpec(
         "prepare", "Read, filter and split the raw data", _always(), dependencies.raw_data,
-        ("users", "items", "interactions", "truth"), ("users", "items", "interactions"), version=2,
+        ("users", "items", "interactions", "item_features", "user_features", "truth"),
+        ("users", "items", "interactions"), version=2,
     ),
     StageSpec(
         "item_profiles", "Let the language model write who would enjoy each item",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow as pa
 
@@ -12,6 +12,7 @@ from hnlm_ray.cluster.maps import mapped
 from hnlm_ray.config.data import DataConfig
 from hnlm_ray.config.tree import Config
 from hnlm_ray.data.accounting import raw_data
+from hnlm_ray.data.features import Kind, read_features
 from hnlm_ray.data.files import Files, named, open_folder
 from hnlm_ray.data.formats import Parse, chunks_of, interaction_files, item_files, parsers
 from hnlm_ray.data.lines import Chunk
@@ -31,7 +32,7 @@ _FAILURE = pa.field("failure", pa.list_(pa.string()))
 
 
 def run(context: StageContext) -> StageSummary:
-    """Write ``users``, ``items`` and ``interactions``; for the generated world also ``truth``.
+    """Write ``users``, ``items`` and ``interactions``; of the generated world also ``truth``, of features their tables.
 
     Args:
         context: without inputs.
@@ -50,6 +51,12 @@ def run(context: StageContext) -> StageSummary:
     prepared = prepare_tables(raw, config, context.config.seed)
     require_held_out(prepared.interactions, config.split)
     tables = {"users": prepared.users, "items": prepared.items, "interactions": prepared.interactions}
+    if config.path is not None:
+        folder = open_folder(config.path)
+        for kind in get_args(Kind):
+            features = read_features(folder, config, kind, tables[f"{kind}s"])
+            if features is not None:
+                tables[f"{kind}_features"] = features
     if truth is not None:
         tables["truth"] = renumber_truth(truth, prepared.users, prepared.items)
     for name, table in tables.items():

@@ -107,6 +107,8 @@ def needed(variant: VariantConfig, side: SideInformation) -> SideInformation:
     return SideInformation(
         vectors=None if variant.semantic is None else side.vectors,
         item_texts=side.item_texts if variant.reads_text_vectors else None,
+        item_features=side.item_features if variant.item_features else None,
+        user_features=side.user_features if variant.user_features else None,
         item_graph=None if variant.item_graph is None else side.item_graph,
         guard=None if variant.guard is None else side.guard,
         histories=side.histories if variant.backbone.is_sequential else None,
@@ -150,11 +152,14 @@ def _check_sampler(train: Interactions, variant: VariantConfig) -> None:
 
 
 def _check_items(train: Interactions, variant: VariantConfig, side: SideInformation) -> None:
-    """Whether texts, neighbours and guard are there and count the same items."""
-    graph, guard = side.item_graph, side.guard
+    """Whether texts, features, neighbours and guard are there and count the same items."""
+    graph, guard, features = side.item_graph, side.guard, side.item_features
+    if variant.user_features and (side.user_features is None or side.user_features.shape[0] != train.n_users):
+        raise DataError(f"user_features needs features of {train.n_users} users", "run the stage prepare")
     texts = None if side.item_texts is None else len(side.item_texts)
     for option, is_used, size, stage in (
         ("item_text", variant.item_text, texts, "vectors"),
+        ("item_features", variant.item_features, None if features is None else features.shape[0], "prepare"),
         ("text_contrast", variant.text_contrast is not None, texts, "vectors"),
         ("item_graph", variant.item_graph is not None, None if graph is None else graph.shape[0], "neighbours"),
         ("guard", variant.guard is not None, None if guard is None else guard.n_items, "guard"),

@@ -12,6 +12,7 @@ from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.histories import Histories
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.data.vectors import read_item_vectors
+from hnlm_ray.models.features import feature_rows
 from hnlm_ray.models.fitted import read_vectors
 from hnlm_ray.models.item_graph import normalised_neighbours
 from hnlm_ray.models.joined import JoinedVectors
@@ -57,6 +58,8 @@ class FitInputs:
         return SideInformation(
             vectors=self._pair_vectors(variant, train),
             item_texts=read_item_vectors(self.artifacts["vectors"], train.n_items) if reads_texts else None,
+            item_features=self._features("item_features", train.n_items) if variant.item_features else None,
+            user_features=self._features("user_features", train.n_users) if variant.user_features else None,
             item_graph=self._item_graph(variant, train),
             guard=self._guard(variant, train),
             histories=self._histories(variant, train, ("train",)),
@@ -99,6 +102,9 @@ class FitInputs:
             return None
         table = self.artifacts[StageKey("neighbours", options.source).folder].read("neighbours")
         return normalised_neighbours(table, train.n_items, options.neighbours)
+
+    def _features(self, table: str, n_rows: int) -> csr_array[np.float32, tuple[int, int]]:
+        return feature_rows(self.artifacts["prepare"].read(table), n_rows)
 
     def _histories(self, variant: VariantConfig, train: Interactions, splits: tuple[str, ...]) -> Histories | None:
         if not variant.backbone.is_sequential:

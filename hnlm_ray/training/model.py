@@ -14,6 +14,7 @@ from hnlm_ray.kernels.rows import dense_gradient, inner_products, on_device, row
 from hnlm_ray.models.alignment import Alignment
 from hnlm_ray.models.build import build_backbone
 from hnlm_ray.models.embeddings import initial_rows
+from hnlm_ray.models.features import FeatureMap
 from hnlm_ray.models.item_graph import ItemGraph
 from hnlm_ray.models.protocol import Draw, Encoding, ReadsHistories
 from hnlm_ray.samplers.build import build_sampler
@@ -75,6 +76,8 @@ class RecommenderModel(nn.Module):
         semantic: the language model's hard negatives; None without them.
         text_map: (d, D) parameter, from text vectors of items into their embeddings; None without them. Equal on all
             workers.
+        item_features: adds the features of items to their embeddings; None without them. Equal on all workers.
+        user_features: the same of this worker's users, with weights that are equal on all workers.
         text_layers: from text vectors of items into the space of their final vectors; None without a contrast of both.
             Equal on all workers.
         item_graph: smooths tables of items; None without one.
@@ -115,6 +118,10 @@ class RecommenderModel(nn.Module):
                 self.text_map = nn.Parameter(first)
             if variant.text_contrast is not None:
                 self.text_layers = Alignment(texts.shape[1], dim, seed)
+        self.item_features, self.user_features = (
+            None if rows is None else FeatureMap(rows, variant.dim, device)
+            for rows in (side.item_features, side.user_features)
+        )
         self.item_graph: ItemGraph | None = None
         if variant.item_graph is not None and side.item_graph is not None:
             self.item_graph = ItemGraph(side.item_graph, variant.item_graph, device)
@@ -174,7 +181,7 @@ class RecommenderModel(nn.Module):
     @torch.no_grad()
     def final_vectors(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Vectors (U_r, d) and (I, d) whose inner products are the scores."""
-        users, items = self._placed(self.backbone.encode(self.users, self._first_items())).final
+        users, items = self._placed(self.backbone.encode(self._first_users(), self._first_items())).final
         if self.ranking_loss.is_cosine:
             # The length of a user's vector changes no order, that of an item's would.
             items = functional.normalize(items)
@@ -190,7 +197,7 @@ class RecommenderModel(nn.Module):
 
     def _encode(self, draw: Draw) -> Encoding:
         """One pass whose item tables gather their gradients from all workers."""
-        found = self.backbone.encode(self.users, self._first_items(), draw, layers=self.sampler.needs_layers)
+        found = self.backbone.encode(self._first_users(), self._first_items(), draw, layers=self.sampler.needs_layers)
         encoding = self._placed(found)
         views = encoding.views or ()
         tables = [encoding.final, *encoding.layers, *views]
@@ -199,12 +206,20 @@ class RecommenderModel(nn.Module):
         final, layers = merged[0], merged[1 : 1 + len(encoding.layers)]
         return Encoding(final, layers, (merged[-2], merged[-1]) if views else None, encoding.of_pairs)
 
+    def _first_users(self) -> torch.Tensor:
+        """(U_r, d) first-layer embeddings of the worker's users, with their features in them."""
+        if self.user_features is None:
+            return self.users
+        return self.users + self.user_features(self.user_features.weight)
+
     def _first_items(self) -> torch.Tensor:
-        """(I, d) first-layer embeddings of the items, with their texts and their neighbours in them."""
+        """(I, d) first-layer embeddings of the items, with their texts, features and neighbours in them."""
         items: torch.Tensor = self.items
         if self.text_map is not None:
             # The gradient that comes back here is summed over the workers already.
             items = torch.addmm(items, self._texts, divided(self.text_map).T)
+        if self.item_features is not None:
+            items = items + self.item_features(divided(self.item_features.weight))
         if self.item_graph is not None and self.item_graph.place == "before":
             items = self.item_graph.smooth(items)
         return items

@@ -193,3 +193,21 @@ def test_a_model_of_sequences_reads_the_times_of_the_frame() -> None:
     assert not np.allclose(*vectors)
     with pytest.raises(DataError, match="interactions have no time, and a model of sequences needs their order"):
         hnlm_ray.fit(DATA.drop(columns="timestamp"), variant=variant)
+
+
+def test_columns_of_items_and_users_are_features() -> None:
+    items = pd.DataFrame({"item_id": sorted(set(DATA.item_id)), "title": "x"})
+    items["half"] = (items.item_id - 7) % 2
+    users = pd.DataFrame({"user_id": sorted(set(DATA.user_id))[1:]})
+    users["age"] = users.user_id % 7
+    given = {"items": {"categorical": ["half"]}, "users": {"numeric": ["age"]}}
+    with_features = hnlm_ray.fit(DATA, items, variant=VARIANT, users=users, features=given)
+    without = hnlm_ray.fit(DATA, items, variant=VARIANT)
+    config = with_features.info.about.config
+    assert (config["item_features"], config["user_features"]) == (True, True)
+    vectors = [one.recommender.bundle.contents.item_vectors for one in (with_features, without)]
+    assert not np.allclose(*vectors)
+    with pytest.raises(DataError, match="items lacks the column 'price', it has 'item_id', 'title', 'half'"):
+        hnlm_ray.fit(DATA, items, variant=VARIANT, features={"items": {"numeric": ["price"]}})
+    with pytest.raises(DataError, match="features of users are named, and there is no frame of users; give users"):
+        hnlm_ray.fit(DATA, items, variant=VARIANT, features={"users": {"numeric": ["age"]}})

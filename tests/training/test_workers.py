@@ -36,6 +36,7 @@ VARIANTS = {
     "lightgcn": HALF,
     "mf": HALF.model_copy(update={"backbone": MFOptions()}),
     "item text": PLAIN.model_copy(update={"item_text": True}),
+    "features": PLAIN.model_copy(update={"item_features": True, "user_features": True}),
     "text contrast": VariantConfig.model_validate(PLAIN.model_dump() | {"text_contrast": {"weight": 0.5}}),
     "learned share": HALF.model_copy(
         update={"semantic": SEMANTIC.model_copy(update={"mixing": MixingOptions(share=0.3, mode="learned")})}
@@ -93,7 +94,9 @@ def side_information() -> SideInformation:
     keys = np.setdiff1d(np.arange(TRAIN.n_users * 40), TRAIN.keys)[::5]
     trust = np.where(np.arange(len(keys)) % 4 == 0, 0.0, rng.random(len(keys))).astype(np.float32)
     guard = Guard(keys, trust, 40)
-    return SideInformation(vectors(), TEXTS, graph, guard, shuffled_histories(TRAIN), shuffled_histories(TRAIN, 1))
+    orders = shuffled_histories(TRAIN), shuffled_histories(TRAIN, 1)
+    features = [csr_array(rng.random((n, 7)) * (rng.random((n, 7)) < 0.3), dtype=np.float32) for n in (40, 60)]
+    return SideInformation(vectors(), TEXTS, graph, guard, *orders, *features)
 
 
 def vectors() -> PairVectors:
