@@ -83,6 +83,9 @@ class VariantConfig(Section):
     """What is penalised, on which libraries differ. ``batch``: half the squared norm of the rows of the batch, over
     its size (LightGCN's authors). ``norm``: the norms of those rows, over its size (RecBole). ``all``: half the squared
     norm of all rows, in every batch (weight decay)."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """``bfloat16``: products of matrices in training round their factors to it, which saves time on GPUs that have it;
+    parameters, sums, losses, Adam, the graph of interactions and what ranks stay in float32."""
     positives: Literal["interaction", "user"] = "interaction"
     """``interaction``: an epoch takes each train pair once. ``user``: it draws as many users uniformly, and one pair of
     each (LightGCN's authors)."""

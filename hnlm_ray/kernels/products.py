@@ -77,9 +77,10 @@ class SparseBlock:
             (R, d) float32.
         """
         if self._csr is not None:
-            if added is None:
-                return (self._csr @ table).mul_(scale)
-            return torch.addmm(added, self._csr, table, beta=share, alpha=scale)
+            with torch.autocast(table.device.type, enabled=False):  # mixed precision would round the factors
+                if added is None:
+                    return (self._csr @ table).mul_(scale)
+                return torch.addmm(added, self._csr, table, beta=share, alpha=scale)
         import numba
 
         numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))

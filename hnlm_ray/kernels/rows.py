@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-__all__ = ["dense_gradient", "inner_products", "laid_out", "on_device", "rows_of"]
+__all__ = ["dense_gradient", "inner_products", "laid_out", "on_device", "rows_of", "widened"]
 
 
 def on_device(array: npt.NDArray[Any] | torch.Tensor, device: torch.device) -> torch.Tensor:
@@ -32,8 +32,13 @@ def rows_of(table: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
 
 
 def inner_products(vectors: torch.Tensor, user: torch.Tensor) -> torch.Tensor:
-    """Inner products (B, K) of the vectors (B, K, d) of each row with its user (B, d)."""
-    return torch.bmm(vectors, user[:, :, None]).squeeze(2)
+    """Inner products (B, K) of the vectors (B, K, d) of each row with its user (B, d), at least in float32."""
+    return widened(torch.bmm(vectors, user[:, :, None]).squeeze(2))
+
+
+def widened(product: torch.Tensor) -> torch.Tensor:
+    """A product that mixed precision left in bfloat16 as float32, for sums and exponentials; any other as it is."""
+    return product.float() if product.dtype == torch.bfloat16 else product
 
 
 def dense_gradient(table: torch.Tensor) -> torch.Tensor:

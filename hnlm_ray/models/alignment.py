@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from hnlm_ray import seeds
+from hnlm_ray.kernels.rows import widened
 
 __all__ = ["Alignment"]
 
@@ -37,5 +38,4 @@ class Alignment(nn.Module):
 
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
         """Text vectors (B, in_dim) float32 to embeddings (B, out_dim) float32."""
-        aligned: torch.Tensor = self.second(torch.relu(self.first(vectors)))
-        return aligned
+        return widened(self.second(torch.relu(self.first(vectors))))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
+from hnlm_ray.kernels.rows import widened
+
 __all__ = ["alignment", "info_nce", "kernel_sums"]
 
 
@@ -23,7 +25,7 @@ def info_nce(
     Returns:
         (B,) float32.
     """
-    logits = functional.normalize(rows) @ functional.normalize(columns).T / temperature
+    logits = widened(functional.normalize(rows) @ functional.normalize(columns).T) / temperature
     logits = logits.masked_fill(~counted, -torch.inf)
     # The column of a repeated node may not be counted, so its own logit is computed separately.
     same = functional.cosine_similarity(rows, columns.index_select(0, own)) / temperature
@@ -40,5 +42,6 @@ def kernel_sums(rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
 
     The log of its mean over pairs of different positions is the uniformity of Wang and Isola (ICML 2020).
     """
-    cosines = functional.normalize(rows) @ functional.normalize(columns).T
+    with torch.autocast(rows.device.type, enabled=False):  # cosines near 1 must not be rounded: a row meets itself
+        cosines = functional.normalize(rows) @ functional.normalize(columns).T
     return torch.exp(4.0 * cosines - 4.0).sum(dim=1)

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from hnlm_ray import seeds
 from hnlm_ray.config.backbones import NGCFOptions
-from hnlm_ray.kernels.rows import dense_gradient
+from hnlm_ray.kernels.rows import dense_gradient, widened
 from hnlm_ray.models.noise import kept_coordinates
 from hnlm_ray.models.protocol import Draw, Encoding, Graph
 
@@ -62,8 +62,8 @@ class NGCF(nn.Module):
     def _message(self, layer: int, rows: torch.Tensor, near: torch.Tensor, *, on_items: bool) -> torch.Tensor:
         weights = [*self.neighbour[layer].parameters(), *self.product[layer].parameters()]
         used = [self._graph.shared(weight) for weight in weights] if on_items else weights
-        first = functional.linear(near + rows, used[0], used[1])
-        second = functional.linear(near * rows, used[2], used[3])
+        first = widened(functional.linear(near + rows, used[0], used[1]))
+        second = widened(functional.linear(near * rows, used[2], used[3]))
         return functional.leaky_relu(first + second, _SLOPE)
 
     def _drop(self, rows: torch.Tensor, draw: Draw | None, layer: int, kind: str) -> torch.Tensor:

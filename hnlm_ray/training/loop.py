@@ -74,7 +74,8 @@ class TrainingLoop:
         sums = torch.zeros(3, dtype=torch.float64, device=self._device)
         for batch in self.stream.epoch(epoch):
             self.optimizer.zero_grad(set_to_none=True)
-            loss = self.model.loss(batch, epoch)
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._variant.precision == "bfloat16"):
+                loss = self.model.loss(batch, epoch)
             loss.total.backward()  # type: ignore[no-untyped-call]
             self.model.share_gradients()
             self.optimizer.step()

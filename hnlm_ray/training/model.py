@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from hnlm_ray.config.variants import VariantConfig
-from hnlm_ray.kernels.rows import dense_gradient, inner_products, on_device, rows_of
+from hnlm_ray.kernels.rows import dense_gradient, inner_products, on_device, rows_of, widened
 from hnlm_ray.models.alignment import Alignment
 from hnlm_ray.models.build import build_backbone
 from hnlm_ray.models.embeddings import initial_rows
@@ -217,7 +217,10 @@ class RecommenderModel(nn.Module):
         items: torch.Tensor = self.items
         if self.text_map is not None:
             # The gradient that comes back here is summed over the workers already.
-            items = torch.addmm(items, self._texts, divided(self.text_map).T)
+            if torch.is_autocast_enabled(self._device.type):  # addmm would round the embeddings, too
+                items = items + self._texts @ divided(self.text_map).T
+            else:
+                items = torch.addmm(items, self._texts, divided(self.text_map).T)
         if self.item_features is not None:
             items = items + self.item_features(divided(self.item_features.weight))
         if self.item_graph is not None and self.item_graph.place == "before":
@@ -272,7 +275,8 @@ class RecommenderModel(nn.Module):
             weights = log_trust if negatives.log_weights is None else negatives.log_weights + log_trust
             negatives, trust = replace(negatives, log_weights=weights), None
         vectors, log_weights = negatives.vectors, negatives.log_weights
-        scores = scene.user @ vectors.T if vectors.dim() == 2 else inner_products(vectors, scene.user)
+        is_shared = vectors.dim() == 2
+        scores = widened(scene.user @ vectors.T) if is_shared else inner_products(vectors, scene.user)
         contrasts: _Terms = []
         if self.semantic is not None:
             scores, log_weights, contrast = self.semantic(scene, batch.hard_rows, negatives, scores)

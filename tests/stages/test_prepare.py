@@ -50,6 +50,24 @@ def test_the_files_that_are_read_are_said(tmp_path: Path) -> None:
     )
 
 
+def test_features_of_items_and_users_are_tables_of_their_own(tmp_path: Path) -> None:
+    rows = "".join(f"u{n % 7},i{n % 11}\n" for n in range(77))
+    (tmp_path / "interactions.csv").write_text("user_id,item_id\n" + rows)
+    (tmp_path / "items.csv").write_text("item_id,title,price\n" + "".join(f"i{n},Thing {n},{n}\n" for n in range(9)))
+    (tmp_path / "people.csv").write_text("name,country\n" + "".join(f"u{n},C{n % 2}\n" for n in range(7)))
+    users = "{file: people.csv, id: name, categorical: [country]}"
+    options = ["data.features.items.numeric=[price]", f"data.features.users={users}"]
+    config = load_config([], ["data.format=table", f"data.path={tmp_path}", "data.max_unknown_items=1", *options])
+    output = RunStore(str(tmp_path / "run")).artifact("prepare", "x")
+    output.create()
+    summary = run(StageContext(config, {}, output))
+    assert summary.rows["item_features"] == 9
+    ids = output.read("items")["item_id"].to_pylist()
+    prices = {ids[row["item"]]: row["value"] for row in output.read("item_features").to_pylist()}
+    assert prices == {f"i{n}": n for n in range(9)}
+    assert output.read("user_features")["names"].to_pylist() == [[f"C{n % 2}"] for n in range(7)]
+
+
 def write_reviews(folder: Path, files: int = 2, lines: int = 40) -> None:
     folder.mkdir()
     for number in range(files):

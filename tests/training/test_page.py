@@ -45,9 +45,14 @@ def test_every_general_setting_that_the_page_names_exists() -> None:
 
 
 def test_the_examples_are_a_configuration_and_a_search_over_it(tmp_path: Path) -> None:
-    variants, sequences, ensemble, voted, graph, guard, search, own = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    variants, sequences, ensemble, voted, graph, guard, features, search, own = re.findall(
+        r"```yaml\n(.*?)```", PAGE, re.DOTALL
+    )
     with_times = Config.model_validate({**yaml.safe_load(sequences), "serve": {"variant": "sasrec"}})
     assert str(with_times.train.variants["sasrec"].loss) == "gbce(calibration=0.0)"
+    with_features = {**yaml.safe_load(features), "serve": {"variant": "plain"}}
+    with_features["data"] |= {"format": "table", "path": "x"}
+    assert Config.model_validate(with_features).data.features.users.columns == ("age", "country")
     for text, expected in (
         (ensemble, {"graph", "both"}),
         (voted, {"graph", "voted"}),
