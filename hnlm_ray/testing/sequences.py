@@ -1,10 +1,10 @@
-"""Conformance checks for backbones that read histories: functions that a test calls with a factory of the backbone.
+"""Conformance checks for backbones of the package that read histories, beside :mod:`hnlm_ray.testing.backbones`.
 
-They come beside those of :mod:`hnlm_ray.testing.backbones`::
+They are functions that a test calls with a factory of the backbone::
 
     @pytest.mark.parametrize("check", SEQUENCE_CHECKS)
-    def test_my_backbone(check):
-        check(lambda graph, dim, seed: MyBackbone(graph, dim, seed))
+    def test_the_backbone(check):
+        check(lambda graph, dim, seed: TheBackbone(graph, dim, seed))
 """
 
 from __future__ import annotations
