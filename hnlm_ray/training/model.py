@@ -105,9 +105,9 @@ class RecommenderModel(nn.Module):
         train, degrees, dim = shard.train, shard.item_degrees, variant.backbone.final_dim(variant.dim)
         size = variant.dim, variant.init_std
         self._seen = side.seen_histories
-        is_known = variant.backbone.is_sequential
-        rows = initial_rows(seed, "users", shard.first_user, shard.last_user, 0 if is_known else size[0], size[1])
-        self.users = nn.Parameter(rows, requires_grad=not is_known)
+        is_sequential = variant.backbone.is_sequential
+        rows = initial_rows(seed, "users", shard.first_user, shard.last_user, 0 if is_sequential else size[0], size[1])
+        self.users = nn.Parameter(rows, requires_grad=not is_sequential)
         self.items = nn.Parameter(initial_rows(seed, "items", 0, train.n_items, *size))
         self.text_map: nn.Parameter | None = None
         self.text_layers: Alignment | None = None

@@ -91,6 +91,17 @@ def test_a_window_ends_before_the_latest_item_in_training_and_with_it_afterwards
     assert windows.items.ravel()[windows.chosen].tolist() == [14, 21]
 
 
+@pytest.mark.parametrize("heads", [1, 2])
+def test_a_worker_without_a_pair_in_a_batch_takes_part_all_the_same(heads: int) -> None:
+    backbone = SASRec(SASRecOptions(heads=heads), DenseGraph(lonely_world()), 6, 0)
+    users, items = first_layer(lonely_world())
+    states = backbone.encode(users, items, Draw(1, 0, targets=np.empty(0, np.int64))).of_pairs
+    assert states is not None
+    assert states.shape == (0, 6)
+    gradients = torch.autograd.grad(states.sum(), [items, *backbone.parameters()])
+    assert not any(gradient.any() for gradient in gradients)
+
+
 def test_dropout_derives_from_seed_epoch_and_user() -> None:
     histories = shuffled_histories(lonely_world())
     graph = DenseGraph(lonely_world())
