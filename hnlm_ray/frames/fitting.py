@@ -88,9 +88,11 @@ def fit(
     names = Names.of(interactions, config.data.columns)
     texts = None if item_vectors is None else _of_catalogue(item_vectors, items, names, prepared.items)
     side = _side(chosen, prepared.interactions, splits, texts)
-    frames: dict[Kind, Frame | None] = {"item": items, "user": users}
-    for kind, frame in frames.items():
-        side = replace(side, **_features(config, kind, frame, getattr(prepared, f"{kind}s")))
+    side = replace(
+        side,
+        item_features=_features(config, "item", items, prepared.items),
+        user_features=_features(config, "user", users, prepared.users),
+    )
     vectors, metrics, history = _fitted(chosen, splits, seed, side, device)
     about = BundleAbout(
         data="data frame",
@@ -142,16 +144,16 @@ def _config(
 
 def _features(
     config: Config, kind: Kind, frame: Frame | None, known: pa.Table
-) -> dict[str, csr_array[np.float32, tuple[int, int]]]:
-    """What a variant reads of the columns of items or of users, as a field of its side information."""
+) -> csr_array[np.float32, tuple[int, int]] | None:
+    """What a variant reads of the columns of items or of users; None where it reads none."""
     from hnlm_ray.models.features import feature_rows
 
     if not getattr(config.train.variants[_NAME], f"{kind}_features"):
-        return {}
+        return None
     if frame is None:
         raise DataError(f"features of {kind}s are named, and there is no frame of {kind}s", f"give {kind}s")
     table = features_of_table(table_of(frame, f"{kind}s"), config.data, kind, known, f"{kind}s")
-    return {f"{kind}_features": feature_rows(table, len(known))}
+    return feature_rows(table, len(known))
 
 
 def _check(variant: VariantConfig) -> None:

@@ -210,7 +210,8 @@ class RecommenderModel(nn.Module):
         """(U_r, d) first-layer embeddings of the worker's users, with their features in them."""
         if self.user_features is None:
             return self.users
-        return self.users + self.user_features(self.user_features.weight)
+        features: torch.Tensor = self.user_features(self.user_features.weight)
+        return self.users + features
 
     def _first_items(self) -> torch.Tensor:
         """(I, d) first-layer embeddings of the items, with their texts, features and neighbours in them."""

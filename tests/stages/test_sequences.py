@@ -29,7 +29,7 @@ OPTIONS = {"backbone": {"name": "sasrec", "length": 6}, "dim": 8, "epochs": 4, "
 def prepared(tmp_path: Path) -> FinishedRun:
     run = FinishedRun(tmp_path)
     run.config = Config(
-        train=TrainConfig(seeds=(0,), variants={"ordered": VariantConfig.model_validate(OPTIONS)}),
+        train=TrainConfig(seeds=(0,), workers=1, variants={"ordered": VariantConfig.model_validate(OPTIONS)}),
         evaluate=EvaluateConfig(cutoffs=(5, 10), user_block=7),
         serve={"variant": "ordered"},
     )
