@@ -23,6 +23,7 @@ __all__ = [
     "ENCODED",
     "ENCODED_ITEMS",
     "FALSE_NEGATIVES",
+    "FEEDBACK",
     "GROUNDED",
     "GUARD",
     "GUARD_LIKES",
@@ -343,6 +344,16 @@ NEW_ITEMS = _table(**{field.name: field.type for field in ITEMS if field.name !=
 AVAILABILITY = _table(item_id=pa.string(), available=pa.bool_())
 """Beside the bundles of a service: which items are available now; those not listed are."""
 
+FEEDBACK = _table(
+    id=pa.string(),  # of the event, by the client: of those with the same one the first counts; null where it gave none
+    user_id=pa.string(),
+    item_id=pa.string(),
+    rating=pa.float32(),  # null where the client gave none
+    time=pa.float64(),  # seconds since 1970
+    received=pa.float64(),  # when the service got it, likewise
+)
+"""What users did while they were served: the events of ``POST /v1/feedback``, which ``prepare`` reads again."""
+
 RECOMMENDATIONS = _table(
     user_id=pa.string(),
     rank=pa.int32(),  # from 1, the best
@@ -381,6 +392,7 @@ TABLES: dict[str, pa.Schema] = {
     "written_negatives": WRITTEN_NEGATIVES,
     "availability": AVAILABILITY,
     "new_items": NEW_ITEMS,
+    "feedback": FEEDBACK,
     "recommendations": RECOMMENDATIONS,
     "trials": SEARCH_TRIALS,
     "study": STUDY,

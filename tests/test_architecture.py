@@ -35,7 +35,7 @@ GRAPH = {
     "report": {"config", "evaluation", "run"},
     "serving/bundle": {"kernels", "run"},
     "serving/recommend": {"config", "data", "kernels", "run", "serving/bundle"},
-    "serving/http": {"config", "serving/recommend"},
+    "serving/http": {"config", "run", "serving/recommend"},
     "serving": {"cluster", "config", "run", "serving/bundle", "serving/http", "serving/recommend"},
     "demo/assets": set(),
     "demo": {"config", "data", "kernels", "language/prompts", "run", "training"},

@@ -133,6 +133,12 @@ class DataConfig(Section):
     """The same for the files of items; ``""`` where the data has none."""
     columns: ColumnsConfig = ColumnsConfig()
     features: FeaturesConfig = FeaturesConfig()
+    feedback: str | None = None
+    """Folder in which a service has stored feedback (``serve.feedback``): further interactions, which are cleaned,
+    filtered and split like those of the files; not with ``demo``, nor with ``split.strategy: column``."""
+    feedback_until: date | None = None
+    """The last day, in UTC, whose files of feedback are read; ``null``: all, also those that a service writes
+    between two runs."""
     min_rating: float | None = None
     """Drop interactions with a lower rating; those without a rating are kept."""
     date_from: date | None = None
@@ -157,4 +163,14 @@ class DataConfig(Section):
             raise ValueError(f"format {self.format!r} needs data.path, the folder that holds the files")
         if self.path is None and (self.features.items.columns or self.features.users.columns):
             raise ValueError("features are read from files in data.path, and the generated data has none")
+        return self
+
+    @model_validator(mode="after")
+    def _feedback_fits(self) -> DataConfig:
+        if self.feedback is not None and self.format == "demo":
+            raise ValueError("data.feedback goes with data of your own: what the users of the demo like is generated")
+        if self.feedback is not None and self.split.strategy == "column":
+            raise ValueError("data.feedback has no column split: choose another data.split.strategy")
+        if self.feedback is None and self.feedback_until is not None:
+            raise ValueError("data.feedback_until has no effect without data.feedback")
         return self

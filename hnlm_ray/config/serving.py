@@ -55,6 +55,12 @@ class ServiceOptions(Section):
     """Seconds after which a request is given up: for its body to arrive (408), and again for the answer (503)."""
     max_body_bytes: Positive = 1 << 20
     """Size of a request's body; a larger one is refused with 413."""
+    feedback: str | None = None
+    """Folder for the events of ``POST /v1/feedback``, local (shared by all nodes) or ``s3://`` / ``gs://``; needs
+    ``token_env``. ``null``: the service takes none."""
+    feedback_wait_s: float = Field(default=1.0, gt=0.0)
+    """Seconds for which events wait for others, to be stored with them in one file; each request is answered when
+    its events are stored."""
     watch_s: float = Field(default=5.0, gt=0.0)
     """Seconds between two checks of the shelves for a new bundle."""
     token_env: str | None = None
@@ -70,6 +76,16 @@ class ServiceOptions(Section):
     index_from: Positive | None = None
     """Number of items from which on a catalogue is searched by an approximate index (needs the extra ``ann``);
     ``null``: every item is always scored, which is fast enough up to about a million."""
+
+    @model_validator(mode="after")
+    def _feedback_is_guarded(self) -> ServiceOptions:
+        if self.feedback is None:
+            return self
+        if self.token_env is None:
+            raise ValueError("feedback needs token_env: the next model learns from whatever anybody sends")
+        if self.feedback_wait_s >= self.timeout_s:
+            raise ValueError(f"feedback_wait_s must be less than timeout_s, which is {self.timeout_s:g}")
+        return self
 
 
 class ServeConfig(ServiceOptions):

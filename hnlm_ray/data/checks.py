@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnlm_ray.config.data import DataConfig, SplitConfig
+from hnlm_ray.data.feedback import with_feedback
 from hnlm_ray.data.files import Files, open_folder
 from hnlm_ray.data.formats import interaction_files, item_files
 from hnlm_ray.data.preparation import prepare_tables
@@ -16,6 +17,7 @@ from hnlm_ray.data.raw import BLANK, RAW_INTERACTIONS, RAW_ITEMS, RawData, place
 from hnlm_ray.data.reading import first_rows, read_whole
 from hnlm_ray.data.splits import require_held_out
 from hnlm_ray.errors import DataError
+from hnlm_ray.run.feedback import event_files
 
 __all__ = ["Findings", "check"]
 
@@ -54,6 +56,11 @@ def check(config: DataConfig, seed: int = 0) -> Findings:
         folder = open_folder(config.path or "")
     except DataError as error:
         return Findings([str(error)])
+    if config.feedback is not None:
+        try:
+            event_files(config.feedback, config.feedback_until)
+        except DataError as error:
+            found.problems.append(str(error))
     sides: list[Files] = []
     heads: list[pa.Table] = []
     for kind, find in enumerate((interaction_files, item_files)):
@@ -99,7 +106,7 @@ def _prepare(
     is_small = sum(map(_bytes_of, files)) <= _SMALL_BYTES
     try:
         if is_small:
-            prepared = prepare_tables(read_whole(config, files), config, seed)
+            prepared = prepare_tables(with_feedback(read_whole(config, files), config), config, seed)
             require_held_out(prepared.interactions, config.split)
         else:
             prepared = prepare_tables(*_sample(config, files, heads), seed)

@@ -19,6 +19,7 @@ from hnlm_ray.errors import DataError
 from hnlm_ray.language.prompts.render import version
 from hnlm_ray.language.prompts.wording import Task, Wording
 from hnlm_ray.run.digests import model_digest
+from hnlm_ray.run.feedback import event_files
 from hnlm_ray.run.kept import KeptRun
 from hnlm_ray.run.places import resolve
 from hnlm_ray.run.stage import StageKey
@@ -96,12 +97,15 @@ def nothing(config: Config, key: StageKey) -> Depends:
 
 
 def raw_data(config: Config, key: StageKey) -> Depends:
-    """Raw files and how they are read.
+    """Raw files, files of feedback, and how they are read; feedback counts by its content, wherever it lies.
 
     Raises:
         DataError: they do not exist.
     """
-    return {"data": config.data.model_dump(mode="json", exclude={"noun"}), "files": _files(config.data, config.run)}
+    data = config.data
+    options = data.model_dump(mode="json", exclude={"noun", "feedback", "feedback_until"})
+    feedback = {} if data.feedback is None else {"feedback": event_files(data.feedback, data.feedback_until)}
+    return {"data": options, "files": _files(data, config.run), **feedback}
 
 
 def profiles(task: Task, config: Config, key: StageKey) -> Depends:

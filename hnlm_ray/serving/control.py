@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from hnlm_ray.config.serving import BundleSource, ServeConfig, ServiceOptions
 from hnlm_ray.errors import ResourceError
+from hnlm_ray.run.feedback import writable_folder
 from hnlm_ray.serving.app import build
 from hnlm_ray.serving.bundle.bundle import load_bundle
 from hnlm_ray.serving.bundle.shelf import current_bundle
@@ -46,6 +47,7 @@ def start(bundles: Mapping[str, str], config: ServeConfig) -> str:
         BundleError: a bundle is missing or damaged.
         ConfigError: the environment variable of the token is not set.
         ResourceError: the port is in use, Ray Serve already runs on this cluster, or the service did not start.
+        StoreError: nothing can be written to the folder for feedback.
     """
     from ray import serve
     from ray.exceptions import RayError
@@ -55,10 +57,14 @@ def start(bundles: Mapping[str, str], config: ServeConfig) -> str:
     shared = {name: getattr(config, name) for name in ServiceOptions.model_fields}
     if ":" not in config.host:  # which is a name, or an IPv4 address that may be asked anyway
         shared["allowed_hosts"] = (*config.allowed_hosts, config.host)
+    if config.feedback is not None:
+        shared["feedback"] = _absolute(config.feedback)
     options = ServiceOptions.model_validate({**shared, "bundles": sources})
     token_of(options)
+    if options.feedback is not None:
+        writable_folder(options.feedback)  # here, where the error reaches the user
     for source in sources.values():
-        load_bundle(current_bundle(source.path))  # here, where the error reaches the user
+        load_bundle(current_bundle(source.path))  # likewise
     if serve.status().proxies:
         raise ResourceError("Ray Serve runs already on this cluster", "stop it, or deploy with deploy/serve.yaml")
     require_free(config.host, config.port)
@@ -84,7 +90,7 @@ def start(bundles: Mapping[str, str], config: ServeConfig) -> str:
 
 def _absolute(path: str) -> str:
     """The absolute path: a replica has another working directory."""
-    return path if "://" in path else os.path.abspath(path)
+    return path if "://" in path else os.path.abspath(os.path.expanduser(path))
 
 
 def stop() -> None:

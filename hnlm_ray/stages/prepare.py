@@ -13,6 +13,7 @@ from hnlm_ray.config.data import DataConfig
 from hnlm_ray.config.tree import Config
 from hnlm_ray.data.accounting import raw_data
 from hnlm_ray.data.features import Kind, read_features
+from hnlm_ray.data.feedback import with_feedback
 from hnlm_ray.data.files import Files, named, open_folder
 from hnlm_ray.data.formats import Parse, chunks_of, interaction_files, item_files, parsers
 from hnlm_ray.data.lines import Chunk
@@ -47,7 +48,7 @@ def run(context: StageContext) -> StageSummary:
         world = generate(config.demo)
         raw, truth = from_columns(world.interactions, world.items), world.truth
     else:
-        raw = _read(context.config, context.say)
+        raw = with_feedback(_read(context.config, context.say), config)
     prepared = prepare_tables(raw, config, context.config.seed)
     require_held_out(prepared.interactions, config.split)
     tables = {"users": prepared.users, "items": prepared.items, "interactions": prepared.interactions}
@@ -63,6 +64,9 @@ def run(context: StageContext) -> StageSummary:
         output.write(name, table)
     counts = prepared.counts
     context.say(f"{counts['users']:,} users, {counts['items']:,} items, {counts['interactions']:,} interactions")
+    if "feedback_events" in counts:
+        repeated = counts["feedback_repeated"]
+        context.say(f"among them {counts['feedback_events']:,} events of feedback, of which {repeated:,} are repeated")
     for note in prepared.notes:
         context.say(note)
     return StageSummary({name: table.num_rows for name, table in tables.items()}, counts, prepared.warnings)

@@ -26,7 +26,7 @@ from hnlm_ray.serving.http.protocol import ASGI
 from hnlm_ray.tables import ITEM_PROFILES, ITEMS, USER_PROFILES, USERS, WRITTEN_NEGATIVES
 from tests.serving.conftest import ABOUT, make_contents
 
-ODD_IDS = ("0", "a/b", "/", "ü ñ", "日本", "a?b#c%2Fd", "..", "'\"<&>", "\U0001f600")
+ODD_IDS = ("0", "a/b", "/", "ü ñ", "日本", "a?b#c%2Fd", "..", "'\"<&>", "\U0001f600", "a/recommendations")
 """Ids that a careless route or log would stumble over; ``0`` is what generated requests name first."""
 
 N_USERS, N_ITEMS, DIM, TEXT_DIM = 30, 60, 4, 6

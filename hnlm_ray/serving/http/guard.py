@@ -35,6 +35,9 @@ _OPEN = ("/health", "/ready", "/v1/health", "/v1/ready")
 _OPEN_PAGES = ("/", "/docs", "/openapi.json")
 """Paths that need no token, because they contain nothing of a bundle."""
 
+_WAITING_FOR_STORAGE = ("/v1/feedback",)
+"""Paths of requests that mostly wait: they take no place among those at work, and have a bound of their own."""
+
 _WITHOUT_BODY = ("GET", "HEAD", "OPTIONS")
 """Methods of routes that read no body; the server drops one that comes nevertheless."""
 
@@ -120,6 +123,9 @@ class Guard:
         if scope["method"] not in _WITHOUT_BODY:
             receive = await self._bodies.complete(receive, headers)
             await self._require_room()
+        if scope["path"] in _WAITING_FOR_STORAGE:
+            await self._app(scope, receive, answer.send)
+            return
         self._ongoing += 1
         try:
             await self._app(scope, receive, answer.send)

@@ -41,6 +41,14 @@ class Meters:
             "hnlm_shadow_overlap", "Share of the recommended items that a shadow recommends too.", ["name"],
             buckets=_SHARES, registry=self.registry,
         )  # fmt: skip
+        self.feedback = Counter(
+            "hnlm_feedback_events", "Events of feedback: stored, failed to be stored, or refused, since too many wait.",
+            ["outcome"], registry=self.registry,
+        )  # fmt: skip
+        self.feedback_write = Histogram(
+            "hnlm_feedback_write_seconds", "Seconds to store a file of events.", buckets=_SECONDS,
+            registry=self.registry,
+        )  # fmt: skip
         # Looking up labels takes longer than counting.
         self._answers_of, self._requests_of = (
             functools.cache(self.answers.labels),

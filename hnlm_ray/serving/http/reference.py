@@ -19,6 +19,7 @@ REFERENCE_POLICY = (
 _EXAMPLES = {
     "user_id": "u00017", "user_ids": ["u00017", "u00018"], "item_id": "i00146", "item_ids": ["i00146", "i00292"],
     "text": "Enjoys puzzles, mostly minimal things.", "k": 3,
+    "events": [{"user_id": "u00017", "item_id": "i00146", "id": "a-name-of-the-event"}],
 }  # fmt: skip
 """Values of the commands that are shown; those of ids are of the demo."""
 
@@ -166,7 +167,7 @@ def _kind(schema: Mapping[str, Any]) -> tuple[str, str]:
 def _bounds(schema: Mapping[str, Any]) -> list[str]:
     inner = [one for one in schema.get("anyOf", ()) if one.get("type") != "null"]
     found = [(key, one[key]) for one in [schema, *inner] for key in _BOUNDS if key in one]
-    return ["not empty" if bound in _NOT_EMPTY else _BOUNDS[bound[0]].format(f"{bound[1]:g}") for bound in found]
+    return ["not empty" if bound in _NOT_EMPTY else _BOUNDS[bound[0]].format(f"{bound[1]:.15g}") for bound in found]
 
 
 def _command(method: str, path: str, body: Mapping[str, Any], base: str, token_env: str | None) -> str:

@@ -94,9 +94,19 @@ def _sentence(problem: dict[str, Any], known: Sequence[str]) -> str:
         return "The body is not valid JSON"
     if not problem["loc"]:
         return 'The body must be a JSON object such as {"user_id": "42", "k": 10}'
-    field = ascii(str(problem["loc"][0])[:40])
+    field, is_inner = _field(problem["loc"])
     if problem["type"] == "missing":
         return f"The field {field} is missing"
     if problem["type"] == "extra_forbidden":
-        return f"The field {field} is unknown, there are {', '.join(map(repr, known))}"
+        there = "see /docs" if is_inner else f"there are {', '.join(map(repr, known))}"
+        return f"The field {field} is unknown, {there}"
     return f"The field {field} is refused: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+
+
+def _field(place: Sequence[int | str]) -> tuple[str, bool]:
+    """The name of a field, and whether it is one of an object in a list, such as ``'events[3].user_id'``."""
+    match place:
+        case [str(outer), int(number), str(inner), *_]:
+            return ascii(f"{outer[:40]}[{number}].{inner[:40]}"), True
+        case _:
+            return ascii(str(place[0])[:40]), False

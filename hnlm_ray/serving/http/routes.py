@@ -21,6 +21,7 @@ from hnlm_ray import __version__
 from hnlm_ray.config.serving import ServiceOptions
 from hnlm_ray.serving.http import answers, types
 from hnlm_ray.serving.http.batcher import Batcher
+from hnlm_ray.serving.http.feedback import EventLog, FeedbackRequest
 from hnlm_ray.serving.http.meters import Meters
 from hnlm_ray.serving.http.refusals import RefusedError, parsed
 from hnlm_ray.serving.recommend.catalogue import UnknownCategoryError
@@ -62,15 +63,16 @@ def json_answer(content: Any) -> Response:
 class Routes:
     """The functions behind the routes, over the bundles of one process."""
 
-    def __init__(self, live: Live, options: ServiceOptions, meters: Meters) -> None:
-        self._live, self._options, self._meters = live, options, meters
+    def __init__(self, live: Live, options: ServiceOptions, meters: Meters, events: EventLog | None = None) -> None:
+        self._live, self._options, self._meters, self._events = live, options, meters, events
         self._batcher = Batcher(meters.batches.observe)
         self._long_jobs = ThreadPoolExecutor(_LONG_JOBS_AT_ONCE, thread_name_prefix="long-job")
         self._shadow_jobs: set[asyncio.Task[None]] = set()
 
     def schema_of(self, request: type[BaseModel]) -> dict[str, Any]:
         """The JSON schema of a body, with the bound on ``k`` of this service."""
-        schema = request.model_json_schema()
+        schema = request.model_json_schema(ref_template="#/components/schemas/{model}")
+        schema.pop("$defs", None)
         if "k" in schema["properties"]:
             most = self._options.max_k
             schema["properties"]["k"] |= {"maximum": most, "default": min(schema["properties"]["k"]["default"], most)}
@@ -165,6 +167,22 @@ class Routes:
         except NothingUnseenError as error:
             raise RefusedError(404, "The user has seen every item.") from error
         return json_answer(answers.explain_answer(served, body.user_id, found))
+
+    async def feedback(self, request: Request) -> Response:
+        """Store what users did, for the next run to learn from; answered once it is stored.
+
+        A client that gets another answer, or none, sends the events again, under the same ids.
+        """
+        if self._events is None:
+            raise RefusedError(404, "This service takes no feedback: the option serve.feedback is not set.")
+        events = (await self._body(FeedbackRequest, request)).events
+        try:
+            async with asyncio.timeout(self._options.timeout_s):
+                await self._events.add(events)
+        except TimeoutError as error:
+            sentence = "Storing the events takes too long, send them again later."
+            raise RefusedError(503, sentence, {"retry-after": "1"}) from error
+        return json_answer({"stored": len(events)})
 
     async def user(self, user_id: str, bundle: Bundle = None) -> Response:
         """What is known about a user."""

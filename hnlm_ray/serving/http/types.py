@@ -37,6 +37,7 @@ __all__ = [
     "UserAnswer",
     "UsersAnswer",
     "VersionAnswer",
+    "Wire",
     "WrittenNegative",
 ]
 
@@ -53,13 +54,15 @@ def _whole(value: Any) -> Any:
 Count = Annotated[int, BeforeValidator(_whole)]
 
 
-class _Wire(BaseModel):
+class Wire(BaseModel):
+    """A body of a request or an answer, or a part of one."""
+
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False
     )
 
 
-class Filters(_Wire):
+class Filters(Wire):
     """Which items are recommended, and in which order."""
 
     k: Count = Field(default=10, ge=1)
@@ -131,14 +134,14 @@ class SimilarRequest(Filters):
     item_id: Id
 
 
-class ScoreRequest(_Wire):
+class ScoreRequest(Wire):
     """The scores of given items for a user."""
 
     user_id: Id
     item_ids: list[Id] = Field(min_length=1, max_length=MOST_IDS)
 
 
-class ExplainRequest(_Wire):
+class ExplainRequest(Wire):
     """Why an item is recommended to a user, and what the language model wrote about them."""
 
     user_id: Id
@@ -146,7 +149,7 @@ class ExplainRequest(_Wire):
     """By default the best item that the user has not seen."""
 
 
-class NamedItem(_Wire):
+class NamedItem(Wire):
     """An item of the catalogue."""
 
     item_id: str
@@ -160,7 +163,7 @@ class ServedItem(NamedItem):
     """Comparable within one answer only."""
 
 
-class _Answer(_Wire):
+class _Answer(Wire):
     bundle: str
     """Name of the bundle that answered, as in ``?bundle=``."""
     bundle_version: str
@@ -178,7 +181,7 @@ class RecommendAnswer(_Answer):
     text; ``popular``: popularity, because the user is unknown."""
 
 
-class BatchAnswer(_Wire):
+class BatchAnswer(Wire):
     """One recommendation per user, in the order of the request."""
 
     answers: list[RecommendAnswer]
@@ -192,7 +195,7 @@ class SimilarAnswer(_Answer):
     """Scores are cosines of the items' vectors."""
 
 
-class ScoredItem(_Wire):
+class ScoredItem(Wire):
     """The score of one item for the user."""
 
     item_id: str
@@ -216,7 +219,7 @@ class HistoryItem(NamedItem):
     """Cosine to the explained item."""
 
 
-class WrittenNegative(_Wire):
+class WrittenNegative(Wire):
     """A hard negative that the language model wrote: plausible for the user, but not to their taste."""
 
     beside: NamedItem
@@ -280,7 +283,7 @@ class ItemsAnswer(_Answer):
     items: list[NamedItem]
 
 
-class Category(_Wire):
+class Category(Wire):
     """A category, by which items can be filtered."""
 
     name: str
@@ -294,7 +297,7 @@ class CategoriesAnswer(_Answer):
     categories: list[Category]
 
 
-class BundleAnswer(_Wire):
+class BundleAnswer(Wire):
     """A bundle that is being served."""
 
     name: str
@@ -311,19 +314,19 @@ class BundleAnswer(_Wire):
     """Whether it has a text encoder and can recommend from a text."""
 
 
-class BundlesAnswer(_Wire):
+class BundlesAnswer(Wire):
     """All bundles that are being served."""
 
     bundles: list[BundleAnswer]
 
 
-class HealthAnswer(_Wire):
+class HealthAnswer(Wire):
     """The process is alive; ``/ready`` says whether it should get requests."""
 
     status: Literal["ok"]
 
 
-class VersionAnswer(_Wire):
+class VersionAnswer(Wire):
     """What is running."""
 
     version: str
@@ -332,7 +335,7 @@ class VersionAnswer(_Wire):
     """Version of each bundle by its name."""
 
 
-class ErrorAnswer(_Wire):
+class ErrorAnswer(Wire):
     """Why a request was refused."""
 
     error: str

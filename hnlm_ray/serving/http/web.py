@@ -15,7 +15,9 @@ from starlette.requests import Request
 from hnlm_ray import __version__
 from hnlm_ray.config.serving import ServiceOptions
 from hnlm_ray.serving.http import types
+from hnlm_ray.serving.http.feedback import Event, EventLog, FeedbackAnswer, FeedbackRequest
 from hnlm_ray.serving.http.guard import Guard, token_of
+from hnlm_ray.serving.http.last_word import LastWord
 from hnlm_ray.serving.http.meters import Meters
 from hnlm_ray.serving.http.protocol import ASGI
 from hnlm_ray.serving.http.reference import REFERENCE_POLICY, reference_page
@@ -53,6 +55,7 @@ def web_app(
 
     Raises:
         ConfigError: the environment variable of the token is not set.
+        StoreError: nothing can be written to the folder for feedback.
     """
     from fastapi.middleware.cors import CORSMiddleware
 
@@ -60,8 +63,9 @@ def web_app(
     for served in live:
         meters.set_version(served.name, served.version)
     live.on_reload = meters.count_reload
-    routes = Routes(live, options, meters)
-    shortcut = Shortcut(_routed(routes, live, options), "/v1/recommend", routes.recommend)
+    events = None if options.feedback is None else EventLog(options.feedback, options.feedback_wait_s, meters)
+    routes = Routes(live, options, meters, events)
+    shortcut = Shortcut(_routed(routes, live, options, events), "/v1/recommend", routes.recommend)
     guarded: ASGI = Guard(shortcut, meters, options, token_of(options), sends_request_id=sends_request_id)
     if options.cors_origins:  # outside the guard: browsers send a first request without the token
         headers = ["authorization", "content-type"]
@@ -71,7 +75,7 @@ def web_app(
     return guarded
 
 
-def _routed(routes: Routes, live: Live, options: ServiceOptions) -> FastAPI:
+def _routed(routes: Routes, live: Live, options: ServiceOptions, events: EventLog | None) -> FastAPI:
     from fastapi import FastAPI
 
     @contextlib.asynccontextmanager
@@ -81,6 +85,8 @@ def _routed(routes: Routes, live: Live, options: ServiceOptions) -> FastAPI:
             yield
         finally:
             live.stop()
+            if events is not None:
+                await events.close()
 
     app = FastAPI(
         title="hnlm-ray recommendations",
@@ -100,16 +106,34 @@ def _routed(routes: Routes, live: Live, options: ServiceOptions) -> FastAPI:
         ("score", routes.score, types.ScoreRequest, types.ScoreAnswer),
         ("explain", routes.explain, types.ExplainRequest, types.ExplainAnswer),
     ):
-        # A route validates its own body: the framework would take longer for that than the recommendation.
-        body = {"required": True, "content": {"application/json": {"schema": routes.schema_of(request)}}}
         refusals = _refusals(400, 401, 404, 408, 409, 413, 415, 421, 422, 503)
-        extra = {"requestBody": body}
+        extra = _with_body(routes.schema_of(request))
         app.post(f"/v1/{path}", response_model=answer, responses=refusals, openapi_extra=extra)(function)
+    _add_feedback(app, routes, is_shown=events is not None)
     _add_lookups(app, routes)
     _add_operations(app, routes)
     _bound_items(app.openapi()["paths"], options.max_k)
+    if events is not None:
+        app.openapi()["components"]["schemas"]["Event"] = Event.model_json_schema()
     _add_pages(app, options)
     return app
+
+
+def _with_body(schema: dict[str, Any]) -> dict[str, Any]:
+    """The description of a body. A route validates its own: the framework would take longer than the recommendation."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def _add_feedback(app: FastAPI, routes: Routes, *, is_shown: bool) -> None:
+    """The route for feedback; a service that takes none says so there, and does not describe it."""
+    route = app.post(
+        "/v1/feedback",
+        response_model=FeedbackAnswer,
+        responses=_refusals(400, 401, 408, 413, 415, 421, 422, 503),
+        openapi_extra=_with_body(routes.schema_of(FeedbackRequest)),
+        include_in_schema=is_shown,
+    )
+    route(routes.feedback)
 
 
 def _bound_items(paths: dict[str, Any], most: int) -> None:
@@ -124,12 +148,14 @@ def _add_lookups(app: FastAPI, routes: Routes) -> None:
     not_found = _refusals(401, 404, 421, 422, 503)
     app.get("/v1/users", response_model=types.UsersAnswer, responses=not_found)(routes.users)
     # Before the next one, in whose path everything may stand.
-    recommendations = app.get(
+    app.router.add_api_route(
         "/v1/users/{user_id:path}/recommendations",
+        routes.recommendations,
+        methods=["GET"],
         response_model=types.RecommendAnswer,
         responses=_refusals(401, 404, 409, 421, 422, 503),
+        route_class_override=LastWord,
     )
-    recommendations(routes.recommendations)
     app.get("/v1/users/{user_id:path}", response_model=types.UserAnswer, responses=not_found)(routes.user)
     app.get("/v1/items", response_model=types.ItemsAnswer, responses=not_found)(routes.items)
     app.get("/v1/items/{item_id:path}", response_model=types.ItemAnswer, responses=not_found)(routes.item)
