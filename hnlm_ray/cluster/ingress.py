@@ -37,7 +37,8 @@ SETTINGS = {
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     # More threads than cores only take time from the replicas.
     "RAY_SERVE_HAPROXY_NBTHREAD": str(max(1, min(4, (os.cpu_count() or 1) // 2))),
-    # Every route only reads, so a request whose replica died may be sent to another one.
+    # Requests whose replica died are sent to another one. All routes but that for feedback only read, and an event of
+    # feedback that comes twice under one id counts once.
     "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
     "RAY_SERVE_HAPROXY_RETRIES": "3",
     # Clients that send nothing, or the head of a request byte by byte, are let go, and leave room for others meanwhile.
