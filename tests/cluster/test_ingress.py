@@ -76,7 +76,7 @@ def test_what_the_user_has_set_stays(tmp_path: Path) -> None:
     assert found["environment"]["RAY_SERVE_HAPROXY_RETRIES"] == "1"
 
 
-@pytest.mark.parametrize("path", ["docs/serving.md", "deploy/serve.yaml", "deploy/kuberay/rayservice.yaml"])
+@pytest.mark.parametrize("path", ["docs/serving.md", "deploy/serve.yaml", "deploy/kuberay/service/rayservice.yaml"])
 def test_every_setting_stands_where_it_is_set_by_hand(path: str) -> None:
     text = (Path(__file__).parents[2] / path).read_text()
     assert [name for name in SETTINGS if name not in text] == []

@@ -18,7 +18,7 @@ from ray.serve.schema import ServeDeploySchema
 from hnlm_ray.config.serving import ServiceOptions
 
 ROOT = Path(__file__).resolve().parents[2]
-KUBERAY = sorted((ROOT / "deploy" / "kuberay").glob("*.yaml"))
+KUBERAY = sorted((ROOT / "deploy" / "kuberay").glob("*/ray*.yaml"))
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def _unknown_keys(model: Any, content: Any, where: str = "") -> Iterator[str]:
 
 
 def _serve_configs() -> dict[str, dict[str, Any]]:
-    service = _read(ROOT / "deploy" / "kuberay" / "rayservice.yaml")
+    service = _read(ROOT / "deploy" / "kuberay" / "service" / "rayservice.yaml")
     return {
         "serve.yaml": _read(ROOT / "deploy" / "serve.yaml"),
         "rayservice.yaml": yaml.safe_load(service["spec"]["serveConfigV2"]),
@@ -148,7 +148,7 @@ def test_kubernetes_clusters_want_the_token_and_run_without_root(path: Path) -> 
 
 
 def test_the_job_runs_a_script_and_a_configuration_that_exist() -> None:
-    words = shlex.split(_read(ROOT / "deploy" / "kuberay" / "rayjob.yaml")["spec"]["entrypoint"])
+    words = shlex.split(_read(ROOT / "deploy" / "kuberay" / "job" / "rayjob.yaml")["spec"]["entrypoint"])
     inside_image = [word.removeprefix("/app/") for word in words if word.startswith("/app/")]
     assert inside_image
     for name in inside_image:
