@@ -99,3 +99,11 @@ def test_a_run_depends_on_the_content_and_not_on_the_place(tmp_path: Path) -> No
     assert depends(tmp_path, there) != one
     yesterday = "data.feedback_until=2020-01-01"
     assert depends(tmp_path, there, yesterday) == depends(tmp_path, there, yesterday)
+
+
+def test_an_object_store_holds_feedback_as_a_folder_does(object_store: str) -> None:
+    address = f"s3://bucket/feedback{object_store}"
+    folder = writable_folder(address)
+    name = append_events(folder, events("1", None))
+    assert event_files(address) == [name]  # neither the trial file nor a temporary one
+    assert read_events(address, [name])["id"].to_pylist() == ["1", None]

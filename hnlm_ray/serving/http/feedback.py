@@ -14,7 +14,6 @@ from typing import Annotated, Any
 import pyarrow as pa
 from pydantic import Field, StringConstraints
 
-from hnlm_ray.errors import StoreError
 from hnlm_ray.run.feedback import append_events, writable_folder
 from hnlm_ray.serving.http.meters import Meters
 from hnlm_ray.serving.http.refusals import RefusedError
@@ -69,13 +68,13 @@ class _Batch:
 
     Attributes:
         rows: of the table ``feedback``.
-        done: the error of storing them, or None once they are stored.
+        is_stored: whether they could be, once that is known.
         timer: ends the wait for further events.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.rows: list[dict[str, Any]] = []
-        self.done: asyncio.Future[StoreError | None] = loop.create_future()
+        self.is_stored: asyncio.Future[bool] = loop.create_future()
         self.timer: asyncio.TimerHandle | None = None
 
 
@@ -114,7 +113,7 @@ class EventLog:
         self._waiting += len(events)
         if len(batch.rows) >= _ENOUGH:
             self._write(batch)
-        if await asyncio.shield(batch.done) is not None:
+        if not await asyncio.shield(batch.is_stored):
             raise RefusedError(503, "The events could not be stored, send them again later.", _LATER)
 
     async def close(self) -> None:
@@ -139,15 +138,14 @@ class EventLog:
         task.add_done_callback(self._writes.discard)
 
     async def _store(self, batch: _Batch) -> None:
-        started, failure = time.perf_counter(), None
+        started, is_stored = time.perf_counter(), False
         try:
             table = pa.Table.from_pylist(batch.rows, schema=FEEDBACK)
             await asyncio.to_thread(append_events, self._folder, table)
             self._meters.feedback_write.observe(time.perf_counter() - started)
-        except StoreError as error:
-            failure = error
+            is_stored = True
+        except Exception:  # of storage or a bug: whoever waits is told, and sends the events again
             _log.exception("%d events could not be stored", len(batch.rows))
-        finally:
-            self._waiting -= len(batch.rows)
-        self._meters.feedback.labels("stored" if failure is None else "failed").inc(len(batch.rows))
-        batch.done.set_result(failure)
+        self._waiting -= len(batch.rows)
+        self._meters.feedback.labels("stored" if is_stored else "failed").inc(len(batch.rows))
+        batch.is_stored.set_result(is_stored)

@@ -210,6 +210,13 @@ def test_a_full_disk_is_told_to_each_client_and_to_the_log_and_the_next_event_is
     assert stored(tmp_path / "events").num_rows == 1
 
 
+def test_a_bug_leaves_nobody_waiting(client: LocalClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(feedback, "append_events", lambda *_: 1 / 0)
+        assert send(client, EVENT).status_code == 503
+    assert send(client, EVENT).status_code == 200
+
+
 def test_storage_that_hangs_is_not_waited_for_and_memory_is_bounded(
     live: Live, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
