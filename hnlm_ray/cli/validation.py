@@ -12,6 +12,7 @@ import typer
 from hnlm_ray.cli import console
 from hnlm_ray.cli.options import ConfigFiles, Words, configured
 from hnlm_ray.cli.resources import READERS, WRITERS, shortages
+from hnlm_ray.config.plugins import load_object
 from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import HnlmError
 
@@ -47,7 +48,7 @@ def examine(config: Config) -> Findings:
 
 
 def obstacles(config: Config, kinds: Collection[str]) -> list[str]:
-    """What would keep stages from running: models that cannot be had, and what the machine lacks.
+    """What would keep stages from running: models and classes that cannot be had, and what the machine lacks.
 
     Args:
         config: the whole configuration.
@@ -56,7 +57,8 @@ def obstacles(config: Config, kinds: Collection[str]) -> list[str]:
     Returns:
         One sentence for each.
     """
-    return [*_sentences(_models, config, kinds), *_sentences(shortages, config, kinds)]
+    checks = (_models, _callbacks, shortages)
+    return [sentence for check in checks for sentence in _sentences(check, config, kinds)]
 
 
 def _sentences(check: Callable[..., Iterable[str]], *arguments: Any) -> list[str]:
@@ -106,6 +108,14 @@ def _models(config: Config, kinds: Collection[str]) -> list[str]:
         if config.tune.start is not None and not (Path(config.tune.start).expanduser() / "encoder.json").is_file():
             found.append(f"tune.start: {config.tune.start} holds no encoder.json; give the folder of a tuned encoder.")
     return found
+
+
+def _callbacks(config: Config, kinds: Collection[str]) -> list[str]:
+    """Callbacks that cannot be loaded, which otherwise would show when the first fit begins."""
+    if "train" in kinds:
+        for number, one in enumerate(config.train.callbacks):
+            load_object(one.path, f"train.callbacks.{number}")
+    return []
 
 
 def endpoint_problems(config: Config, kinds: Collection[str]) -> list[str]:

@@ -55,7 +55,8 @@ def Plugged(group: str, known: Callable[[], Mapping[str, Any]]) -> BeforeValidat
 
     Args:
         group: of the entry points, for example ``hnlm_ray.samplers``.
-        known: the sections of the union by name, which come before entry points.
+        known: the sections of the union by name, which come before entry points; none where there are only classes of
+            one's own.
     """
 
     def read(value: Any) -> Any:
@@ -70,6 +71,10 @@ def Plugged(group: str, known: Callable[[], Mapping[str, Any]]) -> BeforeValidat
         if isinstance(name, str) and name not in known():
             for found in entry_points(group=group, name=name):
                 return {"name": CUSTOM, "path": found.value.replace(":", "."), "options": options}
+            if name != CUSTOM and not known():
+                raise ValueError(
+                    f"no installed package gives {name!r} in the group {group}: name a class, {{class: my.module.Name}}"
+                )
         return value
 
     return BeforeValidator(read)

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from hnlm_ray.config.callbacks import CallbackSection
 from hnlm_ray.config.data import DataConfig
 from hnlm_ray.config.defaults import completed
 from hnlm_ray.config.graphs import NeighboursConfig
@@ -50,6 +51,9 @@ class TrainConfig(WorkerOptions):
     variants: dict[str, VariantConfig] = Field(default_factory=dict)
     """By name. Without any, ``ours`` and what it is compared with, of which none needs a model that is not
     configured: see :mod:`hnlm_ray.config.defaults`."""
+    callbacks: tuple[CallbackSection, ...] = ()
+    """Classes of your own that are told of every epoch and validation, such as ``[{class: my.module.Callback}]``. They
+    decide nothing that is computed, so no fit is made again for them."""
 
     @field_validator("variants", mode="after")
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ from hnlm_ray.tables import SPLITS
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
+    from hnlm_ray.training.callbacks import Callback
     from hnlm_ray.training.side_information import SideInformation
 
 __all__ = ["fit"]
@@ -51,6 +52,7 @@ def fit(
     users: Frame | None = None,
     features: Mapping[str, Mapping[str, Any]] | None = None,
     device: str = "cpu",
+    callbacks: Sequence[Callback] = (),
 ) -> FrameRecommender:
     """Fit one variant to a data frame.
 
@@ -70,10 +72,13 @@ def fit(
         features: columns of ``items`` and ``users`` that the variant reads, for example ``{"items": {"numeric":
             ["price"], "categorical": ["brand"]}, "users": {"categorical": ["country"]}}``.
         device: where it is trained, for example ``cuda``.
+        callbacks: told of each epoch and validation, see :class:`hnlm_ray.training.callbacks.Callback`; baselines in
+            closed form have neither.
 
     Raises:
         ConfigError: an option is wrong, or the variant needs what a frame does not hold.
         DataError: a frame cannot be read, or nothing is left to train on.
+        StageError: a callback failed.
     """
     from hnlm_ray.data.preparation import prepare_tables
 
@@ -93,7 +98,7 @@ def fit(
         item_features=_features(config, "item", items, prepared.items),
         user_features=_features(config, "user", users, prepared.users),
     )
-    vectors, metrics, history = _fitted(chosen, splits, seed, side, device)
+    vectors, metrics, history = _fitted(chosen, splits, seed, side, device, callbacks)
     about = BundleAbout(
         data="data frame",
         variant=str(chosen.backbone),
@@ -224,7 +229,12 @@ def _item_graph(
 
 
 def _fitted(
-    variant: VariantConfig, splits: Splits, seed: int, side: SideInformation, device: str
+    variant: VariantConfig,
+    splits: Splits,
+    seed: int,
+    side: SideInformation,
+    device: str,
+    callbacks: Sequence[Callback],
 ) -> tuple[dict[str, npt.NDArray[np.float32]], dict[str, float], list[dict[str, Any]]]:
     """Vectors of users and items, figures on validation, and the learning curve."""
     from hnlm_ray.training.baseline import compute
@@ -233,7 +243,7 @@ def _fitted(
     if not variant.is_trained:
         baseline = compute(variant.backbone, splits.train, splits.valid)
         return baseline.tensors, {"valid ndcg@20": baseline.valid_ndcg}, []
-    result = train(splits.train, splits.valid, variant, seed, side=side, device=device)
+    result = train(splits.train, splits.valid, variant, seed, side=side, device=device, callbacks=callbacks)
     vectors = {"user_vectors": result.known_by(seen=True), "item_vectors": result.item_vectors}
     progress = result.progress
     return vectors, {"valid ndcg@20": progress.best_ndcg}, [vars(record) for record in progress.history]

@@ -18,11 +18,12 @@ from hnlm_ray.cluster.alone import Checkpoints, run_alone
 from hnlm_ray.cluster.connect import connected
 from hnlm_ray.cluster.heartbeat import heartbeat
 from hnlm_ray.cluster.workers import checkpoints, run_workers
+from hnlm_ray.config.callbacks import CallbackOptions
 from hnlm_ray.config.tree import TrainConfig
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.prepared import read_splits
 from hnlm_ray.errors import ConfigError
-from hnlm_ray.run.stage import StageContext, StageSummary
+from hnlm_ray.run.stage import StageContext, StageKey, StageSummary
 from hnlm_ray.run.store import Artifact
 from hnlm_ray.tables import HISTORY
 from hnlm_ray.training.inputs import FitInputs
@@ -55,6 +56,8 @@ class _Task:
     variant: VariantConfig
     seed: int
     use_gpu: bool
+    fit: str = ""
+    callbacks: tuple[CallbackOptions, ...] = ()
 
 
 def run(context: StageContext, *, variant: str, seed: int) -> StageSummary:
@@ -71,7 +74,7 @@ def run(context: StageContext, *, variant: str, seed: int) -> StageSummary:
     Raises:
         ConfigError: there is no such variant.
         ResourceError: the cluster is too small for the workers.
-        StageError: a worker was lost more often than ``train.max_failures``.
+        StageError: a worker was lost more often than ``train.max_failures``, or a callback failed.
         StoreError: the fit of an ensemble's member is damaged or belongs to other users and items.
     """
     options = context.config.train
@@ -87,6 +90,8 @@ def run(context: StageContext, *, variant: str, seed: int) -> StageSummary:
         variant=chosen,
         seed=seed,
         use_gpu=options.accelerator == "gpu",
+        fit=StageKey("train", variant, seed).name,
+        callbacks=options.callbacks,
     )
     with connected(context.config.cluster):
         workers = _workers(options, inputs["prepare"])
@@ -186,13 +191,16 @@ def _run_fit(
     task: _Task, folder: Path | None, device: str | torch.device, keep: Callable[[TrainingLoop], None]
 ) -> dict[str, int]:
     """Fit this worker's users, from a checkpoint where there is one; ``keep`` is called after each validation."""
+    from hnlm_ray.training.callbacks import build_callbacks
+    from hnlm_ray.training.collectives import rank
     from hnlm_ray.training.fit import fit
 
+    callbacks = build_callbacks(task.callbacks, task.fit) if rank() == 0 else ()
     splits = read_splits(task.prepare)
     side = task.side.of_variant(task.variant, splits.train)
     return fit(
         splits.train, splits.valid, task.variant, task.seed, side=side, resume_from=folder, device=device,
-        on_validation=keep,
+        on_validation=keep, callbacks=callbacks,
     ).counts  # fmt: skip
 
 

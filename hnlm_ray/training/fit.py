@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.errors import DataError
 from hnlm_ray.samplers.semantic import PairVectors
 from hnlm_ray.training import checkpoint
+from hnlm_ray.training.callbacks import Callback, Listeners
 from hnlm_ray.training.collectives import rank, world_size
 from hnlm_ray.training.loop import TrainingLoop
 from hnlm_ray.training.progress import Progress
@@ -64,6 +65,7 @@ def fit(
     device: str | torch.device = "cpu",
     resume_from: Path | None = None,
     on_validation: Callable[[TrainingLoop], None] | None = None,
+    callbacks: Iterable[Callback] = (),
 ) -> FitResult:
     """Train until validation NDCG@20 stops improving, and keep the best epoch.
 
@@ -79,11 +81,13 @@ def fit(
         device: where the parameters are.
         resume_from: a folder written by :func:`hnlm_ray.training.checkpoint.save`, by any number of workers.
         on_validation: called after each validation, on every worker, for example to write a checkpoint.
+        callbacks: told of each epoch and validation, by worker 0 alone.
 
     Raises:
         DataError: nothing to train on or to validate with, more draws than items, or the variant needs vectors, texts,
             neighbours or a guard that are missing or do not suit the interactions.
         StoreError: ``resume_from`` is damaged or belongs to another fit.
+        StageError: a callback failed.
     """
     known = needed(variant, side or SideInformation())
     _check(train, valid, variant, known)
@@ -91,12 +95,15 @@ def fit(
     loop = TrainingLoop(shard, variant, seed, known, torch.device(device))
     if resume_from is not None:
         checkpoint.restore(loop, resume_from)
+    listeners = Listeners(callbacks if rank() == 0 else ())
     while not loop.is_finished:
         loop.run_epoch()
+        listeners.on_epoch(loop.progress)
         if loop.is_validation_due:
             loop.run_validation()
             if on_validation is not None:
                 on_validation(loop)
+            listeners.on_validation(loop.progress)
     users, items = (table.cpu().numpy() for table in loop.best)
     seen = None if loop.best_seen is None else loop.best_seen.cpu().numpy()
     return FitResult(shard.first_user, users, items, loop.progress, loop.counts(), seen)

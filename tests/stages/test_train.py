@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from hnlm_ray.config.semantic import ContrastOptions, MixingOptions, SemanticOpt
 from hnlm_ray.config.tree import ClusterConfig, Config, TrainConfig
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
-from hnlm_ray.errors import ConfigError, ResourceError
+from hnlm_ray.errors import ConfigError, ResourceError, StageError
 from hnlm_ray.run.stage import StageContext
 from hnlm_ray.run.store import Artifact, RunStore
 from hnlm_ray.samplers.semantic import PairVectors
@@ -85,13 +87,25 @@ def assert_like_one_worker(output: Artifact, variant: str, vectors: PairVectors 
     np.testing.assert_allclose(model["item_vectors"], expected.item_vectors, rtol=1e-2, atol=1e-4)
 
 
+def with_callback(context: StageContext, **options: object) -> StageContext:
+    own = [{"class": "tests.stages.told_callback.Told", **options}]
+    train_options = TrainConfig.model_validate({**context.config.train.model_dump(), "callbacks": own})
+    return dataclasses.replace(context, config=context.config.model_copy(update={"train": train_options}))
+
+
 @pytest.mark.ray
 @pytest.mark.parametrize("workers", [1, 2])
 def test_ray_workers_train_a_semantic_variant_as_one_process_does(
     ray_session: None, tmp_path: Path, workers: int
 ) -> None:
-    context = context_in(tmp_path, workers=workers)
+    file = tmp_path / "told"
+    context = with_callback(context_in(tmp_path, workers=workers), file=str(file))
     summary = train.run(context, variant="hnlm", seed=0)
+    told = [json.loads(line) for line in file.read_text().splitlines()]
+    assert {fit for fit, *_ in told} == {"train.hnlm.s0"}
+    assert [epoch for _, what, epoch, _ in told if what == "epoch"] == [1, 2, 3, 4]  # once, by one of the workers
+    valid = [figures["valid_ndcg"] for _, what, _, figures in told if what == "validation"]
+    assert valid == context.output.read("history")["valid_ndcg"].drop_null().to_pylist()
     ground, vectors = context.inputs["ground"], context.inputs["vectors"]
     pairs = PairVectors.from_tables(ground.read("grounded"), vectors.read("item_vectors"), 40)
     assert_like_one_worker(context.output, "hnlm", pairs)
@@ -144,3 +158,17 @@ def test_a_worker_gets_paths_and_not_tables(tmp_path: Path) -> None:
     context = context_in(tmp_path, workers=1)
     task = train._Task(context.inputs["prepare"], FitInputs(), PLAIN, 0, use_gpu=False)
     assert len(cloudpickle.dumps(task)) < 5_000
+
+
+@pytest.mark.ray
+def test_a_failing_callback_stops_the_run_with_a_sentence_and_the_next_run_goes_on(
+    ray_session: None, tmp_path: Path
+) -> None:
+    file = tmp_path / "told"
+    context = context_in(tmp_path, workers=1)
+    with pytest.raises(StageError, match=r"callback Told failed in on_epoch of epoch 3 with KeyError"):
+        train.run(with_callback(context, file=str(file), failing=3), variant="uniform", seed=0)
+    file.unlink()
+    train.run(with_callback(context, file=str(file)), variant="uniform", seed=0)
+    assert [json.loads(line)[2] for line in file.read_text().splitlines()] == [3, 4, 4]
+    assert_like_one_worker(context.output, "uniform")
