@@ -22,6 +22,7 @@ from hnlm_ray.config.tree import Config
 from hnlm_ray.demo import assets
 from hnlm_ray.errors import HnlmError, ResourceError
 from hnlm_ray.run.specs import planned_kinds
+from hnlm_ray.tracking.packages import EXTRAS
 
 __all__ = ["Finding", "doctor", "examine"]
 
@@ -102,6 +103,10 @@ def _packages(config: Config) -> Iterator[Finding]:
             yield Finding(name, "fail", f"{found} has known vulnerabilities; install 2.60.")
         else:
             yield Finding(name, "ok", f"{found}.")
+    has = [
+        f"{name} {_version(f'{name}-skinny') or _version(name)}" for name in EXTRAS if importlib.util.find_spec(name)
+    ]
+    yield Finding("trackers", "ok", f"{', '.join(has) or 'none is installed'}.")
     if "+cpu" in (_version("torch") or "") and importlib.util.find_spec("torchvision"):
         sentence = "torchvision beside a CPU build of torch breaks transformers; `pip uninstall torchvision`."
         yield Finding("torchvision", "warn", sentence)

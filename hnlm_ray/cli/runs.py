@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,6 +18,7 @@ from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import ResourceError
 
 if TYPE_CHECKING:
+    from hnlm_ray.run.execute import Progress
     from hnlm_ray.run.plan import Run
 
 __all__ = ["demo", "estimate", "run", "run_stages", "search", "status", "study"]
@@ -198,9 +199,22 @@ def run_stages(
     wanted = [one for one in planned.pending() if one.name in names]
     if wanted and remote_address(options.cluster) is None:  # another cluster may have what this machine has not
         _refuse(obstacles(options, {stage.kind for stage in wanted}))
-    with connected(options.cluster) if wanted else nullcontext():
-        execute(options, planned, names, console.listener(), record=record)
+    with connected(options.cluster) if wanted else nullcontext(), _tracked(options, planned, record) as progress:
+        execute(options, planned, names, progress, record=record)
     return planned
+
+
+def _tracked(options: Config, planned: Run, record: bool) -> AbstractContextManager[Progress]:
+    """The listener of a run, tracked if trackers are on; what a command only reads a run for is no part of it."""
+    listener = console.listener()
+    if not (record and options.tracking.is_on):
+        return nullcontext(listener)
+    from hnlm_ray.tracking.pipeline import tracked
+
+    def warn(sentence: str) -> None:
+        console.print_marked("warn", sentence, to=console.errors)
+
+    return tracked(options, planned, listener, warn)
 
 
 def _refuse(obstacles: list[str]) -> None:

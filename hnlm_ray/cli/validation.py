@@ -57,7 +57,7 @@ def obstacles(config: Config, kinds: Collection[str]) -> list[str]:
     Returns:
         One sentence for each.
     """
-    checks = (_models, _callbacks, shortages)
+    checks = (_models, _callbacks, _trackers, shortages)
     return [sentence for check in checks for sentence in _sentences(check, config, kinds)]
 
 
@@ -116,6 +116,13 @@ def _callbacks(config: Config, kinds: Collection[str]) -> list[str]:
         for number, one in enumerate(config.train.callbacks):
             load_object(one.path, f"train.callbacks.{number}")
     return []
+
+
+def _trackers(config: Config, kinds: Collection[str]) -> list[str]:
+    """Packages of trackers that are not installed."""
+    from hnlm_ray.tracking.packages import missing_packages
+
+    return missing_packages(config.tracking)
 
 
 def endpoint_problems(config: Config, kinds: Collection[str]) -> list[str]:

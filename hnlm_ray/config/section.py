@@ -24,8 +24,8 @@ __all__ = [
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s@]*:[^\s@]*@")
 WHERE_KEYS_BELONG = (
-    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for s3://, GOOGLE_APPLICATION_CREDENTIALS for gs://, or the variable"
-    " that llm.http.api_key_env names"
+    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for s3://, GOOGLE_APPLICATION_CREDENTIALS for gs://,"
+    " MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD for MLflow, or the variable that llm.http.api_key_env names"
 )
 """The environment variables that hold what an address must not."""
 

@@ -22,6 +22,7 @@ from hnlm_ray.config.search import SearchConfig
 from hnlm_ray.config.section import Positive, Section
 from hnlm_ray.config.serving import BEST, ServeConfig
 from hnlm_ray.config.study import StudyConfig
+from hnlm_ray.config.tracking import TrackingConfig
 from hnlm_ray.config.tuning import EncodeConfig, TuneConfig
 from hnlm_ray.config.variants import VariantConfig
 
@@ -129,6 +130,7 @@ class Config(Section):
     search: SearchConfig = SearchConfig()
     study: StudyConfig = StudyConfig()
     serve: ServeConfig = ServeConfig()
+    tracking: TrackingConfig = TrackingConfig()
     cluster: ClusterConfig = ClusterConfig()
 
     @model_validator(mode="before")

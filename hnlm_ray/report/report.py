@@ -126,6 +126,7 @@ class Report:
     strata: StrataFigures | None = None
     absent: Sequence[str] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def warnings(self) -> list[tuple[str, str]]:

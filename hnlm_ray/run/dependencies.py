@@ -65,7 +65,7 @@ _NOT_TUNE = {
 _EVALUATE = {"cutoffs", "trec"}
 
 _DECISIVE: Mapping[str, Collection[str]] = {
-    "run": (), "cluster": (), "search": (), "study": (), "embed": _EMBED, "encode": _ENCODE,
+    "run": (), "cluster": (), "search": (), "study": (), "tracking": (), "embed": _EMBED, "encode": _ENCODE,
     "llm": {*_LLM, "http.url", *(f"http.{name}" for name in _HTTP)},
     "neighbours": {"keep"}, "ground": _GROUND, "train": {"seeds", "variants"}, "evaluate": _EVALUATE,
     "serve": {"text_encoder_mib"},

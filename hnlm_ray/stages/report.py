@@ -16,7 +16,8 @@ from hnlm_ray.report.parts import PARTS, part_gains
 from hnlm_ray.report.report import Report, StageLine, StatusShare, render
 from hnlm_ray.report.samples import Catalogue, item_samples, negative_samples, user_samples
 from hnlm_ray.run.stage import StageContext, StageKey, StageSummary
-from hnlm_ray.run.store import Artifact
+from hnlm_ray.run.store import Artifact, RunStore
+from hnlm_ray.run.tracked import TrackingRecord
 
 __all__ = ["run"]
 
@@ -80,6 +81,7 @@ def _report(context: StageContext) -> Report:
         strata=StrataFigures(_ordered_variants(context, baseline), evaluation.read("strata")),
         absent=_absent(context, baseline),
         versions=_versions(),
+        links=TrackingRecord(RunStore(config.run)).links if config.tracking.is_on else {},
     )
 
 

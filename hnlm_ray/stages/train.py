@@ -23,10 +23,12 @@ from hnlm_ray.config.tree import TrainConfig
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.prepared import read_splits
 from hnlm_ray.errors import ConfigError
+from hnlm_ray.run.places import Folder
 from hnlm_ray.run.stage import StageContext, StageKey, StageSummary
 from hnlm_ray.run.store import Artifact
 from hnlm_ray.tables import HISTORY
 from hnlm_ray.training.inputs import FitInputs
+from hnlm_ray.training.live import live_folder
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -58,6 +60,8 @@ class _Task:
     use_gpu: bool
     fit: str = ""
     callbacks: tuple[CallbackOptions, ...] = ()
+    live: Folder | None = None
+    """Where worker 0 writes the curve as it happens; None where nobody looks."""
 
 
 def run(context: StageContext, *, variant: str, seed: int) -> StageSummary:
@@ -92,6 +96,7 @@ def run(context: StageContext, *, variant: str, seed: int) -> StageSummary:
         use_gpu=options.accelerator == "gpu",
         fit=StageKey("train", variant, seed).name,
         callbacks=options.callbacks,
+        live=live_folder(context.output) if context.config.tracking.is_on else None,
     )
     with connected(context.config.cluster):
         workers = _workers(options, inputs["prepare"])
@@ -194,8 +199,11 @@ def _run_fit(
     from hnlm_ray.training.callbacks import build_callbacks
     from hnlm_ray.training.collectives import rank
     from hnlm_ray.training.fit import fit
+    from hnlm_ray.training.live import LiveCurve
 
-    callbacks = build_callbacks(task.callbacks, task.fit) if rank() == 0 else ()
+    callbacks = build_callbacks(task.callbacks, task.fit) if rank() == 0 else []
+    if task.live is not None and rank() == 0:
+        callbacks.append(LiveCurve(task.live))
     splits = read_splits(task.prepare)
     side = task.side.of_variant(task.variant, splits.train)
     return fit(

@@ -21,6 +21,7 @@ from hnlm_ray.run.places import Folder
 from hnlm_ray.run.stage import StageContext, StageSummary
 from hnlm_ray.run.store import Artifact
 from hnlm_ray.tables import TUNING
+from hnlm_ray.training.live import live_folder, write_curve
 from hnlm_ray.tuning.inputs import TuneInputs
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class _Task:
     seed: int
     under_way: Folder
     """Where worker 0 says how far it is, for the driver."""
+    live: Folder | None = None
+    """Where it writes the curve as it happens; None where nobody looks."""
 
 
 class _Pairs:
@@ -75,7 +78,8 @@ def run(context: StageContext) -> StageSummary:
     options, output = context.config.tune, context.output
     under_way = output.folder("_under_way")  # scratch, like all names with an underscore
     under_way.create()
-    task = _Task(TuneInputs.of_run(context.config, context.inputs), options, context.config.seed, under_way)
+    live = live_folder(output) if context.config.tracking.is_on else None
+    task = _Task(TuneInputs.of_run(context.config, context.inputs), options, context.config.seed, under_way, live)
     variables = {"DS_ACCELERATOR": "cpu"} if options.accelerator == "cpu" else {}
     context.say(
         f"tune {options.model}: {options.workers} worker(s), ZeRO {options.zero_stage}, LoRA rank {options.lora.rank}"
@@ -123,6 +127,8 @@ def _work(config: dict[str, Any]) -> dict[str, int]:
     while not loop.is_finished:
         loop.run_epoch(_Pairs(task.under_way, loop.progress.epoch + 1, total) if rank == 0 else lambda pairs: None)
         _report(loop, rank)
+        if task.live is not None and rank == 0:
+            write_curve(task.live, [asdict(row) for row in loop.progress.history])
     return {"pairs": len(data.pairs), "valid_pairs": len(data.valid), "parameters": parameters}
 
 
