@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import load
 
 from hnlm_ray.config.semantic import ContrastOptions, MixingOptions, SemanticOptions
+from hnlm_ray.config.tracking import TrackingConfig
 from hnlm_ray.config.tree import ClusterConfig, Config, TrainConfig
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.interactions import Interactions
@@ -24,6 +25,7 @@ from hnlm_ray.tables import GROUNDED, INTERACTIONS, ITEM_VECTORS, ITEMS, USERS
 from hnlm_ray.testing.worlds import random_world
 from hnlm_ray.training.fit import fit
 from hnlm_ray.training.inputs import FitInputs
+from hnlm_ray.training.live import live_folder, read_curve
 from hnlm_ray.training.side_information import SideInformation
 
 TRAIN, VALID = random_world(50, 40, 0.2, 3)
@@ -90,7 +92,9 @@ def assert_like_one_worker(output: Artifact, variant: str, vectors: PairVectors 
 def with_callback(context: StageContext, **options: object) -> StageContext:
     own = [{"class": "tests.stages.told_callback.Told", **options}]
     train_options = TrainConfig.model_validate({**context.config.train.model_dump(), "callbacks": own})
-    return dataclasses.replace(context, config=context.config.model_copy(update={"train": train_options}))
+    tracking = TrackingConfig.model_validate({"tensorboard": {}})
+    config = context.config.model_copy(update={"train": train_options, "tracking": tracking})
+    return dataclasses.replace(context, config=config)
 
 
 @pytest.mark.ray
@@ -105,7 +109,11 @@ def test_ray_workers_train_a_semantic_variant_as_one_process_does(
     assert {fit for fit, *_ in told} == {"train.hnlm.s0"}
     assert [epoch for _, what, epoch, _ in told if what == "epoch"] == [1, 2, 3, 4]  # once, by one of the workers
     valid = [figures["valid_ndcg"] for _, what, _, figures in told if what == "validation"]
-    assert valid == context.output.read("history")["valid_ndcg"].drop_null().to_pylist()
+    history = context.output.read("history")
+    assert valid == history["valid_ndcg"].drop_null().to_pylist()
+    live = read_curve(live_folder(context.output))  # what trackers are told of while it runs, at most once a second
+    assert [row["loss"] for row in live] == history["loss"].to_pylist()[: len(live)]
+    assert live
     ground, vectors = context.inputs["ground"], context.inputs["vectors"]
     pairs = PairVectors.from_tables(ground.read("grounded"), vectors.read("item_vectors"), 40)
     assert_like_one_worker(context.output, "hnlm", pairs)
