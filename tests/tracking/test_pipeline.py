@@ -1,0 +1,88 @@
+"""Which runs are tracked, what tracking leaves alone, and what the trials of a search become."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from typer.testing import CliRunner
+
+from hnlm_ray.cli.main import app
+from hnlm_ray.config.load import load_config
+from hnlm_ray.config.tracking import TrackingConfig
+from hnlm_ray.report.figures import LearningCurves
+from hnlm_ray.report.report import Report, render
+from hnlm_ray.run.dependencies import is_decisive
+from hnlm_ray.run.plan import PlannedStage, plan
+from hnlm_ray.run.stage import StageKey
+from hnlm_ray.run.store import RunStore
+from hnlm_ray.tables import SEARCH_TRIALS
+from hnlm_ray.tracking import packages
+from hnlm_ray.tracking.desk import Log
+from hnlm_ray.tracking.figures import tell_of
+from hnlm_ray.tracking.packages import missing_packages
+from tests.tracking.test_desk import Scripted
+
+
+def test_no_stage_depends_on_tracking(tmp_path: Path) -> None:
+    own = [f"run={tmp_path}"]
+    on = ["tracking.mlflow={}", "tracking.tensorboard={}", "tracking.wandb={}", "tracking.name=mine"]
+    prints = [
+        {stage.name: stage.artifact.fingerprint for stage in plan(load_config([], given)).stages}
+        for given in (own, own + on)
+    ]
+    assert prints[0] == prints[1]
+    assert not is_decisive(("tracking", "mlflow"))
+
+
+@pytest.mark.ray
+def test_hnlm_run_is_tracked_and_a_command_that_only_reads_a_run_is_not(ray_session: None, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="the extra tracking brings it")
+    given = [f"run={tmp_path}/run", f"tracking.tensorboard.folder={tmp_path}/events", "tracking.patience_s=60"]
+    given += ["data.demo={users: 40, items: 30, interactions: 500}"]
+    done = CliRunner().invoke(app, ["estimate", "-c", "demo", *given])
+    assert done.exit_code == 0, done.output
+    assert not (tmp_path / "events").exists()
+    done = CliRunner().invoke(app, ["run", "-c", "demo", *given, "--stage", "prepare"])
+    assert done.exit_code == 0, done.output
+    assert len(list((tmp_path / "events").glob("run-*/pipeline"))) == 1  # complete already, and tracked now
+
+
+def test_a_trial_of_a_search_is_a_fit_with_what_was_drawn(tmp_path: Path) -> None:
+    artifact = RunStore(str(tmp_path)).artifact("search", "abc")
+    artifact.create()
+    empty = dict.fromkeys(("best_epoch", "valid_ndcg", "epochs", "seconds"))
+    found = [
+        {"variant": "dns", "trial": 0, "parameters": '{"l2": 0.1}', "status": "ok", "error": "", **empty, "epochs": 4},
+        {"variant": "dns", "trial": 1, "parameters": "{}", "status": "failed", "error": "no", **empty},
+    ]
+    artifact.write("trials", pa.Table.from_pylist(found, schema=SEARCH_TRIALS))
+    artifact.commit({"seconds": 1.0, "rows": {"trials": 2}, "counts": {}})
+    tracker = Scripted()
+    tell_of(Log(tracker), PlannedStage(StageKey("search"), {}, artifact, load_config([])), {})
+    assert tracker.told == [
+        ("begin_fit", "search.dns.t0"), ("figures", {"epochs": 4.0}), ("end_fit", "finished"),
+        ("begin_fit", "search.dns.t1"), ("figures", {}), ("end_fit", "failed"),
+        ("figures", {"seconds/search": 1.0}),
+    ]  # fmt: skip
+
+
+def test_the_report_says_where_it_is_tracked() -> None:
+    nothing: Any = ("run", (), (), (), [20], None, {}, (), LearningCurves([], []))
+    links = {"MLflow": "http://127.0.0.1:5000/#/experiments/1/runs/<2>", "TensorBoard": "tensorboard --logdir x"}
+    page = render(Report(*nothing, links=links))
+    assert '<a href="http://127.0.0.1:5000/#/experiments/1/runs/&lt;2&gt;"' in page
+    assert "<code>tensorboard --logdir x</code>" in page
+    assert "Tracked with" not in render(Report(*nothing))
+
+
+def test_a_database_needs_packages_that_a_server_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packages, "find_spec", lambda name: None if name in ("sqlalchemy", "alembic") else True)
+    own = {"mlflow": {"uri": "sqlite:////x/y.db"}, "tensorboard": {}}
+    assert missing_packages(TrackingConfig.model_validate(own)) == [
+        "tracking.mlflow writes to sqlite:////x/y.db, which needs sqlalchemy and alembic; `pip install sqlalchemy"
+        " alembic`, or name a server with tracking.mlflow.uri."
+    ]
+    assert missing_packages(TrackingConfig.model_validate({"mlflow": {"uri": "http://host"}})) == []
