@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from hnlm_ray.config.plugins import CustomOptions, Plugged
 from hnlm_ray.config.section import Fraction, Positive, Section
 
-__all__ = ["ColumnsConfig", "DataConfig", "DemoWorldConfig", "FeatureColumns", "FeaturesConfig", "SplitConfig"]
+__all__ = [
+    "ColumnsConfig",
+    "DataConfig",
+    "DemoWorldConfig",
+    "FeatureColumns",
+    "FeaturesConfig",
+    "ReaderOptions",
+    "SplitConfig",
+]
 
 
 class ColumnsConfig(Section):
@@ -115,18 +125,29 @@ class DemoWorldConfig(Section):
     """Another seed is another world."""
 
 
+class ReaderOptions(CustomOptions):
+    """A reader of your own: ``{class: my.module.Reader, ...}``, made with ``data.path`` and the other options."""
+
+
+ReaderSection = Annotated[ReaderOptions, Plugged("hnlm_ray.readers", dict)]
+
+
 class DataConfig(Section):
     """Where raw data is, how it is read, filtered and split."""
 
     format: Literal[
-        "demo", "amazon2018", "amazon2023", "yelp", "movielens", "checkins", "lastfm", "steam", "recbole", "table"
+        "demo", "amazon2018", "amazon2023", "yelp", "movielens", "checkins", "lastfm", "steam", "recbole", "table", "own"
     ] = "demo"
-    """``demo`` is generated; every other format has a module in ``hnlm_ray/data`` with its name."""
+    """``demo`` is generated, ``own`` is what ``data.reader`` reads; every other format has a module in
+    ``hnlm_ray/data`` with its name."""
+    reader: ReaderSection | None = None
+    """A class of your own that gives frames of interactions and items, for example ``{class: my.module.Reader}``; with
+    it, the format is ``own``."""
     noun: str = Field(default="product", pattern=r"^[^\W\d_][\w '-]{0,39}$")
     """What an item is called in prompts, in the singular. Where it is not given, it is ``film`` with ``movielens``,
     ``place`` with ``yelp`` and ``checkins``, ``artist`` with ``lastfm``, and ``game`` with ``steam``."""
     path: str | None = None
-    """Folder with the raw data, local or ``s3://`` / ``gs://``; not used by ``demo``."""
+    """Folder with the raw data, local or ``s3://`` / ``gs://``; not used by ``demo``, and ``own`` may do without."""
     interactions: str | None = None
     """File or pattern inside ``path``; by default, files with the usual names of the format."""
     items: str | None = None
@@ -157,9 +178,20 @@ class DataConfig(Section):
     split: SplitConfig = SplitConfig()
     demo: DemoWorldConfig = DemoWorldConfig()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _format_of_a_reader(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("reader") is not None and "format" not in values:
+            return {**values, "format": "own"}
+        return values
+
     @model_validator(mode="after")
     def _path_given(self) -> DataConfig:
-        if self.format != "demo" and self.path is None:
+        if self.format == "own" and self.reader is None:
+            raise ValueError("format 'own' needs data.reader, the class that reads")
+        if self.format != "own" and self.reader is not None:
+            raise ValueError(f"there is a reader, and format is {self.format!r}: set data.format=own to use the reader")
+        if self.format not in ("demo", "own") and self.path is None:
             raise ValueError(f"format {self.format!r} needs data.path, the folder that holds the files")
         if self.path is None and (self.features.items.columns or self.features.users.columns):
             raise ValueError("features are read from files in data.path, and the generated data has none")

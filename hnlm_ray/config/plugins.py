@@ -100,8 +100,14 @@ def load_object(path: str, option: str) -> Any:
         ) from error
 
 
-def made(options: CustomOptions, option: str, *inputs: Any) -> Any:
+def made(options: CustomOptions, option: str, *inputs: Any, page: str = "docs/training.md") -> Any:
     """What a class of one's own makes of its inputs and options.
+
+    Args:
+        options: its path and its options.
+        option: that named it, for messages.
+        inputs: its first arguments.
+        page: that says what it is made with, for messages.
 
     Raises:
         ConfigError: it cannot be loaded, or does not take them.
@@ -113,7 +119,7 @@ def made(options: CustomOptions, option: str, *inputs: Any) -> Any:
         given = ", ".join(options.options) or "no options"
         raise ConfigError(
             f"{option}.class={options.path} does not take {len(inputs)} argument(s) and {given} ({error})",
-            "see `docs/training.md` for what it is made with",
+            f"see `{page}` for what it is made with",
         ) from error
     return kind(*inputs, **options.options)
 

@@ -12,11 +12,12 @@ from hnlm_ray.config.data import DataConfig, SplitConfig
 from hnlm_ray.data.feedback import with_feedback
 from hnlm_ray.data.files import Files, open_folder
 from hnlm_ray.data.formats import interaction_files, item_files
+from hnlm_ray.data.own import read_own
 from hnlm_ray.data.preparation import prepare_tables
 from hnlm_ray.data.raw import BLANK, RAW_INTERACTIONS, RAW_ITEMS, RawData, place_of
 from hnlm_ray.data.reading import first_rows, read_whole
 from hnlm_ray.data.splits import require_held_out
-from hnlm_ray.errors import DataError
+from hnlm_ray.errors import DataError, HnlmError
 from hnlm_ray.run.feedback import event_files
 
 __all__ = ["Findings", "check"]
@@ -52,6 +53,8 @@ def check(config: DataConfig, seed: int = 0) -> Findings:
     found = Findings()
     if config.format == "demo":
         return found
+    if config.format == "own":
+        return _own(config, seed)
     try:
         folder = open_folder(config.path or "")
     except DataError as error:
@@ -73,6 +76,17 @@ def check(config: DataConfig, seed: int = 0) -> Findings:
     if not found.problems:
         _prepare(config, seed, (sides[0], sides[1]), (heads[0], heads[1]), found)
     return found
+
+
+def _own(config: DataConfig, seed: int) -> Findings:
+    """What a reader of one's own gives is always read whole."""
+    try:
+        raw, own = read_own(config)
+        prepared = prepare_tables(raw, own, seed)
+        require_held_out(prepared.interactions, own.split)
+    except HnlmError as error:
+        return Findings([str(error)])
+    return Findings(warnings=[*prepared.warnings])
 
 
 def _heads(config: DataConfig, files: Files, kind: int, found: Findings) -> pa.Table:

@@ -17,12 +17,12 @@ from hnlm_ray.config.load import load_config
 from hnlm_ray.config.tree import Config
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.accounting import raw_data
+from hnlm_ray.data.conversion import Frame, table_of
 from hnlm_ray.data.features import Kind, features_of_table
 from hnlm_ray.data.prepared import Splits
 from hnlm_ray.data.raw import RAW_ITEMS
 from hnlm_ray.data.table import raw_of_table
 from hnlm_ray.errors import ConfigError, DataError
-from hnlm_ray.frames.conversion import Frame, table_of
 from hnlm_ray.frames.names import Names, as_text
 from hnlm_ray.frames.recommender import FrameRecommender
 from hnlm_ray.serving.bundle.contents import Contents

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnlm_ray.config.data import SplitConfig
+from hnlm_ray.data.conversion import Frame, kind_of, like, table_of
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.data.splits import TEST, TRAIN, VALID
 from hnlm_ray.data.splits import split as labelled
 from hnlm_ray.errors import DataError
 from hnlm_ray.evaluation.metrics import accuracy
-from hnlm_ray.frames.conversion import Frame, kind_of, like, table_of
 from hnlm_ray.frames.names import Names
 
 __all__ = ["Split", "evaluate", "split"]

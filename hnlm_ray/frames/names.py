@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnlm_ray.config.data import ColumnsConfig
+from hnlm_ray.data.conversion import Frame, Kind, kind_of, like, table_of
 from hnlm_ray.data.ids import clean_ids
 from hnlm_ray.data.values import ids
 from hnlm_ray.errors import DataError
-from hnlm_ray.frames.conversion import Frame, Kind, kind_of, like, table_of
 
 __all__ = ["Names"]
 

@@ -10,7 +10,7 @@ from typing import Any, Unpack
 import numpy as np
 import pyarrow as pa
 
-from hnlm_ray.frames.conversion import Frame, Kind, like, table_of
+from hnlm_ray.data.conversion import Frame, Kind, like, table_of
 from hnlm_ray.frames.measuring import evaluate
 from hnlm_ray.frames.names import Names, as_text
 from hnlm_ray.serving.bundle.contents import Contents

@@ -103,7 +103,8 @@ def raw_data(config: Config, key: StageKey) -> Depends:
         DataError: they do not exist.
     """
     data = config.data
-    options = data.model_dump(mode="json", exclude={"noun", "feedback", "feedback_until"})
+    unused = {"noun", "feedback", "feedback_until"} | (set() if data.reader is not None else {"reader"})
+    options = data.model_dump(mode="json", exclude=unused)
     feedback = {} if data.feedback is None else {"feedback": event_files(data.feedback, data.feedback_until)}
     return {"data": options, "files": _files(data, config.run), **feedback}
 

@@ -17,6 +17,7 @@ from hnlm_ray.data.feedback import with_feedback
 from hnlm_ray.data.files import Files, named, open_folder
 from hnlm_ray.data.formats import Parse, chunks_of, interaction_files, item_files, parsers
 from hnlm_ray.data.lines import Chunk
+from hnlm_ray.data.own import read_own
 from hnlm_ray.data.preparation import prepare_tables, renumber_truth
 from hnlm_ray.data.raw import RAW_INTERACTIONS, RAW_ITEMS, RawData, from_columns
 from hnlm_ray.data.reading import read_whole
@@ -47,6 +48,8 @@ def run(context: StageContext) -> StageSummary:
     if config.format == "demo":
         world = generate(config.demo)
         raw, truth = from_columns(world.interactions, world.items), world.truth
+    elif config.format == "own":
+        raw, config = read_own(config)
     else:
         raw = with_feedback(_read(context.config, context.say), config)
     prepared = prepare_tables(raw, config, context.config.seed)

@@ -13,8 +13,8 @@ import pytest
 
 import hnlm_ray
 from hnlm_ray.config.variants import VariantConfig
+from hnlm_ray.data.conversion import kind_of, like, table_of
 from hnlm_ray.errors import ConfigError, DataError
-from hnlm_ray.frames.conversion import kind_of, like, table_of
 
 VARIANT = {"dim": 8, "epochs": 6, "learning_rate": 0.05, "batch_size": 256}
 

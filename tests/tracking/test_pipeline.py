@@ -70,7 +70,7 @@ def test_a_trial_of_a_search_is_a_fit_with_what_was_drawn(tmp_path: Path) -> Non
 
 
 def test_the_report_says_where_it_is_tracked() -> None:
-    nothing: Any = ("run", (), (), (), [20], None, {}, (), LearningCurves([], []))
+    nothing: Any = ("run", (), (), (), [20], None, {"dns": {}}, (), LearningCurves([], []))
     links = {"MLflow": "http://127.0.0.1:5000/#/experiments/1/runs/<2>", "TensorBoard": "tensorboard --logdir x"}
     page = render(Report(*nothing, links=links))
     assert '<a href="http://127.0.0.1:5000/#/experiments/1/runs/&lt;2&gt;"' in page
