@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -152,3 +153,23 @@ def test_an_entry_point_gives_a_reader_a_name(module: str, monkeypatch: pytest.M
     assert len(raw.interactions) == 300
     with pytest.raises(ConfigError, match=r"no installed package gives 'shops' in the group hnlm_ray\.readers"):
         load_config([], ["data.reader=shops"])
+
+
+def test_the_example_of_the_page_reads_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    chapter = page.split("\n### A reader of your own\n")[1].split("\n### ")[0]
+    (program,), (options,) = (re.findall(rf"```{kind}\n(.*?)```", chapter, re.DOTALL) for kind in ("python", "yaml"))
+    name = f"page_{tmp_path.name}".replace("-", "_")
+    (tmp_path / f"{name}.py").write_text(program)
+    (tmp_path / "mine.yaml").write_text(
+        options.replace("mine.Reader", f"{name}.Reader").replace("exports", str(tmp_path))
+    )
+    for month in range(1, 7):
+        (tmp_path / f"orders-{month:02}.csv").write_text(f"customer;article;ordered\n7;a;2026-0{month}-01\n")
+    (tmp_path / "catalogue.json").write_text('{"article": "a", "label": "Tea"}\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    raw, _ = read_own(load_config([tmp_path / "mine.yaml"]).data)
+    assert raw.interactions["user_id"].to_pylist() == ["7"] * 6
+    assert len(set(raw.interactions["moment"].to_pylist())) == 6
+    assert raw.items.select(["item_id", "title"]).to_pylist() == [{"item_id": "a", "title": "Tea"}]
