@@ -7,10 +7,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from hnlm_ray.config.tracking import TrackingConfig
 from hnlm_ray.config.tree import TrainConfig
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.evaluation.metrics import METRICS
 from hnlm_ray.evaluation.strata import Stratum
+from hnlm_ray.run.store import RunStore
+from hnlm_ray.run.tracked import TrackingRecord
 from hnlm_ray.stages.report import run
 from hnlm_ray.tables import FALSE_NEGATIVES, STRATA
 from hnlm_ray.tables import METRICS as METRICS_TABLE
@@ -133,3 +136,15 @@ def test_the_seed_decides_what_is_shown(tmp_path: Path, same: bool) -> None:
         finished.language_model()
         pages.append(page(evaluated(finished)).split("drawn at random")[1])
     assert (pages[0] == pages[1]) is same
+
+
+def test_a_tracked_run_says_where_and_one_that_is_not_tracked_now_does_not(tmp_path: Path) -> None:
+    finished = FinishedRun(tmp_path)
+    finished.prepare()
+    finished.fits()
+    evaluated(finished)
+    TrackingRecord(RunStore(str(tmp_path))).note_link("MLflow", "http://host:5000/#/experiments/1/runs/2")
+    assert "Tracked with" not in page(finished)
+    tracking = TrackingConfig.model_validate({"mlflow": {}})
+    finished.config = finished.config.model_copy(update={"tracking": tracking})
+    assert '<a href="http://host:5000/#/experiments/1/runs/2"' in page(finished)
