@@ -71,10 +71,12 @@ def unmet(wanted: Iterable[Requirement], versions: dict[str, str]) -> list[str]:
 
 @pytest.mark.parametrize("module", sorted(imported_modules()))
 def test_what_is_imported_is_declared(module: str) -> None:
-    assert distributions_of(module) & set(requirements("cpu", "gpu", "ann")), f"{module} is not in pyproject.toml"
+    assert distributions_of(module) & set(requirements("cpu", "gpu", "ann", "tracking", "wandb")), (
+        f"{module} is not in pyproject.toml"
+    )
 
 
-@pytest.mark.parametrize("name", sorted(requirements("cpu", "gpu", "ann")))
+@pytest.mark.parametrize("name", sorted(requirements("cpu", "gpu", "ann", "tracking", "wandb")))
 def test_what_is_declared_is_imported(name: str) -> None:
     distributions = {one for module in imported_modules() for one in (*distributions_of(module), module)}
     assert name in distributions, f"{name} is declared and never imported"

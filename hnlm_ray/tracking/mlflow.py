@@ -81,7 +81,7 @@ class MlflowTracker:
         self._experiment_id = found.experiment_id if found else self._client.create_experiment(self._experiment)
         self._pipeline = pipeline
         run = self._run({"hnlm.pipeline": pipeline.id}, pipeline.name, pipeline.parameters)
-        self._parent = run.info.run_id
+        self._parent: str = run.info.run_id
         if is_server(self._uri):
             address = without_credentials(self._uri).rstrip("/")
             return f"{address}/#/experiments/{self._experiment_id}/runs/{self._parent}"
