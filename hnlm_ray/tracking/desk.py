@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
@@ -18,7 +19,11 @@ __all__ = ["Desk", "Log", "wait_for"]
 _MOST = 10
 """A tracker that gets on is waited for this many times as long as one that does not."""
 
+_MOST_WAITING = 20
+"""Things to do that wait at a tracker, above which the curve of a running fit is not handed on again."""
+
 _MOST_CHARACTERS = 300
+"""Of the reason in a warning."""
 
 
 class Log:
@@ -37,7 +42,7 @@ class Log:
 
         Args:
             fit: whose curve it is.
-            rows: with ``epoch`` and figures; a figure that is None is not there yet.
+            rows: with ``epoch`` and figures; a figure that is None is not there yet, one that is no number is left out.
         """
         if fit.key not in self._last:
             self._last[fit.key] = dict(self.tracker.begin_fit(fit))
@@ -48,7 +53,7 @@ class Log:
             new = {
                 name: float(value)
                 for name, value in row.items()
-                if name != "epoch" and value is not None and epoch > last.get(name, -1)
+                if name != "epoch" and value is not None and math.isfinite(value) and epoch > last.get(name, -1)
             }
             last |= dict.fromkeys(new, epoch)
             if new:
@@ -87,6 +92,11 @@ class Desk:
     def is_busy(self) -> bool:
         """Whether there is something left to do."""
         return self._thread.is_alive() and not self._has_failed
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether so much waits to be done that what is told again later had better wait."""
+        return self._acts.qsize() > _MOST_WAITING
 
     def tell(self, act: Act) -> None:
         """Do something when what was told before is done; returns at once."""

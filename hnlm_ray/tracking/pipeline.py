@@ -120,7 +120,8 @@ class _Tracking:
         fit = self._fits[stage.name]
         if rows := read_curve(live_folder(stage.artifact)):
             for desk in self._desks:
-                desk.tell(lambda log: log.add_rows(fit, rows))
+                if not desk.is_behind:  # the next look has these rows, too
+                    desk.tell(lambda log: log.add_rows(fit, rows))
 
     def _complete(self, stage: PlannedStage) -> None:
         self._watch.close()

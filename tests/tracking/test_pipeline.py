@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +14,22 @@ from typer.testing import CliRunner
 from hnlm_ray.cli.main import app
 from hnlm_ray.config.load import load_config
 from hnlm_ray.config.tracking import TrackingConfig
+from hnlm_ray.errors import StageError
 from hnlm_ray.report.figures import LearningCurves
 from hnlm_ray.report.report import Report, render
 from hnlm_ray.run.dependencies import is_decisive
 from hnlm_ray.run.plan import PlannedStage, plan
-from hnlm_ray.run.stage import StageKey
+from hnlm_ray.run.stage import StageContext, StageKey
 from hnlm_ray.run.store import RunStore
+from hnlm_ray.run.tracked import TrackingRecord
 from hnlm_ray.tables import SEARCH_TRIALS
-from hnlm_ray.tracking import packages
-from hnlm_ray.tracking.desk import Log
+from hnlm_ray.tracking import packages, pipeline
+from hnlm_ray.tracking.desk import Desk, Log, wait_for
 from hnlm_ray.tracking.figures import tell_of
 from hnlm_ray.tracking.packages import missing_packages
-from tests.tracking.test_desk import Scripted
+from hnlm_ray.tracking.protocol import Pipeline
+from tests.tracking.runs import TrackedRun
+from tests.tracking.test_desk import Scripted, void
 
 
 def test_no_stage_depends_on_tracking(tmp_path: Path) -> None:
@@ -48,6 +54,44 @@ def test_hnlm_run_is_tracked_and_a_command_that_only_reads_a_run_is_not(ray_sess
     done = CliRunner().invoke(app, ["run", "-c", "demo", *given, "--stage", "prepare"])
     assert done.exit_code == 0, done.output
     assert len(list((tmp_path / "events").glob("run-*/pipeline"))) == 1  # complete already, and tracked now
+
+
+@pytest.mark.parametrize(
+    ("raised", "status"), [(None, "finished"), (StageError("no", "stop"), "failed"), (KeyboardInterrupt(), "stopped")]
+)
+def test_a_tracker_is_told_how_a_run_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: BaseException | None, status: str
+) -> None:
+    tracker = Scripted()
+    monkeypatch.setattr(pipeline, "trackers", lambda options: [tracker])
+    one = TrackedRun(tmp_path, "tracking.tensorboard={}")
+
+    def body(context: StageContext) -> None:
+        if raised is not None:
+            raise raised
+
+    with nullcontext() if raised is None else pytest.raises(type(raised)):
+        one.execute(body)
+    assert tracker.told[0] == ("begin", None)
+    assert tracker.told[-1] == ("end", status)
+    begun = [what for method, what in tracker.told if method == "begin_fit"]
+    assert begun[0] == "train.uniform.s0"  # it was complete before tracking was turned on
+    files = [what for method, what in tracker.told if method == "file"]
+    assert files == (["report.html", "bundle.best/bundle.json"] if raised is None else [])
+
+
+def test_a_tracker_that_is_behind_is_not_told_the_same_curve_again_and_again(tmp_path: Path) -> None:
+    released = threading.Event()
+    tracker = Scripted(lambda method: void(released.wait(30)))
+    record = TrackingRecord(RunStore(str(tmp_path)))
+    desk = Desk(tracker, Pipeline("1" * 32, "run", {}), record, pytest.fail)
+    for _ in range(30):
+        desk.tell(lambda log: None)
+    assert desk.is_behind
+    released.set()
+    desk.finish("finished")
+    wait_for([desk], 10)
+    assert not desk.is_behind
 
 
 def test_a_trial_of_a_search_is_a_fit_with_what_was_drawn(tmp_path: Path) -> None:
