@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hnlm_ray.cli.main import app
+from hnlm_ray.cluster import connect
 from hnlm_ray.config.load import load_config
 from hnlm_ray.config.tracking import TrackingConfig
 from hnlm_ray.errors import StageError
@@ -43,9 +44,11 @@ def test_no_stage_depends_on_tracking(tmp_path: Path) -> None:
     assert not is_decisive(("tracking", "mlflow"))
 
 
-@pytest.mark.ray
-def test_hnlm_run_is_tracked_and_a_command_that_only_reads_a_run_is_not(ray_session: None, tmp_path: Path) -> None:
+def test_hnlm_run_is_tracked_and_a_command_that_only_reads_a_run_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("tensorboard", reason="the extra tracking brings it")
+    monkeypatch.setattr(connect, "connected", lambda cluster: nullcontext())  # the demo's data needs no cluster
     given = [f"run={tmp_path}/run", f"tracking.tensorboard.folder={tmp_path}/events", "tracking.patience_s=60"]
     given += ["data.demo={users: 40, items: 30, interactions: 500}"]
     done = CliRunner().invoke(app, ["estimate", "-c", "demo", *given])
