@@ -136,8 +136,9 @@ class DataConfig(Section):
     """Where raw data is, how it is read, filtered and split."""
 
     format: Literal[
-        "demo", "amazon2018", "amazon2023", "yelp", "movielens", "checkins", "lastfm", "steam", "recbole", "table", "own"
-    ] = "demo"
+        "demo", "amazon2018", "amazon2023", "yelp", "movielens", "checkins", "lastfm", "steam", "recbole", "table",
+        "own",
+    ] = "demo"  # fmt: skip
     """``demo`` is generated, ``own`` is what ``data.reader`` reads; every other format has a module in
     ``hnlm_ray/data`` with its name."""
     reader: ReaderSection | None = None
