@@ -195,7 +195,7 @@ class DataConfig(Section):
         if self.format not in ("demo", "own") and self.path is None:
             raise ValueError(f"format {self.format!r} needs data.path, the folder that holds the files")
         if self.path is None and (self.features.items.columns or self.features.users.columns):
-            raise ValueError("features are read from files in data.path, and the generated data has none")
+            raise ValueError("features are read from files in data.path, which is not given")
         return self
 
     @model_validator(mode="after")

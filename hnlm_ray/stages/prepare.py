@@ -48,10 +48,9 @@ def run(context: StageContext) -> StageSummary:
     if config.format == "demo":
         world = generate(config.demo)
         raw, truth = from_columns(world.interactions, world.items), world.truth
-    elif config.format == "own":
-        raw, config = read_own(config)
     else:
-        raw = with_feedback(_read(context.config, context.say), config)
+        raw, config = read_own(config) if config.format == "own" else (_read(context.config, context.say), config)
+        raw = with_feedback(raw, config)
     prepared = prepare_tables(raw, config, context.config.seed)
     require_held_out(prepared.interactions, config.split)
     tables = {"users": prepared.users, "items": prepared.items, "interactions": prepared.interactions}

@@ -7,6 +7,7 @@ import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from hnlm_ray.config.load import load_config
@@ -14,10 +15,12 @@ from hnlm_ray.config.tree import Config
 from hnlm_ray.data.checks import check
 from hnlm_ray.data.own import read_own
 from hnlm_ray.errors import ConfigError, DataError
+from hnlm_ray.run.feedback import append_events, writable_folder
 from hnlm_ray.run.plan import planned_stages
 from hnlm_ray.run.stage import StageContext, StageKey
 from hnlm_ray.run.store import RunStore
 from hnlm_ray.stages import prepare
+from hnlm_ray.tables import FEEDBACK
 
 MODULE = """
 import pandas as pd
@@ -91,6 +94,17 @@ def test_a_run_is_prepared_from_what_a_reader_gives(module: str, tmp_path: Path)
     assert set(output.read("items")["title"].to_pylist()) == {"thing"}
     assert Config.model_validate(config.model_dump(mode="json")) == config
     assert check(config.data).problems == []
+
+
+def test_feedback_goes_with_a_reader_too(module: str, tmp_path: Path) -> None:
+    event = {"user_id": "new", "item_id": "i1", "time": 40.0, "received": 40.0}
+    append_events(writable_folder(str(tmp_path / "events")), pa.Table.from_pylist([event], schema=FEEDBACK))
+    options = [f"data.reader={{class: {module}.Reader, users: 24}}", f"data.feedback={tmp_path / 'events'}"]
+    output = RunStore(str(tmp_path / "run")).artifact("prepare", "0")
+    output.create()
+    summary = prepare.run(StageContext(load_config([], options), {}, output))
+    assert (summary.rows["interactions"], summary.counts["feedback_events"]) == (241, 1)
+    assert "new" in output.read("users")["user_id"].to_pylist()
 
 
 def test_a_reader_may_have_no_items(module: str) -> None:
