@@ -11,16 +11,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hnlm_ray.cli.log import log
 from hnlm_ray.cli.terminal import plain_console
+from hnlm_ray.cli.words import number, rows_in_words
 from hnlm_ray.config.tree import SELECTION_CUTOFF, Config
 from hnlm_ray.errors import StoreError
-from hnlm_ray.run.places import shown
 
 if TYPE_CHECKING:
     from hnlm_ray.language.estimate import Estimate
     from hnlm_ray.report.run_comparison import RunComparison
     from hnlm_ray.run.difference import OptionDifference, StageDifference
-    from hnlm_ray.run.execute import Progress
     from hnlm_ray.run.manifest import Manifest
     from hnlm_ray.run.plan import PlannedStage, Run
     from hnlm_ray.run.store import Artifact
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Mark",
     "errors",
-    "listener",
     "output",
     "print_bundles",
     "print_comparison",
@@ -42,7 +41,7 @@ __all__ = [
     "print_search",
     "print_status",
     "print_study",
-    "summary_line",
+    "remark",
 ]
 
 
@@ -56,39 +55,18 @@ Mark = Literal["ok", "warn", "fail"]
 _MARKS: dict[Mark, tuple[str, str]] = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red")}
 
 
-def listener() -> Progress:
-    """Print progress as lines of text, the same on a terminal and in a job's log."""
-    from hnlm_ray.run.execute import Progress
-
-    return Progress(
-        started=lambda stage: errors.print(f"▸ {stage.name}", style="bold"),
-        skipped=lambda stage: errors.print(
-            f"✓ {stage.name}: already complete ({stage.artifact.fingerprint})", style="dim"
-        ),
-        finished=_print_finished,
-        say=lambda line: errors.print(f"    {line}", style="dim"),
-    )
-
-
-def _print_finished(stage: PlannedStage) -> None:
-    print_marked("ok", summary_line(stage), to=errors)
-    for warning in stage.artifact.manifest().warnings:
-        print_marked("warn", warning, to=errors)
-
-
 def print_marked(mark: Mark, text: str, *, subject: str = "", to: Console = output) -> None:
     """Print one line behind a coloured mark, ✓, ! or ✗, and perhaps a bold subject."""
     to.print(Text.assemble(_MARKS[mark], " ", (f"{subject} " if subject else "", "bold"), text))
 
 
-def summary_line(stage: PlannedStage) -> str:
-    """One line for a finished stage: rows, seconds, headline counts."""
-    manifest = stage.artifact.manifest()
-    rows = ", ".join(f"{count:,} {table}" for table, count in manifest.rows.items())
-    counts = manifest.counts
-    shown = [f"{key} {_number(counts[key])}" for key in stage.spec.headlines if counts.get(key)]
-    made = f"{rows} in" if rows else "done in"
-    return f"{stage.name}: {made} {manifest.seconds:.1f} s" + (f" · {', '.join(shown)}" if shown else "")
+def remark(mark: Mark, text: str) -> None:
+    """Say what is to be known besides the results: a marked line on standard error, or an event there."""
+    if log.is_json:
+        levels: dict[Mark, Literal["info", "warning", "error"]] = {"ok": "info", "warn": "warning", "fail": "error"}
+        log.event("message", levels[mark], message=text)
+    else:
+        print_marked(mark, text, to=errors)
 
 
 def print_status(run: Run, title: str) -> None:
@@ -115,7 +93,7 @@ def print_status(run: Run, title: str) -> None:
         data = _table("What prepare counted", "count", ">rows")
         for name, count in counts.items():
             if count:
-                data.add_row(name.replace("_", " "), _number(count))
+                data.add_row(name.replace("_", " "), number(count))
         output.print(data)
     for mark, name, note in notes:
         print_marked(mark, note, subject=name)
@@ -124,6 +102,7 @@ def print_status(run: Run, title: str) -> None:
 def print_results(run: Run, config: Config) -> None:
     """Print test NDCG and Recall of every variant with the one that validation chose, the report, and what is next."""
     from hnlm_ray.report.comparison import best_on_validation, compare
+    from hnlm_ray.run.places import shown
 
     artifacts = run.artifacts()
     results = compare(artifacts["evaluate"].read("metrics"), None, SELECTION_CUTOFF)
@@ -273,7 +252,7 @@ def print_difference(
     table = _table("Stages", "stage", "state", "rows")
     for stage in stages:
         changed = [
-            f"{name} {_or_dash(here)} → {_or_dash(there)}"
+            f"{name.replace('_', ' ')} {_or_dash(here)} → {_or_dash(there)}"
             for name, (here, there) in stage.rows.items()
             if here != there
         ]
@@ -301,12 +280,7 @@ def _status_row(stage: PlannedStage, manifest: Manifest | None) -> tuple[str | T
     rejects = sum(int(counts.get(key, 0)) for key in ("invalid", "truncated", "failed"))
     tokens = int(counts.get("prompt_tokens", 0) + counts.get("output_tokens", 0))
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(manifest.committed))
-    rows = ", ".join(f"{count:,} {table}" for table, count in manifest.rows.items())
     return (
-        stage.name, Text("complete", "green"), rows, f"{rejects:,}" if "ok" in counts else "",
+        stage.name, Text("complete", "green"), rows_in_words(manifest), f"{rejects:,}" if "ok" in counts else "",
         f"{tokens:,}" if tokens else "", f"{manifest.seconds:.1f}", when,
     )  # fmt: skip
-
-
-def _number(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from hnlm_ray.cli import console
+from hnlm_ray.cli.log import with_log_format
 from hnlm_ray.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ Example: [cyan]hnlm data get ml-100k[/]
 
 
 @data.command("list")
+@with_log_format
 def list_sets(
     name: Annotated[
         str | None, typer.Argument(help="A data set, or a family such as amazon2023, to say everything about.")
@@ -52,6 +54,7 @@ def list_sets(
 
 
 @data.command("get")
+@with_log_format
 def get_set(
     name: Annotated[str, typer.Argument(help="As in hnlm data list, for example ml-1m or amazon2023/All_Beauty.")],
     folder: Annotated[Path | None, typer.Argument(help="Where to, by default data/NAME.", show_default=False)] = None,
@@ -135,6 +138,7 @@ def _print_about(chosen: DataSet) -> None:
 
 
 @data.command("export")
+@with_log_format
 def export_data(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")],
     folder: Annotated[Path, typer.Argument(help="Where to; it must not exist, or be empty.")],

@@ -9,19 +9,19 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 import typer
 
 from hnlm_ray.cli import console
+from hnlm_ray.cli.documents import AsJson, write
 from hnlm_ray.cli.options import ConfigFiles, Words, configured
 from hnlm_ray.cli.validation import endpoint_problems, nearest_folder, obstacles
 from hnlm_ray.config.tree import Config
 from hnlm_ray.demo import assets
 from hnlm_ray.errors import HnlmError, ResourceError
-from hnlm_ray.run.specs import planned_kinds
 from hnlm_ray.tracking.packages import EXTRAS
 
 __all__ = ["Finding", "doctor", "examine"]
@@ -48,12 +48,16 @@ class Finding:
     sentence: str
 
 
-def doctor(words: Words, config: ConfigFiles) -> None:
+def doctor(words: Words, config: ConfigFiles, as_json: AsJson = False) -> None:
     """Check the machine, the packages, the engines and the security settings."""
-    findings = examine(configured(words, config))
-    for finding in findings:
-        console.print_marked(finding.verdict, finding.sentence, subject=finding.subject)
-    if any(finding.verdict == "fail" for finding in findings):
+    found = examine(configured(words, config))
+    is_fit = all(finding.verdict != "fail" for finding in found)
+    if as_json:
+        write({"ok": is_fit, "findings": [asdict(finding) for finding in found]})
+    else:
+        for finding in found:
+            console.print_marked(finding.verdict, finding.sentence, subject=finding.subject)
+    if not is_fit:
         raise typer.Exit(2)
 
 
@@ -123,6 +127,8 @@ def _engines(config: Config) -> Iterator[Finding]:
 
 def _configured(config: Config) -> Iterator[Finding]:
     """Models and what the machine lacks, for the stages that the configuration asks for."""
+    from hnlm_ray.run.specs import planned_kinds
+
     kinds = planned_kinds(config)
     found = [*obstacles(config, kinds), *endpoint_problems(config, kinds)]
     yield from (Finding("models and resources", "fail", sentence) for sentence in found)

@@ -12,10 +12,12 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from types import FrameType
 
 from hnlm_ray.cli import console
+from hnlm_ray.cli.log import log
 from hnlm_ray.cluster import ingress
 from hnlm_ray.errors import HnlmError
 
@@ -51,20 +53,37 @@ class _Stop:
         """Print the sentence, once, and return the exit code."""
         by = self.by or signal.SIGINT
         if self._said.acquire(blocking=False):
-            sys.stderr.write(f"\nhnlm: {_SENTENCES[by]}\n")
-            sys.stderr.flush()
+            problem, _, remedy = _SENTENCES[by].partition("; ")
+            if log.is_json:
+                log.event("stopped", "error", signal=by.name, problem=problem, remedy=remedy, exit_code=128 + by)
+            else:
+                sys.stderr.write(f"\nhnlm: {_SENTENCES[by]}\n")
+                sys.stderr.flush()
         return 128 + by
 
     def _end_now(self) -> None:
         """End without waiting for what does not stop; the processes of a local Ray end with this one."""
         code = self.end()
+        if console.errors.is_terminal:
+            console.errors.show_cursor()  # bars that are still there hide it
         ingress.remove()
         os._exit(code)
 
 
 @contextlib.contextmanager
-def errors_as_sentences() -> Iterator[None]:
-    """Exit with one sentence: with code 2 on a user's error, 130 on Ctrl-C, 143 on SIGTERM."""
+def errors_as_sentences(as_json: bool = False) -> Iterator[None]:
+    """Exit with one sentence: with code 2 on a user's error, 130 on Ctrl-C, 143 on SIGTERM.
+
+    Args:
+        as_json: write lines of JSON instead, here and wherever the body has something to say. An exception that is a
+            bug is then one of them, with its traceback, and the exit code is 1 as it is otherwise.
+    """
+    with log.as_json() if as_json else contextlib.nullcontext(), _ending():
+        yield
+
+
+@contextlib.contextmanager
+def _ending() -> Iterator[None]:
     stop = _Stop()
     try:
         with _handling(stop):
@@ -72,17 +91,25 @@ def errors_as_sentences() -> Iterator[None]:
     except HnlmError as error:
         if stop.by is not None:
             sys.exit(stop.end())
-        console.errors.print(f"hnlm: {error}", style="red")
+        if log.is_json:
+            fields = {"problem": error.problem, "remedy": error.action, "exit_code": USER_ERROR}
+            log.event("error", "error", kind=type(error).__name__, **fields)
+        else:
+            console.errors.print(f"hnlm: {error}", style="red")
         sys.exit(USER_ERROR)
     except (KeyboardInterrupt, SystemExit) as end:
         # Typer turns an interrupt into an exit with 130, and Ray one with 0 or 1, without a word.
         if isinstance(end, SystemExit) and stop.by is None and end.code != 128 + signal.SIGINT:
             raise
         sys.exit(stop.end())
-    except Exception:
-        if stop.by is None:
+    except Exception as error:
+        if stop.by is not None:
+            sys.exit(stop.end())  # something that was being closed failed
+        if not log.is_json:
             raise
-        sys.exit(stop.end())  # something that was being closed failed
+        fields = {"problem": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc(), "exit_code": 1}
+        log.event("bug", "error", **fields)
+        sys.exit(1)
 
 
 @contextlib.contextmanager

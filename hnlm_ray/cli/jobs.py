@@ -9,6 +9,7 @@ from typing import Literal, NoReturn
 import typer
 
 from hnlm_ray.cli.endings import errors_as_sentences
+from hnlm_ray.cli.log import asks_for_json, run_app, with_log_format
 from hnlm_ray.cli.options import ConfigFiles, Words, configured, refuse_dotted_options
 from hnlm_ray.cli.runs import run_stages
 from hnlm_ray.run.specs import SPECS
@@ -32,10 +33,11 @@ def job(script: str) -> NoReturn:
     command = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
     @command.command(help=f"{about}, on the Ray cluster of this job.")
+    @with_log_format
     def _job(words: Words, config: ConfigFiles) -> None:
         run_stages(configured(words, config), stages, goal=_GOALS.get(name))
 
-    with errors_as_sentences():
+    with errors_as_sentences(asks_for_json(sys.argv[1:])):
         refuse_dotted_options(sys.argv[1:])
-        command()
+        run_app(command)
     sys.exit(0)

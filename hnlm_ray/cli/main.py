@@ -12,6 +12,7 @@ from hnlm_ray.cli.data_sets import data
 from hnlm_ray.cli.doctor import doctor
 from hnlm_ray.cli.endings import errors_as_sentences
 from hnlm_ray.cli.hub import pull, push
+from hnlm_ray.cli.log import asks_for_json, run_app, with_log_format
 from hnlm_ray.cli.options import refuse_dotted_options
 from hnlm_ray.cli.reports import compare, diff, report
 from hnlm_ray.cli.runs import demo, estimate, run, search, status, study
@@ -25,7 +26,6 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="""Collaborative filtering sharpened by hard negatives that a language model writes.
 
@@ -39,7 +39,7 @@ for command in (
     run, search, study, validate, estimate, status, verify, gc, doctor, config, serve, recommend, export, bundles,
     push, pull, report, compare, diff, demo,
 ):  # fmt: skip
-    app.command()(command)
+    app.command()(with_log_format(command))
 app.add_typer(data, name="data")
 
 
@@ -52,9 +52,9 @@ def _options(version: Annotated[bool, typer.Option("--version", help="Print the 
 
 def main() -> None:
     """Run the command line."""
-    with errors_as_sentences():
+    with errors_as_sentences(asks_for_json(sys.argv[1:])):
         refuse_dotted_options(sys.argv[1:])
-        app()
+        run_app(app)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hnlm_ray.cli.completion import config_files, run_folders
 from hnlm_ray.config.load import load_config
 from hnlm_ray.config.overlay import as_override, check_form
 from hnlm_ray.config.tree import Config
@@ -28,6 +29,7 @@ ConfigFiles = Annotated[
         metavar="FILE",
         help="YAML file over the defaults, or the name of a shipped one, such as demo. May be given several times:"
         " sections of a later file merge with those of an earlier one, lists and single values replace.",
+        autocompletion=config_files,
         show_default=False,
     ),
 ]
@@ -38,6 +40,7 @@ Words = Annotated[
         default_factory=list,
         metavar="[RUN] [KEY.PATH=VALUE]...",
         help="The folder of a run, whose run.json has its configuration; options, for example train.workers=2.",
+        autocompletion=run_folders,
         show_default=False,
     ),
 ]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hnlm_ray.cli import console
+from hnlm_ray.cli import console, documents
+from hnlm_ray.cli.completion import run_folders
 from hnlm_ray.cli.options import ConfigFiles, Words, opened
 from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import ConfigError
@@ -33,7 +34,10 @@ def report(
 
 
 def compare(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Finished run folders on the same data.")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN", help="Finished run folders on the same data.", autocompletion=run_folders),
+    ],
     out: Annotated[Path, typer.Option(help="Where to write the page.")] = Path("compare.html"),
     baseline: Annotated[
         str | None,
@@ -42,6 +46,7 @@ def compare(
             help="Compare the others with this variant; by default the first one called `uniform`.",
         ),
     ] = None,
+    as_json: documents.AsJson = False,
 ) -> None:
     """Compare every variant of finished runs on one self-contained HTML page.
 
@@ -60,13 +65,16 @@ def compare(
 
     comparison = compare_runs(open_runs(runs), baseline)
     write_file(out, render_comparison(comparison).encode())
+    if as_json:
+        documents.write(documents.comparison(comparison, str(out)))
+        return
     console.print_comparison(comparison)
     console.output.print(f"wrote {out}")
 
 
 def diff(
-    first: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")],
-    second: Annotated[str, typer.Argument(metavar="RUN", help="Another one.")],
+    first: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.", autocompletion=run_folders)],
+    second: Annotated[str, typer.Argument(metavar="RUN", help="Another one.", autocompletion=run_folders)],
 ) -> None:
     """Say what changed from one run to another: options, stages, rows.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from hnlm_ray.cli import console
+from hnlm_ray.cli import console, documents
+from hnlm_ray.cli.completion import stages, variants
 from hnlm_ray.cli.options import ConfigFiles, Words, configured, opened
 from hnlm_ray.cli.reports import write_file, write_report
 from hnlm_ray.cli.serving import bundles_of
@@ -27,8 +29,13 @@ __all__ = ["demo", "estimate", "run", "run_stages", "search", "status", "study"]
 def run(
     words: Words,
     config: ConfigFiles,
-    stage: Annotated[list[str] | None, typer.Option(help="Run only stages of this kind; may be repeated.")] = None,
-    until: Annotated[str | None, typer.Option(help="Run this stage and those it needs, and stop.")] = None,
+    stage: Annotated[
+        list[str] | None,
+        typer.Option(help="Run only stages of this kind; may be repeated.", autocompletion=stages),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Run this stage and those it needs, and stop.", autocompletion=stages)
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
 ) -> None:
     """Run the pipeline: every stage that is not complete yet.
@@ -75,10 +82,14 @@ def study(
     words: Words,
     config: ConfigFiles,
     against: Annotated[
-        str | None, typer.Option(metavar="VARIANT", help="Compare the others with it, instead of study.against.")
+        str | None,
+        typer.Option(
+            metavar="VARIANT", help="Compare the others with it, instead of study.against.", autocompletion=variants
+        ),
     ] = None,
     variant: Annotated[
-        list[str] | None, typer.Option(help="Only this variant; may be repeated. Instead of study.variants.")
+        list[str] | None,
+        typer.Option(help="Only this variant; may be repeated. Instead of study.variants.", autocompletion=variants),
     ] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Trials per variant, instead of study.trials.")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds, from 0, instead of study.seeds.")] = None,
@@ -113,6 +124,7 @@ def estimate(
         typer.Option(min=1.0, help="Tokens that one engine writes per second, instead of what its size suggests."),
     ] = None,
     price_per_hour: Annotated[float | None, typer.Option(min=0.0, help="Of one engine; prints what it costs.")] = None,
+    as_json: documents.AsJson = False,
 ) -> None:
     """Print prompts, tokens and engine-hours of every stage that runs a model and is still to be done.
 
@@ -130,19 +142,27 @@ def estimate(
     items, interactions = (prepared.read(name) for name in ("items", "interactions"))
     pending = {stage.kind for stage in planned.pending()}
     found = estimated(options, pending, items, interactions, tokens_per_second)
-    console.print_estimate(found, price_per_hour)
+    if as_json:
+        documents.write(documents.estimated(found, price_per_hour))
+    else:
+        console.print_estimate(found, price_per_hour)
 
 
-def status(words: Words, config: ConfigFiles) -> None:
+def status(words: Words, config: ConfigFiles, as_json: documents.AsJson = False) -> None:
     """Show the stages of a run: state, rows, rejected rows, tokens, seconds.
 
     Example: [cyan]hnlm status runs/mine[/]
     """
+    from hnlm_ray.run.places import shown
     from hnlm_ray.run.reopened import changed_since
 
     options, found = opened(words, config)
+    changed = changed_since(options)
+    if as_json:
+        documents.write(documents.run_status(found, shown(options.run), changed))
+        return
     console.print_status(found, f"Run {options.run}")
-    if changed := changed_since(options):
+    if changed:
         console.print_marked("warn", f"{changed}: `hnlm status {options.run}` shows what it has")
 
 
@@ -186,6 +206,7 @@ def run_stages(
         goal: a stage that is no part of a run, which is run with what it reads, instead of ``stages``.
         record: note in ``run.json`` what the run consists of; a command that only reads a run leaves that alone.
     """
+    from hnlm_ray.cli.progress import listening
     from hnlm_ray.cluster.connect import connected, remote_address
     from hnlm_ray.run.execute import execute
     from hnlm_ray.run.models import remarks
@@ -194,27 +215,27 @@ def run_stages(
 
     planned = plan_study(options) if goal == "study" else plan(options, search=goal == "search")
     for remark in remarks(options):
-        console.print_marked("warn", remark, to=console.errors)
+        console.remark("warn", remark)
     names = (*planned.before(goal), goal) if goal else planned.names_of(stages)
     wanted = [one for one in planned.pending() if one.name in names]
     if wanted and remote_address(options.cluster) is None:  # another cluster may have what this machine has not
         _refuse(obstacles(options, {stage.kind for stage in wanted}))
-    with connected(options.cluster) if wanted else nullcontext(), _tracked(options, planned, record) as progress:
+    with (
+        connected(options.cluster) if wanted else nullcontext(),
+        listening(len(names)) as listener,
+        _tracked(options, planned, record, listener) as progress,
+    ):
         execute(options, planned, names, progress, record=record)
     return planned
 
 
-def _tracked(options: Config, planned: Run, record: bool) -> AbstractContextManager[Progress]:
+def _tracked(options: Config, planned: Run, record: bool, listener: Progress) -> AbstractContextManager[Progress]:
     """The listener of a run, tracked if trackers are on; what a command only reads a run for is no part of it."""
-    listener = console.listener()
     if not (record and options.tracking.is_on):
         return nullcontext(listener)
     from hnlm_ray.tracking.pipeline import tracked
 
-    def warn(sentence: str) -> None:
-        console.print_marked("warn", sentence, to=console.errors)
-
-    return tracked(options, planned, listener, warn)
+    return tracked(options, planned, listener, functools.partial(console.remark, "warn"))
 
 
 def _refuse(obstacles: list[str]) -> None:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hnlm_ray.cli import console
+from hnlm_ray.cli.completion import variants
 from hnlm_ray.cli.options import ConfigFiles, Words, configured, is_override, is_run, opened
 from hnlm_ray.config.serving import BEST
 from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import BundleError, ConfigError
-from hnlm_ray.run.record import RECORD
 
 if TYPE_CHECKING:
     from hnlm_ray.run.plan import Run
@@ -78,6 +78,7 @@ def recommend(
 
     Example: [cyan]hnlm recommend --all-users --k 100 --to recommendations runs/mine[/]
     """
+    from hnlm_ray.cli.progress import saying
     from hnlm_ray.cluster.connect import connected
     from hnlm_ray.serving.offline import recommend_all
     from hnlm_ray.serving.output_folder import OutputFolder
@@ -96,8 +97,8 @@ def recommend(
         raise ConfigError("--all-users needs a place to write to", "give --to FOLDER")
     options, source = _bundle_of(words, config, bundle)
     OutputFolder(to, overwrite=overwrite).check_free()  # before Ray starts
-    with connected(options.cluster):
-        summary = recommend_all(source, to, k, say=console.output.print, overwrite=overwrite)
+    with connected(options.cluster), saying(console.output.print) as say:
+        summary = recommend_all(source, to, k, say=say, overwrite=overwrite)
     console.output.print(str(summary))
 
 
@@ -116,7 +117,8 @@ def export(
     words: Words,
     config: ConfigFiles,
     variant: Annotated[
-        str | None, typer.Option(help="One of serve.variant and serve.also; by default the first.")
+        str | None,
+        typer.Option(help="One of serve.variant and serve.also; by default the first.", autocompletion=variants),
     ] = None,
     bundle: Annotated[str | None, typer.Option(help="A bundle, instead of the run's.")] = None,
     use: Annotated[
@@ -170,6 +172,7 @@ def _shelf(address: str) -> Shelf:
     Raises:
         BundleError: the address leads to a run or to a bundle.
     """
+    from hnlm_ray.run.record import RECORD
     from hnlm_ray.serving.bundle.info import INFO
     from hnlm_ray.serving.bundle.shelf import Shelf
 

@@ -11,7 +11,7 @@ from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderableT
 from rich.control import Control
 from rich.segment import Segment
 
-__all__ = ["plain_console"]
+__all__ = ["plain_console", "written_out"]
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """Of terminals, and those that turn the direction of writing; not tab and newline."""
@@ -27,7 +27,7 @@ class _Visible:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
         for segment in console.render(self._content, options):
-            yield segment if segment.control else segment._replace(text=_CONTROL.sub(_written_out, segment.text))
+            yield segment if segment.control else segment._replace(text=written_out(segment.text))
 
 
 class _NothingHidden(RenderHook):
@@ -35,8 +35,9 @@ class _NothingHidden(RenderHook):
         return [one if isinstance(one, Control) else _Visible(one) for one in renderables]
 
 
-def _written_out(found: re.Match[str]) -> str:
-    return found[0].encode("unicode_escape").decode()
+def written_out(text: str) -> str:
+    """The text with every control character written out as an escape."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def plain_console(stream: TextIO, *, stderr: bool) -> Console:

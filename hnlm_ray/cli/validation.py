@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from hnlm_ray.cli import console
+from hnlm_ray.cli.documents import AsJson, problems, write
 from hnlm_ray.cli.options import ConfigFiles, Words, configured
 from hnlm_ray.cli.resources import READERS, WRITERS, shortages
 from hnlm_ray.config.plugins import load_object
@@ -22,19 +23,23 @@ if TYPE_CHECKING:
 __all__ = ["endpoint_problems", "examine", "nearest_folder", "obstacles", "validate"]
 
 
-def validate(words: Words, config: ConfigFiles) -> None:
+def validate(words: Words, config: ConfigFiles, as_json: AsJson = False) -> None:
     """Check configuration, data and models, and print every problem at once."""
     from hnlm_ray.run.models import remarks
 
     options = configured(words, config)
     found = examine(options)
-    for sentence in [*found.warnings, *remarks(options)]:
-        console.print_marked("warn", sentence, to=console.errors)
-    for sentence in found.problems:
-        console.print_marked("fail", sentence, to=console.errors)
+    if as_json:
+        write(problems(found, remarks(options)))
+    else:
+        for sentence in [*found.warnings, *remarks(options)]:
+            console.remark("warn", sentence)
+        for sentence in found.problems:
+            console.remark("fail", sentence)
     if found.problems:
         raise typer.Exit(2)
-    console.print_marked("ok", "nothing stands in the way of a run")
+    if not as_json:
+        console.print_marked("ok", "nothing stands in the way of a run")
 
 
 def examine(config: Config) -> Findings:

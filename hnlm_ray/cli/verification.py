@@ -7,12 +7,16 @@ from typing import Annotated
 import typer
 
 from hnlm_ray.cli import console
+from hnlm_ray.cli.completion import run_folders
 from hnlm_ray.errors import StoreError
 
 __all__ = ["gc", "verify"]
 
 
-def verify(run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")]) -> None:
+_Run = Annotated[str, typer.Argument(metavar="RUN", help="A run folder.", autocompletion=run_folders)]
+
+
+def verify(run: _Run) -> None:
     """Check size and checksum of every file of a run against the manifests of its stages.
 
     Each stage checks what it reads; this checks all, and names each damaged file with what to do about it. Results that
@@ -45,7 +49,7 @@ def verify(run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.
 
 
 def gc(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")],
+    run: _Run,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be deleted, and delete nothing.")] = False,
     studies: Annotated[
         bool, typer.Option("--studies", help="Delete the results of studies and searches, too; they are kept else.")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from hnlm_ray.cluster.heartbeat import heartbeat, rate_line
 from hnlm_ray.cluster.maps import mapped
+from hnlm_ray.run.progress import Say
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -17,19 +20,41 @@ __all__ = ["mapped_blocks", "table_of_blocks"]
 _BLOCKS_PER_WORKER = 4
 """A worker takes seconds to start, so it should have more than one block to do."""
 
+_BLOCK = pa.field("_block", pa.int32())
+
 Work = Callable[[int], pa.Table]
 
 
-def table_of_blocks(make: Callable[[], Work], blocks: int, schema: pa.Schema) -> pa.Table:
+def table_of_blocks(make: Callable[[], Work], blocks: int, schema: pa.Schema, what: str, say: Say) -> pa.Table:
     """The tables of all blocks, in any order, as one.
 
     Args:
         make: as for :func:`mapped_blocks`, like ``blocks``.
         blocks: how many there are.
         schema: of the tables.
+        what: name of the work, for messages.
+        say: called with how many blocks are done, now and then.
     """
-    found = mapped_blocks(make, blocks).iter_batches(batch_size=None, batch_format="pyarrow")
-    return pa.concat_tables([schema.empty_table(), *(table.cast(schema) for table in found)])
+    found, counted = [schema.empty_table()], pa.schema([*schema, _BLOCK])
+    numbers: set[int] = set()
+    dataset = mapped_blocks(functools.partial(_numbered, make), blocks)
+    with heartbeat(rate_line(what, blocks, lambda: len(numbers), "blocks"), say):
+        for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+            rows = table.cast(counted)
+            numbers.update(rows[_BLOCK.name].unique().to_pylist())
+            found.append(rows.drop_columns(_BLOCK.name))
+    return pa.concat_tables(found)
+
+
+def _numbered(make: Callable[[], Work]) -> Work:
+    """Work whose tables have the number of their block in a column."""
+    work = make()
+
+    def numbered(block: int) -> pa.Table:
+        table = work(block)
+        return table.append_column(_BLOCK, pa.repeat(pa.scalar(block, _BLOCK.type), table.num_rows))
+
+    return numbered
 
 
 def mapped_blocks(make: Callable[[], Work], blocks: int) -> Dataset:

@@ -8,36 +8,38 @@ import time
 from collections.abc import Callable, Iterator
 
 from hnlm_ray.errors import StoreError
+from hnlm_ray.run.progress import Say, WorkDone
 
 __all__ = ["EVERY_S", "Look", "heartbeat", "rate_line"]
 
 EVERY_S = 10.0
 """Seconds between two lines: often enough to show progress, seldom enough for the log of a job."""
 
-Look = Callable[[], str | None]
-"""Reads the state of the work and gives a line about it; None where there is nothing to report yet."""
+Look = Callable[[], WorkDone | None]
+"""Reads how far the work is; None where there is nothing to report yet."""
 
 
 @contextlib.contextmanager
-def heartbeat(look: Look, say: Callable[[str], None], every_s: float = EVERY_S) -> Iterator[None]:
-    """Call ``look`` every ``every_s`` seconds while the body runs, and pass on a line that differs from the last.
+def heartbeat(look: Look, say: Say, every_s: float | None = None) -> Iterator[None]:
+    """Call ``look`` every ``every_s`` seconds while the body runs, and pass on what differs from the last.
 
     Args:
         look: called from a thread of its own; what it reads may be half-written, so ``OSError``, ``ValueError``
             (Arrow's own errors are both) and ``StoreError`` mean that there is nothing to report this time.
-        say: called with the line.
-        every_s: seconds between calls.
+        say: called with what it gives.
+        every_s: seconds between calls; None for what ``say`` asks for, by default :data:`EVERY_S`.
     """
+    pause = getattr(say, "every_s", EVERY_S) if every_s is None else every_s
     ended = threading.Event()
 
     def watch() -> None:
-        last: str | None = None
-        while not ended.wait(every_s):
+        last: WorkDone | None = None
+        while not ended.wait(pause):
             with contextlib.suppress(OSError, ValueError, StoreError):
-                line = look()
-                if line is not None and line != last:
-                    say(line)
-                    last = line
+                found = look()
+                if found is not None and found != last:
+                    say(found)
+                    last = found
 
     thread = threading.Thread(target=watch, name="heartbeat", daemon=True)
     thread.start()
@@ -48,21 +50,24 @@ def heartbeat(look: Look, say: Callable[[str], None], every_s: float = EVERY_S) 
         thread.join()
 
 
-def rate_line(what: str, total: int, count: Callable[[], int]) -> Look:
-    """A :data:`Look` that gives rows done, rows per second since this call, and the time left at that rate.
+def rate_line(what: str, total: int, count: Callable[[], int], unit: str) -> Look:
+    """A :data:`Look` that gives what is done, the rate since this call, and the time left at that rate.
 
     Args:
         what: name of the work.
-        total: rows to do.
-        count: gives the rows done so far, those of earlier attempts included.
+        total: how much there is to do.
+        count: gives how much is done so far, that of earlier attempts included.
+        unit: what is counted, in the plural.
     """
     started, before = time.monotonic(), count()
 
-    def look() -> str | None:
+    def look() -> WorkDone | None:
         done = count()
         if done <= before:
             return None
         rate = (done - before) / (time.monotonic() - started)
-        return f"{what}: {done:,} of {total:,}, {rate:.1f}/s, about {(total - done) / rate:.0f} s left"
+        left = (total - done) / rate
+        line = f"{what}: {done:,} of {total:,}, {rate:.1f}/s, about {left:.0f} s left"
+        return WorkDone(what, done, total, unit, line, rate, left)
 
     return look

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-__all__ = ["harmless_lines_left_out"]
+__all__ = ["harmless_lines_left_out", "has_descriptor"]
 
 _HARMLESS = r"core_worker\.cc:[0-9]+: Actor with class name: .* has constructor arguments in the object store"
 """Ray Data makes each of its actors in this way; the arguments stay in the store as long as the actor."""
@@ -26,7 +26,7 @@ def harmless_lines_left_out() -> Iterator[None]:
     terminal for instance.
     """
     command = shutil.which("grep")
-    if command is None or not _has_descriptor():
+    if command is None or not has_descriptor():
         yield
         return
     sys.stderr.flush()
@@ -51,7 +51,7 @@ def harmless_lines_left_out() -> Iterator[None]:
                 filtering.wait(_FLUSH_S)
 
 
-def _has_descriptor() -> bool:
+def has_descriptor() -> bool:
     """Whether ``sys.stderr`` is file descriptor 2: in a notebook or a test it may be something else."""
     try:
         return sys.stderr.fileno() == 2

@@ -35,6 +35,7 @@ from hnlm_ray.cluster.maps import old_names_allowed, task_limits
 from hnlm_ray.errors import EngineError, ResourceError, StageError
 from hnlm_ray.run.deaths import did_not_start, way_of_death
 from hnlm_ray.run.places import Folder, storage_errors
+from hnlm_ray.run.progress import Say
 from hnlm_ray.run.rows import Located, RowGroup, Rows, is_among, read_group, read_parts, write_parts
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def resumable_map(
     rows_per_block: int,
     needs: Mapping[str, float],
     purpose: str,
-    say: Callable[[str], None],
+    say: Say,
     is_durable: IsDurable = _always,
     lost: Lost | None = None,
 ) -> Located:
@@ -95,7 +96,7 @@ def resumable_map(
         rows_per_block: rows that are computed and written together.
         needs: resources that ``transform`` holds.
         purpose: name of the work, for messages.
-        say: called with a line of progress now and then.
+        say: called with a line about the work, and with how many rows are done, now and then.
         is_durable: the boolean mask of the results that later calls take as they are. The others are results of this
             call all the same.
         lost: the result of a row whose id it is given, and the reason, when the row kills the process of the engine;
@@ -138,7 +139,7 @@ class _Rounds:
     """Finds the results of some rounds."""
     needs: Mapping[str, float]
     purpose: str
-    say: Callable[[str], None]
+    say: Say
     done: int
     total: int
 
@@ -205,7 +206,7 @@ class _Rounds:
     def _one(self, asked: Rows, number: int, rows_per_block: int) -> None:
         results = _begin_round(asked, self.folder, number)
         count = _RowCount(results, self.done)
-        with _engine_errors(self.purpose), heartbeat(rate_line(self.purpose, self.total, count), self.say):
+        with _engine_errors(self.purpose), heartbeat(rate_line(self.purpose, self.total, count, "rows"), self.say):
             _run(self.transform, self.folder, number, rows_per_block)
         count()
 
@@ -259,9 +260,7 @@ def _requests(folder: Folder, number: int) -> Iterator[pa.Table]:
         yield from read_parts(file)
 
 
-def _results(
-    folder: Folder, rounds: Iterable[int], schema: pa.Schema, say: Callable[[str], None], is_durable: IsDurable
-) -> Located:
+def _results(folder: Folder, rounds: Iterable[int], schema: pa.Schema, say: Say, is_durable: IsDurable) -> Located:
     """All rows of the readable files of some rounds."""
     found: list[tuple[RowGroup, npt.NDArray[np.int64], npt.NDArray[np.bool_]]] = []
     for number in rounds:

@@ -48,6 +48,7 @@ def run_trials(
     storage: Folder,
     on_end: Callable[[int, Mapping[str, Any], bool], None],
     on_fail: Callable[[int], None] = lambda number: None,
+    on_report: Callable[[int, Mapping[str, Any]], None] = lambda number, figures: None,
 ) -> list[str | None]:
     """Run ``body(task, number, report)`` once for each trial, in a process of its own.
 
@@ -60,6 +61,7 @@ def run_trials(
         on_end: called in this process with a trial's number, its last figures, and whether it ran to its own end, as
             soon as it has ended; not called for a trial that failed.
         on_fail: called in this process with the number of a trial as soon as it has failed.
+        on_report: called in this process with the number of a trial and the figures that it reports, until it ends.
 
     Returns:
         Why each trial failed, None where it did not.
@@ -84,7 +86,7 @@ def run_trials(
             name="ray_tune",
             storage_filesystem=storage.filesystem,
             storage_path=storage.path,
-            callbacks=[_OnEnd(on_end, on_fail)],
+            callbacks=[_Listener(on_end, on_fail, on_report)],
             verbose=0,
         ),
     )
@@ -143,11 +145,28 @@ class _GroupedASHA(FIFOScheduler):  # type: ignore[misc]
         self._of(trial).on_trial_remove(tune_controller, trial)
 
 
-class _OnEnd(tune.Callback):  # type: ignore[misc]
-    """Hands on the last figures of a trial that finished or was stopped, and the number of one that failed."""
+class _Listener(tune.Callback):  # type: ignore[misc]
+    """Hands on what a trial reports, its last figures when it ends, and the number of one that failed.
 
-    def __init__(self, on_end: Callable[[int, Mapping[str, Any], bool], None], on_fail: Callable[[int], None]) -> None:
-        self._on_end, self._on_fail = on_end, on_fail
+    Args:
+        on_end: see :func:`run_trials`, like the others.
+        on_fail: see there.
+        on_report: see there.
+    """
+
+    def __init__(
+        self,
+        on_end: Callable[[int, Mapping[str, Any], bool], None],
+        on_fail: Callable[[int], None],
+        on_report: Callable[[int, Mapping[str, Any]], None],
+    ) -> None:
+        self._on_end, self._on_fail, self._on_report = on_end, on_fail, on_report
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: Mapping[str, Any], **info: Any
+    ) -> None:
+        if "finished" not in result and "error" not in result:
+            self._on_report(trial.config["trial"], result)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         figures = trial.last_result

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -15,6 +13,7 @@ from hnlm_ray.errors import StageError
 from hnlm_ray.kernels.vectors import unit_rows
 from hnlm_ray.language.engines.protocol import EMBEDDINGS, Embedder
 from hnlm_ray.run.places import Folder
+from hnlm_ray.run.progress import Say
 from hnlm_ray.run.rows import Rows
 
 __all__ = ["embed_texts"]
@@ -23,7 +22,7 @@ _ACTION = "use another embed.model or embed.dtype"
 
 
 def embed_texts(
-    texts: list[str], embedder: Embedder, folder: Folder, purpose: str, say: Callable[[str], None]
+    texts: list[str], embedder: Embedder, folder: Folder, purpose: str, say: Say
 ) -> npt.NDArray[np.float32]:
     """The vector of each text, over any number of interrupted attempts.
 

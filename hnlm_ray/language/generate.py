@@ -7,7 +7,7 @@ is run again, and once more at the end of a pass if there are few of them.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from hnlm_ray.language.prompts.answers import longest_profile, parse
 from hnlm_ray.language.prompts.wording import ANSWER_FIELD, Task
 from hnlm_ray.language.verdicts import ANSWERS, Again, Told, rejected_rows, require_few_rejects, sameness
 from hnlm_ray.run.places import Folder
+from hnlm_ray.run.progress import Say
 from hnlm_ray.run.rows import Located, Rows, write_parts
 from hnlm_ray.run.store import Artifact
 
@@ -64,7 +65,7 @@ class Written:
     warnings: tuple[str, ...]
 
 
-def generate(request: Request, engine: Engine, config: Config, output: Artifact, say: Callable[[str], None]) -> Written:
+def generate(request: Request, engine: Engine, config: Config, output: Artifact, say: Say) -> Written:
     """Have an answer written for every row, over any number of interrupted attempts.
 
     A row whose answer is rejected is asked again in up to ``llm.retries`` further passes, each with another seed and at
@@ -106,7 +107,7 @@ def generate(request: Request, engine: Engine, config: Config, output: Artifact,
 
 def _answered_pass(
     request: Request, again: Again, attempt: int, engine: Engine, config: Config, output: Artifact,
-    say: Callable[[str], None],
+    say: Say,
 ) -> Located:  # fmt: skip
     """One pass over some rows: a row of :data:`COMPLETIONS` each."""
     task, options = request.renderer.task, config.llm

@@ -14,8 +14,9 @@ from hnlm_ray.errors import HnlmError, ResourceError, StoreError
 from hnlm_ray.run.deaths import way_of_death
 from hnlm_ray.run.places import refusal
 from hnlm_ray.run.plan import PlannedStage, Run
+from hnlm_ray.run.progress import Say, silent
 from hnlm_ray.run.record import RunRecord
-from hnlm_ray.run.stage import StageContext, StageSummary, silent
+from hnlm_ray.run.stage import StageContext, StageSummary
 from hnlm_ray.run.store import Artifact
 from hnlm_ray.tables import TABLES
 
@@ -34,7 +35,7 @@ class Progress:
     started: Callable[[PlannedStage], None] = lambda stage: None
     skipped: Callable[[PlannedStage], None] = lambda stage: None
     finished: Callable[[PlannedStage], None] = lambda stage: None
-    say: Callable[[str], None] = silent
+    say: Say = silent
 
 
 def run_stage(stage: PlannedStage, context: StageContext) -> StageSummary:
@@ -91,9 +92,7 @@ def execute(
             progress.finished(stage)
 
 
-def _execute_stage(
-    stage: PlannedStage, inputs: Mapping[str, Artifact], say: Callable[[str], None], function: StageFunction
-) -> None:
+def _execute_stage(stage: PlannedStage, inputs: Mapping[str, Artifact], say: Say, function: StageFunction) -> None:
     if not stage.spec.resumes:
         stage.artifact.clear()
     stage.artifact.create()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from hnlm_ray.run.progress import WorkDone
 from hnlm_ray.run.study import StudyFit, StudyTrial
 from hnlm_ray.tables import STUDY_FITS, USER_METRICS
 
@@ -102,20 +103,27 @@ class Ledger:
         fits = self._needed()
         return list(dict.fromkeys(f"{fits[key].trial.variant}: {reason}" for key, reason in self._errors.items()))
 
-    def look(self) -> str:
-        """A line about what is done, the time that is left, and the best so far."""
+    def look(self, parts: Sequence[WorkDone] = ()) -> WorkDone:
+        """What is done, the time that is left, and the best so far.
+
+        Args:
+            parts: how far the fits are that run.
+        """
         done, total = self.done, self.total
-        line = f"{done:,} of {total:,} fits done"
+        line, rate, left, note = f"{done:,} of {total:,} fits done", None, None, ""
         if self._errors:
             line += f", {len(self._errors):,} failed"
         if self._figures and done < total:
-            line += f", about {self._seconds_left():.0f} s left"
+            left = self._seconds_left()
+            rate = (total - done) / left if left > 0 else None
+            line += f", about {left:.0f} s left"
         known = {key: fit for key, fit in self._needed().items() if key in self._figures}
         best = max(known, key=lambda key: self._figures[key]["valid_ndcg"], default=None)
-        if best is None:
-            return line
-        value, name = self._figures[best]["valid_ndcg"], known[best].trial.variant
-        return f"{line}, best valid NDCG@20 so far {value:.4f} ({name})"
+        if best is not None:
+            value, name = self._figures[best]["valid_ndcg"], known[best].trial.variant
+            note = f"best valid NDCG@20 so far {value:.4f} ({name})"
+            line += f", {note}"
+        return WorkDone("study", done, total, "fits", line, rate, left, note, tuple(parts))
 
     def table(self) -> pa.Table:
         """The table ``study_fits``, by variant, trial and seed; figures of the test split for chosen trials alone."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from hnlm_ray.run.progress import Say, silent
 
 if TYPE_CHECKING:
     from hnlm_ray.config.blends import VariantFits
     from hnlm_ray.config.tree import Config, TrainConfig
     from hnlm_ray.run.store import Artifact
 
-__all__ = ["StageContext", "StageKey", "StageSummary", "first_fit", "fits_of", "silent", "teacher_fits"]
+__all__ = ["StageContext", "StageKey", "StageSummary", "first_fit", "fits_of", "teacher_fits"]
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,6 @@ def teacher_fits(train: TrainConfig, source: VariantFits) -> list[StageKey]:
     return fits_of(source) if train.variants[source.variant].is_trained else [first_fit(train, source.variant)]
 
 
-def silent(message: str) -> None:
-    """Ignore a line of progress."""
-
-
 @dataclass(frozen=True)
 class StageContext:
     """Everything a stage may use.
@@ -75,13 +73,13 @@ class StageContext:
         config: the whole configuration; a stage reads only the sections that its description names.
         inputs: complete artifacts by the name of the stage that wrote them.
         output: the folder to write tables into; the pipeline commits it.
-        say: called with one line of progress.
+        say: called with one line about the work, or with how much of it is done.
     """
 
     config: Config
     inputs: Mapping[str, Artifact]
     output: Artifact
-    say: Callable[[str], None] = silent
+    say: Say = silent
 
 
 @dataclass(frozen=True)

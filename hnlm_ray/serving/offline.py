@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,14 +22,12 @@ from hnlm_ray.cluster.heartbeat import heartbeat, rate_line
 from hnlm_ray.cluster.maps import mapped
 from hnlm_ray.errors import HnlmError
 from hnlm_ray.run.places import resolve
+from hnlm_ray.run.progress import Say
 from hnlm_ray.serving.bundle.info import read_info
 from hnlm_ray.serving.bundle.shelf import Offer, current_offer
 from hnlm_ray.serving.output_folder import OutputFolder, output_errors
 from hnlm_ray.serving.recommend.options import RankingOptions
 from hnlm_ray.serving.recommend.recommender import Recommender
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Summary", "recommend_all", "recommendation_table"]
 
@@ -100,7 +98,7 @@ def recommend_all(
     to: str,
     k: int,
     workers: int | None = None,
-    say: Callable[[str], None] = print,
+    say: Say = print,
     *,
     overwrite: bool = False,
 ) -> Summary:
@@ -113,7 +111,7 @@ def recommend_all(
             :data:`hnlm_ray.tables.RECOMMENDATIONS`, in the order of the users.
         k: at least 1; users with fewer items left get fewer.
         workers: processes with one CPU each; by default one per CPU.
-        say: called with a line of progress about every ten seconds.
+        say: called with how many users are done, about every ten seconds.
         overwrite: replace recommendations that the folder holds.
 
     Raises:
@@ -134,7 +132,10 @@ def recommend_all(
     require({"CPU": workers}, "recommending to all users")
     ranges = _ranges(info.users, min(k, info.items), workers)
     done: list[dict[str, Any]] = []
-    with target.writing(), heartbeat(rate_line("recommending", info.users, lambda: _total(done, "users")), say):
+    with (
+        target.writing(),
+        heartbeat(rate_line("recommending", info.users, lambda: _total(done, "users"), "users"), say),
+    ):
         options = {"offer": offer, "to": to, "folder": target.staging, "k": k}
         for row in _work(ranges, workers, options):
             if row["error"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import pyarrow as pa
 
 from hnlm_ray.cluster.blocks import mapped_blocks
 from hnlm_ray.cluster.connect import connected
+from hnlm_ray.cluster.heartbeat import heartbeat, rate_line
 from hnlm_ray.config.tree import REFERENCE_RANKERS, SELECTION_CUTOFF
 from hnlm_ray.data.interactions import Interactions
 from hnlm_ray.data.vectors import read_item_vectors
@@ -218,12 +220,15 @@ def _evaluate_all(context: StageContext, plan: _Plan, splits: Mapping[str, HeldO
     waiting: dict[int, _Parts] = {index: {name: [] for name in splits} for index in range(len(plan.rankers))}
     done: dict[int, dict[str, pa.Table]] = {}
     width = len(measures(reference)) * len(plan.cutoffs)
-    dataset = mapped_blocks(functools.partial(_Worker, plan), len(plan.rankers) * n_blocks)
-    for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
-        for index, split, block in _unpacked(table, width):
-            waiting[index][split].append(block)
-            if all(len(blocks) == n_blocks for blocks in waiting[index].values()):
-                done[index] = _finish(context, plan, splits, reference, index, waiting.pop(index))
+    total, ranked = len(plan.rankers) * n_blocks, Counter[str]()
+    dataset = mapped_blocks(functools.partial(_Worker, plan), total)
+    with heartbeat(rate_line("evaluate", total, lambda: min(ranked[name] for name in splits), "blocks"), context.say):
+        for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+            for index, split, block in _unpacked(table, width):
+                ranked[split] += 1
+                waiting[index][split].append(block)
+                if all(len(blocks) == n_blocks for blocks in waiting[index].values()):
+                    done[index] = _finish(context, plan, splits, reference, index, waiting.pop(index))
     for index, parts in waiting.items():  # a block is lost: the error says how many users are
         _finish(context, plan, splits, reference, index, parts)
     names = dict.fromkeys(name for index in sorted(done) for name in done[index])

@@ -53,7 +53,8 @@ def run(context: StageContext, variant: str) -> StageSummary:
     context.say(f"guard {variant}: {train.n_users:,} users, {len(options.sources)} sources")
     task = _Task(context.inputs, options, context.config.train)
     with connected(context.config.cluster):
-        table = table_of_blocks(functools.partial(_Worker, task), -(-train.n_users // options.user_block), GUARD)
+        blocks = -(-train.n_users // options.user_block)
+        table = table_of_blocks(functools.partial(_Worker, task), blocks, GUARD, f"guard {variant}", context.say)
     table = table.sort_by([("user", "ascending"), ("rank", "ascending")])
     context.output.write("guard", table)
     users = int((train.degree > 0).sum())

@@ -56,7 +56,8 @@ def run(context: StageContext, variant: str) -> StageSummary:
         _tuned_vectors(context.inputs["encode"], items)  # fails here, with one sentence, and not inside a worker
     context.say(f"neighbours by {variant}: {items:,} items")
     with connected(context.config.cluster):
-        table = table_of_blocks(functools.partial(_Worker, task), -(-items // options.item_block), NEIGHBOURS)
+        blocks, what = -(-items // options.item_block), f"neighbours by {variant}"
+        table = table_of_blocks(functools.partial(_Worker, task), blocks, NEIGHBOURS, what, context.say)
     table = table.sort_by([("item", "ascending"), ("similarity", "descending"), ("neighbour", "ascending")])
     context.output.write("neighbours", table)
     alone = items - len(np.unique(table["item"].to_numpy()))

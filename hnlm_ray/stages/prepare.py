@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, get_args
 
 import pyarrow as pa
@@ -25,6 +25,7 @@ from hnlm_ray.data.splits import require_held_out
 from hnlm_ray.demo.world import generate
 from hnlm_ray.errors import DataError
 from hnlm_ray.run.places import shown
+from hnlm_ray.run.progress import Say
 from hnlm_ray.run.stage import StageContext, StageSummary
 
 __all__ = ["run"]
@@ -74,7 +75,7 @@ def run(context: StageContext) -> StageSummary:
     return StageSummary({name: table.num_rows for name, table in tables.items()}, counts, prepared.warnings)
 
 
-def _read(config: Config, say: Callable[[str], None]) -> RawData:
+def _read(config: Config, say: Say) -> RawData:
     folder = open_folder(config.data.path or "")
     files = interaction_files(folder, config.data), item_files(folder, config.data)
     names = [named(folder.root, found.paths) or "no file" for found in files]

@@ -22,11 +22,13 @@ from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.prepared import read_splits
 from hnlm_ray.errors import StageError
 from hnlm_ray.report.search import VariantSearch, described, render_search, summarise
+from hnlm_ray.run.progress import WorkDone
 from hnlm_ray.run.stage import StageContext, StageSummary
 from hnlm_ray.run.store import Artifact
 from hnlm_ray.run.trials import Trial, draw_trials
 from hnlm_ray.tables import SEARCH_TRIALS
 from hnlm_ray.training.inputs import FitInputs
+from hnlm_ray.training.progress import epochs_done
 
 if TYPE_CHECKING:
     from hnlm_ray.training.loop import TrainingLoop
@@ -46,6 +48,8 @@ _FIGURES = ("epochs", "best_epoch", "valid_ndcg", "seconds")
 
 _Rows = dict[tuple[str, int], dict[str, Any]]
 """Rows of the table ``trials`` by variant and number."""
+_Running = dict[int, WorkDone]
+"""How far the trials are that have reported and not ended, by their place among those that are run."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +96,9 @@ def run(context: StageContext) -> StageSummary:
     size = f"{_counted(len(trials), 'trial')} of {_counted(len({trial.variant for trial in trials}), 'variant')}"
     context.say(size if len(pending) == len(trials) else f"{size}, {len(pending):,} still to run")
     if pending:
-        with connected(config.cluster), heartbeat(_progress(rows, pending, len(trials)), context.say):
-            _run_trials(context, pending, rows)
+        running = _Running()
+        with connected(config.cluster), heartbeat(_progress(rows, pending, len(trials), running), context.say):
+            _run_trials(context, pending, rows, running)
     table = pa.Table.from_pylist([rows[_key(trial)] for trial in trials], schema=SEARCH_TRIALS)
     table = table.sort_by([("variant", "ascending"), ("trial", "ascending")])
     if set(table["status"].to_pylist()) == {"failed"}:
@@ -105,7 +110,7 @@ def run(context: StageContext) -> StageSummary:
     return StageSummary({"trials": len(table)}, {name: status[name] for name in ("ok", "stopped", "failed")})
 
 
-def _run_trials(context: StageContext, pending: Sequence[Trial], rows: _Rows) -> None:
+def _run_trials(context: StageContext, pending: Sequence[Trial], rows: _Rows, running: _Running) -> None:
     """Run the trials that are missing; as soon as one ends, its row is added, and written unless it failed.
 
     A row says at first only that the trial failed; the reason comes when all have ended.
@@ -131,17 +136,26 @@ def _run_trials(context: StageContext, pending: Sequence[Trial], rows: _Rows) ->
         epochs=max(variant.epochs for variant in variants),
     )
 
+    def on_report(number: int, figures: Mapping[str, Any]) -> None:
+        trial = pending[number]
+        what, at = f"{trial.variant}, trial {trial.number}", {name: figures[name] for name in _FIGURES}
+        running[number] = epochs_done(
+            what, at["epochs"], variants[number].epochs, at["seconds"], at["valid_ndcg"], at["best_epoch"]
+        )
+
     def on_end(number: int, figures: Mapping[str, Any], is_finished: bool) -> None:
         trial = pending[number]
+        running.pop(number, None)
         row = _row(trial, "ok" if is_finished else "stopped") | {name: figures[name] for name in _FIGURES}
         rows[_key(trial)] = row
         scratch.write_bytes(f"{trial.variant}.{trial.number}.json", json.dumps(row).encode())
 
     def on_fail(number: int) -> None:
+        running.pop(number, None)
         rows[_key(pending[number])] = _row(pending[number], "failed")
 
     groups = [trial.variant for trial in pending]
-    errors = run_trials(_fit, task, groups, pool, scratch, on_end, on_fail)
+    errors = run_trials(_fit, task, groups, pool, scratch, on_end, on_fail, on_report)
     for trial, error in zip(pending, errors, strict=True):
         if error is not None:
             rows[_key(trial)] = _row(trial, "failed", error)
@@ -202,22 +216,25 @@ def _counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-def _progress(rows: _Rows, pending: Sequence[Trial], total: int) -> Look:
-    """A line about trials done, the best so far, and the time left at the rate of those that have ended since now."""
+def _progress(rows: _Rows, pending: Sequence[Trial], total: int, running: _Running) -> Look:
+    """Trials done, the best so far, and the time left at the rate of those that have ended since now."""
     started = time.monotonic()
 
-    def look() -> str:
+    def look() -> WorkDone:
         known, seconds = list(rows.values()), time.monotonic() - started
-        line = f"{len(known):,} of {_counted(total, 'trial')} done"
+        line, rate, left, note = f"{len(known):,} of {_counted(total, 'trial')} done", None, None, ""
         if failed := sum(row["status"] == "failed" for row in known):
             line += f", {failed:,} failed"
-        if len(known) > total - len(pending):
-            left = seconds / (len(known) - total + len(pending)) * (total - len(known))
+        if ended := len(known) - total + len(pending):
+            rate = ended / seconds
+            left = (total - len(known)) / rate
             line += f", about {left:.0f} s left"
         best = max((row for row in known if row["status"] != "failed"), key=lambda row: row["valid_ndcg"], default=None)
-        if best is None:
-            return f"{line}, {seconds:.0f} s so far"
-        return f"{line}, best valid NDCG@20 so far {best['valid_ndcg']:.4f} ({best['variant']})"
+        if best is not None:
+            note = f"best valid NDCG@20 so far {best['valid_ndcg']:.4f} ({best['variant']})"
+        line += f", {note}" if note else f", {seconds:.0f} s so far"
+        parts = tuple(running[number] for number in sorted([*running]))
+        return WorkDone("search", len(known), total, "trials", line, rate, left, note, parts)
 
     return look
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -15,19 +17,25 @@ from hnlm_ray.errors import StageError
 from hnlm_ray.evaluation.inputs import read_held_out
 from hnlm_ray.report.study import StudyPage, study_table
 from hnlm_ray.run.ledger import Ledger
+from hnlm_ray.run.places import Folder
+from hnlm_ray.run.progress import WorkDone
 from hnlm_ray.run.stage import StageContext, StageSummary
 from hnlm_ray.run.store import Artifact, RunStore
 from hnlm_ray.run.study import StudyFit, planned_trials
 from hnlm_ray.tables import HISTORY
 from hnlm_ray.training.inputs import FitInputs
+from hnlm_ray.training.progress import epochs_done
 
 if TYPE_CHECKING:
     from hnlm_ray.data.interactions import Interactions
     from hnlm_ray.models.rankers import Ranker
+    from hnlm_ray.training.loop import TrainingLoop
 
 __all__ = ["PAGE", "run"]
 
 PAGE = "study.html"
+_UNDER_WAY_S = 2.0
+"""Seconds between two notes of a fit about how far it is."""
 
 
 def run(context: StageContext) -> StageSummary:
@@ -55,8 +63,9 @@ def run(context: StageContext) -> StageSummary:
     waiting = fits.begin()
     context.say(f"{_counted(len(fits.trials), 'variant')}, {fits.done:,} of {_counted(fits.total, 'fit')} done")
     if waiting:
-        with connected(config.cluster), heartbeat(fits.look, context.say):
-            _run(context, fits, waiting)
+        running = _Running(output.folder("_under_way"))  # scratch, like all names with an underscore
+        with connected(config.cluster), heartbeat(lambda: fits.look(running.read()), context.say):
+            _run(context, fits, waiting, running)
     rows, users, errors = fits.table(), fits.user_metrics(), fits.reasons()
     against = config.study.against or fits.best
     judged = set(users["variant"].to_pylist())
@@ -76,7 +85,41 @@ def run(context: StageContext) -> StageSummary:
     return StageSummary(written, counts, warnings)
 
 
-def _run(context: StageContext, fits: Ledger, waiting: Sequence[StudyFit]) -> None:
+class _Running:
+    """How far the fits are that run: each writes a file, which is left out when the fit has ended."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._ended: set[str] = set()
+        folder.clear()
+        folder.create()
+
+    def listener(self, fit: StudyFit) -> Callable[[TrainingLoop], None]:
+        """What is called in the process of a fit, after each validation."""
+        last, trial = 0.0, fit.trial
+
+        def on_validation(loop: TrainingLoop) -> None:
+            nonlocal last
+            if time.monotonic() - last < _UNDER_WAY_S:
+                return
+            last, at = time.monotonic(), loop.progress
+            what = f"{trial.variant}, trial {trial.number}, seed {fit.seed}"
+            done = epochs_done(what, at.epoch, trial.options.epochs, at.seconds, at.best_ndcg, at.best_epoch)
+            self._folder.write_bytes(fit.artifact.fingerprint, json.dumps(dataclasses.asdict(done)).encode())
+
+        return on_validation
+
+    def end(self, fit: StudyFit) -> None:
+        """Note that a fit has ended."""
+        self._ended.add(fit.artifact.fingerprint)
+
+    def read(self) -> list[WorkDone]:
+        """How far the others were when they last wrote."""
+        running = [name for name in self._folder.files() if name not in self._ended and not name.startswith("_")]
+        return [WorkDone(**{**json.loads(self._folder.read_bytes(name)), "parts": ()}) for name in running]
+
+
+def _run(context: StageContext, fits: Ledger, waiting: Sequence[StudyFit], running: _Running) -> None:
     """Run the fits that wait, and those that they make necessary."""
     from hnlm_ray.cluster.pool import Failure, Workers, run_pool  # imports Ray, which reads its settings then
 
@@ -84,7 +127,7 @@ def _run(context: StageContext, fits: Ledger, waiting: Sequence[StudyFit]) -> No
     use_gpu = config.train.accelerator == "gpu"
     workers: Workers[StudyFit] = Workers(
         _Worker,
-        (context.inputs["prepare"], config.study.cpus, use_gpu),
+        (context.inputs["prepare"], config.study.cpus, use_gpu, running),
         cpus=config.study.cpus,
         gpus=int(use_gpu),
         most=config.study.jobs,
@@ -92,6 +135,7 @@ def _run(context: StageContext, fits: Ledger, waiting: Sequence[StudyFit]) -> No
     fits.jobs = workers.size(config.cluster)
 
     def on_end(fit: StudyFit, result: Any) -> Sequence[StudyFit]:
+        running.end(fit)
         is_failed = isinstance(result, Failure)
         new, line = fits.end(fit, result.reason if is_failed else result)
         if line:
@@ -104,13 +148,14 @@ def _run(context: StageContext, fits: Ledger, waiting: Sequence[StudyFit]) -> No
 class _Worker:
     """One process of the pool: reads the interactions once, then fits and judges."""
 
-    def __init__(self, prepare: Artifact, threads: int, use_gpu: bool) -> None:
+    def __init__(self, prepare: Artifact, threads: int, use_gpu: bool, running: _Running) -> None:
         import numba
         import torch
 
         torch.set_num_threads(threads)
         numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
         self._splits, self._device = read_held_out(prepare), "cuda" if use_gpu else "cpu"
+        self._running = running
 
     def run(self, fit: StudyFit) -> dict[str, float]:
         """Write what the study keeps of a fit; returns the figures that its manifest has."""
@@ -148,7 +193,8 @@ class _Worker:
             figures |= {"parameters": baseline.parameters, "cpu_seconds": time.process_time() - started}
             return baseline.ranker, figures, pa.Table.from_pylist([row], schema=HISTORY)
         side = FitInputs.of_stage(fit.inputs).of_variant(variant, train)
-        result = fit_variant(train, valid, variant, fit.seed, side=side, device=self._device)
+        listener = self._running.listener(fit)
+        result = fit_variant(train, valid, variant, fit.seed, side=side, device=self._device, on_validation=listener)
         progress = result.progress
         figures = {
             "valid_ndcg": progress.best_ndcg,

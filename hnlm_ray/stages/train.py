@@ -24,6 +24,7 @@ from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.prepared import read_splits
 from hnlm_ray.errors import ConfigError
 from hnlm_ray.run.places import Folder
+from hnlm_ray.run.progress import WorkDone
 from hnlm_ray.run.stage import StageContext, StageKey, StageSummary
 from hnlm_ray.run.store import Artifact
 from hnlm_ray.tables import HISTORY
@@ -101,7 +102,7 @@ def run(context: StageContext, *, variant: str, seed: int) -> StageSummary:
     with connected(context.config.cluster):
         workers = _workers(options, inputs["prepare"])
         context.say(f"{variant}, seed {seed}: {workers} worker{'' if workers == 1 else 's'}")
-        look = functools.partial(_progress_line, context.output, f"{variant}, seed {seed}", chosen.epochs)
+        look = functools.partial(_epochs_done, context.output, f"{variant}, seed {seed}", chosen.epochs)
         with heartbeat(look, context.say):
             counts, last = _fit(task, workers, options, context.output)
         with last as folder:
@@ -137,16 +138,15 @@ def _compute(context: StageContext, variant: VariantConfig) -> StageSummary:
     return StageSummary({"history": 1}, counts)
 
 
-def _progress_line(output: Artifact, what: str, epochs: int) -> str | None:
+def _epochs_done(output: Artifact, what: str, epochs: int) -> WorkDone | None:
+    """How far the fit was at its last checkpoint."""
     from hnlm_ray.training.checkpoint import latest_progress
+    from hnlm_ray.training.progress import epochs_done
 
-    progress = latest_progress(checkpoints(output))
-    if progress is None:
+    done = latest_progress(checkpoints(output))
+    if done is None:
         return None
-    return (
-        f"{what}: epoch {progress.epoch} of at most {epochs}, best valid NDCG@20 {progress.best_ndcg:.4f} "
-        f"at epoch {progress.best_epoch}, {progress.seconds / max(1, progress.epoch):.2f} s per epoch"
-    )
+    return epochs_done(what, done.epoch, epochs, done.seconds, done.best_ndcg, done.best_epoch)
 
 
 def _workers(options: TrainConfig, prepare: Artifact) -> int:

@@ -18,6 +18,7 @@ from hnlm_ray.cluster.heartbeat import EVERY_S, heartbeat
 from hnlm_ray.cluster.workers import checkpoints, run_workers
 from hnlm_ray.config.tuning import TuneConfig
 from hnlm_ray.run.places import Folder
+from hnlm_ray.run.progress import WorkDone
 from hnlm_ray.run.stage import StageContext, StageSummary
 from hnlm_ray.run.store import Artifact
 from hnlm_ray.tables import TUNING
@@ -84,7 +85,10 @@ def run(context: StageContext) -> StageSummary:
     context.say(
         f"tune {options.model}: {options.workers} worker(s), ZeRO {options.zero_stage}, LoRA rank {options.lora.rank}"
     )
-    with connected(context.config.cluster), heartbeat(functools.partial(_line, output, under_way), context.say):
+    with (
+        connected(context.config.cluster),
+        heartbeat(functools.partial(_pairs_done, output, under_way, options.epochs), context.say),
+    ):
         result = run_workers(_work, task, options.workers, options, "tune", output, variables)
         with result.checkpoint.as_directory() as folder:
             progress = _write(task, Path(folder), output)
@@ -170,22 +174,27 @@ def _write(task: _Task, folder: Path, output: Artifact) -> TuningProgress:
     return progress
 
 
-def _line(output: Artifact, under_way: Folder) -> str | None:
-    """A line about the epoch under way, or about the last checkpoint where that is newer."""
+def _pairs_done(output: Artifact, under_way: Folder, epochs: int) -> WorkDone | None:
+    """How far the epoch under way is, or the stage at its last checkpoint where that is newer."""
     from hnlm_ray.tuning.checkpoint import latest_progress
 
     progress = latest_progress(checkpoints(output))
     done = json.loads(under_way.read_bytes(_PAIRS)) if _PAIRS in under_way.files() else None
     if done is not None and (progress is None or progress.epoch < done["epoch"]):
         rate, left = done["rate"], (done["of"] - done["pairs"]) / done["rate"]
-        return (
+        line = (
             f"tune: epoch {done['epoch']}, {done['pairs']:,} of {done['of']:,} pairs, {rate:.0f} pairs/s,"
             f" about {left:.0f} s left of it"
         )
+        part = WorkDone(f"epoch {done['epoch']}", done["pairs"], done["of"], "pairs", line, rate, left)
+        to_come = (epochs - done["epoch"]) * done["of"] / rate
+        return WorkDone(
+            "tune", done["epoch"] - 1, epochs, "epochs", line, rate / done["of"], left + to_come, "", (part,)
+        )
     if progress is None:
         return None
-    row, rate = progress.history[-1], progress.pairs / max(progress.seconds, 1e-9)
-    return (
-        f"tune: epoch {row.epoch}, valid loss {row.valid_loss:.3f}, supervising item among the ten nearest"
-        f" {row.hit_10:.1%}, {rate:.0f} pairs/s"
-    )
+    row, pace = progress.history[-1], progress.seconds / max(1, progress.epoch)
+    found = f"valid loss {row.valid_loss:.3f}, supervising item among the ten nearest {row.hit_10:.1%}"
+    line = f"tune: epoch {row.epoch}, {found}, {progress.pairs / max(progress.seconds, 1e-9):.0f} pairs/s"
+    rate = 1 / pace if pace > 0 else None
+    return WorkDone("tune", row.epoch, epochs, "epochs", line, rate, (epochs - row.epoch) * pace, found)

@@ -7,7 +7,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
-__all__ = ["EpochRecord", "Progress", "RunProgress"]
+from hnlm_ray.run.progress import WorkDone
+
+__all__ = ["EpochRecord", "Progress", "RunProgress", "epochs_done"]
 
 Record = TypeVar("Record")
 
@@ -80,3 +82,21 @@ class Progress(RunProgress[EpochRecord]):
         is_best = ndcg > self.best_ndcg
         self.best_ndcg = ndcg if is_best else self.best_ndcg
         return self.note(is_best=is_best)
+
+
+def epochs_done(what: str, epoch: int, epochs: int, seconds: float, best_ndcg: float, best_epoch: int) -> WorkDone:
+    """How far a fit is; the time left is the most that it takes, since it may stop early.
+
+    Args:
+        what: the name of the fit.
+        epoch: epochs done.
+        epochs: the most epochs that it has.
+        seconds: spent in those that are done.
+        best_ndcg: validation NDCG@20 of the best of them.
+        best_epoch: its number.
+    """
+    pace = seconds / max(1, epoch)
+    best = f"best valid NDCG@20 {best_ndcg:.4f} at epoch {best_epoch}"
+    line = f"{what}: epoch {epoch} of at most {epochs}, {best}, {pace:.2f} s per epoch"
+    rate = 1 / pace if pace > 0 else None
+    return WorkDone(what, epoch, epochs, "epochs", line, rate, (epochs - epoch) * pace, best)

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from hnlm_ray.cli import console
 from hnlm_ray.cli.main import app
+from hnlm_ray.cli.progress import Lines
 from hnlm_ray.language.estimate import Estimate, StageEstimate
 from hnlm_ray.run.store import RunStore
 from tests.report.test_study import table
@@ -23,7 +24,7 @@ def test_a_marked_line_prints_its_text_as_it_is(mark: console.Mark, capsys: pyte
 
 
 def test_progress_prints_what_a_stage_says_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    console.listener().say(FOREIGN)
+    Lines().say(FOREIGN)
     assert capsys.readouterr().err == f"    {FOREIGN}\n"
 
 

@@ -47,6 +47,7 @@ def run(
     *,
     gpu: bool = False,
     on_fail: Callable[[int], None] = lambda number: None,
+    on_report: Callable[[int, Mapping[str, Any]], None] = lambda number, figures: None,
 ) -> tuple[list[tuple[int, int, bool]], list[str | None]]:
     """Trials one after the other: number, epochs and whether it finished of each in the order of their ends; errors."""
     ended = []
@@ -55,15 +56,22 @@ def run(
         ended.append((number, figures["epochs"], is_finished))
 
     pool = TrialPool(gpu, 1, stopping, EPOCHS)
-    errors = run_trials(body, task, groups, pool, Folder(pafs.LocalFileSystem(), str(folder)), on_end, on_fail)
+    place = Folder(pafs.LocalFileSystem(), str(folder))
+    errors = run_trials(body, task, groups, pool, place, on_end, on_fail, on_report)
     return ended, errors
 
 
 def test_poor_trials_stop_early_and_compete_with_their_own_group_alone(tmp_path: Path, ray_session: None) -> None:
     values, groups = [0.5, 0.4, 0.1, 0.6, 0.01, 0.01], "aaaabb"
-    ended, errors = run(tmp_path, constant, values, groups, StoppingConfig(grace_period=2, reduction_factor=2))
+    reported: list[tuple[int, int]] = []
+    ended, errors = run(
+        tmp_path, constant, values, groups, StoppingConfig(grace_period=2, reduction_factor=2),
+        on_report=lambda number, figures: reported.append((number, figures["epochs"])),
+    )  # fmt: skip
     assert ended == [(0, 8, True), (1, 2, False), (2, 2, False), (3, 8, True), (4, 8, True), (5, 8, True)]
     assert errors == [None] * 6
+    assert {number for number, _ in reported} == set(range(6))
+    assert all(reported.count((number, epoch)) == 1 for number in (0, 3, 4, 5) for epoch in range(1, EPOCHS))
 
 
 def test_without_stopping_and_within_the_grace_period_every_trial_finishes(tmp_path: Path, ray_session: None) -> None:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from hnlm_ray.cli import console
+from hnlm_ray.cli.progress import Lines
 from hnlm_ray.config.load import load_config
 from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import ConfigError, ResourceError, StageError, StoreError
@@ -203,7 +204,7 @@ def test_warnings_of_a_stage_are_kept_and_printed(config: Config, capsys: pytest
     def careless(context: StageContext) -> StageSummary:
         return dataclasses.replace(good(context), warnings=["half of the items are unknown; check the ids."])
 
-    execute(config, two_stages(config), progress=console.listener(), function=run_both(careless))
+    execute(config, two_stages(config), progress=Lines().progress(), function=run_both(careless))
     assert "! half of the items are unknown; check the ids.\n" in capsys.readouterr().err
     console.print_status(two_stages(config), "Run")
     assert "! prepare half of the items are unknown; check the ids.\n" in capsys.readouterr().out

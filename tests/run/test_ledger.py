@@ -70,7 +70,7 @@ def test_a_failed_trial_is_a_row_and_the_others_are_chosen_from(tmp_path: Path) 
     status = {(row["variant"], row["trial"]): row["status"] for row in book.table().to_pylist()}
     assert status["ours", 1] == status["plain", 0] == "failed"
     assert status["ours", 2] == "ok"
-    assert book.look().startswith("7 of 7 fits done, 4 failed, best valid NDCG@20")
+    assert str(book.look()).startswith("7 of 7 fits done, 4 failed, best valid NDCG@20")
 
 
 def test_a_variant_that_lost_a_seed_is_not_judged(tmp_path: Path) -> None:
@@ -100,11 +100,16 @@ def test_the_line_of_progress_estimates_by_what_each_variant_took(tmp_path: Path
     book = ledger(tmp_path, trials=1)
     book.jobs = 2
     waiting = {(fit.trial.variant, fit.seed): fit for fit in book.begin()}
-    assert book.look() == "0 of 5 fits done"
+    assert str(book.look()) == "0 of 5 fits done"
     book.end(waiting["ours", 0], figures(0.25))
     book.end(waiting["plain", 0], {**figures(0.2), "cpu_seconds": 10.0})
     # one more of `ours` (4 s), one of `plain` (10 s), and one of neither (7 s on average), two at a time
-    assert book.look() == "2 of 5 fits done, about 10 s left, best valid NDCG@20 so far 0.2500 (ours)"
+    found = book.look()
+    assert str(found) == "2 of 5 fits done, about 10 s left, best valid NDCG@20 so far 0.2500 (ours)"
+    assert (found.done, found.total, found.unit) == (2, 5, "fits")
+    assert found.seconds_left == pytest.approx((4 + 10 + 7) / 2)
+    assert found.rate == pytest.approx(3 / 10.5)
+    assert found.note == "best valid NDCG@20 so far 0.2500 (ours)"
 
 
 def test_the_best_on_validation_is_unknown_before_anything_is_judged(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.data.prepared import read_splits
 from hnlm_ray.errors import ConfigError, StageError
 from hnlm_ray.run.plan import plan
+from hnlm_ray.run.progress import WorkDone
 from hnlm_ray.stages import search
 from hnlm_ray.training.fit import fit
 from hnlm_ray.training.inputs import FitInputs
@@ -61,12 +62,13 @@ def found(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Finish
     """Three trials of two variants."""
     run = prepared(tmp_path_factory.mktemp("search"))
     context = run.context("search")
-    said: list[str] = []
+    said: list[str | WorkDone] = []
     with pytest.MonkeyPatch.context() as patch:
         quick = search.heartbeat
         patch.setattr(search, "heartbeat", lambda look, say: quick(look, say, 0.05))
         summary = search.run(dataclasses.replace(context, say=said.append))
-    (tmp_path_factory.getbasetemp() / "said.json").write_text(json.dumps(said))
+    heard = [(str(one), [part.work for part in one.parts] if isinstance(one, WorkDone) else []) for one in said]
+    (tmp_path_factory.getbasetemp() / "said.json").write_text(json.dumps(heard))
     assert summary.counts == {"ok": 6, "stopped": 0, "failed": 0}
     run.commit(context.output, dict(summary.rows))
     return run
@@ -108,11 +110,15 @@ def test_the_best_of_each_variant_is_a_configuration_that_loads(found: FinishedR
 def test_progress_says_how_many_trials_are_done_which_is_best_and_how_long_it_takes(
     found: FinishedRun, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    said = json.loads((tmp_path_factory.getbasetemp() / "said.json").read_text())
+    heard = json.loads((tmp_path_factory.getbasetemp() / "said.json").read_text())
+    said = [line for line, _ in heard]
     assert said[0] == "6 trials of 2 variants"
     assert said[1].startswith("0 of 6 trials done, ")
     done = [int(line.split()[0]) for line in said[1:]]
     assert done == sorted(done)
+    running = {name for _, parts in heard for name in parts}
+    assert running  # a trial that reported and had not ended
+    assert running <= {f"{variant}, trial {number}" for variant in ("gcn", "mf") for number in range(3)}
     late = next(line for line in said if line.startswith("3 of 6"))
     assert re.fullmatch(r"3 of 6 trials done, about \d+ s left, best valid NDCG@20 so far 0\.\d{4} \((gcn|mf)\)", late)
 
@@ -142,12 +148,12 @@ def test_an_interrupted_search_goes_on_and_a_failed_trial_is_a_row(
     folder.mkdir()
     row = {"variant": "mf", "trial": 0, "parameters": "{}", "best_epoch": 1, "valid_ndcg": 0.77, "seconds": 1.0}
     (folder / "mf.0.json").write_text(json.dumps({**row, "status": "ok", "error": ""}))
-    said: list[str] = []
+    said: list[str | WorkDone] = []
     quick = search.heartbeat
     monkeypatch.setattr(search, "heartbeat", lambda look, say: quick(look, say, 0.01))
     summary = search.run(dataclasses.replace(context, say=said.append))
     assert said[0] == "2 trials of 1 variant, 1 still to run"
-    assert any(line.startswith("1 of 2 trials done, best valid NDCG@20 so far 0.7700 (mf)") for line in said)
+    assert any(str(line).startswith("1 of 2 trials done, best valid NDCG@20 so far 0.7700 (mf)") for line in said)
     first, second = context.output.read("trials").to_pylist()
     assert first["valid_ndcg"] == 0.77
     assert (second["status"], second["valid_ndcg"]) == ("failed", None)

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
@@ -22,8 +23,11 @@ from hnlm_ray.data.prepared import read_splits
 from hnlm_ray.evaluation.blocks import evaluate
 from hnlm_ray.evaluation.inputs import read_held_out
 from hnlm_ray.models.rankers import VectorRanker
-from hnlm_ray.run.study import FITS, plan_study
+from hnlm_ray.run.store import RunStore
+from hnlm_ray.run.study import FITS, plan_study, planned_trials
+from hnlm_ray.stages import study
 from hnlm_ray.training.fit import fit
+from hnlm_ray.training.progress import Progress
 
 MF = "{backbone: mf, dim: 4, epochs: 6, validate_every: 2, batch_size: 128}"
 
@@ -60,9 +64,9 @@ def test_a_study_gives_what_the_same_fits_give_and_repeats_only_what_has_changed
     assert done.exit_code == 0, done.output
     assert "differences of NDCG@20 to mf" in done.output
     assert page.read_text().startswith("<!doctype html>")
-    study, fits = result(given)
-    assert study["variant"].to_pylist() == ["mf", "wide", "ease"]
-    assert study["trials"].to_pylist() == [2, 2, 1]
+    table, fits = result(given)
+    assert table["variant"].to_pylist() == ["mf", "wide", "ease"]
+    assert table["trials"].to_pylist() == [2, 2, 1]
     prepare = plan_study(load_config([], given))["prepare"].artifact
     splits, test = read_splits(prepare), read_held_out(prepare)["test"]
     for row in fits.to_pylist():
@@ -82,6 +86,32 @@ def test_a_study_gives_what_the_same_fits_give_and_repeats_only_what_has_changed
     after = kept(tmp_path)
     assert before.items() <= after.items()
     assert len(after) - len(before) == sum(name == "wide" for name in result(changed)[1]["variant"].to_pylist())
+
+
+def test_fits_that_run_say_how_far_they_are_until_they_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = load_config([], options(tmp_path))
+    store = RunStore(config.run)
+    first, second = planned_trials(config, store)[0].final
+    output = store.artifact("study", "abc")
+    output.folder("_under_way").create()
+    output.folder("_under_way").write_bytes("of_a_killed_study", b"{}")
+    running = study._Running(output.folder("_under_way"))
+    assert running.read() == []
+    loop = SimpleNamespace(progress=Progress(epoch=4, seconds=2.0, best_epoch=2, best_ndcg=0.25))
+    listeners = [running.listener(one) for one in (first, second)]
+    for listener in listeners:
+        listener(loop)
+    loop.progress.epoch = 5
+    listeners[0](loop)  # too soon after the last time
+    found = {done.work: done for done in running.read()}
+    assert found.keys() == {"mf, trial 0, seed 0", "mf, trial 0, seed 1"}
+    done = found["mf, trial 0, seed 0"]
+    assert (done.done, done.total, done.unit, done.rate, done.seconds_left) == (4, 6, "epochs", 2.0, 1.0)
+    assert done.note == "best valid NDCG@20 0.2500 at epoch 2"
+    monkeypatch.setattr(study, "_UNDER_WAY_S", 0.0)
+    listeners[0](loop)
+    running.end(second)
+    assert [done.done for done in running.read()] == [5]
 
 
 @pytest.mark.ray

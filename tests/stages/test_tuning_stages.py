@@ -143,14 +143,18 @@ def test_the_epoch_under_way_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
     output = RunStore(str(tmp_path)).artifact("tune", "f")
     under_way = output.folder("_under_way")
     under_way.create()
-    assert tune._line(output, under_way) is None
+    assert tune._pairs_done(output, under_way, 5) is None
     monkeypatch.setattr(tune, "EVERY_S", 0.0)
     pairs = tune._Pairs(under_way, 1, 1000)
     pairs(200)
-    line = tune._line(output, under_way)
-    assert line is not None
-    assert line.startswith("tune: epoch 1, 200 of 1,000 pairs, ")
-    assert "left of it" in line
+    found = tune._pairs_done(output, under_way, 5)
+    assert found is not None
+    assert str(found).startswith("tune: epoch 1, 200 of 1,000 pairs, ")
+    assert "left of it" in str(found)
+    assert (found.done, found.total, found.unit) == (0, 5, "epochs")
+    (part,) = found.parts
+    assert (part.work, part.done, part.total, part.unit) == ("epoch 1", 200, 1000, "pairs")
+    assert found.seconds_left == pytest.approx(part.seconds_left + 4 * 1000 / part.rate)
 
 
 @pytest.mark.ray
