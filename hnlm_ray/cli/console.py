@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Mark",
     "errors",
+    "new_table",
     "output",
     "print_bundles",
     "print_comparison",
@@ -74,7 +75,7 @@ def print_status(run: Run, title: str) -> None:
 
     Then what each rule changed in the data, and the warnings.
     """
-    table = _table(title, "stage", "state", ">rows", ">rejects", ">tokens", ">seconds", "committed")
+    table = new_table(title, "stage", "state", ">rows", ">rejects", ">tokens", ">seconds", "committed")
     notes: list[tuple[Mark, str, str]] = []
     counts: dict[str, float] = {}
     for stage in run.stages:
@@ -90,7 +91,7 @@ def print_status(run: Run, title: str) -> None:
             notes += [("warn", stage.name, warning) for warning in manifest.warnings]
     output.print(table)
     if counts:
-        data = _table("What prepare counted", "count", ">rows")
+        data = new_table("What prepare counted", "count", ">rows")
         for name, count in counts.items():
             if count:
                 data.add_row(name.replace("_", " "), number(count))
@@ -108,7 +109,7 @@ def print_results(run: Run, config: Config) -> None:
     results = compare(artifacts["evaluate"].read("metrics"), None, SELECTION_CUTOFF)
     chosen, k = best_on_validation(results), SELECTION_CUTOFF
     columns = ("variant", f">validation NDCG@{k}", f">test NDCG@{k}", f">test Recall@{k}", "")
-    table = _table("On held-out interactions", *columns)
+    table = new_table("On held-out interactions", *columns)
     for one in results:
         figures = (one.valid_ndcg, one.cells["ndcg", k].mean, one.cells["recall", k].mean)
         mark = Text("chosen", "green") if one is chosen else "" if one.seeds else Text("for reference", "dim")
@@ -130,7 +131,7 @@ def print_estimate(estimate: Estimate, price: float | None = None) -> None:
         price: of an hour of one engine, to print what each stage costs.
     """
     columns = ("stage", ">prompts", ">input tokens", ">output tokens", ">at most", ">engine-hours")
-    table = _table("Before anything is spent", *columns, *([">cost"] if price is not None else []))
+    table = new_table("Before anything is spent", *columns, *([">cost"] if price is not None else []))
     hours = [stage.engine_hours for stage in estimate.stages]
     for stage in estimate.stages:
         counts = (stage.prompts, stage.input_tokens, stage.output_tokens, stage.most_output_tokens)
@@ -155,7 +156,7 @@ def print_search(artifact: Artifact) -> None:
     from hnlm_ray.report.search import described, summarise
 
     columns = ("variant", ">as configured", ">best", ">failed trials", "with")
-    table = _table("Best on validation NDCG@20", *columns)
+    table = new_table("Best on validation NDCG@20", *columns)
     for result in summarise(artifact.read("trials")):
         chosen = described(result.chosen)
         configured = "" if result.configured is None else f"{result.configured:.4f}"
@@ -186,7 +187,7 @@ def print_study(artifact: Artifact) -> None:
         ">trials",
         "best",
     )
-    table = _table(f"Test split, differences of NDCG@20 to {against}", *columns)
+    table = new_table(f"Test split, differences of NDCG@20 to {against}", *columns)
     for row in sorted(study.to_pylist(), key=lambda row: -(row["ndcg"] or -1.0)):
         if row["ndcg"] is None:
             table.add_row(row["variant"], Text("failed", "red"))
@@ -205,7 +206,7 @@ def print_study(artifact: Artifact) -> None:
 def print_comparison(comparison: RunComparison) -> None:
     """Print test NDCG@20 of each method, its difference from the baseline, and what to make of it."""
     columns = ("method", ">NDCG@20", ">difference", ">p, t-test", ">p, bootstrap", "reading")
-    table = _table(f"Test NDCG@20 against {comparison.baseline}", *columns)
+    table = new_table(f"Test NDCG@20 against {comparison.baseline}", *columns)
     for method in comparison.methods:
         cells = [method.name, f"{method.result.cells['ndcg', 20].mean:.4f}"]
         if row := method.differences.get("ndcg"):
@@ -220,7 +221,7 @@ def print_recommendation(recommendation: Recommendation, user_id: str) -> None:
     if is_popular:
         print_marked("warn", f"the bundle has no interactions of a user {user_id!r}: these are popular items")
     title = f"{recommendation.source} recommendations (bundle {recommendation.bundle_version})"
-    table = _table(title, ">", "item", "title", ">interactions" if is_popular else ">score")
+    table = new_table(title, ">", "item", "title", ">interactions" if is_popular else ">score")
     for rank, item in enumerate(recommendation.items, start=1):
         table.add_row(str(rank), item.item_id, item.title, f"{item.score:,.0f}" if is_popular else f"{item.score:.3f}")
     output.print(table)
@@ -229,7 +230,7 @@ def print_recommendation(recommendation: Recommendation, user_id: str) -> None:
 def print_bundles(shelf: Shelf) -> None:
     """Print the bundles of a shelf; a dot marks the current one."""
     columns = ("", "version", "variant", "data", ">users", ">items", ">test ndcg@20")
-    table = _table(f"Bundles of {shelf.shown}", *columns)
+    table = new_table(f"Bundles of {shelf.shown}", *columns)
     for one in shelf.bundles():
         mark = Text("●" if one.is_current else "", "green")
         if one.info is None:
@@ -245,11 +246,11 @@ def print_difference(
     options: Sequence[OptionDifference], stages: Sequence[StageDifference], names: tuple[str, str]
 ) -> None:
     """Print the options that differ and the stages of two runs, with the rows that are not as many in both."""
-    table = _table("Options", "option", *names, "it changes")
+    table = new_table("Options", "option", *names, "it changes")
     for option in options:
         table.add_row(option.option, option.first, option.second, "results" if option.decides else "where, how fast")
     output.print(table if options else "The options are the same.")
-    table = _table("Stages", "stage", "state", "rows")
+    table = new_table("Stages", "stage", "state", "rows")
     for stage in stages:
         changed = [
             f"{name.replace('_', ' ')} {_or_dash(here)} → {_or_dash(there)}"
@@ -265,7 +266,7 @@ def _or_dash(rows: int | None) -> str:
     return "-" if rows is None else f"{rows:,}"
 
 
-def _table(title: str, *columns: str) -> Table:
+def new_table(title: str, *columns: str) -> Table:
     """A table; the cells of a column whose name begins with ``>`` are put to the right."""
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
     for column in columns:

@@ -6,11 +6,12 @@ import os
 import shutil
 import subprocess
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 
 from hnlm_ray.config.language import EmbedConfig, LLMConfig
 from hnlm_ray.config.tree import Config
 
-__all__ = ["READERS", "WRITERS", "shortages"]
+__all__ = ["READERS", "WRITERS", "Demand", "demands", "shortages"]
 
 _GIB = 2**30
 WRITERS, READERS = {"item_profiles", "user_profiles", "negatives"}, {"vectors", "ground"}
@@ -35,42 +36,61 @@ def shortages(config: Config, kinds: Collection[str]) -> Iterator[str]:
         yield from _memory(config, kinds)
 
 
+@dataclass(frozen=True)
+class Demand:
+    """What an option asks for.
+
+    Attributes:
+        option: its path.
+        kinds: the kinds of stages that it is for; none for the service.
+        cpus: logical CPUs, those for reading and writing included.
+        gpus: of them.
+    """
+
+    option: str
+    kinds: Collection[str]
+    cpus: int
+    gpus: int
+
+
+def demands(config: Config) -> list[Demand]:
+    """What the stages of a configuration, and the service, hold at once."""
+    llm, embed, train, tune, encode = config.llm, config.embed, config.train, config.tune, config.encode
+    writers = llm.replicas * llm.tensor_parallel if llm.engine == "vllm" else 0
+    readers, fitters = embed.replicas if embed.engine == "vllm" else 0, train.workers or 1
+    # An engine replica needs three slots more, for reading and writing.
+    return [
+        Demand("llm.replicas", WRITERS, 3 + writers, writers if llm.accelerator == "gpu" else 0),
+        Demand("embed.replicas", READERS, 3 + readers, readers if embed.accelerator == "gpu" else 0),
+        Demand("train.workers", {"train"}, 1 + fitters, fitters if train.accelerator == "gpu" else 0),
+        Demand("tune.workers", {"tune"}, 1 + tune.workers, tune.workers if tune.accelerator == "gpu" else 0),
+        Demand(
+            "encode.replicas", {"encode"}, 3 + encode.replicas, encode.replicas if encode.accelerator == "gpu" else 0
+        ),
+        Demand("serve.replicas", (), 1 + config.serve.replicas, 0),
+    ]
+
+
 def _processors(config: Config) -> Iterator[str]:
     from hnlm_ray.cluster.connect import local_cpus
 
-    have, llm = local_cpus(config.cluster), config.llm
-    # An engine replica needs three slots more, for reading and writing.
-    rules = (
-        ("llm.replicas", 3 + (llm.replicas * llm.tensor_parallel if llm.engine == "vllm" else 0)),
-        ("train.workers", 1 + (config.train.workers or 1)),
-        ("tune.workers", 1 + config.tune.workers),
-        ("encode.replicas", 3 + config.encode.replicas),
-        ("serve.replicas", 1 + config.serve.replicas),
-    )
-    for option, needs in rules:
-        if needs > have:
-            action = f"set cluster.num_cpus={needs} or lower {option}"
-            yield f"{option} needs {needs} logical CPUs, a local Ray would have {have}; {action}."
+    have = local_cpus(config.cluster)
+    for demand in demands(config):
+        if demand.cpus > have:
+            action = f"set cluster.num_cpus={demand.cpus} or lower {demand.option}"
+            yield f"{demand.option} needs {demand.cpus} logical CPUs, a local Ray would have {have}; {action}."
 
 
 def _gpus(config: Config, kinds: Collection[str]) -> Iterator[str]:
     from hnlm_ray.cluster.connect import local_gpus
 
-    llm, embed = config.llm, config.embed
-    writes, reads = llm.engine == "vllm" and WRITERS & {*kinds}, embed.engine == "vllm" and READERS & {*kinds}
-    rules = (
-        ("llm", "replicas", llm.accelerator, llm.replicas * llm.tensor_parallel if writes else 0),
-        ("embed", "replicas", embed.accelerator, embed.replicas if reads else 0),
-        ("train", "workers", config.train.accelerator, (config.train.workers or 1) if "train" in kinds else 0),
-        ("tune", "workers", config.tune.accelerator, config.tune.workers if "tune" in kinds else 0),
-        ("encode", "replicas", config.encode.accelerator, config.encode.replicas if "encode" in kinds else 0),
-    )
     have = local_gpus()
-    for section, option, accelerator, needs in rules:
-        if accelerator == "gpu" and needs > have:
-            lower = f"lower {section}.{option}" if have else f"set {section}.accelerator=cpu"
+    for demand in demands(config):
+        if {*demand.kinds} & {*kinds} and demand.gpus > have:
+            accelerator = f"{demand.option.partition('.')[0]}.accelerator"
+            lower = f"lower {demand.option}" if have else f"set {accelerator}=cpu"
             action = f"{lower}, or name a cluster that has them with cluster.address"
-            yield f"{section}.accelerator=gpu needs {needs} GPUs, this machine has {have}; {action}."
+            yield f"{accelerator}=gpu needs {demand.gpus} GPUs, this machine has {have}; {action}."
 
 
 def _memory(config: Config, kinds: Collection[str]) -> Iterator[str]:

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 __all__ = ["demo", "estimate", "run", "run_stages", "search", "status", "study"]
 
+TokensPerSecond = Annotated[
+    float | None,
+    typer.Option(min=1.0, help="Tokens that one engine writes per second, instead of what its size suggests."),
+]
+
 
 def run(
     words: Words,
@@ -37,6 +42,7 @@ def run(
         str | None, typer.Option(help="Run this stage and those it needs, and stop.", autocompletion=stages)
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    tokens_per_second: TokensPerSecond = None,
 ) -> None:
     """Run the pipeline: every stage that is not complete yet.
 
@@ -49,7 +55,8 @@ def run(
     if dry_run:
         console.print_status(planned, f"Plan of {options.run}")
         return
-    done = run_stages(options, (*(stage or ()), *((*planned.before(until), until) if until else ())))
+    chosen = (*(stage or ()), *((*planned.before(until), until) if until else ()))
+    done = run_stages(options, chosen, tokens_per_s=tokens_per_second)
     if not done.pending():
         console.print_results(done, options)
 
@@ -119,10 +126,7 @@ def study(
 def estimate(
     words: Words,
     config: ConfigFiles,
-    tokens_per_second: Annotated[
-        float | None,
-        typer.Option(min=1.0, help="Tokens that one engine writes per second, instead of what its size suggests."),
-    ] = None,
+    tokens_per_second: TokensPerSecond = None,
     price_per_hour: Annotated[float | None, typer.Option(min=0.0, help="Of one engine; prints what it costs.")] = None,
     as_json: documents.AsJson = False,
 ) -> None:
@@ -197,15 +201,20 @@ def run_stages(
     *,
     goal: Literal["search", "study"] | None = None,
     record: bool = True,
+    tokens_per_s: float | None = None,
 ) -> Run:
-    """Run what is not complete yet, printing progress; a cluster is started or joined only if something is to do.
+    """Run what is not complete yet, printing the plan and progress.
+
+    A cluster is started or joined only if something is to do, and a local one only after the plan is found possible.
 
     Args:
         options: the configuration.
         stages: kinds or names of the stages to run; empty for all.
         goal: a stage that is no part of a run, which is run with what it reads, instead of ``stages``.
         record: note in ``run.json`` what the run consists of; a command that only reads a run leaves that alone.
+        tokens_per_s: what one engine writes, for the times in the plan; None for what is measured or assumed.
     """
+    from hnlm_ray.cli import preflight
     from hnlm_ray.cli.progress import listening
     from hnlm_ray.cluster.connect import connected, remote_address
     from hnlm_ray.run.execute import execute
@@ -218,13 +227,17 @@ def run_stages(
         console.remark("warn", remark)
     names = (*planned.before(goal), goal) if goal else planned.names_of(stages)
     wanted = [one for one in planned.pending() if one.name in names]
-    if wanted and remote_address(options.cluster) is None:  # another cluster may have what this machine has not
-        _refuse(obstacles(options, {stage.kind for stage in wanted}))
+    kinds, is_local = {stage.kind for stage in wanted}, remote_address(options.cluster) is None
+    if wanted and is_local:  # another cluster may have what this machine has not
+        _refuse(obstacles(options, kinds))
+        preflight.check(options, planned, names, preflight.local_capacity(options), tokens_per_s)
     with (
         connected(options.cluster) if wanted else nullcontext(),
         listening(len(names)) as listener,
         _tracked(options, planned, record, listener) as progress,
     ):
+        if wanted and not is_local:
+            preflight.check(options, planned, names, preflight.cluster_capacity(options), tokens_per_s)
         execute(options, planned, names, progress, record=record)
     return planned
 

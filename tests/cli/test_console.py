@@ -32,7 +32,7 @@ def test_no_text_commands_the_terminal(capsys: pytest.CaptureFixture[str]) -> No
     foreign = "a\x1b[31mred\x1b]0;title\x07 \x9b2J \u202eleft\r\tb"
     console.errors.print(foreign, style="red")
     console.print_marked("ok", foreign, subject=foreign)
-    table = console._table(foreign, foreign)
+    table = console.new_table(foreign, foreign)
     table.add_row(foreign)
     console.output.print(table)
     out, err = capsys.readouterr()
