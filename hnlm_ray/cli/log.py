@@ -25,7 +25,7 @@ LogFormat = Annotated[
     Literal["text", "json"],
     typer.Option(OPTION, help="How progress and problems are written to standard error: as text or as lines of JSON."),
 ]
-_UsageError = typer.BadParameter.__mro__[1]
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """Typer's error of a command line that it cannot read; of its kinds this one alone has a public name."""
 _FLUSH_S = 2.0
 
@@ -130,5 +130,5 @@ def run_app(app: typer.Typer) -> None:
     try:
         code = app(standalone_mode=False)
     except _UsageError as error:
-        raise ConfigError(error.format_message(), "see `--help`") from error
+        raise ConfigError(error.format_message(), "see `--help`") from error  # type: ignore[attr-defined]
     sys.exit(code if isinstance(code, int) else 0)

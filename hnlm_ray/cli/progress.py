@@ -134,7 +134,7 @@ class Events:
         for warning in manifest.warnings:
             log.event("message", "warning", stage=stage.name, message=warning)
         fields = {"seconds": manifest.seconds, "rows": manifest.rows, "counts": manifest.counts}
-        log.event("stage_finished", stage=stage.name, fingerprint=stage.artifact.fingerprint, **fields)
+        log.event("stage_finished", "info", stage=stage.name, fingerprint=stage.artifact.fingerprint, **fields)
         self._stage = None
 
     def say(self, said: str | WorkDone) -> None:
