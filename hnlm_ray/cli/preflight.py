@@ -210,8 +210,8 @@ def _models(config: Config, run: Run, kinds: set[str], tokens_per_s: float | Non
     artifact = run["prepare"].artifact
     if not kinds & {*WRITERS, "vectors", "tune", "encode"}:
         return {}, []
-    items, users, interactions = (artifact.read(name) for name in ("items", "users", "interactions"))
-    found = estimate(config, kinds, items, users.num_rows, interactions, tokens_per_s)
+    items, interactions = (artifact.read(name) for name in ("items", "interactions"))
+    found = estimate(config, kinds, items, interactions, tokens_per_s)
     replicas = {**dict.fromkeys(WRITERS, config.llm.replicas), "vectors": config.embed.replicas}
     replicas |= {"tune": config.tune.workers, "encode": config.encode.replicas}
     work: _Work = {}

@@ -73,7 +73,7 @@ def test_models_have_tokens_and_times_at_the_rate_that_is_given_measured_or_assu
     run = plan(config)
     tables = run["prepare"].artifact
     tables.create()
-    for name in ("items", "users", "interactions"):
+    for name in ("items", "interactions"):
         tables.write(name, TABLES[name].empty_table())
     tables.commit({"seconds": 1.0, "rows": {"users": 10, "items": 10, "interactions": 0}, "counts": {}})
     given: list[float | None] = []
