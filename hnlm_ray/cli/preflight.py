@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -22,13 +23,15 @@ if TYPE_CHECKING:
     from hnlm_ray.run.manifest import Manifest
     from hnlm_ray.run.plan import PlannedStage, Run
 
-__all__ = ["Capacity", "Need", "Plan", "check", "cluster_capacity", "local_capacity", "planned"]
+__all__ = ["Capacity", "Need", "Plan", "check", "cluster_capacity", "local_capacity", "planned", "require_cluster"]
 
 _GIB = 2**30
 _FLOAT = 4
 _IN_CHECKPOINTS = 8
 """Times the vectors of a fit: parameters, both moments of Adam and the best so far, and a checkpoint that is written
 before the last one is deleted."""
+_PATIENCE_S, _LOOK_S = 300.0, 5.0
+"""How long, and how often, a cluster that is too small is looked at: machines of a new one come one after the other."""
 _GUARD_ROW, _NEIGHBOUR_ROW = 16, 12
 """Bytes of a row of the tables ``guard`` and ``neighbours``, before compression."""
 
@@ -106,26 +109,12 @@ class Plan:
         for note in self.notes:
             console.errors.print(note, style="dim")
 
-    def require(self, config: Config, kinds: Collection[str], capacity: Capacity) -> None:
-        """Refuse a plan that asks for more than there is.
-
-        Args:
-            config: the whole configuration.
-            kinds: the kinds of stages that are to run.
-            capacity: what there is.
+    def require_room(self, config: Config, capacity: Capacity) -> None:
+        """Refuse a plan that writes more than fits on the disk.
 
         Raises:
-            ResourceError: it lacks logical CPUs, GPUs, or room on the disk.
+            ResourceError: it does.
         """
-        for demand in demands(config):
-            amounts = (("logical CPUs", demand.cpus, capacity.cpus), ("GPUs", demand.gpus, capacity.gpus))
-            short = [(name, amount, have) for name, amount, have in amounts if amount > have]
-            if short and {*demand.kinds} & {*kinds}:
-                name, amount, have = short[0]
-                what = (
-                    f"{demand.option} needs {amount} {name}, {capacity.where} has {have}, and nothing has been started"
-                )
-                raise ResourceError(what, f"lower {demand.option} or use a larger cluster")
         writes = self.scratch + sum(need.disk or 0 for need in self.needs if need.state != "complete")
         if capacity.disk is not None and writes > capacity.disk:
             what = f"the stages to run write {writes / _GIB:,.1f} GiB, {shown(config.run)} has room for"
@@ -136,7 +125,7 @@ class Plan:
 def check(
     config: Config, run: Run, names: Collection[str], capacity: Capacity, tokens_per_s: float | None = None
 ) -> None:
-    """Show what the stages of a run need and what there is, if several are to run, and refuse what cannot be.
+    """Show what the stages of a run need and what there is, if several are to run, and refuse what has no room.
 
     Args:
         config: the whole configuration.
@@ -146,14 +135,48 @@ def check(
         tokens_per_s: as for :func:`planned`.
 
     Raises:
-        ResourceError: they need more than there is.
+        ResourceError: the stages write more than fits on the disk.
         HnlmError: as :func:`planned`.
     """
     plan = planned(config, run, names, tokens_per_s)
     if sum(need.state != "complete" for need in plan.needs) > 1:
         plan.show(capacity, f"Plan of {shown(config.run)}")
-    kinds = {stage.kind for stage in run.stages if stage.name in names and not stage.artifact.is_complete}
-    plan.require(config, kinds, capacity)
+    plan.require_room(config, capacity)
+
+
+def require_cluster(
+    config: Config, kinds: Collection[str], look: Callable[[Config], Capacity], patience_s: float = _PATIENCE_S
+) -> None:
+    """Refuse a plan that asks a cluster for what it has not, once its machines have had time to come.
+
+    Args:
+        config: the whole configuration.
+        kinds: the kinds of stages that are to run.
+        look: gives what the cluster has by now.
+        patience_s: how long machines are waited for.
+
+    Raises:
+        ResourceError: it still lacks logical CPUs or GPUs.
+    """
+    started, is_said = time.monotonic(), False
+    while (short := _shortage(config, kinds, look(config))) is not None:
+        if time.monotonic() - started >= patience_s:
+            raise ResourceError(f"{short[0]}, and nothing has been started", short[1])
+        if not is_said:
+            console.remark("warn", f"{short[0]}; waiting for more machines, {patience_s / 60:.0f} minutes at most")
+            is_said = True
+        time.sleep(min(_LOOK_S, patience_s))
+
+
+def _shortage(config: Config, kinds: Collection[str], capacity: Capacity) -> tuple[str, str] | None:
+    """What the cluster lacks, and what to do; None where it has enough."""
+    for demand in demands(config):
+        amounts = (("logical CPUs", demand.least, capacity.cpus), ("GPUs", demand.gpus, capacity.gpus))
+        for name, amount, have in amounts:
+            if {*demand.kinds} & {*kinds} and amount > have:
+                what = f"{demand.option} needs {amount} {name}, {capacity.where} has {have}"
+                return what, f"lower {demand.option} or use a larger cluster"
+    return None
 
 
 def local_capacity(config: Config) -> Capacity:
@@ -278,5 +301,5 @@ def _vectors(fit: PlannedStage, sizes: Manifest) -> int:
 
 def _cells(need: Need) -> tuple[str, ...]:
     counts = ["" if one is None else f"{one:,}" for one in (need.cpus, need.gpus, need.tokens)]
-    time = "" if need.seconds is None else str(timedelta(seconds=round(need.seconds)))
-    return *counts, time, "" if need.disk is None else f"{need.disk / 2**20:,.1f} MiB"
+    spent = "" if need.seconds is None else str(timedelta(seconds=round(need.seconds)))
+    return *counts, spent, "" if need.disk is None else f"{need.disk / 2**20:,.1f} MiB"

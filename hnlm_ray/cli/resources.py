@@ -43,12 +43,14 @@ class Demand:
     Attributes:
         option: its path.
         kinds: the kinds of stages that it is for; none for the service.
-        cpus: logical CPUs, those for reading and writing included.
-        gpus: of them.
+        least: logical CPUs without which the stage refuses to start.
+        cpus: with those that its other processes take, so that it does not have to wait for them.
+        gpus: that it holds.
     """
 
     option: str
     kinds: Collection[str]
+    least: int
     cpus: int
     gpus: int
 
@@ -56,19 +58,20 @@ class Demand:
 def demands(config: Config) -> list[Demand]:
     """What the stages of a configuration, and the service, hold at once."""
     llm, embed, train, tune, encode = config.llm, config.embed, config.train, config.tune, config.encode
-    writers = llm.replicas * llm.tensor_parallel if llm.engine == "vllm" else 0
-    readers, fitters = embed.replicas if embed.engine == "vllm" else 0, train.workers or 1
-    # An engine replica needs three slots more, for reading and writing.
-    return [
-        Demand("llm.replicas", WRITERS, 3 + writers, writers if llm.accelerator == "gpu" else 0),
-        Demand("embed.replicas", READERS, 3 + readers, readers if embed.accelerator == "gpu" else 0),
-        Demand("train.workers", {"train"}, 1 + fitters, fitters if train.accelerator == "gpu" else 0),
-        Demand("tune.workers", {"tune"}, 1 + tune.workers, tune.workers if tune.accelerator == "gpu" else 0),
-        Demand(
-            "encode.replicas", {"encode"}, 3 + encode.replicas, encode.replicas if encode.accelerator == "gpu" else 0
-        ),
-        Demand("serve.replicas", (), 1 + config.serve.replicas, 0),
-    ]
+    held = (
+        ("llm.replicas", WRITERS, llm.replicas * llm.tensor_parallel if llm.engine == "vllm" else 0, llm),
+        ("embed.replicas", READERS, embed.replicas if embed.engine == "vllm" else 0, embed),
+        ("encode.replicas", {"encode"}, encode.replicas, encode),
+        ("train.workers", {"train"}, train.workers or 1, train),
+        ("tune.workers", {"tune"}, tune.workers, tune),
+    )
+    found = []
+    for option, kinds, number, section in held:
+        # An engine replica needs three slots more, for reading and writing, of which two are asked for.
+        asked, spare = (2, 3) if option.endswith("replicas") else (0, 1)
+        gpus = number if section.accelerator == "gpu" else 0
+        found.append(Demand(option, kinds, number + asked, number + spare, gpus))
+    return [*found, Demand("serve.replicas", (), config.serve.replicas, 1 + config.serve.replicas, 0)]
 
 
 def _processors(config: Config) -> Iterator[str]:

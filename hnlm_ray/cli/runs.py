@@ -238,6 +238,7 @@ def run_stages(
     ):
         if wanted and not is_local:
             preflight.check(options, planned, names, preflight.cluster_capacity(options), tokens_per_s)
+            preflight.require_cluster(options, kinds, preflight.cluster_capacity)
         execute(options, planned, names, progress, record=record)
     return planned
 

@@ -11,7 +11,9 @@ import pytest
 from hnlm_ray.cli import preflight, runs
 from hnlm_ray.cli.log import log
 from hnlm_ray.cli.preflight import Capacity, Plan
+from hnlm_ray.cli.resources import demands
 from hnlm_ray.cluster import connect
+from hnlm_ray.cluster.resumable import _SPARE_CPUS
 from hnlm_ray.config.load import load_config
 from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import ResourceError
@@ -102,30 +104,39 @@ def test_models_have_tokens_and_times_at_the_rate_that_is_given_measured_or_assu
 
 
 @pytest.mark.parametrize(
-    ("options", "change", "problem", "action"),
+    ("options", "lack", "problem"),
     [
-        (["train.workers=5"], {"cpus": 5}, "train.workers needs 6 logical CPUs, this machine has 5", "train.workers"),
-        (
-            ["train.workers=5", "train.accelerator=gpu"], {"gpus": 4},
-            "train.workers needs 5 GPUs, this machine has 4", "train.workers",
-        ),
-        ([], {"disk": 2**20}, "write 0.0 GiB", "run="),
+        ([], {"cpus": 4}, "train.workers needs 5 logical CPUs, the cluster has 4"),
+        (["train.accelerator=gpu"], {"gpus": 4}, "train.workers needs 5 GPUs, the cluster has 4"),
     ],
-)  # fmt: skip
-def test_a_plan_that_asks_for_more_than_there_is_is_refused(
-    options: list[str], change: dict[str, int], problem: str, action: str, tmp_path: Path
-) -> None:
-    config, run = configured(tmp_path, *options)
-    complete(run, "prepare", {"users": 1000, "items": 500, "interactions": 9000})
-    found, kinds = of(config, run), {stage.kind for stage in run.pending()}
-    found.require(config, kinds, AMPLE)
+)
+def test_a_cluster_that_stays_too_small_is_refused_and_one_that_grows_is_waited_for(
+    options: list[str], lack: dict[str, int], problem: str, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    config, _ = configured(tmp_path, "train.workers=5", *options)
+    cluster = dataclasses.replace(AMPLE, where="the cluster", cpus=5, gpus=5)
+    small = dataclasses.replace(cluster, **lack)
+    preflight.require_cluster(config, ["train"], lambda config: cluster)
+    preflight.require_cluster(config, ["prepare"], lambda config: small)  # no stage that runs needs it
+    assert capsys.readouterr().err == ""
     with pytest.raises(ResourceError) as caught:
-        found.require(config, kinds, dataclasses.replace(AMPLE, **change))
-    assert problem in caught.value.problem
-    assert "nothing has been started" in caught.value.problem
-    assert action in caught.value.action
-    if "disk" not in change:
-        found.require(config, kinds - {"train"}, dataclasses.replace(AMPLE, **change))  # no stage that runs needs it
+        preflight.require_cluster(config, ["train"], lambda config: small, patience_s=0.0)
+    assert caught.value.problem == f"{problem}, and nothing has been started"
+    assert "lower train.workers" in caught.value.action
+    monkeypatch.setattr(preflight, "_LOOK_S", 0.01)
+    looks = iter([small, small, cluster])
+    preflight.require_cluster(config, ["train"], lambda config: next(looks))
+    assert capsys.readouterr().err == f"! {problem}; waiting for more machines, 5 minutes at most\n"
+
+
+def test_no_stage_that_would_start_is_refused(tmp_path: Path) -> None:
+    """The plan asks a cluster for what the engines and the workers themselves ask for, and not for more."""
+    config, _ = configured(tmp_path, "llm.replicas=2", "llm.tensor_parallel=2", "train.workers=3")
+    least = {demand.option: demand.least for demand in demands(config)}
+    assert least["llm.replicas"] == 2 * 2 + _SPARE_CPUS
+    assert least["embed.replicas"] == 1 + _SPARE_CPUS
+    assert least["train.workers"] == 3 * config.train.needs["CPU"]
 
 
 def test_what_is_written_fits_where_it_just_fits_and_a_remote_folder_is_not_measured(tmp_path: Path) -> None:
@@ -133,10 +144,10 @@ def test_what_is_written_fits_where_it_just_fits_and_a_remote_folder_is_not_meas
     complete(run, "prepare", {"users": 1000, "items": 500, "interactions": 9000})
     found = of(config, run)
     writes = found.scratch + sum(need.disk or 0 for need in found.needs)
-    found.require(config, ["train"], dataclasses.replace(AMPLE, disk=writes))
-    found.require(config, ["train"], dataclasses.replace(AMPLE, disk=None))
-    with pytest.raises(ResourceError):
-        found.require(config, ["train"], dataclasses.replace(AMPLE, disk=writes - 1))
+    found.require_room(config, dataclasses.replace(AMPLE, disk=writes))
+    found.require_room(config, dataclasses.replace(AMPLE, disk=None))
+    with pytest.raises(ResourceError, match="give a run folder elsewhere"):
+        found.require_room(config, dataclasses.replace(AMPLE, disk=writes - 1))
 
 
 def test_nothing_starts_where_the_disk_is_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
