@@ -32,6 +32,8 @@ _IN_CHECKPOINTS = 8
 before the last one is deleted."""
 _PATIENCE_S, _LOOK_S = 300.0, 5.0
 """How long, and how often, a cluster that is too small is looked at: machines of a new one come one after the other."""
+_MOST_READ = 2_000_000
+"""Interactions that are read, with their reviews, to count tokens: a run of more should not begin with that."""
 _GUARD_ROW, _NEIGHBOUR_ROW = 16, 12
 """Bytes of a row of the tables ``guard`` and ``neighbours``, before compression."""
 
@@ -233,6 +235,8 @@ def _models(config: Config, run: Run, kinds: set[str], tokens_per_s: float | Non
     artifact = run["prepare"].artifact
     if not kinds & {*WRITERS, "vectors", "tune", "encode"}:
         return {}, []
+    if artifact.manifest().rows["interactions"] > _MOST_READ:
+        return {}, ["tokens of data of this size, and the time that they take: `hnlm estimate`"]
     items, interactions = (artifact.read(name) for name in ("items", "interactions"))
     found = estimate(config, kinds, items, interactions, tokens_per_s)
     replicas = {**dict.fromkeys(WRITERS, config.llm.replicas), "vectors": config.embed.replicas}

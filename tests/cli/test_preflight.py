@@ -101,6 +101,9 @@ def test_models_have_tokens_and_times_at_the_rate_that_is_given_measured_or_assu
     rate = 7.0
     assert times()["negatives"] == (1000, None)
     assert given == [None, None, None, 7.0]
+    monkeypatch.setattr(preflight, "_MOST_READ", -1)
+    assert times()["negatives"] == (None, None)
+    assert "`hnlm estimate`" in of(config, run).notes[-1]
 
 
 @pytest.mark.parametrize(
