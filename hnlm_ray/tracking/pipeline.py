@@ -12,7 +12,7 @@ from hnlm_ray.config.tree import Config
 from hnlm_ray.run.execute import Progress
 from hnlm_ray.run.places import shown
 from hnlm_ray.run.plan import PlannedStage, Run
-from hnlm_ray.run.stage import silent
+from hnlm_ray.run.progress import silent
 from hnlm_ray.run.tracked import TrackingRecord
 from hnlm_ray.tracking.desk import Desk, Log, wait_for
 from hnlm_ray.tracking.figures import CURVES, fit_of, tell_of
