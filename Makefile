@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --no-deps
 TORCH := $(shell cat requirements/torch.txt)
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: help setup dependencies demo test check lock clean
+.PHONY: help setup dependencies demo test check docs notebooks lock clean
 
 help:
 	@echo "make setup         install the package and its development tools into $(VENV), from the locks;"
@@ -16,6 +16,8 @@ help:
 	@echo "make demo          run the whole pipeline on generated data and serve recommendations"
 	@echo "make test          run every test, real engines included"
 	@echo "make check         run the formatter, the linter and the type checker"
+	@echo "make docs          build the documentation as a site into site/, without network"
+	@echo "make notebooks     run the notebooks of the documentation and write their outputs anew"
 	@echo "make lock          resolve pyproject.toml into requirements/*.lock, keeping locked versions where possible;"
 	@echo "                   UPGRADE=--upgrade takes the newest instead"
 	@echo "make clean         remove runs, caches and $(VENV)"
@@ -50,6 +52,12 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+notebooks: setup
+	$(BIN)/python docs/tools/notebooks.py
+
 COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
   --extra ann --extra tracking --extra tune --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header $(UPGRADE)
 COMPILE_CPU = $(COMPILE) --extra cpu --excludes requirements/excluded.txt --no-emit-package torch \
@@ -64,4 +72,4 @@ lock:
 	  $$(sed -n 's/^\([a-z0-9._-]*\)==.*/--no-emit-package \1/p' requirements/cpu.lock)
 
 clean:
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist report.html
+	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist site report.html
