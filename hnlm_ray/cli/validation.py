@@ -12,10 +12,12 @@ import typer
 from hnlm_ray.cli import console
 from hnlm_ray.cli.documents import AsJson, problems, write
 from hnlm_ray.cli.options import ConfigFiles, Words, configured
+from hnlm_ray.cli.packages import lacking
 from hnlm_ray.cli.resources import READERS, WRITERS, shortages
 from hnlm_ray.config.plugins import load_object
 from hnlm_ray.config.tree import Config
-from hnlm_ray.errors import HnlmError
+from hnlm_ray.errors import HnlmError, PackageError
+from hnlm_ray.run.specs import planned_kinds
 
 if TYPE_CHECKING:
     from hnlm_ray.data.checks import Findings
@@ -24,7 +26,10 @@ __all__ = ["endpoint_problems", "examine", "nearest_folder", "obstacles", "valid
 
 
 def validate(words: Words, config: ConfigFiles, as_json: AsJson = False) -> None:
-    """Check configuration, data and models, and print every problem at once."""
+    """Check configuration, data and models, and print every problem at once.
+
+    Packages that the run needs and this machine lacks are a warning: the run may be meant for another one.
+    """
     from hnlm_ray.run.models import remarks
 
     options = configured(words, config)
@@ -39,21 +44,25 @@ def validate(words: Words, config: ConfigFiles, as_json: AsJson = False) -> None
     if found.problems:
         raise typer.Exit(2)
     if not as_json:
-        console.print_marked("ok", "nothing stands in the way of a run")
+        is_elsewhere = lacking(options, planned_kinds(options)) is not None
+        console.print_marked("ok", f"nothing {'else ' if is_elsewhere else ''}stands in the way of a run")
 
 
 def examine(config: Config) -> Findings:
     """Everything that stands in the way of a run, and what may spoil its result."""
     from hnlm_ray.data.checks import Findings
-    from hnlm_ray.run.specs import planned_kinds
 
     data, kinds = _data(config), planned_kinds(config)
     rest = [*obstacles(config, kinds), *endpoint_problems(config, kinds), *_sentences(_run_folder, config)]
-    return Findings([*data.problems, *rest], data.warnings)
+    missing = lacking(config, kinds, who="`hnlm run`")
+    return Findings([*data.problems, *rest], [*data.warnings, *([str(missing)] if missing else [])])
 
 
 def obstacles(config: Config, kinds: Collection[str]) -> list[str]:
     """What would keep stages from running: models and classes that cannot be had, and what the machine lacks.
+
+    What Hugging Face's libraries would tell of the models is left out where these are not installed, which
+    :func:`hnlm_ray.cli.packages.lacking` says.
 
     Args:
         config: the whole configuration.
@@ -106,6 +115,8 @@ def _models(config: Config, kinds: Collection[str]) -> list[str]:
 
     if (missing := missing_models(config)) is not None:
         return [str(missing)]
+    if PackageError.about("a model", ("llm",)) is not None:
+        return []
     writes, reads = config.llm.engine != "http" and WRITERS & {*kinds}, READERS & {*kinds}
     found = check(config.llm if writes else None, config.embed if reads else None)
     if "tokens" in kinds:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from hnlm_ray.errors import DataError
+from hnlm_ray.errors import DataError, PackageError
 
 __all__ = ["Frame", "Kind", "kind_of", "like", "table_of"]
 
@@ -48,7 +48,16 @@ def table_of(frame: Frame, what: str) -> pa.Table:
 
 
 def like(table: pa.Table, kind: Kind) -> Frame:
-    """An Arrow table as a frame of some kind."""
+    """An Arrow table as a frame of some kind.
+
+    Raises:
+        PackageError: the library of that kind is not installed.
+    """
     if kind == "arrow":
         return table
-    return table.to_pandas() if kind == "pandas" else importlib.import_module("polars").from_arrow(table)
+    try:
+        library = importlib.import_module(kind)
+    except ModuleNotFoundError as error:
+        what = f"a frame of {kind} needs {kind}, which is not installed"
+        raise PackageError(what, f"pip install {kind}, or take Arrow tables") from error
+    return table.to_pandas() if kind == "pandas" else library.from_arrow(table)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+from hnlm_ray import errors
 from hnlm_ray.config.section import without_credentials
 from hnlm_ray.config.tracking import TrackingConfig
 from hnlm_ray.tracking.mlflow import is_server, uri_of
 
 __all__ = ["EXTRAS", "missing_packages"]
 
-EXTRAS = {"mlflow": "tracking", "tensorboard": "tracking", "wandb": "wandb"}
+EXTRAS = {module: extra for extra in ("tracking", "wandb") for module in errors.EXTRAS[extra]}
 """Trackers, and the package of the same name that each needs, with the extra of this package that brings it."""
 
 _OF_DATABASES = ("sqlalchemy", "alembic")

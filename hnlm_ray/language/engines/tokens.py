@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from hnlm_ray.errors import ConfigError, EngineError
+from hnlm_ray.errors import ConfigError, EngineError, require
 from hnlm_ray.language.prompts.render import Budget, Prompt
 
 __all__ = ["approximate_budget", "chat_budget", "chat_tokens", "cut_tokens", "load_tokenizer"]
@@ -36,7 +36,9 @@ def load_tokenizer(folder: str) -> Any:
 
     Raises:
         EngineError: there is none, or it cannot be loaded.
+        PackageError: Transformers is not installed.
     """
+    require(f"the tokenizer of {folder}", "llm")
     try:
         return _tokenizer_class(folder).from_pretrained(folder)
     except (OSError, ValueError, KeyError, ImportError) as error:

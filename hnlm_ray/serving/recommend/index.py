@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hnlm_ray.errors import ResourceError
+from hnlm_ray.errors import require
 
 __all__ = ["Index", "build_index"]
 
@@ -70,12 +70,11 @@ def build_index(item_vectors: npt.NDArray[np.float32]) -> Index:
         item_vectors: (I, d) float32.
 
     Raises:
-        ResourceError: faiss is not installed.
+        PackageError: Faiss is not installed.
     """
-    try:
-        import faiss
-    except ImportError as error:
-        raise ResourceError("an index needs the package faiss-cpu", "install hnlm-ray[ann]") from error
+    require("an index", "ann")
+    import faiss
+
     n_items, dim = item_vectors.shape
     cells = max(1, min(int(4 * np.sqrt(n_items)), n_items // _LEAST_PER_CELL))
     index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, cells, faiss.METRIC_INNER_PRODUCT)

@@ -120,7 +120,7 @@ class Live:
         Raises:
             BundleError: a bundle is missing or damaged, or fails a trial request.
             ConfigError: all bundles are shadows.
-            ResourceError: the library of the index is not installed.
+            PackageError: the library of the index is not installed.
         """
         if all(source.shadow for source in sources.values()):
             raise ConfigError("every bundle is a shadow, so that nobody would answer", "give one that is none")

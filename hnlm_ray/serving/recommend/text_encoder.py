@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hnlm_ray.config.weights import refuse_pickles
-from hnlm_ray.errors import BundleError
+from hnlm_ray.errors import BundleError, require
 
 __all__ = ["TextEncoder"]
 
@@ -33,6 +33,7 @@ class TextEncoder:
         Raises:
             BundleError: the model cannot be loaded.
             EngineError: its weights are pickles.
+            PackageError: Transformers is not installed.
         """
         import torch
 
@@ -49,6 +50,7 @@ class TextEncoder:
 
     @functools.cached_property
     def _loaded(self) -> tuple[Any, Any, str]:
+        require("the text encoder of a bundle", "llm")
         from transformers import AutoModel, AutoTokenizer
         from transformers.utils import logging
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hnlm_ray.errors import ResourceError
+from hnlm_ray.errors import PackageError
 from hnlm_ray.serving.bundle.bundle import load_bundle
 from hnlm_ray.serving.bundle.contents import Contents
 from hnlm_ray.serving.bundle.writing import write_bundle
@@ -198,5 +198,5 @@ def test_vectors_of_a_mapped_bundle_are_indexed(clustered: Contents, tmp_path: P
 
 def test_without_faiss_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(ResourceError, match=r"faiss-cpu.*hnlm-ray\[ann\]"):
+    with pytest.raises(PackageError, match=r"an index needs Faiss.*hnlm-ray\[ann\]"):
         build_index(np.ones((5, 2), np.float32))
