@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --no-deps
 TORCH := $(shell cat requirements/torch.txt)
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: help setup dependencies demo test check docs notebooks lock clean
+.PHONY: help setup dependencies demo test core check docs notebooks lock clean
 
 help:
 	@echo "make setup         install the package and its development tools into $(VENV), from the locks;"
@@ -15,6 +15,7 @@ help:
 	@echo "make dependencies  install only what the package needs to run, as an image does"
 	@echo "make demo          run the whole pipeline on generated data and serve recommendations"
 	@echo "make test          run every test, real engines included"
+	@echo "make core          run the tests of the core alone, from a wheel, on each Python of 3.11, 3.12 and 3.13 that is here"
 	@echo "make check         run the formatter, the linter and the type checker"
 	@echo "make docs          build the documentation as a site into site/, without network"
 	@echo "make notebooks     run the notebooks of the documentation and write their outputs anew"
@@ -47,6 +48,9 @@ demo: setup
 test: setup
 	$(BIN)/python -X faulthandler -m pytest
 
+core: setup
+	.ci/core
+
 check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -61,10 +65,14 @@ notebooks: setup
 # What `make setup` and an image hold: every extra but wandb, which sends what it is told to somebody else's service.
 PRODUCT := ann search serve tracking tune
 
-COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
-  $(addprefix --extra ,$(PRODUCT)) --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header $(UPGRADE)
-COMPILE_CPU = $(COMPILE) --extra cpu --excludes requirements/excluded.txt --no-emit-package torch \
-  $(addprefix --find-links ,$(or $(PIP_FIND_LINKS),$(TORCH_CPU_INDEX)/torch/))
+RESOLVE = $(BIN)/uv pip compile pyproject.toml --quiet --python-version 3.11 --generate-hashes --no-emit-index-url \
+  --no-emit-find-links --no-annotate --no-header $(UPGRADE)
+COMPILE = $(RESOLVE) --python-platform x86_64-manylinux_2_28 $(addprefix --extra ,$(PRODUCT))
+CPU_TORCH = --no-emit-package torch $(addprefix --find-links ,$(or $(PIP_FIND_LINKS),$(TORCH_CPU_INDEX)/torch/))
+COMPILE_CPU = $(COMPILE) --extra cpu --excludes requirements/excluded.txt $(CPU_TORCH)
+# For every platform and every Python that the core runs on, in the versions of the other locks.
+COMPILE_CORE = $(RESOLVE) --universal --extra test $(CPU_TORCH) \
+  $(addprefix --constraint requirements/,torch.txt cpu.lock dev.lock)
 
 # The development lock holds what the product lock does not, in versions that go with it.
 lock:
@@ -73,6 +81,7 @@ lock:
 	$(COMPILE) --extra gpu --output-file requirements/gpu.lock
 	$(COMPILE_CPU) --extra dev --constraint requirements/cpu.lock --output-file requirements/dev.lock \
 	  $$(sed -n 's/^\([a-z0-9._-]*\)==.*/--no-emit-package \1/p' requirements/cpu.lock)
+	$(COMPILE_CORE) --output-file requirements/core.lock
 
 clean:
 	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist site report.html

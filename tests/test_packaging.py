@@ -209,7 +209,7 @@ def test_an_installed_wheel_begins_the_demo_from_any_folder(installed: Path, tmp
     assert done.returncode == 0, done.stderr
     (helped, diff, plan, checked), shown, file = json.loads(done.stdout)
     assert "serve it" in helped
-    assert "variants:" in diff
+    assert "train.variants.tuned" in diff
     assert "negatives" in plan
     assert "nothing stands in the way of a run" in checked
     assert shown["page"] > 1000
