@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import json
 import math
@@ -86,6 +87,7 @@ json.dump([case["values"] for case in cases], sys.stdout)
 """
 
 
+@pytest.mark.skipif(importlib.util.find_spec("ranx") is None, reason="ranx is no part of the core's tests")
 def test_agrees_with_ranx() -> None:
     """In a process of its own, where numba compiles nothing: that would take longer than everything else here."""
     inputs = [(*random_case(seed), (1, 5, 20, 30)) for seed in range(3)] + [(*edges(), (1, 2, 4))]
