@@ -30,6 +30,6 @@ def missing_packages(options: TrackingConfig) -> list[str]:
         if missing:
             found.append(
                 f"tracking.mlflow writes to {without_credentials(uri)}, which needs {' and '.join(missing)};"
-                f" `pip install {' '.join(missing)}`, or name a server with tracking.mlflow.uri."
+                " `pip install 'hnlm-ray[tracking]'`, or name a server with tracking.mlflow.uri."
             )
     return found

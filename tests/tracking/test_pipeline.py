@@ -129,7 +129,7 @@ def test_a_database_needs_packages_that_a_server_does_not(monkeypatch: pytest.Mo
     monkeypatch.setattr(packages, "find_spec", lambda name: None if name in ("sqlalchemy", "alembic") else True)
     own = {"mlflow": {"uri": "sqlite:////x/y.db"}, "tensorboard": {}}
     assert missing_packages(TrackingConfig.model_validate(own)) == [
-        "tracking.mlflow writes to sqlite:////x/y.db, which needs sqlalchemy and alembic; `pip install sqlalchemy"
-        " alembic`, or name a server with tracking.mlflow.uri."
+        "tracking.mlflow writes to sqlite:////x/y.db, which needs sqlalchemy and alembic; `pip install"
+        " 'hnlm-ray[tracking]'`, or name a server with tracking.mlflow.uri."
     ]
     assert missing_packages(TrackingConfig.model_validate({"mlflow": {"uri": "http://host"}})) == []
