@@ -23,7 +23,6 @@ from hnlm_ray.cli.validation import endpoint_problems, nearest_folder, obstacles
 from hnlm_ray.config.tree import Config
 from hnlm_ray.demo import assets
 from hnlm_ray.errors import HnlmError, PackageError, ResourceError, require
-from hnlm_ray.run.specs import planned_kinds
 from hnlm_ray.tracking.packages import EXTRAS
 
 __all__ = ["Finding", "doctor", "examine"]
@@ -107,7 +106,7 @@ def _packages(config: Config) -> Iterator[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
     is_right = (3, 11) <= sys.version_info < (3, 14)
     yield Finding("python", "ok" if is_right else "fail", f"{version}; 3.11, 3.12 or 3.13 is needed.")
-    needed = extras_of(config, planned_kinds(config))
+    needed = _needed(config)
     for name, extra in _PACKAGES.items():
         found = _version(name)
         if found is None:
@@ -126,7 +125,7 @@ def _packages(config: Config) -> Iterator[Finding]:
 
 
 def _engines(config: Config) -> Iterator[Finding]:
-    yield _vllm(is_needed="cpu" in extras_of(config, planned_kinds(config)))
+    yield _vllm(is_needed="cpu" in _needed(config))
     weights = Path(assets.resolve("demo")) / "model.safetensors"
     if weights.is_file():
         yield Finding("demo model", "ok", f"{weights.stat().st_size / 1e6:.1f} MB.")
@@ -141,10 +140,17 @@ def _configured(config: Config) -> Iterator[Finding]:
     kinds = planned_kinds(config)
     found = [*obstacles(config, kinds), *endpoint_problems(config, kinds)]
     yield from (Finding("models and resources", "fail", sentence) for sentence in found)
-    if not found and (missing := PackageError.about("a look at models", {"llm"} & {*extras_of(config, kinds)})):
+    if not found and (missing := PackageError.about("a look at models", {"llm"} & _needed(config))):
         yield Finding("models and resources", "warn", str(missing))
     elif not found:
         yield Finding("models and resources", "ok", "the models can be had, and the machine has what is asked for.")
+
+
+def _needed(config: Config) -> set[str]:
+    """The extras that the configured run needs."""
+    from hnlm_ray.run.specs import planned_kinds
+
+    return {*extras_of(config, planned_kinds(config))}
 
 
 def _not_installed(name: str, extra: str | None, *, is_needed: bool) -> Finding:

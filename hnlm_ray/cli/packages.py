@@ -9,7 +9,6 @@ from pathlib import Path
 from hnlm_ray.cli.resources import READERS, WRITERS
 from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import PackageError
-from hnlm_ray.run.specs import planned_kinds
 
 __all__ = ["extras_of", "lacking", "this_command"]
 
@@ -26,6 +25,8 @@ def this_command() -> str:
 
 def extras_of(config: Config, kinds: Collection[str]) -> list[str]:
     """The extras that stages of these kinds need on the machines that they run on."""
+    from hnlm_ray.run.specs import planned_kinds
+
     writes, reads, tunes = WRITERS & {*kinds}, READERS & {*kinds}, _TUNERS & {*kinds}
     runs_vllm = (writes and config.llm.engine == "vllm") or (reads and config.embed.engine == "vllm")
     # A bundle has vectors of profiles, which its text encoder makes.

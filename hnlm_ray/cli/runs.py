@@ -19,7 +19,6 @@ from hnlm_ray.cli.serving import bundles_of
 from hnlm_ray.cli.validation import obstacles
 from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import ResourceError
-from hnlm_ray.run.specs import planned_kinds
 
 if TYPE_CHECKING:
     from hnlm_ray.run.execute import Progress
@@ -174,6 +173,8 @@ def status(words: Words, config: ConfigFiles, as_json: documents.AsJson = False)
 
 def demo(words: Words, config: ConfigFiles) -> None:
     """Run the pipeline on generated data, serve it, ask it for recommendations, write report.html, stop."""
+    from hnlm_ray.run.specs import planned_kinds
+
     options = configured(words, config or [Path("demo")])
     if (missing := lacking(options, planned_kinds(options), "serve")) is not None:
         raise missing

@@ -17,7 +17,6 @@ from hnlm_ray.cli.resources import READERS, WRITERS, shortages
 from hnlm_ray.config.plugins import load_object
 from hnlm_ray.config.tree import Config
 from hnlm_ray.errors import HnlmError, PackageError
-from hnlm_ray.run.specs import planned_kinds
 
 if TYPE_CHECKING:
     from hnlm_ray.data.checks import Findings
@@ -31,6 +30,7 @@ def validate(words: Words, config: ConfigFiles, as_json: AsJson = False) -> None
     Packages that the run needs and this machine lacks are a warning: the run may be meant for another one.
     """
     from hnlm_ray.run.models import remarks
+    from hnlm_ray.run.specs import planned_kinds
 
     options = configured(words, config)
     found = examine(options)
@@ -51,6 +51,7 @@ def validate(words: Words, config: ConfigFiles, as_json: AsJson = False) -> None
 def examine(config: Config) -> Findings:
     """Everything that stands in the way of a run, and what may spoil its result."""
     from hnlm_ray.data.checks import Findings
+    from hnlm_ray.run.specs import planned_kinds
 
     data, kinds = _data(config), planned_kinds(config)
     rest = [*obstacles(config, kinds), *endpoint_problems(config, kinds), *_sentences(_run_folder, config)]
