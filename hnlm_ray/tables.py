@@ -270,7 +270,7 @@ SEARCH_TRIALS = _table(
     valid_ndcg=pa.float64(),  # NDCG@20 at the best epoch
     epochs=pa.int32(),  # that were trained
     seconds=pa.float64(),  # of training, evaluation excluded
-    status=pa.string(),  # ok | stopped, early because others were better | failed
+    status=pa.string(),  # ok | stopped, because others were better | cut, because the epochs were used up | failed
     error=pa.string(),  # why it failed; "" where it did not
 )
 """The trials of the search, sorted by variant and number; they do not read the test split."""

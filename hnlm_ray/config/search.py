@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -12,7 +13,7 @@ from hnlm_ray.config.section import Positive, Section
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Domain", "SearchConfig", "StoppingConfig"]
+__all__ = ["Domain", "SearchConfig", "StoppingConfig", "domain_of"]
 
 
 class Domain(Section):
@@ -53,6 +54,19 @@ class Domain(Section):
         return float(f"{math.exp(rng.uniform(math.log(low), math.log(high))):.4g}")
 
 
+def domain_of(space: Mapping[str, Domain], path: str) -> Domain | None:
+    """What a searched option of a trial is drawn from; None if the space does not have it.
+
+    Args:
+        space: as in :class:`SearchConfig`.
+        path: full, with the variant's name; or a path outside the variants.
+    """
+    if path in space:
+        return space[path]
+    train, _, rest = path.partition(".variants.")
+    return space.get(f"{train}.variants.*.{rest.partition('.')[2]}")
+
+
 _SPACE: dict[str, Domain] = {
     "train.variants.*.learning_rate": Domain(log_uniform=(1e-4, 1e-1)),
     "train.variants.*.l2": Domain(log_uniform=(1e-6, 1e-2)),
@@ -74,16 +88,26 @@ class StoppingConfig(Section):
 
 
 class SearchConfig(Section):
-    """Hyper-parameter search: every variant gets the same number of trials, the best is chosen on validation."""
+    """Hyper-parameter search: every variant gets the same budget of trials, the best is chosen on validation."""
 
     trials: Positive = 20
     """Per variant; the first is the variant as it is configured."""
     seed: int = 0
     """The seed of the draws and of every fit."""
+    algorithm: Literal["random", "tpe"] = "random"
+    """`random` draws every option by itself; `tpe` proposes what the trials of the variant so far make likely to be
+    better (Optuna's tree-structured Parzen estimator; needs the extra `tune`). A study always draws at random."""
+    startup: Positive = 8
+    """With `tpe`: trials of each variant that are drawn at random before the first proposal, as configured included."""
     epochs: Positive | None = None
     """An upper bound for the epochs of a trial; by default those of the variant."""
+    epoch_budget: Positive | None = None
+    """Epochs that all trials of one variant may train together, the same for every variant; by default no limit. Where
+    it is used up, the variant's running trial is cut off and no other one begins."""
     stopping: StoppingConfig | None = None
     """By default every trial trains until its own end, which is its last epoch or its patience."""
+    jobs: Positive | None = None
+    """Trials at a time; by default as many as the cluster has room for, and a local Ray's machine has cores for."""
     variants: tuple[str, ...] = ()
     """By default every variant that is trained."""
     space: dict[str, Domain] = Field(default_factory=lambda: dict(_SPACE))

@@ -18,7 +18,22 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["SERIES_COLOURS", "Curve", "Dots", "learning_curves", "scatter"]
+__all__ = [
+    "CARD",
+    "GRID",
+    "INK",
+    "MUTED",
+    "SERIES_COLOURS",
+    "Curve",
+    "Dots",
+    "learning_curves",
+    "linear_ticks",
+    "logarithmic_ticks",
+    "scatter",
+    "series_colour",
+    "short",
+    "svg",
+]
 
 SERIES_COLOURS = 6
 """The page defines ``--series-0`` (the baseline) to ``--series-5``."""
@@ -29,11 +44,13 @@ _DASHES, _MARKERS = ("-", "--", ":"), ("o", "s", "^")
 _ROOM = 42
 """Characters that fit below a chart."""
 
-_INK, _MUTED, _GRID = "#00aa01", "#00aa02", "#00aa03"
+# Placeholders that the page's own colours take the place of.
+INK, MUTED, GRID, CARD = "#00aa01", "#00aa02", "#00aa03", "#00aa04"
 _VARIABLES = {
-    _INK: "var(--ink)",
-    _MUTED: "var(--muted)",
-    _GRID: "var(--line)",
+    INK: "var(--ink)",
+    MUTED: "var(--muted)",
+    GRID: "var(--line)",
+    CARD: "var(--card)",
     **{f"#00bb0{index}": f"var(--series-{index})" for index in range(SERIES_COLOURS)},
 }
 
@@ -93,7 +110,7 @@ def learning_curves(
         axes.set_xticks(range(len(ticks)), ticks if _fit(ticks) else broken)
     else:
         _set_ticks(axes, [x for curve in curves for x in curve.x])
-    return _svg(figure, f"{x_label} {y_label}", description)
+    return svg(figure, f"{x_label} {y_label}", description)
 
 
 def scatter(
@@ -129,16 +146,16 @@ def scatter(
         x = [places[str(value)] if places else value for value in group.x]
         axes.scatter(x, group.y, color=colour, marker=marker, s=22, alpha=0.85, linewidths=0)
         for point in zip(x, group.y, strict=True) if group.label else ():
-            axes.annotate(_short(group.label), point, (4, 3), textcoords="offset points", color=_MUTED, fontsize=8.5)
+            axes.annotate(short(group.label), point, (4, 3), textcoords="offset points", color=MUTED, fontsize=8.5)
     if not places:
         spans = bool(numbers) and 0 < 20 * min(numbers) < max(numbers)
         _set_ticks(axes, numbers, is_logarithmic=spans if is_logarithmic is None else is_logarithmic)
-    return _svg(figure, f"{x_label} {y_label}", description)
+    return svg(figure, f"{x_label} {y_label}", description)
 
 
 def _set_words(axes: Axes, words: Sequence[str]) -> None:
     """Words below the horizontal axis, slanted where they do not fit beside each other."""
-    labels, every = [_short(word) for word in words], math.ceil(len(words) / 24)
+    labels, every = [short(word) for word in words], math.ceil(len(words) / 24)
     slant = 0 if _fit(labels) else 30 if len(words) <= 8 else 60
     axes.set_xticks(range(0, len(words), every), labels[::every], rotation=slant, ha="right" if slant else "center")
     axes.set_xlim(-0.5, len(words) - 0.5)
@@ -151,10 +168,10 @@ def _set_ticks(axes: Axes, values: Sequence[float], *, is_logarithmic: bool = Fa
     positive = [value for value in values if value > 0]
     if not is_logarithmic or not positive or min(values) < 0:
         if values:
-            axes.set_xticks(_linear_ticks(values))
+            axes.set_xticks(linear_ticks(values))
             axes.xaxis.set_major_formatter(FormatStrFormatter("%.12g"))
         return
-    ticks = _logarithmic_ticks(min(positive), max(positive))
+    ticks = logarithmic_ticks(min(positive), max(positive))
     if min(values) == 0:  # has no logarithm: a stretch of linear axis leads to it
         axes.set_xscale("symlog", linthresh=min(positive))
         ticks = [0.0, *ticks]
@@ -165,7 +182,7 @@ def _set_ticks(axes: Axes, values: Sequence[float], *, is_logarithmic: bool = Fa
     axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
 
 
-def _linear_ticks(values: Sequence[float]) -> list[float]:
+def linear_ticks(values: Sequence[float]) -> list[float]:
     """Round ticks among the values, as many as have room for their labels, up to seven."""
     from matplotlib.ticker import MaxNLocator
 
@@ -189,7 +206,7 @@ def _fit(labels: Sequence[str]) -> bool:
     return all((len(one) + len(other)) / 2 + 1.5 <= room for one, other in itertools.pairwise(labels))
 
 
-def _logarithmic_ticks(low: float, high: float) -> list[float]:
+def logarithmic_ticks(low: float, high: float) -> list[float]:
     """Two to five ticks from ``low`` to ``high``: powers of ten, or beside them their multiples by 2 and 5."""
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for factors in ((1,), (1, 2, 5)):
@@ -200,15 +217,20 @@ def _logarithmic_ticks(low: float, high: float) -> list[float]:
     return sorted({low, high})
 
 
-def _short(word: str) -> str:
+def short(word: str) -> str:
     """A shortened label; a dollar sign is escaped, since it would start a formula."""
     return (word if len(word) <= 28 else f"{word[:27]}\N{HORIZONTAL ELLIPSIS}").replace("$", r"\$")
+
+
+def series_colour(series: int) -> str:
+    """The placeholder for the colour of a series."""
+    return f"#00bb0{series % SERIES_COLOURS}"
 
 
 def _look(series: int) -> tuple[str, str, str]:
     """Colour, dash and dot of a series."""
     rounds = series // SERIES_COLOURS % len(_DASHES)
-    return f"#00bb0{series % SERIES_COLOURS}", _DASHES[rounds], _MARKERS[rounds]
+    return series_colour(series), _DASHES[rounds], _MARKERS[rounds]
 
 
 def _grid(x_label: str, y_label: str) -> tuple[Figure, Axes]:
@@ -219,15 +241,15 @@ def _grid(x_label: str, y_label: str) -> tuple[Figure, Axes]:
     axes = figure.add_subplot()
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(_GRID)
-    axes.tick_params(which="both", colors=_MUTED, labelsize=8.5, length=0)
-    axes.set_xlabel(x_label, color=_MUTED)
-    axes.set_title(y_label, color=_INK, loc="left", fontsize=10, fontweight="bold")
-    axes.grid(axis="y", color=_GRID, linewidth=0.7)
+    axes.spines["bottom"].set_color(GRID)
+    axes.tick_params(which="both", colors=MUTED, labelsize=8.5, length=0)
+    axes.set_xlabel(x_label, color=MUTED)
+    axes.set_title(y_label, color=INK, loc="left", fontsize=10, fontweight="bold")
+    axes.grid(axis="y", color=GRID, linewidth=0.7)
     return figure, axes
 
 
-def _svg(figure: Figure, salt: str, description: str) -> str:
+def svg(figure: Figure, salt: str, description: str) -> str:
     """The figure without prologue, size and date, so that the same input gives the same bytes."""
     import matplotlib as mpl
     from markupsafe import escape

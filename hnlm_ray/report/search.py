@@ -10,12 +10,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from hnlm_ray.config.search import Domain
+from hnlm_ray.config.search import Domain, SearchConfig, domain_of
+from hnlm_ray.report.importance import LEAST_TRIALS, Importance, importance
 from hnlm_ray.report.options import shown_option
 from hnlm_ray.report.page import render_page
+from hnlm_ray.report.parallel import Axis, numbers_axis, parallel_coordinates, words_axis
 from hnlm_ray.report.plots import Curve, Dots, learning_curves, scatter
+from hnlm_ray.run.proposals import has_optuna
 
-__all__ = ["VariantSearch", "described", "inside", "render_search", "summarise", "trial_figures"]
+__all__ = ["VariantDetail", "VariantSearch", "described", "inside", "render_search", "summarise", "trial_figures"]
 
 _METRIC = "validation NDCG@20"
 
@@ -41,6 +44,16 @@ class VariantSearch:
     def stopped(self) -> list[Mapping[str, Any]]:
         """The trials that were stopped early; the best of their epochs counts."""
         return [row for row in self.rows if row["status"] == "stopped"]
+
+    @property
+    def cut(self) -> list[Mapping[str, Any]]:
+        """The trials that were cut off because the variant's epochs were used up; the best of their epochs counts."""
+        return [row for row in self.rows if row["status"] == "cut"]
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all trials that did not fail."""
+        return int(sum(row["epochs"] for row in self.finished))
 
     @property
     def failed(self) -> list[Mapping[str, Any]]:
@@ -82,20 +95,80 @@ def summarise(trials: pa.Table) -> list[VariantSearch]:
     return [VariantSearch(name, [row for row in rows if row["variant"] == name]) for name in names]
 
 
-def render_search(run: str, trials: pa.Table, space: Mapping[str, Domain]) -> str:
+@dataclass(frozen=True)
+class VariantDetail:
+    """What the page shows of the options of one variant.
+
+    Attributes:
+        variant: its name.
+        lines: parallel coordinates of its trials as ``<svg>``.
+        importance: how much each option mattered; None where that cannot be said.
+    """
+
+    variant: str
+    lines: str
+    importance: Importance | None
+
+
+def render_search(run: str, trials: pa.Table, search: SearchConfig) -> str:
     """The page about a search as HTML.
 
     Args:
         run: name of the run.
         trials: table ``trials``.
-        space: what was searched, as in :class:`hnlm_ray.config.search.SearchConfig`; options that were drawn from
-            logarithms stand on a logarithmic axis, choices beside each other.
+        search: the section of the configuration; options that its space draws from logarithms stand on a logarithmic
+            axis, choices beside each other.
     """
     results = summarise(trials)
-    counted = {name: sum(len(getattr(result, name)) for result in results) for name in ("stopped", "failed")}
-    figures = trial_figures(results, space)
-    values = {"run": run, "results": results, "total": len(trials), "figures": figures, "options": _options}
+    counted = {name: sum(len(getattr(result, name)) for result in results) for name in ("stopped", "cut", "failed")}
+    values = {
+        "run": run,
+        "results": results,
+        "total": len(trials),
+        "search": search,
+        "figures": trial_figures(results, search.space),
+        "details": _details(results, search.space),
+        "least": LEAST_TRIALS,
+        "has_optuna": has_optuna(),
+        "options": _options,
+        "short": _without_variant,
+    }
     return render_page("search.html.j2", **values, **counted)
+
+
+def _details(results: Sequence[VariantSearch], space: Mapping[str, Domain]) -> list[VariantDetail]:
+    """The variants with at least two options and two trials that did not fail."""
+    found = []
+    for result in results:
+        trials = [(json.loads(row["parameters"]), float(row["valid_ndcg"])) for row in result.finished]
+        paths = list(dict.fromkeys(path for values, _ in trials for path in values))
+        if len(trials) > 1 and len(paths) > 1:
+            domains = {path: domain for path in paths if (domain := domain_of(space, path)) is not None}
+            lines = _lines(result, [values for values, _ in trials], paths, domains)
+            found.append(VariantDetail(result.variant, lines, importance(domains, trials)))
+    return found
+
+
+def _lines(
+    result: VariantSearch, options: Sequence[Mapping[str, Any]], paths: Sequence[str], domains: Mapping[str, Domain]
+) -> str:
+    """Parallel coordinates of the trials of a variant, the best fifth in colour."""
+    figures = [float(row["valid_ndcg"]) for row in result.finished]
+    axes = [_axis(path, [values.get(path) for values in options], domains.get(path)) for path in paths]
+    order = sorted(range(len(figures)), key=lambda trial: -figures[trial])
+    title = f"Options and {_METRIC} of the trials of {result.variant}"
+    return parallel_coordinates([*axes, numbers_axis(_METRIC, figures)], order[: -(-len(order) // 5)], title)
+
+
+def _axis(path: str, values: Sequence[Any], domain: Domain | None) -> Axis:
+    name, is_chosen = _without_variant(path), domain is not None and domain.choice is not None
+    places = [None if value is None else _place(value, is_chosen) for value in values]
+    if any(isinstance(place, str) for place in places):
+        choices = domain.choice if domain is not None and domain.choice is not None else ()
+        shown = [None if place is None else str(place) for place in places]
+        return words_axis(name, shown, [shown_option(value) for value in choices])
+    numbers = [place if not isinstance(place, str) else None for place in places]
+    return numbers_axis(name, numbers, is_logarithmic=domain is not None and domain.log_uniform is not None)
 
 
 def trial_figures(results: Sequence[VariantSearch], space: Mapping[str, Domain]) -> list[str]:

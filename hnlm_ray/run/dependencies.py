@@ -201,7 +201,12 @@ def trials(config: Config, key: StageKey) -> Depends:
     tried = [
         (one.variant, one.number, one.options.model_dump(mode="json"), one.upstream) for one in draw_trials(config)
     ]
-    return {"trials": tried, **config.search.model_dump(mode="json", include={"seed", "epochs", "stopping"})}
+    search = config.search
+    options = search.model_dump(mode="json", include={"seed", "epochs", "epoch_budget", "stopping"})
+    if search.algorithm == "tpe":
+        space = {path: domain.model_dump(mode="json") for path, domain in search.space.items()}
+        options |= {"algorithm": "tpe", "startup": search.startup, "space": space}
+    return {"trials": tried, **options}
 
 
 def study(config: Config, key: StageKey) -> Depends:

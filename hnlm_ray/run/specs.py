@@ -250,7 +250,7 @@ _ALL = (
     ),
     StageSpec(
         "search", "Search hyper-parameters, after whatever the trials read",
-        _search, dependencies.trials, ("trials",), ("ok", "stopped", "failed"), version=2, resumes=True,
+        _search, dependencies.trials, ("trials",), ("ok", "stopped", "cut", "failed"), version=3, resumes=True,
     ),
     StageSpec(
         "study", "Tune every variant with the same number of trials and compare them over several seeds",

@@ -2,7 +2,8 @@
 
 Every variant gets the same number of trials. The first trial of a variant is the variant as configured; the others draw
 each option at random (Bergstra and Bengio, JMLR 2012). A draw depends on the seed, the variant, the number of the trial
-and the path of the option alone: more trials, or another variant, change none of the others.
+and the path of the option alone: more trials, or another variant, change none of the others. With
+``search.algorithm: tpe``, a later trial gets a proposal in place of its draw, but for its options outside the variant.
 
 Options outside the variants decide what semantic variants read. They are drawn once per number of a trial, so that the
 trials of that number share the stages that have to run again for them.
@@ -19,13 +20,24 @@ from typing import Any
 from pydantic import ValidationError
 
 from hnlm_ray.config.paths import assign, lookup, walk
-from hnlm_ray.config.search import Domain
+from hnlm_ray.config.search import Domain, domain_of
 from hnlm_ray.config.tree import Config
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.errors import ConfigError
-from hnlm_ray.seeds import generator
+from hnlm_ray.run.proposals import Told, propose, require_optuna
+from hnlm_ray.seeds import derive, generator
 
-__all__ = ["Trial", "draw_trials", "searched", "studied", "study_trials", "with_upstream"]
+__all__ = [
+    "Trial",
+    "draw_trials",
+    "is_proposed",
+    "proposed",
+    "searched",
+    "studied",
+    "study_trials",
+    "with_parameters",
+    "with_upstream",
+]
 
 _ROOT = "train.variants."
 _EVERY = "*"
@@ -113,8 +125,11 @@ def draw_trials(config: Config) -> list[Trial]:
 
     Raises:
         ConfigError: a path does not exist, a variant has nothing to search, or a draw is no valid configuration.
+        ResourceError: the algorithm needs a package that is not installed.
     """
     search, variants = config.search, config.train.variants
+    if search.algorithm == "tpe":
+        require_optuna()
     names = searched(config)
     spaces = _spaces(config, names)
     for name, space in spaces.items():
@@ -150,6 +165,50 @@ def study_trials(config: Config) -> list[Trial]:
         found[name] = list(different.values())
     rounds = zip_longest(*found.values())
     return [trial for one in rounds for trial in one if trial is not None]
+
+
+def is_proposed(config: Config, trial: Trial) -> bool:
+    """Whether :func:`proposed` replaces what :func:`draw_trials` drew for a trial."""
+    is_late = config.search.algorithm == "tpe" and trial.number >= max(1, config.search.startup)
+    return is_late and any(not _is_upstream(path) for path in trial.parameters)
+
+
+def proposed(config: Config, trial: Trial, told: Sequence[Told]) -> Trial:
+    """A trial with the options that Optuna's sampler proposes; those outside the variant stay as they were drawn.
+
+    Args:
+        config: what is searched.
+        trial: drawn.
+        told: the variant's trials that have ended or run, in the order of their numbers.
+
+    Raises:
+        ConfigError: the proposal is no valid configuration.
+    """
+    domains = {path: domain_of(config.search.space, path) for path in trial.parameters if not _is_upstream(path)}
+    space = {path: domain for path, domain in domains.items() if domain is not None}
+    seed = derive(config.search.seed, "search", "tpe", trial.variant, trial.number)
+    return with_parameters(config, trial, trial.parameters | propose(space, told, seed))
+
+
+def with_parameters(config: Config, trial: Trial, parameters: Mapping[str, Any]) -> Trial:
+    """A trial with other values of its searched options, sections before the options in them.
+
+    Raises:
+        ConfigError: the values are no valid configuration.
+    """
+    if trial.number == 0:
+        return trial
+    own, root = config.train.variants[trial.variant], f"{_ROOT}{trial.variant}."
+    tree = own.model_dump(mode="json")
+    for path, value in parameters.items():
+        if path.startswith(root):
+            assign(tree, path.removeprefix(root), value)
+    try:
+        options = VariantConfig.model_validate(tree)
+    except ValidationError as error:
+        inside = {path: value for path, value in parameters.items() if path.startswith(root)}
+        raise _no_valid_draw("variant", inside, error) from error
+    return Trial(trial.variant, trial.number, dict(parameters), options)
 
 
 def with_upstream(config: Config, upstream: Mapping[str, Any]) -> Config:
@@ -268,15 +327,9 @@ def _draw(config: Config, variant: str, number: int, space: Mapping[str, Domain]
     if number == 0:
         parameters = {f"{_ROOT}{variant}.{path}": lookup(tree, path) for path in space}
         return Trial(variant, 0, parameters | read, configured)
-    parameters = {}
-    for path, domain in space.items():
-        value = domain.draw(generator(config.search.seed, "search", variant, number, path))
-        assign(tree, path, value)
-        parameters[f"{_ROOT}{variant}.{path}"] = value
-    try:
-        return Trial(variant, number, parameters | read, VariantConfig.model_validate(tree))
-    except ValidationError as error:
-        raise _no_valid_draw("variant", parameters, error) from error
+    rngs = {path: generator(config.search.seed, "search", variant, number, path) for path in space}
+    drawn = {f"{_ROOT}{variant}.{path}": domain.draw(rngs[path]) for path, domain in space.items()}
+    return with_parameters(config, Trial(variant, number, {}, configured), drawn | read)
 
 
 def _no_valid_draw(kind: str, drawn: Mapping[str, Any], error: ValidationError) -> ConfigError:

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pyarrow as pa
 
-from hnlm_ray.config.search import Domain
+from hnlm_ray.config.search import Domain, SearchConfig, StoppingConfig
 from hnlm_ray.config.variants import VariantConfig
 from hnlm_ray.evaluation.metrics import METRICS
 from hnlm_ray.evaluation.significance import Interval
@@ -146,7 +146,16 @@ def search_page() -> str:
                 }
             )
     table = pa.Table.from_pylist(rows, schema=SEARCH_TRIALS)
-    return render_search(f"runs/{WORD}", table, {"train.variants.*.learning_rate": Domain(log_uniform=(1e-4, 1e-1))})
+    space = {
+        "train.variants.*.learning_rate": Domain(log_uniform=(1e-4, 1e-1)),
+        "train.variants.*.semantic.mixing.alpha": Domain(uniform=(0, 1)),
+        "train.variants.*.dim": Domain(choice=(32, 64, 128)),
+        "train.variants.*.item_text": Domain(choice=(False, True)),
+        "train.variants.*.sampler": Domain(choice=tuple({"name": "dns", "candidates": n} for n in (4, 16, 64))),
+        "llm.sampling.temperature": Domain(uniform=(0, 1)),
+    }
+    search = SearchConfig(space=space, trials=12, epoch_budget=100, algorithm="tpe", stopping=StoppingConfig())
+    return render_search(f"runs/{WORD}", table, search)
 
 
 def study_page() -> str:
