@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --no-deps
 TORCH := $(shell cat requirements/torch.txt)
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: help setup dependencies demo test core check docs notebooks lock clean
+.PHONY: help setup dependencies demo test core check audit docs notebooks lock clean
 
 help:
 	@echo "make setup         install the package and its development tools into $(VENV), from the locks;"
@@ -16,7 +16,8 @@ help:
 	@echo "make demo          run the whole pipeline on generated data and serve recommendations"
 	@echo "make test          run every test, real engines included"
 	@echo "make core          run the tests of the core alone, from a wheel, on each Python of 3.11, 3.12 and 3.13 that is here"
-	@echo "make check         run the formatter, the linter and the type checker"
+	@echo "make check         run the formatter, the linter, the type checker and the audit"
+	@echo "make audit         look the locked packages up in a source of known vulnerabilities, if one can be reached"
 	@echo "make docs          build the documentation as a site into site/, without network"
 	@echo "make notebooks     run the notebooks of the documentation and write their outputs anew"
 	@echo "make lock          resolve pyproject.toml into requirements/*.lock, keeping locked versions where possible;"
@@ -55,6 +56,12 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(AUDIT)
+
+AUDIT = PATH="$(BIN):$$PATH" $(BIN)/python requirements/audit.py
+
+audit: setup
+	$(AUDIT)
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

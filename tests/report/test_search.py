@@ -1,14 +1,11 @@
 from __future__ import annotations
 
 import json
-import math
 import re
-from pathlib import Path
 
 import pyarrow as pa
 
 from hnlm_ray.config.search import Domain, SearchConfig
-import pytest
 from hnlm_ray.report.search import render_search, summarise
 from hnlm_ray.tables import SEARCH_TRIALS
 
