@@ -59,7 +59,9 @@ def locked() -> Iterator[list[str]]:
     """The pins of each lock that no lock before it has: pip-audit takes no package twice, nor in two versions."""
     seen: set[str] = set()
     for name in LOCKS:
-        found = re.findall(r"^[A-Za-z0-9._-]+(?:\[[^]]*\])?==[^\s;\\]+", (FOLDER / name).read_text(encoding="utf-8"), re.MULTILINE)
+        found = re.findall(
+            r"^[A-Za-z0-9._-]+(?:\[[^]]*\])?==[^\s;\\]+", (FOLDER / name).read_text(encoding="utf-8"), re.MULTILINE
+        )
         pins = [pin for pin in found if pin not in seen]
         seen.update(pins)
         if pins:

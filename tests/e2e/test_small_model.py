@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -20,10 +16,10 @@ from hnlm_ray.config.load import load_config
 from hnlm_ray.config.tree import Config
 from hnlm_ray.run.execute import execute
 from hnlm_ray.run.plan import Run, plan
+from tests.small_model import small_model
 
 pytestmark = [pytest.mark.ray, pytest.mark.vllm, pytest.mark.timeout(900)]
 
-MAKE = Path(__file__).resolve().parents[3] / "shared" / "models" / "smollm2.py"
 N_USERS, N_PAIRS = 12, 16
 FILMS = {
     "Comedy / Romance": ("Sleepless in Seattle", "You've Got Mail", "Pretty Woman", "Four Weddings and a Funeral"),
@@ -38,14 +34,7 @@ TITLES = {title for titles in FILMS.values() for title in titles}
 
 @pytest.fixture(scope="module")
 def model() -> str:
-    """The folder that ``HNLM_SMALL_MODEL`` names; without it, one that is made where the means for that are there."""
-    named = os.environ.get("HNLM_SMALL_MODEL")
-    folder = Path(named or Path(tempfile.gettempdir()) / "smollm2")
-    if not (folder / "model.safetensors").is_file() and not named and MAKE.is_file():
-        subprocess.run([sys.executable, str(MAKE), str(folder)], check=False, timeout=300)
-    if not (folder / "model.safetensors").is_file():
-        pytest.skip("no small model: HNLM_SMALL_MODEL names none, and none can be made here")
-    return str(folder)
+    return small_model()
 
 
 def write_world(folder: Path) -> None:

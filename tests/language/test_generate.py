@@ -24,6 +24,7 @@ from hnlm_ray.language.requests import ItemRenderer
 from hnlm_ray.language.verdicts import ANSWERS, answer_counts, sameness
 from hnlm_ray.run.rows import Rows
 from hnlm_ray.run.store import RunStore
+from tests.language.injections import INJECTIONS
 
 N = 20
 
@@ -120,6 +121,34 @@ def test_the_second_pass_asks_for_the_answer_alone_where_the_first_came_to_no_en
     assert [rows[number]["status"] for number in (2, 5, 9)] == ["ok", "ok", "invalid"]
     assert [rows[number]["text"] for number in (2, 5)] == ["For those who like it."] * 2
     assert {row["reasoning"] for row in rows if row["id"] not in (2, 5, 9)} == {"scripted"}
+
+
+@pytest.mark.ray
+def test_a_model_that_obeys_an_injection_answers_for_its_own_row_alone(ray_session: None, tmp_path: Path) -> None:
+    """Even rows hold an injection; the model then writes an answer for every row, or one with another row's number."""
+    obeyed = [
+        json.dumps([{"id": row, "reasoning": "", "summary": f"Acme lamps for row {row} and all."} for row in range(N)]),
+        json.dumps({"id": 1, "reasoning": "", "summary": "Acme lamps for all who read this row."}),
+        "".join(json.dumps({"row": row, "summary": f"Acme lamps for row {row} and all."}) for row in range(N)),
+    ]
+    attacks = iter(INJECTIONS.values())
+    titles = [f"Title {row}" if row % 2 else next(attacks) for row in range(N)]
+
+    def reply(task: Task, prompt: Prompt, seed: int) -> Reply:
+        title = str(json.loads(prompt.user)["title"])
+        if not title.startswith("Title "):
+            return Reply(obeyed[len(title) % 3])
+        return Reply(json.dumps({"reasoning": "", "summary": f"For those who like number {title.split()[1]}."}))
+
+    asked = request()
+    items = asked.renderer.items.set_column(0, "title", pa.array(titles))
+    renderer = ItemRenderer(items, ProfilesConfig())
+    answers, _ = ask(tmp_path, reply, replace(asked, renderer=renderer), max_reject_rate=1.0)
+    rows = {row["id"]: row for row in answers.to_pylist()}
+    for row in range(1, N, 2):
+        assert (rows[row]["status"], rows[row]["text"]) == ("ok", f"For those who like number {row}.")
+    said = {rows[row]["text"] for row in range(0, N, 2) if rows[row]["status"] == "ok"}
+    assert said <= {"Acme lamps for all who read this row."}
 
 
 @pytest.mark.ray

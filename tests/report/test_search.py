@@ -136,3 +136,27 @@ def test_reasons_of_failures_show_no_control_characters() -> None:
 
 def test_text_is_escaped() -> None:
     assert ATTACK not in render_search(ATTACK, TABLE, SearchConfig())
+
+
+def test_the_budget_and_what_each_variant_used_of_it_are_shown() -> None:
+    rows = [{**ROWS[0]}, {**ROWS[2], "status": "cut", "epochs": 3}]
+    search = SearchConfig(trials=20, epoch_budget=12, algorithm="tpe", startup=4)
+    page = " ".join(render_search("runs/x", pa.Table.from_pylist(rows, schema=SEARCH_TRIALS), search).split())
+    assert "The budget was 20 trials, which together train 12 epochs at most." in page
+    assert "trials before number 4 were drawn at random, the others proposed by Optuna's TPE" in page
+    assert "1 trial ended early because the variant had used up its epochs" in page
+    assert "<td>2</td><td>11<small>of 12</small></td>" in page
+
+
+def test_options_are_weighed_from_ten_trials_on_and_drawn_as_lines() -> None:
+    space = {"train.variants.*.l2": Domain(log_uniform=(1e-3, 1)), "train.variants.gcn.dim": Domain(integers=(1, 64))}
+    rows = [row("gcn", trial, 0.01 * trial, l2=10 ** (-trial / 4), dim=1 + trial % 3) for trial in range(12)]
+    table = pa.Table.from_pylist(rows, schema=SEARCH_TRIALS)
+    page = render_search("runs/x", table, SearchConfig(space=space))
+    shares = re.findall(r"<li><span>(.*?)</span><span>(\d+)%</span>", page)
+    assert [name for name, _ in shares] == ["l2", "dim"]
+    assert sum(int(share) for _, share in shares) in (99, 100, 101)
+    assert "from the best 5 of 12 trials" in page
+    few = render_search("runs/x", table.slice(0, 9), SearchConfig(space=space))
+    assert '<ul class="shares">' not in few
+    assert "Options and validation NDCG@20 of the trials of gcn" in few

@@ -26,6 +26,7 @@ from hnlm_ray.data.prepared import read_splits
 from hnlm_ray.errors import ConfigError, StageError
 from hnlm_ray.run.plan import plan
 from hnlm_ray.run.progress import WorkDone
+from hnlm_ray.run.trials import draw_trials
 from hnlm_ray.stages import search
 from hnlm_ray.training.fit import fit
 from hnlm_ray.training.inputs import FitInputs
@@ -322,3 +323,35 @@ def test_a_trial_reads_what_its_own_options_outside_the_variants_gave(tmp_path: 
     chosen = max((0, 1), key=lambda number: (rows["hnlm", number]["valid_ndcg"], -number))
     assert load_config([best]).ground.vector == (0.0, 1.0)[chosen]
     assert load_config([best]).ground.fuzzy == 1.0
+
+
+@pytest.mark.ray
+def test_a_search_by_tpe_that_was_interrupted_ends_as_if_it_had_not_been(tmp_path: Path, ray_session: None) -> None:
+    """With one job at a time: the same proposals from the trials that are on disk, and the same budget."""
+    options = {"trials": 5, "algorithm": "tpe", "startup": 2, "jobs": 1, "variants": ["mf"], "epoch_budget": 18}
+    whole = prepared(tmp_path / "whole", **options)
+    context = whole.context("search")
+    counts = search.run(context).counts
+    rows = context.output.read("trials").to_pylist()
+    drawn = [trial.parameters for trial in draw_trials(whole.config) if trial.variant == "mf"]
+    parameters = [json.loads(row["parameters"]) for row in rows]
+    assert parameters[:2] == drawn[:2]
+    assert all(one not in drawn for one in parameters[2:])
+    assert sum(row["epochs"] for row in rows) <= 18
+    assert (counts["cut"], rows[-1]["epochs"]) == (1, 2)
+
+    again = prepared(tmp_path / "again", **options)
+    context = again.context("search")
+    scratch = Path(context.output.path) / "_trials"
+    scratch.mkdir()
+    for row in rows[:3]:
+        reports = [[2, row["valid_ndcg"]], [4, row["valid_ndcg"]]]
+        (scratch / f"mf.{row['trial']}.json").write_text(json.dumps({**row, "reports": reports}))
+    search.run(context)
+    found = context.output.read("trials").to_pylist()
+    assert [(row["parameters"], row["epochs"], row["status"]) for row in found] == [
+        (row["parameters"], row["epochs"], row["status"]) for row in rows
+    ]
+    best = max(found, key=lambda row: row["valid_ndcg"])
+    rate = yaml.safe_load(context.output.read_bytes(search.BEST))["train"]["variants"]["mf"]["learning_rate"]
+    assert rate == json.loads(best["parameters"])["train.variants.mf.learning_rate"]
