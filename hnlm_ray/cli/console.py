@@ -155,14 +155,15 @@ def print_search(artifact: Artifact) -> None:
     """Print validation NDCG of each variant as configured and at its best, then where the results are."""
     from hnlm_ray.report.search import described, summarise
 
-    columns = ("variant", ">as configured", ">best", ">failed trials", "with")
+    columns = ("variant", ">as configured", ">best", ">trials", ">epochs", ">failed trials", "with")
     table = new_table("Best on validation NDCG@20", *columns)
     for result in summarise(artifact.read("trials")):
         chosen = described(result.chosen)
         configured = "" if result.configured is None else f"{result.configured:.4f}"
         best = "" if result.best is None else f"{result.best['valid_ndcg']:.4f}"
         failed = f"{len(result.failed)} of {len(result.rows)}"
-        table.add_row(result.variant, configured, best, failed, chosen or "what was configured")
+        used = (str(len(result.rows)), f"{result.epochs:,}")
+        table.add_row(result.variant, configured, best, *used, failed, chosen or "what was configured")
     output.print(table)
     for reason in sorted({row["error"] for row in artifact.read("trials").to_pylist() if row["error"]}):
         print_marked("warn", reason)

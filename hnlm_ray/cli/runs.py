@@ -68,12 +68,13 @@ def search(
     trials: Annotated[int | None, typer.Option(min=1, help="Trials per variant, instead of search.trials.")] = None,
     to: Annotated[Path | None, typer.Option(help="Also write the best configuration to this file.")] = None,
 ) -> None:
-    """Search hyper-parameters: as many trials for every variant, the best by validation NDCG@20.
+    """Search hyper-parameters: the same budget for every variant, the best by validation NDCG@20.
 
     The section [bold]search[/] of the configuration names the options to try: options of variants, and options of what
     the language model does, whose stages then run once per draw. The first trial of a variant is the variant as
-    configured; the others are drawn at random. The test split is not read. The run folder gets the table of trials,
-    search.html with the plots, and best.yaml, which [cyan]hnlm run -c[/] takes as it is.
+    configured; the others are drawn at random or, with search.algorithm=tpe, proposed. The test split is not read. The
+    run folder gets the table of trials, search.html with the plots, and best.yaml, which [cyan]hnlm run -c[/] takes as
+    it is.
 
     Example: [cyan]hnlm search -c configs/movielens.yaml data.path=ml-1m --trials 20 --to tuned.yaml
     'search.space={"train.variants.*.learning_rate": {log_uniform: [1e-4, 1e-1]}}'[/]
