@@ -5,7 +5,7 @@
 
 The plan is arithmetic on the constants below: sizes, tokens of a prompt and an answer, and what one engine reads and
 writes per second, which are assumptions. ``--simulate`` counts what two workers sum over the network in one step of
-LightGCN, in item tables, and the memory of the choice of pairs, in bytes per pair.
+LightGCN, in item tables, and the memory that the choice of pairs takes for 20 million pairs.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import argparse
 import json
 import resource
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
@@ -124,6 +126,15 @@ def _worker(rank: int, meeting: str, n_items: int, result: str) -> None:
     dist.destroy_process_group()
 
 
+_ITEMS_OF_PAIRS = 20
+
+
+def _parts() -> Iterator[npt.NDArray[np.int64]]:
+    """Twenty million pairs, of 25,000 users at a time."""
+    for first in range(0, 1_000_000, 25_000):
+        yield np.arange(first * _ITEMS_OF_PAIRS, (first + 25_000) * _ITEMS_OF_PAIRS, dtype=np.int64)
+
+
 def simulate() -> None:
     found: dict[str, Any] = {}
     for n_items in (5_000, 20_000):
@@ -131,13 +142,12 @@ def simulate() -> None:
             result = Path(folder, "summed")
             mp.spawn(_worker, (str(Path(folder, "meeting")), n_items, str(result)), nprocs=2)  # type: ignore[no-untyped-call]
             found[f"item_tables_summed_in_a_step_of_{n_items}_items"] = round(float(result.read_text()), 3)
-    users = np.repeat(np.arange(500_000, dtype=np.int32), 20)
-    items = np.tile(np.arange(20, dtype=np.int32), 500_000)
+    policies = ({"policy": "budget", "budget": 10_000}, {"policy": "per_user", "per_user": 3}, {"policy": "all"})
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for policy in ("all", "budget", "per_user"):  # from the one that needs least: the peak of a process only grows
-        choose_pairs(users, items, 20, NegativesConfig(policy=policy), 0)
-        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-        found[f"bytes_a_pair_for_policy_{policy}"] = round(1024 * grown / len(users), 1)
+    for policy in policies:  # from the one that needs least: the peak of a process only grows
+        chosen = choose_pairs(_parts(), _ITEMS_OF_PAIRS, NegativesConfig.model_validate(policy), 0)
+        grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+        found[f"policy_{policy['policy']}"] = {"chosen": len(chosen), "peak_mib": round(grown / 2**20, 1)}
     print(json.dumps(found))
 
 
