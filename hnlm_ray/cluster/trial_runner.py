@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, Literal
 
 from ray import tune
@@ -160,9 +162,9 @@ def run_trials(
 
 def _spent(past: Sequence[Past]) -> dict[str, int]:
     """Epochs by group."""
-    spent: dict[str, int] = {}
+    spent = Counter[str]()
     for one in past:
-        spent[one.group] = spent.get(one.group, 0) + max((epochs for epochs, _ in one.reports), default=0)
+        spent[one.group] += max((epochs for epochs, _ in one.reports), default=0)
     return spent
 
 
@@ -254,13 +256,6 @@ class _Starts(Searcher):  # type: ignore[misc]
         """Nothing, as there is nothing saved."""
 
 
-@dataclass(frozen=True)
-class _PastTrial:
-    """As much of a trial of Ray Tune as a scheduler looks at."""
-
-    trial_id: str
-
-
 class _Scheduler(FIFOScheduler):  # type: ignore[misc]
     """Ends trials by the budget, and by asynchronous successive halving within each group.
 
@@ -278,7 +273,8 @@ class _Scheduler(FIFOScheduler):  # type: ignore[misc]
         groups = () if stopping is None else set(state.groups)
         self._schedulers = {group: _asha(stopping) for group in groups if stopping is not None}
         for place, one in enumerate(past):
-            scheduler, trial = self._schedulers.get(one.group), _PastTrial(f"past {place}")
+            # As much of a trial of Ray Tune as a scheduler looks at.
+            scheduler, trial = self._schedulers.get(one.group), SimpleNamespace(trial_id=f"past {place}")
             if scheduler is not None:
                 scheduler.on_trial_add(None, trial)
                 for epochs, valid_ndcg in one.reports:
@@ -329,17 +325,12 @@ class _Listener(tune.Callback):  # type: ignore[misc]
     """Hands on what a trial reports, how it ended, or the number of one that failed; see :func:`run_trials`."""
 
     def __init__(
-        self,
-        state: _State,
-        on_end: Callable[[int, Ended], None],
-        on_fail: Callable[[int], None],
+        self, state: _State, on_end: Callable[[int, Ended], None], on_fail: Callable[[int], None],
         on_report: Callable[[int, Mapping[str, Any]], None],
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._state, self._on_end, self._on_fail, self._on_report = state, on_end, on_fail, on_report
 
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: Mapping[str, Any], **info: Any
-    ) -> None:
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
         if "finished" not in result and "error" not in result:
             self._on_report(trial.config["trial"], result)
 

@@ -96,7 +96,7 @@ class SearchConfig(Section):
     """The seed of the draws and of every fit."""
     algorithm: Literal["random", "tpe"] = "random"
     """`random` draws every option by itself; `tpe` proposes what the trials of the variant so far make likely to be
-    better (Optuna's tree-structured Parzen estimator; needs the extra `tune`). A study always draws at random."""
+    better (Optuna's tree-structured Parzen estimator; needs the extra `search`). A study always draws at random."""
     startup: Positive = 8
     """With `tpe`: trials of each variant that are drawn at random before the first proposal, as configured included."""
     epochs: Positive | None = None

@@ -108,7 +108,7 @@ def parallel_coordinates(axes: Sequence[Axis], marked: Sequence[int], descriptio
             plot.text(place, -row - 0.22, label, color=MUTED, fontsize=8, ha=side, va="center", zorder=4, bbox=behind)
     best = {trial: place for place, trial in enumerate(marked)}
     for trial in [*(one for one in range(len(axes[-1].places)) if one not in best), *reversed(marked)]:
-        points = [(place, -row) for row, axis in enumerate(axes) if (place := axis.places[trial]) is not None]
+        points = [(at, -row) for row, axis in enumerate(axes) if (at := axis.places[trial]) is not None]
         colour = series_colour(0) if trial not in best else series_colour(2 if best[trial] == 0 else 1)
         width, alpha = (0.9, 0.55) if trial not in best else (2.4 if best[trial] == 0 else 1.4, 0.95)
         x, y = zip(*points, strict=True)

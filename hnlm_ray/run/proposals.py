@@ -52,7 +52,7 @@ def require_optuna() -> None:
     """
     if not has_optuna():
         what = "search.algorithm=tpe needs the package optuna, which is not installed"
-        raise ResourceError(what, "pip install 'hnlm-ray[tune]', or set search.algorithm=random")
+        raise ResourceError(what, "pip install 'hnlm-ray[search]', or set search.algorithm=random")
 
 
 def propose(space: Mapping[str, Domain], told: Sequence[Told], seed: int) -> dict[str, Any]:
