@@ -106,7 +106,7 @@ def parallel_coordinates(axes: Sequence[Axis], marked: Sequence[int], descriptio
             plot.plot([place, place], [-row - 0.05, -row + 0.05], color=MUTED, linewidth=0.8, zorder=1)
             side = "left" if place < 0.08 else "right" if place > 0.92 else "center"
             plot.text(place, -row - 0.22, label, color=MUTED, fontsize=8, ha=side, va="center", zorder=4, bbox=behind)
-    best = {trial: place for place, trial in enumerate(marked)}
+    best = {trial: rank for rank, trial in enumerate(marked)}
     for trial in [*(one for one in range(len(axes[-1].places)) if one not in best), *reversed(marked)]:
         points = [(at, -row) for row, axis in enumerate(axes) if (at := axis.places[trial]) is not None]
         colour = series_colour(0) if trial not in best else series_colour(2 if best[trial] == 0 else 1)
