@@ -16,6 +16,8 @@ ROWS: Mapping[str, tuple[str, str]] = {
     "items": ("item", "items"),
     "interactions": ("interaction", "interactions"),
     "truth": ("known taste", "known tastes"),
+    "item_features": ("item with features", "items with features"),
+    "user_features": ("user with features", "users with features"),
     "item_profiles": ("item profile", "item profiles"),
     "user_profiles": ("user profile", "user profiles"),
     "negatives": ("negative", "negatives"),
