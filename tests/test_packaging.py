@@ -93,7 +93,7 @@ OF_MLFLOW = {"alembic", "sqlalchemy"}
 
 
 @pytest.mark.parametrize(
-    "name", sorted({*requirements("ann", "cpu", "gpu", "serve", "tracking", "tune", "wandb")} - OF_MLFLOW)
+    "name", sorted({*requirements("ann", "cpu", "gpu", "search", "serve", "tracking", "tune", "wandb")} - OF_MLFLOW)
 )
 def test_what_is_declared_is_imported(name: str) -> None:
     distributions = {one for module in imported_modules() for one in (*distributions_of(module), module)}

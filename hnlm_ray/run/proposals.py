@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from hnlm_ray.config.search import Domain
-from hnlm_ray.errors import ResourceError
+from hnlm_ray.errors import PackageError
 
 if TYPE_CHECKING:
     import optuna
@@ -48,11 +48,10 @@ def require_optuna() -> None:
     """Refuse a search that needs Optuna where it is not installed.
 
     Raises:
-        ResourceError: it is not installed.
+        PackageError: it is not installed.
     """
-    if not has_optuna():
-        what = "search.algorithm=tpe needs the package optuna, which is not installed"
-        raise ResourceError(what, "pip install 'hnlm-ray[search]', or set search.algorithm=random")
+    if (error := PackageError.about("search.algorithm=tpe", ["search"])) is not None:
+        raise PackageError(error.problem, f"{error.action}, or set search.algorithm=random")
 
 
 def propose(space: Mapping[str, Domain], told: Sequence[Told], seed: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,8 +12,7 @@ import pytest
 
 from hnlm_ray.config.search import Domain
 from hnlm_ray.config.tree import Config
-from hnlm_ray.errors import ConfigError, ResourceError
-from hnlm_ray.run import proposals
+from hnlm_ray.errors import ConfigError, PackageError
 from hnlm_ray.run.proposals import Told, optuna_study, propose
 from hnlm_ray.run.trials import Trial, draw_trials, is_proposed, proposed, with_parameters
 
@@ -128,7 +128,7 @@ def test_options_outside_the_variant_stay_as_they_were_drawn() -> None:
 
 
 def test_without_optuna_the_search_is_refused_before_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proposals.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ResourceError, match=r"needs the package optuna.*hnlm-ray\[tune\]"):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(PackageError, match=r"needs Optuna.*hnlm-ray\[search\]"):
         draw_trials(config())
     draw_trials(config(algorithm="random"))
