@@ -154,9 +154,9 @@ def test_a_tilde_is_the_home_of_the_user(tmp_path: Path, monkeypatch: pytest.Mon
     assert open_folder("~/raw").names == ("u.data",)
 
 
-def test_every_format_but_the_generated_one_has_a_reader() -> None:
+def test_every_format_of_files_has_a_reader() -> None:
     for name in typing.get_args(DataConfig.model_fields["format"].annotation):
-        if name != "demo":
+        if name not in ("demo", "own"):
             module = importlib.import_module(f"hnlm_ray.data.{name}")
             assert isinstance(module.NAMES, UsualNames), name
             assert {"raw_tables"} <= set(vars(module)) or {"parse_interactions", "parse_items"} <= set(vars(module))
