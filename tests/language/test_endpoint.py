@@ -88,7 +88,7 @@ def test_a_vllm_server_answers_in_the_form_of_the_task(
     assert all(row["text"] for row in ok)
     assert "MARS" not in next(row["text"] for row in rows if row["id"] == INJECTED)
     tokenizer = load_tokenizer(assets.resolve("demo"))
-    prompts = [prompt_of(None) for prompt_of in request.renderer.prompts(request.rows)]
+    prompts = [prompt_of(None) for prompt_of in request.renderer.prompts(request.rows.table())]
     for row, prompt in zip(rows, prompts, strict=True):
         if row["attempts"] == 1:
             assert row["prompt_tokens"] == len(chat_tokens(tokenizer, prompt, {}))
