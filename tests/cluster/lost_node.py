@@ -17,6 +17,7 @@ from hnlm_ray.cluster.maps import mapped
 from hnlm_ray.cluster.resumable import resumable_map
 from hnlm_ray.run.places import Folder
 from hnlm_ray.run.rows import Rows
+from tests.said import Said
 
 ROWS = pa.table({"id": pa.array(range(60), pa.int64())})
 SCHEMA = pa.schema([pa.field("id", pa.int64()), pa.field("square", pa.int64())])
@@ -43,7 +44,7 @@ def main(folder: str) -> None:
     nodes = [cluster.add_node(num_cpus=3, object_store_memory=2**27) for _ in range(2)]
     ray.init(address=cluster.address, log_to_driver=False)
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    said: list[str] = []
+    said = Said()
     found: list[pa.Table] = []
 
     def work() -> None:
@@ -51,7 +52,7 @@ def main(folder: str) -> None:
         found.append(
             resumable_map(
                 Rows.of(ROWS), squares, schema=SCHEMA, folder=place, rows_per_block=6, needs={"CPU": 4.0},
-                purpose="squaring", say=said.append,
+                purpose="squaring", say=said,
             ).table()
         )  # fmt: skip
 

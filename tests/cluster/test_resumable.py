@@ -29,6 +29,7 @@ from hnlm_ray.errors import EngineError, ResourceError, StageError
 from hnlm_ray.run.places import Folder
 from hnlm_ray.run.rows import Rows
 from hnlm_ray.run.store import RunStore
+from tests.said import Said
 
 SCHEMA = pa.schema([pa.field("id", pa.int64()), pa.field("square", pa.int64())])
 ROWS = pa.table({"id": pa.array(range(50), pa.int64())})
@@ -122,10 +123,8 @@ def test_a_stray_file_is_named_and_left_out(ray_session: None, folder: Folder) -
     first.with_name("copy.parquet").write_bytes(first.read_bytes())
     stray = first.with_name("notes.txt")
     stray.write_text("not a table")
-    said: list[str] = []
-    again = in_memory(
-        ROWS, never, schema=SCHEMA, folder=folder, rows_per_block=8, needs={}, purpose="test", say=said.append
-    )
+    said = Said()
+    again = in_memory(ROWS, never, schema=SCHEMA, folder=folder, rows_per_block=8, needs={}, purpose="test", say=said)
     assert again.equals(whole)
     (line,) = said
     assert str(stray) in line
@@ -196,9 +195,9 @@ def test_deadly_rows_are_found_in_a_bounded_number_of_rounds(
 ) -> None:
     sizes = mortal_blocks(monkeypatch, deadly)
     rows = pa.table({"id": pa.array(range(500), pa.int64())})
-    said: list[str] = []
+    said = Said()
     result = in_memory(
-        rows, never, schema=SCHEMA, folder=folder, rows_per_block=16, needs={}, purpose="squaring", say=said.append,
+        rows, never, schema=SCHEMA, folder=folder, rows_per_block=16, needs={}, purpose="squaring", say=said,
         lost=minus_one,
     )  # fmt: skip
     assert result["id"].to_pylist() == list(range(500))
@@ -223,10 +222,10 @@ def test_an_engine_that_dies_of_everything_is_given_up(monkeypatch: pytest.Monke
 def test_an_engine_that_is_lost_once_costs_a_round(monkeypatch: pytest.MonkeyPatch, folder: Folder) -> None:
     deadly = {17}
     mortal_blocks(monkeypatch, deadly)
-    said: list[str] = []
+    said = Said()
 
-    def say(line: str) -> None:
-        said.append(line)
+    def say(line: object) -> None:
+        said(line)
         deadly.clear()  # the node was lost, no row is at fault
 
     options = {"schema": SCHEMA, "folder": folder, "rows_per_block": 8, "needs": {}, "purpose": "squaring"}
@@ -267,9 +266,9 @@ def killed_by(deadly: set[int], kind: str) -> Callable[[Any], Any]:
 def test_a_row_that_kills_its_process_is_found_and_the_others_go_on(
     ray_session: None, folder: Folder, kind: str
 ) -> None:
-    said: list[str] = []
+    said = Said()
     options = {"schema": SCHEMA, "folder": folder, "rows_per_block": 8, "needs": {}, "purpose": "squaring"}
-    result = in_memory(ROWS, killed_by({13}, kind), lost=minus_one, say=said.append, **options)
+    result = in_memory(ROWS, killed_by({13}, kind), lost=minus_one, say=said, **options)
     assert result["square"].to_pylist() == [-1 if n == 13 else n * n for n in range(50)]
     assert 1 < len([line for line in said if "died" in line]) < 8
 

@@ -22,6 +22,7 @@ from hnlm_ray.language.generate import Request, generate
 from hnlm_ray.language.requests import ItemRenderer
 from hnlm_ray.run.rows import Rows
 from hnlm_ray.run.store import RunStore
+from tests.said import Said
 
 CATEGORIES = (["Toys", "Puzzles"], ["Kitchen", "Kettles"], ["Garden", "Lamps"])
 ROWS = 48
@@ -66,10 +67,10 @@ def real_engines(ray_session: None, tmp_path_factory: pytest.TempPathFactory) ->
     if not Path(assets.resolve("demo")).is_dir():
         pytest.skip("the package has no demo model")
     folder = tmp_path_factory.mktemp("engines")
-    said: list[str] = []
+    said = Said()
     output = RunStore(str(folder)).artifact("item_profiles", "real")
     llm = LLMConfig(model="demo", max_model_len=640, batch_size=16, retries=0, max_reject_rate=1.0)
-    answers = generate(demo_request(), VllmEngine(llm), Config(llm=llm), output, said.append).answers.table()
+    answers = generate(demo_request(), VllmEngine(llm), Config(llm=llm), output, said).answers.table()
     results = work_folder(output, "item_profile-0").folder("results")
     raw = pq.read_table(f"{results.path}/0", schema=COMPLETIONS).sort_by("id")
     texts = [f"{name} {number}" for name in ("wooden puzzle", "steel kettle") for number in range(8)]

@@ -25,6 +25,7 @@ from hnlm_ray.language.verdicts import ANSWERS, answer_counts, sameness
 from hnlm_ray.run.rows import Rows
 from hnlm_ray.run.store import RunStore
 from tests.language.injections import INJECTIONS
+from tests.said import Said
 
 N = 20
 
@@ -57,12 +58,12 @@ def ask(
     import ray
 
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not find test modules
-    said: list[str] = []
+    said = Said()
     output = RunStore(str(tmp_path)).artifact("item_profiles", "test")
     output.create()
     config = Config(llm=LLMConfig(engine="scripted", **options))
     engine = ScriptedEngine(reply, max_model_len, rows_per_block=6)
-    answers = generate(asked or request(), engine, config, output, said.append).answers.table()
+    answers = generate(asked or request(), engine, config, output, said).answers.table()
     assert answers.schema == ANSWERS
     assert answers["id"].to_pylist() == list(range(N))
     return answers, [line for line in said if ": pass " in line]

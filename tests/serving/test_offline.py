@@ -23,6 +23,7 @@ from hnlm_ray.serving.recommend.options import RankingOptions
 from hnlm_ray.serving.recommend.recommender import Recommender
 from hnlm_ray.serving.recommend.results import Recommendation
 from hnlm_ray.tables import RECOMMENDATIONS, conform
+from tests.said import Said
 from tests.serving.conftest import ABOUT, make_contents
 from tests.serving.services import N_ITEMS, stocked_shelf
 
@@ -117,8 +118,8 @@ def test_the_folder_says_what_it_holds(ray_session: None, wide_path: Path, tmp_p
 def test_progress_is_said(ray_session: None, wide_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quick = offline.heartbeat
     monkeypatch.setattr(offline, "heartbeat", lambda look, say: quick(look, say, 0.01))
-    said: list[str] = []
-    recommend_all(str(wide_path), str(tmp_path / "out"), 3, 1, said.append)
+    said = Said()
+    recommend_all(str(wide_path), str(tmp_path / "out"), 3, 1, said)
     assert all(line.startswith("recommending: ") and " of 1,500, " in line for line in said)
 
 

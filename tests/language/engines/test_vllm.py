@@ -26,6 +26,7 @@ from hnlm_ray.run.rows import Rows
 from hnlm_ray.run.store import RunStore
 from tests.language.conftest import INJECTED, ROWS, UNFIT, RealEngines, demo_request
 from tests.language.tiny_model import pickle_weights, write_tiny_model
+from tests.said import Said
 
 pytestmark = [pytest.mark.ray, pytest.mark.vllm]
 
@@ -151,10 +152,10 @@ def test_a_row_that_kills_the_engine_fails_alone(
 
     monkeypatch.setattr(ray.data.llm, "build_processor", deadly)
     llm = LLMConfig(model="demo", max_model_len=640, batch_size=1, retries=0, max_reject_rate=0.5)
-    output, said = RunStore(str(tmp_path)).artifact("item_profiles", "deadly"), []
+    output, said = RunStore(str(tmp_path)).artifact("item_profiles", "deadly"), Said()
     engine = VllmEngine(llm)
     answers = generate(
-        dataclasses.replace(request, rows=Rows.of(rows)), engine, Config(llm=llm), output, said.append
+        dataclasses.replace(request, rows=Rows.of(rows)), engine, Config(llm=llm), output, said
     ).answers.table()
     assert answers["id"].to_pylist() == [10, 11]
     assert [status == "failed" for status in answers["status"].to_pylist()] == [True, False]
