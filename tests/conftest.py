@@ -22,7 +22,7 @@ hypothesis.settings.load_profile("untimed")
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
-TINY_TENSORS = {"kernels", "models", "samplers", "training"}
+TINY_TENSORS = {"kernels", "models", "samplers", "training", "tuning"}
 """Folders whose tests work on tensors so small that on a busy machine two threads mostly wait for each other."""
 
 
