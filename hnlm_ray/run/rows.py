@@ -29,7 +29,7 @@ __all__ = [
     "write_parts",
 ]
 
-PART_ROWS = 1 << 13
+PART_ROWS = 1 << 12
 """Rows that are in memory together where a table is made or read in parts."""
 
 PartsOf = Callable[[list[str] | None], Iterable[pa.Table]]
