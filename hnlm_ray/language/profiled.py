@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hnlm_ray.config.tree import Config
-from hnlm_ray.language.candidates import candidates_of
+from hnlm_ray.language.candidates import Nearest, candidates_of
 from hnlm_ray.language.pairs import choose_pairs
 from hnlm_ray.language.requests import (
     item_requests,
@@ -96,7 +96,8 @@ def negatives_to_ask(
         ConfigError: there is no train pair.
     """
     pairs = pairs_to_ask(config, interactions, n_items)
-    rows_of = functools.partial(_negatives_of, config, pairs, n_items, neighbours)
+    nearest = None if neighbours is None else Nearest.of(neighbours, n_items)
+    rows_of = functools.partial(_negatives_of, config, pairs, n_items, nearest)
 
     def parts() -> Iterator[pa.Table]:
         profiles = _Profiles(user_profiles(["user", "summary", "status"]))
@@ -130,16 +131,16 @@ class _Profiles:
 
 
 def _negatives_of(
-    config: Config, pairs: npt.NDArray[np.int64], n_items: int, neighbours: pa.Table | None, part: pa.Table,
+    config: Config, pairs: npt.NDArray[np.int64], n_items: int, nearest: Nearest | None, part: pa.Table,
     profiles: _Profiles,
 ) -> pa.Table:  # fmt: skip
     """The requests of the users in a part of the interactions."""
     first, last = part["user"][0].as_py(), part["user"][-1].as_py()
     begin, end = np.searchsorted(pairs, [first * n_items, (last + 1) * n_items])
     chosen, found = pairs[begin:end], None
-    if neighbours is not None:
+    if nearest is not None:
         seen = np.sort(_pairs(part, n_items))
-        found = candidates_of(chosen, seen, neighbours, n_items, config.negatives.candidates, config.seed)
+        found = candidates_of(chosen, seen, nearest, config.negatives.candidates, config.seed)
     customers = profiles.texts(first, last).take(pa.array(chosen // n_items - first))
     return negative_requests(chosen, n_items, customers, found)
 

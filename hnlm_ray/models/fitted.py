@@ -19,28 +19,34 @@ from hnlm_ray.run.tensors import mapped_tensors
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-__all__ = ["read_ranker", "read_served", "read_vectors", "training_vectors"]
+__all__ = ["read_ranker", "read_rankers", "read_served", "read_vectors", "training_vectors"]
 
 _MODEL, _ACTION = "model.safetensors", "delete its folder and train again"
+_SEEN = "seen_user_vectors"
 
 
-def read_ranker(fit: Artifact, train: Interactions, *, seen: bool = False) -> Ranker:
-    """The ranker of one fit, by vectors, by weights between items, or by both.
+def read_ranker(fit: Artifact, train: Interactions) -> Ranker:
+    """The ranker of one fit, by vectors, by weights between items, or by both; users are known by train.
 
     Args:
         fit: artifact of a variant.
         train: train interactions.
-        seen: whether users may be known by their valid interactions too, as when the test split is ranked; only the
-            vectors of backbones that read histories differ.
 
     Raises:
         StoreError: the file is missing or damaged, or does not belong to these users and items.
     """
+    return _ranker(fit, _tensors(fit), train)
+
+
+def read_rankers(fit: Artifact, train: Interactions) -> tuple[Ranker, Ranker]:
+    """The rankers of one fit for the valid split and for the test split; arguments and errors of :func:`read_ranker`.
+
+    They are one and the same, except of a backbone that reads histories: when the test split is ranked, its users are
+    known by their valid interactions too.
+    """
     tensors = _tensors(fit)
-    model = _item_item(fit, tensors, train.n_items)
-    has_vectors = model is None or "user_vectors" in tensors
-    vectors = _vectors(fit, tensors, train.n_users, train.n_items, seen=seen) if has_vectors else None
-    return ranker_of(vectors, model, train)
+    known = _ranker(fit, tensors, train)
+    return known, _ranker(fit, tensors, train, seen=True) if _SEEN in tensors else known
 
 
 def read_vectors(fit: Artifact, n_users: int, n_items: int) -> VectorRanker:
@@ -77,6 +83,13 @@ def training_vectors(
     return unit_rows(model.user_vectors), model.item_vectors
 
 
+def _ranker(fit: Artifact, tensors: dict[str, npt.NDArray[Any]], train: Interactions, *, seen: bool = False) -> Ranker:
+    model = _item_item(fit, tensors, train.n_items)
+    has_vectors = model is None or "user_vectors" in tensors
+    vectors = _vectors(fit, tensors, train.n_users, train.n_items, seen=seen) if has_vectors else None
+    return ranker_of(vectors, model, train)
+
+
 def _tensors(fit: Artifact) -> dict[str, npt.NDArray[Any]]:
     """The tensors of the file; one on this machine is mapped, so that workers share the memory of a large model."""
     from safetensors import SafetensorError
@@ -107,7 +120,7 @@ def _vectors(
     fit: Artifact, tensors: dict[str, npt.NDArray[Any]], n_users: int, n_items: int, *, seen: bool = False
 ) -> VectorRanker:
     path = fit.path_of(_MODEL)
-    of_users = "seen_user_vectors" if seen and "seen_user_vectors" in tensors else "user_vectors"
+    of_users = _SEEN if seen and _SEEN in tensors else "user_vectors"
     for name, rows in ((of_users, n_users), ("item_vectors", n_items)):
         if name not in tensors or tensors[name].ndim != 2 or len(tensors[name]) != rows:
             found = f"shape {tensors[name].shape}" if name in tensors else "nothing"

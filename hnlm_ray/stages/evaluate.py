@@ -31,7 +31,7 @@ from hnlm_ray.evaluation.inputs import read_held_out, read_truth
 from hnlm_ray.evaluation.outcome import metrics_table, strata_table, user_metrics_table
 from hnlm_ray.evaluation.rate_table import rate_table
 from hnlm_ray.evaluation.strata import strata
-from hnlm_ray.models.fitted import read_ranker, training_vectors
+from hnlm_ray.models.fitted import read_rankers, training_vectors
 from hnlm_ray.models.rankers import RandomRanker, Ranker, popularity_ranker
 from hnlm_ray.run.stage import StageContext, StageKey, StageSummary, first_fit
 from hnlm_ray.run.store import Artifact
@@ -120,12 +120,13 @@ class _Plan:
         """Load what recommendations are compared with."""
         return Reference(train, read_item_vectors(self.vectors, train.n_items) if self.vectors else None)
 
-    def ranker(self, index: int, train: Interactions, split: str) -> Ranker:
-        """Load the ranker of a number; of a fit that reads histories, with what is known when a split is ranked."""
+    def by_split(self, index: int, train: Interactions) -> dict[str, Ranker]:
+        """Load the ranker of a number for each split."""
         variant, _ = self.rankers[index]
         if index < len(self.fits):
-            return read_ranker(self.fits[index][2], train, seen=split == "test")
-        return popularity_ranker(train) if variant == "popularity" else RandomRanker(self.seed)
+            return dict(zip(("valid", "test"), read_rankers(self.fits[index][2], train), strict=True))
+        ranker: Ranker = popularity_ranker(train) if variant == "popularity" else RandomRanker(self.seed)
+        return dict.fromkeys(("valid", "test"), ranker)
 
 
 def _plan(context: StageContext) -> _Plan:
@@ -154,8 +155,7 @@ def _check(plan: _Plan, splits: Mapping[str, HeldOut]) -> None:
         if not len(split.relevant.items):
             raise StageError(f"the {split.name} split is empty", "raise data.split.valid and data.split.test")
     for index in range(len(plan.fits)):
-        for name in splits:
-            plan.ranker(index, train, name)
+        plan.by_split(index, train)
 
 
 class _Worker:
@@ -173,7 +173,7 @@ class _Worker:
         train = self._reference.train
         index, block = divmod(unit, _blocks(train.n_users, self._plan.user_block))
         if self._loaded is None or self._loaded[0] != index:
-            self._loaded = (index, {name: self._plan.ranker(index, train, name) for name in self._splits})
+            self._loaded = (index, self._plan.by_split(index, train))
         start = block * self._plan.user_block
         stop = min(start + self._plan.user_block, train.n_users)
         cutoffs, rows = self._plan.cutoffs, []

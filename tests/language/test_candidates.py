@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from hnlm_ray.language.candidates import candidates_of
+from hnlm_ray.language.candidates import Nearest, candidates_of
 from hnlm_ray.tables import NEIGHBOURS
 
 N_ITEMS = 8
@@ -25,7 +25,8 @@ def found(pairs: list[tuple[int, int]], seen: list[tuple[int, int]], count: int,
     numbers, known = (
         np.sort([user * N_ITEMS + item for user, item in some]).astype(np.int64) for some in (pairs, seen)
     )
-    lists: list[list[int]] = candidates_of(numbers, known, neighbours(), N_ITEMS, count, seed).to_pylist()
+    nearest = Nearest.of(neighbours(), N_ITEMS)
+    lists: list[list[int]] = candidates_of(numbers, known, nearest, count, seed).to_pylist()
     return lists
 
 
