@@ -94,9 +94,8 @@ def generate(request: Request, engine: Engine, config: Config, output: Artifact,
         if again.ids.size == 0:
             break
         replies = _answered_pass(request, again, attempt, engine, config, output, say)
-        told.add(replies)
+        checked, again = _checked_pass(request, replies, again, attempt, output, told)
         told.require_answers(limit)
-        checked, again = _checked_pass(request, replies, again, attempt, output)
         answers.append(checked)
     if not answers:
         return Written(Located.of(output.filesystem, ANSWERS, []), ())
@@ -145,14 +144,15 @@ def _folder(output: Artifact, task: Task, attempt: int) -> Folder:
 
 
 def _checked_pass(
-    request: Request, replies: Located, asked: Again, attempt: int, output: Artifact
+    request: Request, replies: Located, asked: Again, attempt: int, output: Artifact, told: Told
 ) -> tuple[Located, Again]:
-    """The answers of a pass, which are written beside its replies, and the rows to ask again."""
+    """The answers of a pass, which are written beside its replies, and the rows to ask again; ``told`` hears of all."""
     folder, rejected = _folder(output, request.renderer.task, attempt), list[pa.Table]()
     ids = list[npt.NDArray[np.int64]]()
 
     def answers() -> Iterator[pa.Table]:
         for part in replies.parts():
+            told.add(part)
             checked = asked.with_earlier_tokens(_checked_rows(request, part, attempt + 1))
             ids.append(checked["id"].to_numpy())
             rejected.append(rejected_rows(checked))

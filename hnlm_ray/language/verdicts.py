@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from hnlm_ray.errors import EngineError, StageError
 from hnlm_ray.language.prompts.soundness import runs_on
 from hnlm_ray.language.prompts.wording import Task
-from hnlm_ray.run.rows import Located, Rows, is_among
+from hnlm_ray.run.rows import Rows, is_among
 
 __all__ = [
     "ANSWERS",
@@ -126,14 +126,13 @@ class Told:
         self._errors: Counter[str] = Counter()
         self._notes: Counter[str] = Counter()
 
-    def add(self, replies: Located) -> None:
-        """Count the replies of a pass, rows of :data:`hnlm_ray.language.engines.protocol.COMPLETIONS`."""
-        for part in replies.parts(["error", "final", "note"]):
-            self._replies += part.num_rows
-            self._errors.update(part.filter(pc.invert(part["final"]))["error"].to_pylist())
-            for entry in part["note"].value_counts().to_pylist():
-                for note in dict.fromkeys(entry["values"].splitlines()):
-                    self._notes[note] += entry["counts"]
+    def add(self, replies: pa.Table) -> None:
+        """Count replies, rows of :data:`hnlm_ray.language.engines.protocol.COMPLETIONS`."""
+        self._replies += replies.num_rows
+        self._errors.update(replies.filter(pc.invert(replies["final"]))["error"].to_pylist())
+        for entry in replies["note"].value_counts().to_pylist():
+            for note in dict.fromkeys(entry["values"].splitlines()):
+                self._notes[note] += entry["counts"]
 
     def require_answers(self, limit: float) -> None:
         """Raises EngineError where so many rows have no answer that the stage could not end well."""
